@@ -1,0 +1,38 @@
+# Everything here runs in .venv, which is made on first use with the newest Python >= 3.12.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint types format clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml
+	@set -e; python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh .ci/find-python); \
+	echo "Making $(VENV) with $$($$python --version) ($$python)"; \
+	"$$python" -m venv "$(VENV)"; \
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	touch "$@"
+
+lab: $(INSTALLED) ## the main job on loopback: Exchange, directory, proxy, devices
+	@$(BIN)/eas-redirect lab
+
+test: $(INSTALLED) ## the tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff: lint and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy strict
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## ruff: mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove what was made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,1 @@
+"""The protocol of Exchange ActiveSync, pure: bytes and strings in, values out."""

@@ -1,0 +1,1 @@
+"""The eas-redirect command: one file a command, thin faces over the other rooms."""

@@ -1,0 +1,1 @@
+"""Captured traffic: the EAS view, flow files and HAR, their redaction."""

@@ -1,0 +1,186 @@
+"""What the directory answers: recipients, relationships, look-up outcomes. Standard library only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from eas_redirect.activesync.authorization import Logon
+
+type Source = Literal["ldap", "snapshot"]
+type CacheResult = Literal["hit", "miss", "stale", "negative"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One mail recipient, by its AD attributes in snake case. What may not be read is None."""
+
+    dn: str
+    user_principal_name: str | None = None
+    sam_account_name: str | None = None
+    mail: str | None = None
+    mail_nickname: str | None = None
+    target_address: str | None = None
+    proxy_addresses: tuple[str, ...] = ()
+    home_mdb: str | None = None
+    ms_exch_home_server_name: str | None = None
+    ms_exch_recipient_type_details: int | None = None
+    ms_exch_remote_recipient_type: int | None = None
+    ms_exch_oma_admin_wireless_enable: int | None = None
+    user_account_control: int | None = None
+
+    @property
+    def has_mailbox(self) -> bool:
+        """Whether this forest's Exchange holds the mailbox: `homeMDB` or `msExchHomeServerName`
+        is set. `targetAddress` says nothing here: a local mailbox can forward."""
+        return bool(self.home_mdb or self.ms_exch_home_server_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRelationship:
+    """An organization relationship, by the names of its cmdlet (Get-OrganizationRelationship)."""
+
+    name: str
+    domain_names: tuple[str, ...]  # lower case, A-labels
+    target_owa_url: str | None = None  # as it stands in the directory, unjudged
+    enabled: bool = True
+    source: Literal["directory", "configuration"] = "directory"
+    dn: str | None = None
+    target_application_uri: str | None = None
+    target_autodiscover_epr: str | None = None
+    target_sharing_epr: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Exactly one object answers to the logon."""
+
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """The directory answered, and nobody has this logon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguous:
+    """More than one object answers to the logon; `dns` names some of them."""
+
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """The directory could not be asked. Never cached as "no such user".
+
+    `error_type` is a stable word (`timeout`, `connection_refused`, `invalid_credentials`,
+    `certificate`, …), `message` says in one line what happened and what to do.
+    """
+
+    error_type: str
+    message: str
+
+
+type Lookup = Found | NotFound | Ambiguous | Unavailable
+type Relationships = tuple[OrganizationRelationship, ...] | Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryAnswer:
+    """A look-up's outcome with where it came from; `steps` are the questions asked, in words."""
+
+    lookup: Lookup
+    source: Source
+    cache: CacheResult | None = None
+    server: str | None = None
+    duration_ms: float | None = None
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationshipsAnswer:
+    """The relationships with where and when they were read (`age_s`: seconds since then)."""
+
+    relationships: Relationships
+    source: Source
+    server: str | None = None
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One change or finding about the relationships at a refresh.
+
+    `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
+    `domain_claimed_twice`, `none_readable`, `host_mapped`, `vanity_host`, `unavailable`,
+    `recovered`.
+    """
+
+    kind: str
+    message: str
+    relationship: str | None = None
+    domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStatistics:
+    """Counters since the start and sizes now. `age_s`: of the relationships, None before any."""
+
+    hits: int = 0
+    misses: int = 0
+    negative: int = 0
+    stale: int = 0
+    unavailable: int = 0
+    in_flight: int = 0
+    entries: int = 0
+    age_s: float | None = None
+
+
+class Directory(Protocol):
+    """The two questions. Coroutines never raise for a directory that is down: `Unavailable`."""
+
+    source: Source
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer: ...
+
+    async def relationships(self) -> RelationshipsAnswer: ...
+
+    def close(self) -> None:
+        """Let go of threads and connections. Idempotent, never blocks longer than a second."""
+
+
+type DriftListener = Callable[[tuple[Drift, ...]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectorySettings:
+    """What `active_directory.py` needs of the configuration: the `[directory]` and `exchange` keys
+    of the same names. Seconds. The password is read anew at each connect."""
+
+    servers: tuple[str, ...]
+    start_tls: bool = False
+    ca_file: str | None = None
+    verify: bool = True
+    bind: Literal["simple", "kerberos", "anonymous"] = "simple"
+    bind_user: str | None = None
+    password_file: str | None = None
+    password_env: str | None = None
+    search_base: str | None = None
+    configuration_base: str | None = None
+    connect_timeout_s: float = 2.0
+    lookup_timeout_s: float = 5.0
+    pool_size: int = 4
+    default_domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """The `[cache]` keys of the same names; seconds."""
+
+    found_s: float = 300.0
+    not_found_s: float = 60.0
+    relationships_s: float = 900.0
+    stale_s: float = 86400.0
+    max_entries: int = 100_000
+
+

@@ -1,0 +1,1 @@
+"""A migration in miniature on loopback: Exchange, target, directory and devices."""

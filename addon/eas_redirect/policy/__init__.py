@@ -1,0 +1,1 @@
+"""What to do with an answer, pure: screen, decide, and the location to name."""

@@ -1,0 +1,15 @@
+"""What `mitmdump -s addon/redirect.py` loads: the addon of the package beside this file.
+
+mitmproxy runs a script as a module without a package, so nothing but this hand-over lives here.
+"""
+
+import sys
+from pathlib import Path
+
+_here = str(Path(__file__).resolve().parent)
+if (Path(_here) / "eas_redirect").is_dir() and _here not in sys.path:
+    sys.path.insert(0, _here)
+
+from eas_redirect.addon import Redirect  # noqa: E402 - the path comes first
+
+addons = [Redirect()]
