@@ -1,5 +1,6 @@
 """The cache between the addon and a directory; see `CachedDirectory`."""
 
+import time
 from collections.abc import Callable
 
 from eas_redirect.activesync.authorization import Logon
@@ -31,7 +32,7 @@ class CachedDirectory:
         settings: CacheSettings,
         *,
         on_drift: DriftListener | None = None,
-        clock: Callable[[], float] = ...,  # type: ignore[assignment]
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         raise NotImplementedError
 

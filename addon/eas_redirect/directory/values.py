@@ -1,4 +1,4 @@
-"""What the directory answers: recipients, relationships, look-up outcomes. Standard library only."""
+"""What the directory answers: recipients, relationships, outcomes. Standard library only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,5 +182,3 @@ class CacheSettings:
     relationships_s: float = 900.0
     stale_s: float = 86400.0
     max_entries: int = 100_000
-
-
