@@ -1,0 +1,53 @@
+"""Client families: the table of real User-Agents, and any text at all."""
+
+import csv
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.telemetry import clients
+from tests.support import DATA
+
+TABLE = (DATA / "clients.tsv").read_text("utf-8").splitlines()
+ROWS = list(csv.DictReader(TABLE, delimiter="\t"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r["user_agent"] or r["device_type"])
+def test_known_client(row: dict[str, str]) -> None:
+    client = clients.identify(row["user_agent"] or None, row["device_type"])
+    found = client and {
+        "family": client.family.name,
+        "os_version": client.os_version or "",
+        "speaks": client.speaks or "",
+        "sign_in": client.sign_in or "",
+    }
+    expected = {key: row[key] or "" for key in ("family", "os_version", "speaks", "sign_in")}
+    assert found == (expected if row["family"] else None)
+
+
+@given(st.none() | st.text(max_size=2000), st.none() | st.text(max_size=200))
+def test_any_text_is_a_known_family_or_none(
+    user_agent: str | None, device_type: str | None
+) -> None:
+    names = {row.name for row in clients.families()}
+    assert clients.client_family(user_agent, device_type) in names | {None}
+
+
+def test_absurd_numbers_do_not_raise() -> None:
+    client = clients.identify("iOS/" + "9" * 400 + " exchangesyncd", None)
+    assert client is not None
+    assert client.speaks == "16.1"
+
+
+def test_each_row_names_its_source_and_once() -> None:
+    rows = clients.families()
+    assert all(row.source.startswith("https://") for row in rows)
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(row.user_agent or row.device_type for row in rows)
+
+
+def test_a_family_is_found_by_name() -> None:
+    assert (row := clients.family("gmail")) is not None
+    assert row.title == "Gmail (Android)"
+    assert clients.family("nobody") is None
