@@ -13,6 +13,7 @@ class Exchange:
 
     `logon` is the chosen one (see `authorization.choose_logon`). `called_host` is the name by which
     the client called us: lower case, no port, no trailing dot; None when it named none or several.
+    `further_names` are others that lead back here: the TLS server name, the upstream's.
     `client_address` is the device's own address (behind trusted proxies, the forwarded one).
     """
 
@@ -21,4 +22,5 @@ class Exchange:
     logon: Logon | None
     answer: Answer
     called_host: str | None = None
+    further_names: tuple[str, ...] = ()
     client_address: str | None = None

@@ -1,65 +1,243 @@
 """The journal: one frozen `Record` per event, rendered to one JSON line. Redaction lives here.
 
 Field names are those of the Elastic Common Schema where it has one; ours are under `eas.`.
+Imports nothing of the project. Writing never raises: a full disk must not cost a mail.
 """
 
-from dataclasses import dataclass
+import hashlib
+import hmac
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+logger = logging.getLogger(__name__)
+
+ECS_VERSION = "8.11"
+MAX_TEXT = 512  # characters of any one value: a hostile header must not make a hostile line
+
+type JSONValue = str | int | float | bool | dict[str, "JSONValue"]
+type Users = Literal["clear", "hash", "drop"]
+
+
+def _key[T](name: str, default: T = None) -> T:  # type: ignore[assignment]
+    """A field that stands in the journal under a dotted key."""
+    return field(default=default, metadata={"key": name})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Everything one journal line can say. None is an absent key. Durations in the units named.
+    """Everything one journal line can say. None is an absent key. Durations in the units named."""
 
-    `timestamp_s` is Unix time. Every other field maps to the journal key in its comment.
+    timestamp_s: float  # Unix time; rendered as @timestamp
+    action: str = field(metadata={"key": "event.action"})
+    message: str = field(metadata={"key": "message"})
+    level: str = _key("log.level", "info")
+    reason: str | None = _key("event.reason")
+    outcome: str | None = _key("event.outcome")  # success, failure, unknown
+    duration_ns: int | None = _key("event.duration")
+    client_address: str | None = _key("client.address")  # the peer of the TCP connection
+    client_port: int | None = _key("client.port")
+    forwarded_ip: str | None = _key("network.forwarded_ip")
+    server_address: str | None = _key("server.address")
+    server_port: int | None = _key("server.port")
+    method: str | None = _key("http.request.method")
+    status_code: int | None = _key("http.response.status_code")  # what the client got
+    url_domain: str | None = _key("url.domain")
+    url_path: str | None = _key("url.path")
+    user_agent: str | None = _key("user_agent.original")
+    user_name: str | None = _key("user.name")
+    user_domain: str | None = _key("user.domain")
+    user_email: str | None = _key("user.email")
+    error_type: str | None = _key("error.type")
+    error_message: str | None = _key("error.message")
+    command: str | None = _key("eas.command")
+    protocol_version: str | None = _key("eas.protocol_version")
+    query_encoding: str | None = _key("eas.query_encoding")
+    device_id: str | None = _key("eas.device.id")
+    device_type: str | None = _key("eas.device.type")
+    client_family: str | None = _key("eas.client_family")
+    auth_scheme: str | None = _key("eas.auth.scheme")
+    logon_format: str | None = _key("eas.auth.logon_format")
+    auth_contradiction: bool | None = _key("eas.auth.contradiction")  # User= names another account
+    upstream_status_code: int | None = _key("eas.upstream.status_code")
+    upstream_status: int | None = _key("eas.upstream.status")  # the global Status of the body
+    upstream_duration_ms: float | None = _key("eas.upstream.duration_ms")
+    evidence: str | None = _key("eas.evidence")
+    mode: str | None = _key("eas.mode")
+    decision: str | None = _key("eas.decision")  # redirect, would_redirect, pass
+    redirect_location: str | None = _key("eas.redirect.location")
+    redirect_count: int | None = _key("eas.redirect.count")  # of this device so far
+    redirect_confirmed: bool | None = _key("eas.redirect.confirmed")
+    directory_source: str | None = _key("eas.directory.source")
+    directory_cache: str | None = _key("eas.directory.cache")
+    directory_server: str | None = _key("eas.directory.server")
+    directory_duration_ms: float | None = _key("eas.directory.duration_ms")
+    directory_target_domain: str | None = _key("eas.directory.target_domain")
+    directory_relationship: str | None = _key("eas.directory.relationship")
+    directory_change: str | None = _key("eas.directory.change")  # the kind of a drift
+    wave: str | None = _key("eas.wave")
+    ledger_state: str | None = _key("eas.ledger.state")
+    ledger_previous: str | None = _key("eas.ledger.previous")
+
+
+_PATHS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
+    (f.name, tuple(f.metadata["key"].split("."))) for f in fields(Record) if "key" in f.metadata
+)
+
+FIELD_NAMES: tuple[str, ...] = (
+    "@timestamp",
+    "ecs.version",
+    *(f.metadata["key"] for f in fields(Record) if "key" in f.metadata),
+)
+"""Every key that a journal line can have, dotted, in the order of a line."""
+
+
+def to_json(record: Record) -> dict[str, JSONValue]:
+    """The record as nested plain values; absent facts are absent keys."""
+    at = datetime.fromtimestamp(record.timestamp_s, UTC).isoformat(timespec="milliseconds")
+    line: dict[str, JSONValue] = {
+        "@timestamp": at.replace("+00:00", "Z"),
+        "ecs": {"version": ECS_VERSION},
+    }
+    for name, path in _PATHS:
+        value = getattr(record, name)
+        if value is not None:
+            _place(line, path, value[:MAX_TEXT] if isinstance(value, str) else value)
+    return line
+
+
+def _place(line: dict[str, JSONValue], path: tuple[str, ...], value: JSONValue) -> None:
+    for part in path[:-1]:
+        inner = line.setdefault(part, {})
+        assert isinstance(inner, dict)  # noqa: S101 - no key is a prefix of another
+        line = inner
+    line[path[-1]] = value
+
+
+def render(record: Record) -> bytes:
+    """One line of UTF-8 with its newline. What UTF-8 cannot say becomes a question mark."""
+    text = json.dumps(to_json(record), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """How users and devices are named: as they are, by a keyed hash, or not at all.
+
+    A hash is 16 hexadecimal digits of HMAC-SHA-256 over the lower-cased name, so that one user has
+    one pseudonym in every journal that is written with the same key.
     """
 
-    timestamp_s: float  # @timestamp
-    action: str  # event.action: eas.exchange, eas.redirect, eas.would_redirect, eas.directory, …
-    message: str  # message
-    level: str = "info"  # log.level
-    reason: str | None = None  # event.reason
-    outcome: str | None = None  # event.outcome: success, failure, unknown
-    duration_ns: int | None = None  # event.duration
-    client_address: str | None = None  # client.address: the peer of the TCP connection
-    client_port: int | None = None  # client.port
-    forwarded_ip: str | None = None  # network.forwarded_ip
-    server_address: str | None = None  # server.address
-    server_port: int | None = None  # server.port
-    method: str | None = None  # http.request.method
-    status_code: int | None = None  # http.response.status_code: what the client got
-    url_domain: str | None = None  # url.domain
-    url_path: str | None = None  # url.path
-    user_agent: str | None = None  # user_agent.original
-    user_name: str | None = None  # user.name
-    user_domain: str | None = None  # user.domain
-    user_email: str | None = None  # user.email
-    error_type: str | None = None  # error.type
-    error_message: str | None = None  # error.message
-    command: str | None = None  # eas.command
-    protocol_version: str | None = None  # eas.protocol_version
-    query_encoding: str | None = None  # eas.query_encoding
-    device_id: str | None = None  # eas.device.id
-    device_type: str | None = None  # eas.device.type
-    client_family: str | None = None  # eas.client_family
-    auth_scheme: str | None = None  # eas.auth.scheme
-    logon_format: str | None = None  # eas.auth.logon_format
-    auth_contradiction: bool | None = None  # eas.auth.contradiction: User= names another account
-    upstream_status_code: int | None = None  # eas.upstream.status_code
-    upstream_status: int | None = None  # eas.upstream.status: the global EAS Status
-    upstream_duration_ms: float | None = None  # eas.upstream.duration_ms
-    evidence: str | None = None  # eas.evidence
-    mode: str | None = None  # eas.mode
-    decision: str | None = None  # eas.decision: redirect, would_redirect, pass
-    redirect_location: str | None = None  # eas.redirect.location
-    redirect_count: int | None = None  # eas.redirect.count: redirects of this device so far
-    redirect_confirmed: bool | None = None  # eas.redirect.confirmed
-    directory_source: str | None = None  # eas.directory.source
-    directory_cache: str | None = None  # eas.directory.cache
-    directory_server: str | None = None  # eas.directory.server
-    directory_duration_ms: float | None = None  # eas.directory.duration_ms
-    directory_target_domain: str | None = None  # eas.directory.target_domain
-    directory_relationship: str | None = None  # eas.directory.relationship
-    directory_change: str | None = None  # eas.directory.change: the kind of a drift
-    wave: str | None = None  # eas.wave
-    ledger_state: str | None = None  # eas.ledger.state
-    ledger_previous: str | None = None  # eas.ledger.previous
+    users: Users = "clear"
+    key: bytes = field(default=b"", repr=False)
+
+    def name(self, value: str | None) -> str | None:
+        if value is None or self.users == "drop":
+            return None
+        if self.users == "clear":
+            return value
+        text = value.lower().encode("utf-8", "surrogateescape")
+        return hmac.new(self.key, text, hashlib.sha256).hexdigest()[:16]
+
+    def apply(self, record: Record) -> Record:
+        if self.users == "clear":
+            return record
+        return replace(
+            record,
+            user_name=self.name(record.user_name),
+            user_domain=record.user_domain if self.users == "hash" else None,
+            user_email=self.name(record.user_email),
+            device_id=self.name(record.device_id),
+        )
+
+
+class Journal:
+    """Appends records to a file (`-`: standard output), one `write` a line, so that the lines of
+    several processes do not tear. A file that was rotated away is reopened by itself."""
+
+    CHECK_S = 1.0  # how often the path is compared with the open file
+    COMPLAIN_S = 60.0
+
+    def __init__(
+        self,
+        path: str,
+        redaction: Redaction | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens at once. Raises OSError: a journal that cannot be written refuses the start."""
+        self.path = path
+        self.redaction = redaction or Redaction()
+        self.lost = 0  # lines that could not be written
+        self._clock = clock
+        self._fd = -1
+        self._torn = False
+        self._checked_at = clock()
+        self._complained_at = float("-inf")
+        self._open()
+
+    def write(self, record: Record) -> None:
+        """Never raises; what cannot be written is counted in `lost`, and said once a minute."""
+        try:
+            self._follow_rotation()
+            self._append(render(self.redaction.apply(record)))
+        except OSError as error:
+            self._complain(error)
+
+    def reopen(self) -> None:
+        """Open the path anew (after a rotation). The old file stays when that fails."""
+        try:
+            self._open()
+        except OSError as error:
+            self._complain(error)
+
+    def close(self) -> None:
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _open(self) -> None:
+        if self.path == "-":
+            self._fd = sys.stdout.fileno()
+            return
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self.close()
+        self._fd = fd
+
+    def _append(self, line: bytes) -> None:
+        data = b"\n" + line if self._torn else line
+        written = os.write(self._fd, data)
+        # A full disk may take half a line: the next one then begins on a line of its own.
+        self._torn = written < len(data)
+        if self._torn:
+            raise OSError(28, "the line was cut short")
+
+    def _follow_rotation(self) -> None:
+        now = self._clock()
+        if self.path == "-" or now - self._checked_at < self.CHECK_S:
+            return
+        self._checked_at = now
+        try:
+            same = Path(self.path).stat().st_ino == os.fstat(self._fd).st_ino
+        except OSError:
+            same = False
+        if not same:
+            self._open()
+
+    def _complain(self, error: OSError) -> None:
+        self.lost += 1
+        if self._clock() - self._complained_at >= self.COMPLAIN_S:
+            self._complained_at = self._clock()
+            logger.warning(
+                "eas-redirect: the journal %s cannot be written (%s); %d lines lost so far. "
+                "Mail is not affected. Make room or mend the path.",
+                self.path,
+                error.strerror,
+                self.lost,
+            )

@@ -1,0 +1,145 @@
+"""The journal: names, absent keys, redaction, rotation, a full disk, hostile text."""
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.telemetry.journal import (
+    FIELD_NAMES,
+    MAX_TEXT,
+    Journal,
+    Record,
+    Redaction,
+    render,
+    to_json,
+)
+
+AT = 1_767_225_600.25
+
+
+def record(**more: object) -> Record:
+    return Record(timestamp_s=AT, action="eas.exchange", message="m", **more)  # type: ignore[arg-type]
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_absent_facts_are_absent_keys() -> None:
+    assert to_json(record()) == {
+        "@timestamp": "2026-01-01T00:00:00.250Z",
+        "ecs": {"version": "8.11"},
+        "event": {"action": "eas.exchange"},
+        "message": "m",
+        "log": {"level": "info"},
+    }
+
+
+def test_facts_nest_under_their_dotted_keys() -> None:
+    line = to_json(record(device_id="D1", upstream_status=123, redirect_count=2))
+    assert line["eas"] == {
+        "device": {"id": "D1"},
+        "upstream": {"status": 123},
+        "redirect": {"count": 2},
+    }
+
+
+def test_each_field_has_a_key_of_its_own_and_none_is_a_prefix_of_another() -> None:
+    assert len(FIELD_NAMES) == len(set(FIELD_NAMES)) == len(fields(Record)) + 1
+    for name in FIELD_NAMES:
+        assert not any(other.startswith(name + ".") for other in FIELD_NAMES)
+
+
+@given(st.text(), st.binary())
+def test_any_text_gives_one_line_of_json(text: str, raw: bytes) -> None:
+    line = render(record(user_agent=text, user_name=raw.decode("utf-8", "surrogateescape")))
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    agent = json.loads(line).get("user_agent", {}).get("original")
+    assert agent == text[:MAX_TEXT].encode("utf-8", "replace").decode()
+
+
+def test_hash_gives_one_pseudonym_whatever_the_case_and_drop_gives_none() -> None:
+    hashed = Redaction(users="hash", key=b"k1")
+    one, two = (hashed.apply(record(user_name=n, device_id="D1")) for n in ("Anna", "anna"))
+    assert one.user_name == two.user_name
+    assert one.user_name is not None
+    assert "anna" not in one.user_name
+    assert len(one.user_name) == 16
+    assert one.device_id not in (None, "D1")
+    assert Redaction(users="hash", key=b"k2").name("anna") != one.user_name
+    dropped = Redaction(users="drop").apply(
+        record(user_name="anna", user_domain="CONTOSO", user_email="a@b.test", device_id="D1")
+    )
+    assert "user" not in to_json(dropped)
+    assert "eas" not in to_json(dropped)
+
+
+def test_the_key_shows_in_no_representation() -> None:
+    assert "sesame" not in repr(Redaction(users="hash", key=b"sesame"))
+
+
+def test_lines_are_appended_and_a_rotated_file_is_made_anew(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.jsonl", Clock()
+    journal = Journal(str(path), clock=clock)
+    journal.write(record(reason="one"))
+    path.rename(tmp_path / "j.1")
+    clock.now = 2.0
+    journal.write(record(reason="two"))
+    journal.close()
+    assert [len(lines(p)) for p in (tmp_path / "j.1", path)] == [1, 1]
+    assert path.stat().st_mode & 0o007 == 0
+
+
+def test_reopen_follows_a_rotation_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    journal = Journal(str(path), clock=Clock())
+    path.rename(tmp_path / "j.1")
+    journal.reopen()
+    journal.write(record())
+    assert len(lines(path)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_loses_lines_counts_them_and_complains_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    journal = Journal("/dev/full", clock=Clock())
+    for _ in range(3):
+        journal.write(record(user_name="anna"))
+    assert journal.lost == 3
+    assert len(caplog.records) == 1
+    assert "anna" not in caplog.text
+
+
+def test_a_line_cut_short_does_not_tear_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.jsonl"
+    journal = Journal(str(path), clock=Clock())
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
+    journal.write(record())
+    monkeypatch.setattr(os, "write", real)
+    journal.write(record(reason="whole"))
+    torn, whole = path.read_bytes().splitlines()
+    assert len(torn) == 10
+    assert json.loads(whole)["event"]["reason"] == "whole"
+
+
+def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Journal(str(tmp_path / "missing" / "j.jsonl"))
