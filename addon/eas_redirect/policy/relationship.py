@@ -1,0 +1,98 @@
+"""From a recipient's targetAddress to the one relationship that claims its domain. Pure."""
+
+import re
+from dataclasses import replace
+
+from eas_redirect.activesync.host_name import HostNameError, normalize_domain
+from eas_redirect.directory.values import (
+    OrganizationRelationship,
+    Recipient,
+    Relationships,
+    Unavailable,
+)
+from eas_redirect.policy.verdict import Pass, Policy, Reason, Trail
+
+_ADDRESS_TYPE = re.compile(r"([A-Za-z0-9]+):", re.ASCII)
+
+
+def target_domain(recipient: Recipient, trail: Trail) -> str | Pass:
+    """The domain of the recipient's targetAddress, lower case and in A-labels."""
+    question = "Where does targetAddress lead?"
+    address = recipient.target_address
+    if not address:
+        detail = "The recipient has no targetAddress, so nothing says where the mailbox is."
+        return trail.stop(question, Pass(reason=Reason.NO_TARGET_ADDRESS, detail=detail))
+    try:
+        domain = _smtp_domain(address)
+    except HostNameError as error:
+        detail = f"The targetAddress cannot be used: {error}."
+        return trail.stop(question, Pass(reason=Reason.TARGET_ADDRESS_INVALID, detail=detail))
+    trail.good(question, f"To the domain {domain}.")
+    return domain
+
+
+def _smtp_domain(target_address: str) -> str:
+    """The part after the last `@` (a quoted local part may hold one, RFC 5321 4.1.2)."""
+    address = target_address.strip(" ")
+    if any(character.isspace() or not character.isprintable() for character in address):
+        raise HostNameError("it holds a space or a control character")
+    if prefix := _ADDRESS_TYPE.match(address):
+        if prefix[1].lower() != "smtp":
+            raise HostNameError("it is no SMTP address")
+        address = address[prefix.end() :]
+    local, at, domain = address.rpartition("@")
+    if not (at and local):
+        raise HostNameError("it is no SMTP address")
+    return normalize_domain(domain)
+
+
+def relationship_of(
+    domain: str, relationships: Relationships, policy: Policy, trail: Trail
+) -> OrganizationRelationship | Pass:
+    """The one enabled relationship that claims the domain; configured ones win."""
+    question = f"Which relationship claims {domain}?"
+    claims = _claims(domain, policy.relationships)
+    if not claims and isinstance(relationships, Unavailable):
+        return trail.stop(question, unavailable(relationships))
+    if not claims and not isinstance(relationships, Unavailable):
+        claims = _claims(domain, relationships)
+    enabled = [claim for claim in claims if claim.enabled]
+    if len(enabled) == 1:
+        trail.good(question, f"{enabled[0].name}, of the {enabled[0].source}.")
+        return enabled[0]
+    stop = _no_single_claim(
+        domain, claims, nothing_known=not (relationships or policy.relationships)
+    )
+    return trail.stop(question, replace(stop, target_domain=domain))
+
+
+def _claims(
+    domain: str, relationships: tuple[OrganizationRelationship, ...]
+) -> list[OrganizationRelationship]:
+    """By the exact domain name: no wildcard, no parent domain."""
+    return [r for r in relationships if any(domain == name.lower() for name in r.domain_names)]
+
+
+def _no_single_claim(
+    domain: str, claims: list[OrganizationRelationship], *, nothing_known: bool
+) -> Pass:
+    names = ", ".join(claim.name for claim in claims)
+    if nothing_known:
+        detail = (
+            "Not one relationship can be read: the account may lack the right to read"
+            " CN=Federation."
+        )
+        return Pass(reason=Reason.NO_RELATIONSHIP, detail=detail)
+    if not claims:
+        detail = f"No relationship names the domain {domain}."
+        return Pass(reason=Reason.NO_RELATIONSHIP, detail=detail)
+    if any(claim.enabled for claim in claims):
+        detail = f"More than one enabled relationship names the domain {domain}: {names}."
+        return Pass(reason=Reason.RELATIONSHIP_AMBIGUOUS, detail=detail, relationship=names)
+    detail = f"The relationship for {domain} is disabled: {names}."
+    return Pass(reason=Reason.RELATIONSHIP_DISABLED, detail=detail, relationship=names)
+
+
+def unavailable(outcome: Unavailable) -> Pass:
+    detail = f"The directory could not be asked ({outcome.error_type}): {outcome.message}"
+    return Pass(reason=Reason.DIRECTORY_UNAVAILABLE, detail=detail)

@@ -1,0 +1,117 @@
+"""The values of a decision: reasons, verdicts, the policy, the steps. Pure.
+
+`decision.py` gives them out again; other rooms import them from there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.values import OrganizationRelationship
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.waves import Wave
+
+
+class Reason(StrEnum):
+    """Why an exchange was redirected or passed. Stable: journals and tools rely on the words."""
+
+    MAILBOX_MOVED = "mailbox_moved"
+    OTHER_ANSWER = "other_answer"
+    NATIVE_REDIRECT = "native_redirect"
+    UNAUTHENTICATED = "unauthenticated"
+    NO_IDENTITY = "no_identity"
+    RECIPIENT_NOT_FOUND = "recipient_not_found"
+    RECIPIENT_AMBIGUOUS = "recipient_ambiguous"
+    RECIPIENT_HAS_MAILBOX = "recipient_has_mailbox"
+    NO_TARGET_ADDRESS = "no_target_address"
+    TARGET_ADDRESS_INVALID = "target_address_invalid"
+    NO_RELATIONSHIP = "no_relationship"
+    RELATIONSHIP_DISABLED = "relationship_disabled"
+    RELATIONSHIP_AMBIGUOUS = "relationship_ambiguous"
+    NO_TARGET_OWA_URL = "no_target_owa_url"
+    TARGET_OWA_URL_INVALID = "target_owa_url_invalid"
+    TARGET_NOT_ALLOWED = "target_not_allowed"
+    REDIRECT_LOOP = "redirect_loop"
+    PROTOCOL_VERSION_TOO_LOW = "protocol_version_too_low"
+    NOT_IN_WAVE = "not_in_wave"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    MALFORMED_ANSWER = "malformed_answer"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """The answer may mean a moved mailbox: ask the directory for this logon.
+
+    `fresh`: the evidence is weak, so that only an answer asked now may lead to a redirect.
+    """
+
+    logon: Logon
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Exchange's own answer goes through; `detail` is one plain sentence for a person."""
+
+    reason: Reason
+    detail: str = ""
+    target_domain: str | None = None
+    relationship: str | None = None
+    wave: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Answer 451 with `location` (`https://host/Microsoft-Server-ActiveSync`)."""
+
+    location: str
+    target_domain: str
+    relationship: str
+    reason: Literal[Reason.MAILBOX_MOVED] = Reason.MAILBOX_MOVED
+    detail: str = ""
+    wave: str | None = None
+
+
+type Verdict = Redirect | Pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The configuration as the decision sees it."""
+
+    own_names: frozenset[str] = frozenset()  # further names of this proxy, lower case A-labels
+    min_protocol_version: str = "14.0"
+    weak_statuses: frozenset[int] = frozenset({403})
+    host_map: Mapping[str, str] = DEFAULT_HOST_MAP  # TargetOwaURL host → EAS host, A-labels
+    allowed_hosts: tuple[str, ...] | None = None  # globs; None: any that a relationship names
+    relationships: tuple[OrganizationRelationship, ...] = ()  # configured; win over the directory's
+    wave: Wave = field(default_factory=Wave)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a decision for `explain`: what was asked, what was found, and was it good."""
+
+    question: str
+    finding: str
+    ok: bool
+    reason: Reason | None = None  # the reason of the pass that ends here
+
+
+class Trail:
+    """Collects the steps of one decision."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self._steps = steps
+
+    def good(self, question: str, finding: str) -> None:
+        self._steps.append(Step(question=question, finding=finding, ok=True))
+
+    def stop(self, question: str, verdict: Pass) -> Pass:
+        """Note why the way ends here; gives the verdict back."""
+        finding, reason = verdict.detail, verdict.reason
+        self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
+        return verdict
