@@ -4,12 +4,50 @@ Sources: MS-ASCMD 2.2.2 (common status codes: 123 UserHasNoMailbox), 2.2.3.177 (
 2.2.2.1.1 (status line).
 """
 
+import re
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eas_redirect.activesync.request import EASRequest, Headers
+from eas_redirect.activesync.request import EASRequest, Headers, header_values
+from eas_redirect.activesync.wbxml import Element, WBXMLError, parse
 
 MAX_BODY = 64 * 1024  # bytes, before and after inflating: a global status is tens of bytes
+USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
+
+# The root of each command's answer and the Status directly inside it (MS-ASWBXML 2.1.2.1):
+# command → (page, root token, Status token). Commands without an XML root are not here.
+ROOTS: dict[str, tuple[int, int, int]] = {
+    "Sync": (0, 0x05, 0x0E),
+    "MoveItems": (5, 0x05, 0x0B),
+    "GetItemEstimate": (6, 0x05, 0x0E),
+    "FolderSync": (7, 0x16, 0x0C),
+    "FolderCreate": (7, 0x13, 0x0C),
+    "FolderDelete": (7, 0x14, 0x0C),
+    "FolderUpdate": (7, 0x15, 0x0C),
+    "MeetingResponse": (8, 0x07, 0x0B),
+    "ResolveRecipients": (10, 0x05, 0x07),
+    "ValidateCert": (11, 0x05, 0x0A),
+    "Ping": (13, 0x05, 0x07),
+    "Provision": (14, 0x05, 0x0B),
+    "Search": (15, 0x05, 0x0C),
+    "Settings": (18, 0x05, 0x06),
+    "ItemOperations": (20, 0x05, 0x0D),
+    "SendMail": (21, 0x05, 0x12),
+    "SmartForward": (21, 0x06, 0x12),
+    "SmartReply": (21, 0x07, 0x12),
+    "Find": (25, 0x05, 0x0A),
+}
+
+_WBXML_TYPES = frozenset({"application/vnd.ms-sync.wbxml", "application/vnd.ms-sync"})
+_DIAGNOSTICS = ("x-ms-diagnostics", "x-exceptiondiagnostics")
+# A word of its own: Exchange's diagnostics join entries with punctuation and underscores.
+_USER_HAS_NO_MAILBOX = re.compile(r"(?<![A-Za-z0-9])UserHasNoMailbox(?![A-Za-z0-9])")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
+_SPACE = " \t\r\n"
+# Never about a mailbox, whatever a configuration counts as weak: success, the demand to log on,
+# and Exchange's own redirect.
+_NEVER_WEAK = frozenset({200, 401, 451})
 
 
 class Evidence(StrEnum):
@@ -36,9 +74,17 @@ class Answer:
     problem: str | None = None
 
 
+class _UnreadableError(Exception):
+    """One plain sentence about a body."""
+
+
 def may_hold_evidence(request: EASRequest, status_code: int, headers: Headers) -> bool:
     """From the head alone: must the body be read to judge this answer? False: stream it."""
-    raise NotImplementedError
+    if request.method != "POST" or status_code != 200 or not _is_wbxml(headers):
+        return False
+    if request.command is not None and request.command not in ROOTS:
+        return False
+    return all(_length_fits(length) for length in header_values(headers, "content-length"))
 
 
 def read_answer(
@@ -50,4 +96,114 @@ def read_answer(
 ) -> Answer:
     """Total: any answer gives a value. `body` is as it came over the wire (`Content-Encoding` not
     undone), or None when it was streamed unread."""
-    raise NotImplementedError
+    if status_code == 200:
+        return _read_success(request, headers, body)
+    locations = header_values(headers, "x-ms-location")
+    return Answer(
+        status_code=status_code,
+        evidence=_error_evidence(request, status_code, headers, weak_statuses),
+        location=locations[0] if status_code == 451 and locations else None,
+    )
+
+
+def _error_evidence(
+    request: EASRequest, status_code: int, headers: Headers, weak_statuses: frozenset[int]
+) -> Evidence:
+    """The HTTP form: the body is IIS's and says nothing."""
+    if request.method not in ("POST", "OPTIONS") or status_code in _NEVER_WEAK:
+        return Evidence.NONE
+    if status_code in weak_statuses | {403}:
+        if _diagnosed(headers):
+            return Evidence.CERTAIN
+        if status_code in weak_statuses:
+            return Evidence.WEAK
+    return Evidence.NONE
+
+
+def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> Answer:
+    """The in-band form: a global Status in the root of the command's own answer."""
+    problem, status = None, None
+    certain = request.method == "POST" and _diagnosed(headers)
+    if body and may_hold_evidence(request, 200, headers):
+        try:
+            status = _global_status(request, _inflated(headers, body))
+            certain = status == USER_HAS_NO_MAILBOX
+        except (_UnreadableError, WBXMLError) as error:
+            problem = str(error)
+    return Answer(
+        status_code=200,
+        evidence=Evidence.CERTAIN if certain else Evidence.NONE,
+        eas_status=status,
+        problem=problem,
+    )
+
+
+def _length_fits(length: str) -> bool:
+    """An empty body is success (MS-ASCMD: SendMail, Sync without changes) and needs no reading."""
+    return len(length) < 10 and length.isdecimal() and 0 < int(length) <= MAX_BODY
+
+
+def _diagnosed(headers: Headers) -> bool:
+    return any(
+        _USER_HAS_NO_MAILBOX.search(value)
+        for name in _DIAGNOSTICS
+        for value in header_values(headers, name)
+    )
+
+
+def _is_wbxml(headers: Headers) -> bool:
+    """One Content-Type, and that of MS-ASHTTP 2.2.2.2.3; parameters are allowed."""
+    types = {v.partition(";")[0].strip().lower() for v in header_values(headers, "content-type")}
+    return len(types) == 1 and types <= _WBXML_TYPES
+
+
+def _inflated(headers: Headers, body: bytes) -> bytes:
+    """The body with its one Content-Encoding undone, never more than MAX_BODY bytes of it."""
+    if len(body) > MAX_BODY:
+        raise _UnreadableError(f"the body is longer than {MAX_BODY} bytes")
+    joined = ",".join(header_values(headers, "content-encoding"))
+    codings = [part.strip().lower() for part in joined.split(",") if part.strip()]
+    match [coding for coding in codings if coding != "identity"]:
+        case []:
+            return body
+        case ["gzip" | "x-gzip"]:
+            return _bounded(body, 16 + zlib.MAX_WBITS)
+        case ["deflate"]:
+            # RFC 9110 8.4.1.2: zlib's format; some servers send it bare.
+            zlib_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
+            return _bounded(body, zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS)
+        case _:
+            raise _UnreadableError("the Content-Encoding is neither gzip nor deflate")
+
+
+def _bounded(body: bytes, window_bits: int) -> bytes:
+    inflater = zlib.decompressobj(window_bits)
+    try:
+        data = inflater.decompress(body, MAX_BODY + 1)
+    except zlib.error:
+        raise _UnreadableError("the compressed body is damaged") from None
+    if len(data) > MAX_BODY:
+        raise _UnreadableError(f"the body inflates to more than {MAX_BODY} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise _UnreadableError("the compressed body is cut short or followed by other bytes")
+    return data
+
+
+def _global_status(request: EASRequest, body: bytes) -> int | None:
+    """The Status directly inside the root, in the root's own code page; None without exactly one.
+
+    A Status deeper down is about one item, and one of another page is about something else.
+    """
+    root = parse(body).root
+    expected = ROOTS.get(request.command or "")
+    if expected is None or (root.page, root.token) != expected[:2]:
+        raise _UnreadableError("the root element is not that of the request's command")
+    found = [e for e in root.elements if (e.page, e.token) == (root.page, expected[2])]
+    return _number(found[0]) if len(found) == 1 else None
+
+
+def _number(status: Element) -> int | None:
+    if any(status.elements):
+        return None
+    text = status.text.strip(_SPACE)
+    return int(text) if _NUMBER.fullmatch(text) else None
