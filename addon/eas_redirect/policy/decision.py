@@ -227,13 +227,14 @@ def _not_allowed(target: Endpoint, policy: Policy, trail: Trail) -> Pass | None:
 
 def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
     question = "Is the target another server than this one?"
+    own_names = policy.own_names.union(exchange.further_names)
     if exchange.called_host is None and not policy.own_names:
         detail = (
             "The client named no host, or several, so that a loop cannot be ruled out:"
             " set exchange.host_names."
         )
-    elif is_own_name(target.host, exchange.called_host, policy.own_names):
-        detail = f"{target.host} is a name of this proxy: the phone would come back for ever."
+    elif is_own_name(target.host, exchange.called_host, own_names):
+        detail = f"{target.host} leads back here: the phone would come back for ever."
     else:
         trail.good(question, "Yes.")
         return None

@@ -1,0 +1,148 @@
+"""mitmproxy flows as values of the protocol, and the 451 as a response. Changes no flow.
+
+Beside `addon.py` the only top-level module that imports mitmproxy; captures use it too.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+
+from mitmproxy import http
+
+from eas_redirect.activesync.authorization import (
+    Credentials,
+    Logon,
+    choose_logon,
+    contradicts,
+    read_authorization,
+)
+from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.forwarded import Network, forwarded_address
+from eas_redirect.telemetry.records import WireFacts
+
+REDIRECT = 451
+REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
+
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
+
+
+def is_eas(flow: http.HTTPFlow) -> bool:
+    return is_eas_path(flow.request.path)
+
+
+def headers_of(message: http.Message) -> Headers:
+    """Every header in its order. Bytes that are no UTF-8 become surrogates, as mitmproxy reads."""
+    return tuple(
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in message.headers.fields
+    )
+
+
+def request_of(flow: http.HTTPFlow) -> EASRequest:
+    return read_request(flow.request.method, flow.request.path, headers_of(flow.request))
+
+
+def credentials_of(flow: http.HTTPFlow) -> Credentials:
+    """From the one Authorization header; two of them name nobody."""
+    values = flow.request.headers.get_all("Authorization")
+    if len(values) > 1:
+        return Credentials(scheme="other", problem="the request has several Authorization headers")
+    return read_authorization(values[0] if values else None)
+
+
+def logon_of(
+    request: EASRequest, credentials: Credentials, remembered: Logon | None
+) -> Logon | None:
+    """Authorization, then what this connection authenticated as (NTLM), then the query."""
+    if credentials.logon is None and credentials.problem is None and remembered is not None:
+        return remembered
+    return choose_logon(request, credentials)
+
+
+def called_host(flow: http.HTTPFlow) -> str | None:
+    """The one name by which the client called: lower case, no port, no trailing dot, else None."""
+    if len(flow.request.headers.get_all("Host")) > 1:
+        return None
+    return bare_host(flow.request.host_header)
+
+
+def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
+    """Other names of this proxy and of the server behind it: the TLS name and the upstream."""
+    upstream = flow.server_conn.address[0] if flow.server_conn.address else None
+    names = (bare_host(flow.client_conn.sni), bare_host(upstream), bare_host(flow.request.host))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def bare_host(authority: str | None) -> str | None:
+    if not authority:
+        return None
+    host = authority.lower()
+    if not host.endswith("]"):
+        host = re.sub(r":[0-9]*\Z", "", host)
+    host = host.removesuffix(".")
+    return host if _HOST.fullmatch(host) else None
+
+
+def wire_facts(
+    flow: http.HTTPFlow,
+    request: EASRequest,
+    credentials: Credentials,
+    trusted: Iterable[Network] = (),
+) -> WireFacts:
+    """What the connection, the clock and the headers say. Never the query, never a secret."""
+    started = flow.request.timestamp_start
+    answered = flow.response.timestamp_end if flow.response else None
+    peer = flow.client_conn.peername
+    upstream = flow.server_conn.address
+    failure = flow.error.msg if flow.error else None
+    return WireFacts(
+        started_s=started,
+        ended_s=time.time() if flow.live else answered,
+        upstream_started_s=flow.request.timestamp_end or started,
+        upstream_ended_s=answered,
+        client_address=peer[0] if peer else None,
+        client_port=peer[1] if peer else None,
+        forwarded_ip=forwarded_address(
+            peer[0] if peer else None, flow.request.headers.get_all("X-Forwarded-For"), trusted
+        ),
+        server_address=upstream[0] if upstream else None,
+        server_port=upstream[1] if upstream else None,
+        url_domain=bare_host(flow.request.host_header),
+        url_path=flow.request.path.partition("?")[0],
+        user_agent=flow.request.headers.get("User-Agent"),
+        contradiction=contradicts(request, credentials),
+        error_type=_error_type(failure),
+        error_message=failure,
+    )
+
+
+def _error_type(failure: str | None) -> str | None:
+    if failure is None:
+        return None
+    return "client_left" if "lient disconnected" in failure else "upstream_failed"
+
+
+def redirect_response(location: str, old: http.Response) -> http.Response:
+    """A whole new 451 (MS-ASHTTP 3.1.5.2.2): nothing of the old entity, no body, no type.
+
+    Kept of the old answer: its date, and `Connection: close`, for a client that stayed on the line
+    would find its connection-bound logon gone.
+    """
+    headers = http.Headers()
+    if "Date" in old.headers:
+        headers["Date"] = old.headers["Date"]
+    headers["Cache-Control"] = "private"
+    headers["X-MS-Location"] = location
+    headers["Content-Length"] = "0"
+    if "close" in old.headers.get("Connection", "").lower():
+        headers["Connection"] = "close"
+    return http.Response(
+        http_version=old.data.http_version,
+        status_code=REDIRECT,
+        reason=REDIRECT_PHRASE,
+        headers=headers,
+        content=b"",
+        trailers=None,
+        timestamp_start=old.timestamp_start,
+        timestamp_end=old.timestamp_end,
+    )

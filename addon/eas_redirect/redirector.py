@@ -1,0 +1,147 @@
+"""Judges exchanges: screen, ask the directory, decide. The one place where the way comes together.
+
+The addon, `explain`, `plan` and captures all come through here. Imports no mitmproxy and no ldap3.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.values import DirectoryAnswer, RelationshipsAnswer, Unavailable
+from eas_redirect.policy.decision import (
+    Ask,
+    Pass,
+    Policy,
+    Reason,
+    Redirect,
+    Step,
+    Verdict,
+    decide,
+    screen,
+)
+
+type Mode = Literal["observe", "enforce"]
+
+GRACE_S = 1.0  # beyond the directory's own limit, which normally ends a look-up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict with what led to it. `error_type` and `error_message` never hold user data."""
+
+    exchange: Exchange
+    verdict: Verdict
+    mode: Mode
+    asked: DirectoryAnswer | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+    @property
+    def decision(self) -> Literal["redirect", "would_redirect", "pass"]:
+        """The word of the journal (`eas.decision`)."""
+        if isinstance(self.verdict, Pass):
+            return "pass"
+        return "redirect" if self.mode == "enforce" else "would_redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirector:
+    """A policy over a directory. Replaced whole when the configuration changes."""
+
+    policy: Policy
+    directory: CachedDirectory
+    mode: Mode
+    lookup_timeout_s: float = 5.0
+
+    async def judge(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement:
+        """Never raises, never outlasts the look-up's time limit by more than GRACE_S.
+
+        A CancelledError that escaped would hang the exchange for ever, so even that ends in a pass.
+        """
+        try:
+            return await self._judge(exchange, trace)
+        except asyncio.CancelledError:
+            return self._failed(exchange, "cancelled", "the look-up was given up at shutdown")
+        except Exception as error:
+            return self._failed(exchange, type(error).__name__, _where(error))
+
+    def unanswered(self, exchange: Exchange) -> Judgement:
+        """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
+        verdict = Pass(reason=Reason.OTHER_ANSWER, detail="There was no whole answer to judge.")
+        return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
+
+    async def _judge(self, exchange: Exchange, trace: list[Step] | None) -> Judgement:
+        match screen(exchange):
+            case Pass() as verdict:
+                return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
+            case Ask(logon=logon, fresh=fresh):
+                try:
+                    async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
+                        asked = await self.directory.recipient(logon, fresh=fresh)
+                        known = await self.directory.relationships()
+                except TimeoutError:
+                    asked, known = self._too_late()
+                return self._decided(exchange, asked, known, trace)
+
+    def _decided(
+        self,
+        exchange: Exchange,
+        asked: DirectoryAnswer,
+        known: RelationshipsAnswer,
+        trace: list[Step] | None,
+    ) -> Judgement:
+        verdict = decide(exchange, asked.lookup, known.relationships, self.policy, trace)
+        failure = _failure(asked, known) if verdict.reason is Reason.DIRECTORY_UNAVAILABLE else None
+        return Judgement(
+            exchange=exchange,
+            verdict=verdict,
+            mode=self.mode,
+            asked=asked,
+            error_type=failure.error_type if failure else None,
+            error_message=failure.message if failure else None,
+        )
+
+    def _too_late(self) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+        late = Unavailable(
+            error_type="timeout",
+            message=f"the directory gave no answer within {self.lookup_timeout_s:g} s",
+        )
+        source = self.directory.source
+        return (
+            DirectoryAnswer(lookup=late, source=source),
+            RelationshipsAnswer(relationships=late, source=source),
+        )
+
+    def _failed(self, exchange: Exchange, error_type: str, message: str) -> Judgement:
+        return Judgement(
+            exchange=exchange,
+            verdict=Pass(
+                reason=Reason.INTERNAL_ERROR, detail="Our own fault; nothing was changed."
+            ),
+            mode=self.mode,
+            error_type=error_type,
+            error_message=message,
+        )
+
+
+def _failure(asked: DirectoryAnswer, known: RelationshipsAnswer) -> Unavailable | None:
+    for value in (asked.lookup, known.relationships):
+        if isinstance(value, Unavailable):
+            return value
+    return None
+
+
+def _where(error: Exception) -> str:
+    """Where an exception arose. Its text may hold what a client sent, so that is left out."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "no traceback"
+    code = trace.tb_frame.f_code
+    return f"in {code.co_name}, line {trace.tb_lineno}"
+
+
+__all__ = ["Judgement", "Mode", "Redirect", "Redirector"]

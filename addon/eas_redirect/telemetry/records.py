@@ -1,0 +1,154 @@
+"""Judgements and wire facts become journal records. Pure."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.directory.values import Drift
+from eas_redirect.policy.decision import Pass, Reason, Redirect
+from eas_redirect.redirector import Judgement
+from eas_redirect.telemetry.clients import client_family
+from eas_redirect.telemetry.journal import Record
+
+_ACTIONS = {
+    "redirect": "eas.redirect",
+    "would_redirect": "eas.would_redirect",
+    "pass": "eas.exchange",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireFacts:
+    """What the connection and the clock say about one exchange. Times are Unix seconds."""
+
+    started_s: float
+    ended_s: float | None = None
+    upstream_started_s: float | None = None
+    upstream_ended_s: float | None = None
+    client_address: str | None = None
+    client_port: int | None = None
+    forwarded_ip: str | None = None
+    server_address: str | None = None
+    server_port: int | None = None
+    url_domain: str | None = None
+    url_path: str | None = None
+    user_agent: str | None = None
+    contradiction: bool = False
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
+    """The journal line of one EAS exchange that was answered."""
+    exchange, verdict, asked = judgement.exchange, judgement.verdict, judgement.asked
+    request, answer, logon = exchange.request, exchange.answer, exchange.logon
+    redirected = judgement.decision == "redirect"
+    error_type = judgement.error_type or wire.error_type
+    return Record(
+        timestamp_s=wire.ended_s or wire.started_s,
+        action=_ACTIONS[judgement.decision],
+        message=message(judgement),
+        level=_level(judgement, error_type),
+        reason=str(verdict.reason),
+        outcome="failure" if error_type else "success",
+        duration_ns=_nanoseconds(wire.started_s, wire.ended_s),
+        client_address=wire.client_address,
+        client_port=wire.client_port,
+        forwarded_ip=wire.forwarded_ip,
+        server_address=wire.server_address,
+        server_port=wire.server_port,
+        method=request.method,
+        status_code=451 if redirected else (answer.status_code or None),
+        url_domain=wire.url_domain,
+        url_path=wire.url_path,
+        user_agent=wire.user_agent,
+        user_name=logon.user if logon else None,
+        user_domain=logon.domain if logon else None,
+        user_email=logon.text if logon and logon.format == "upn" else None,
+        error_type=error_type,
+        error_message=judgement.error_message or wire.error_message or _problem(exchange),
+        command=request.command or ("OPTIONS" if request.method == "OPTIONS" else None),
+        protocol_version=request.protocol_version,
+        query_encoding=request.query_encoding,
+        device_id=request.device_id,
+        device_type=request.device_type,
+        client_family=client_family(wire.user_agent, request.device_type),
+        auth_scheme=exchange.credentials.scheme,
+        logon_format=logon.format if logon else None,
+        auth_contradiction=True if wire.contradiction else None,
+        upstream_status_code=answer.status_code or None,
+        upstream_status=answer.eas_status,
+        upstream_duration_ms=_milliseconds(wire.upstream_started_s, wire.upstream_ended_s),
+        evidence=str(answer.evidence),
+        mode=judgement.mode,
+        decision=judgement.decision,
+        redirect_location=_location(judgement),
+        directory_source=asked.source if asked else None,
+        directory_cache=asked.cache if asked else None,
+        directory_server=asked.server if asked else None,
+        directory_duration_ms=_rounded(asked.duration_ms) if asked else None,
+        directory_target_domain=verdict.target_domain,
+        directory_relationship=verdict.relationship,
+        wave=verdict.wave,
+    )
+
+
+def drift_record(drift: Drift, now_s: float) -> Record:
+    """The journal line of a change in the relationships, or of a finding about them."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.directory",
+        message=drift.message,
+        level="info" if drift.kind in _QUIET_DRIFTS else "warning",
+        outcome="failure" if drift.kind == "unavailable" else "success",
+        directory_change=drift.kind,
+        directory_relationship=drift.relationship,
+        directory_target_domain=drift.domain,
+    )
+
+
+_QUIET_DRIFTS = frozenset({"added", "enabled", "recovered", "host_mapped"})
+
+
+def message(judgement: Judgement) -> str:
+    """The line's sentence. No user, no device: those have keys that redaction knows."""
+    match judgement.verdict:
+        case Redirect(location=location) if judgement.mode == "enforce":
+            return f"451 to {location}: the mailbox has moved"
+        case Redirect(location=location):
+            return f"would answer 451 to {location} (observe mode): the mailbox has moved"
+        case Pass(reason=reason):
+            status = judgement.exchange.answer.status_code
+            answered = f"Exchange's {status}" if status else "no answer"
+            return f"{answered} went through unchanged: {reason}"
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _level(judgement: Judgement, error_type: str | None) -> str:
+    if judgement.verdict.reason is Reason.INTERNAL_ERROR:
+        return "error"
+    return "warning" if error_type else "info"
+
+
+def _problem(exchange: Exchange) -> str | None:
+    """The first thing that could not be read; these sentences quote nothing that was sent."""
+    return exchange.answer.problem or exchange.request.problem or exchange.credentials.problem
+
+
+def _location(judgement: Judgement) -> str | None:
+    if isinstance(judgement.verdict, Redirect):
+        return judgement.verdict.location
+    return judgement.exchange.answer.location
+
+
+def _nanoseconds(start_s: float, end_s: float | None) -> int | None:
+    return None if end_s is None else max(0, round((end_s - start_s) * 1e9))
+
+
+def _milliseconds(start_s: float | None, end_s: float | None) -> float | None:
+    return None if start_s is None or end_s is None else _rounded(max(0.0, end_s - start_s) * 1e3)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
