@@ -1,0 +1,307 @@
+"""The follow ledger: which device was redirected, which came back, which fell silent.
+
+Fed with the record of each exchange, it answers with the state changes to journal. In memory only,
+bounded, on an injected clock. A proxy sees who still calls it, not who arrived elsewhere: `quiet`
+is a presumption. Only where both sides pass through the proxy does a request to the target confirm.
+"""
+
+import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from sys import intern
+from typing import assert_never
+from urllib.parse import urlsplit
+
+from eas_redirect.telemetry.journal import Record
+
+RETURNS_UNTIL_STUCK = 3  # comebacks
+STUCK_SPAN_S = 600.0  # between the first comeback and the latest
+VISIT_S = 60.0  # exchanges closer together than this are one visit
+QUIET_AFTER_S = 3600.0  # silence before it means anything: the longest usual Ping
+QUIET_INTERVALS = 3  # and in the device's own usual intervals
+_SEPARATOR = "\x00"  # cannot stand in a logon or a query value that was accepted
+_INTERVAL_WEIGHT = 0.25  # of the newest gap in the usual interval
+
+
+class LedgerState(StrEnum):
+    """What is known of a device. Stable: journals and tools rely on the words."""
+
+    SEEN = "seen"
+    REDIRECTED = "redirected"
+    RETURNED = "returned"  # came back after a 451
+    STUCK = "stuck"  # came back three times or more, over at least ten minutes
+    QUIET = "quiet"  # redirected and silent since: presumed to have followed
+
+
+_LEVELS = {LedgerState.STUCK: "warning"}
+_AWAITED = frozenset({LedgerState.REDIRECTED, LedgerState.RETURNED, LedgerState.STUCK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStatistics:
+    """Devices by state now; `evicted` and `confirmed` are counted since the start."""
+
+    states: Mapping[LedgerState, int]
+    evicted: int = 0
+    confirmed: int = 0
+
+    @property
+    def devices(self) -> int:
+        return sum(self.states.values())
+
+
+@dataclass(slots=True)
+class _Device:
+    """What is kept of a device: 200,000 of these must fit into 150 MiB. Unix times."""
+
+    last_seen: float
+    agent: int  # of user and User-Agent: where a request that names no device belongs
+    state: LedgerState = LedgerState.SEEN
+    interval_s: float | None = None  # usual time between visits
+    redirects: int = 0
+    returns: int = 0
+    redirected_at: float = 0.0
+    first_return: float = 0.0
+    location: str | None = None
+    email: str | None = None
+    device_type: str | None = None
+    family: str | None = None
+    confirmed: bool = False
+    queued: bool = False
+
+    @property
+    def quiet_at(self) -> float:
+        return self.last_seen + quiet_after(self.interval_s)
+
+
+def quiet_after(interval_s: float | None) -> float:
+    """Seconds of silence after which a device of that usual interval counts as quiet."""
+    return max(QUIET_AFTER_S, QUIET_INTERVALS * (interval_s or 0.0))
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The states of the devices seen last. Not thread-safe: one event loop feeds it.
+
+    `clock` gives Unix time; a record's own timestamp says when its exchange ended.
+    """
+
+    clock: Callable[[], float]
+    max_devices: int = 200_000
+    _devices: OrderedDict[str, _Device] = field(default_factory=OrderedDict)
+    _by_agent: dict[int, str] = field(default_factory=dict)
+    _awaited: list[tuple[float, str]] = field(default_factory=list)  # a heap by quiet_at
+    _states: Counter[LedgerState] = field(default_factory=Counter)
+    _evicted: int = 0
+    _confirmed: int = 0
+
+    def observe(self, record: Record) -> tuple[Record, ...]:
+        """Take in an exchange; the `eas.ledger` records of what changed, also by mere time."""
+        changes = self.settle()
+        if record.user_name is None or not (record.device_id or record.user_agent):
+            return changes
+        key, device = self._find(record)
+        if device is None:
+            device = self._adopt(key, record)
+        if device is None:
+            device = self._enter(key, record)
+            changes += (self._change(key, device, None),)
+        previous = device.state
+        if _arrives(device, record):
+            self._confirmed += not device.confirmed
+            device.confirmed, device.state = True, LedgerState.QUIET
+        else:
+            self._devices.move_to_end(key)
+            _take_in(device, record)
+        if device.state is not previous:
+            changes += (self._move(key, device, previous),)
+        self._await(key, device)
+        return changes
+
+    def settle(self) -> tuple[Record, ...]:
+        """The devices that have become quiet since the last call; cheap when there are none."""
+        changes: tuple[Record, ...] = ()
+        now = self.clock()
+        while self._awaited and self._awaited[0][0] <= now:
+            key = heapq.heappop(self._awaited)[1]
+            device = self._devices.get(key)
+            if device is None:
+                continue
+            device.queued = False
+            if device.state in _AWAITED and device.quiet_at <= now:
+                previous, device.state = device.state, LedgerState.QUIET
+                changes += (self._move(key, device, previous),)
+            self._await(key, device)
+        return changes
+
+    def redirect_count(self, record: Record) -> int:
+        """How many redirects this record's device has had, this one included if it is one."""
+        device = self._find(record)[1]
+        return (device.redirects if device else 0) + (record.decision == "redirect")
+
+    def confirms(self, record: Record) -> bool:
+        """Whether this record is a redirected device arriving at the host it was sent to."""
+        device = self._find(record)[1]
+        return device is not None and _arrives(device, record)
+
+    def state(self, record: Record) -> LedgerState | None:
+        """The state of this record's device; None: never seen, or forgotten."""
+        device = self._find(record)[1]
+        return device.state if device else None
+
+    def statistics(self) -> LedgerStatistics:
+        states = {state: self._states[state] for state in LedgerState}
+        return LedgerStatistics(states=states, evicted=self._evicted, confirmed=self._confirmed)
+
+    def _find(self, record: Record) -> tuple[str, _Device | None]:
+        """The key, and the device if it is known. OPTIONS names no device (MS-ASHTTP 2.2.3):
+        it belongs to the device of this user that last wrote the same User-Agent."""
+        if record.device_id:
+            key = _key(record)
+        else:
+            key = self._by_agent.get(_agent(record)) or _unnamed_key(record)
+        return key, self._devices.get(key)
+
+    def _adopt(self, key: str, record: Record) -> _Device | None:
+        """A device that so far asked OPTIONS only, now that it says its name."""
+        device = self._devices.pop(_unnamed_key(record), None)
+        if device is not None:
+            device.queued = False
+            self._devices[key] = device
+            self._by_agent[device.agent] = key
+        return device
+
+    def _enter(self, key: str, record: Record) -> _Device:
+        if len(self._devices) >= self.max_devices:
+            self._evict()
+        device = _Device(last_seen=record.timestamp_s, agent=_agent(record))
+        self._devices[key] = device
+        self._states[device.state] += 1
+        if record.device_id:
+            self._by_agent[device.agent] = key
+        return device
+
+    def _evict(self) -> None:
+        key, device = self._devices.popitem(last=False)
+        self._states[device.state] -= 1
+        self._evicted += 1
+        if self._by_agent.get(device.agent) == key:
+            del self._by_agent[device.agent]
+
+    def _await(self, key: str, device: _Device) -> None:
+        if device.state in _AWAITED and not device.queued:
+            device.queued = True
+            heapq.heappush(self._awaited, (device.quiet_at, key))
+        if len(self._awaited) > 2 * self.max_devices:
+            self._awaited = [item for item in self._awaited if item[1] in self._devices]
+            heapq.heapify(self._awaited)
+
+    def _move(self, key: str, device: _Device, previous: LedgerState) -> Record:
+        self._states[previous] -= 1
+        self._states[device.state] += 1
+        return self._change(key, device, previous)
+
+    def _change(self, key: str, device: _Device, previous: LedgerState | None) -> Record:
+        name, domain, device_id = key.split(_SEPARATOR)[:3]
+        return Record(
+            timestamp_s=self.clock(),
+            action="eas.ledger",
+            message=self._message(device),
+            level=_LEVELS.get(device.state, "info"),
+            user_name=name,
+            user_domain=domain or None,
+            user_email=device.email,
+            device_id=device_id or None,
+            device_type=device.device_type,
+            client_family=device.family,
+            redirect_location=device.location,
+            redirect_count=device.redirects or None,
+            redirect_confirmed=device.confirmed or None,
+            ledger_state=device.state.value,
+            ledger_previous=previous.value if previous else None,
+        )
+
+    def _message(self, device: _Device) -> str:
+        match device.state:
+            case LedgerState.SEEN:
+                return "first seen"
+            case LedgerState.REDIRECTED:
+                return "redirected"
+            case LedgerState.RETURNED:
+                return f"came back after a redirect ({device.returns} times)"
+            case LedgerState.STUCK:
+                return f"stuck: came back {device.returns} times"
+            case LedgerState.QUIET if device.confirmed:
+                return "arrived at the target"
+            case LedgerState.QUIET:
+                silent = (self.clock() - device.last_seen) / 60
+                usual = f"{device.interval_s / 60:.0f}" if device.interval_s else "unknown"
+                return f"silent for {silent:.0f} min (usual interval: {usual} min): presumed gone"
+            case _ as unreachable:
+                assert_never(unreachable)
+
+
+def _take_in(device: _Device, record: Record) -> None:
+    """A call at the old address: the interval, a comeback, a redirect."""
+    gap = record.timestamp_s - device.last_seen
+    if gap >= VISIT_S and device.state is not LedgerState.QUIET:
+        usual = gap if device.interval_s is None else device.interval_s
+        device.interval_s = usual + _INTERVAL_WEIGHT * (gap - usual)
+    device.last_seen = max(device.last_seen, record.timestamp_s)
+    device.email = record.user_email or device.email
+    device.device_type = _shared(record.device_type) or device.device_type
+    device.family = _shared(record.client_family) or device.family
+    if device.redirects and _began(record) > device.redirected_at:
+        _count_return(device, record)
+    if record.decision == "redirect":
+        device.redirects += 1
+        device.redirected_at = record.timestamp_s
+        device.location = _shared(record.redirect_location) or device.location
+        if device.state is LedgerState.SEEN:
+            device.state = LedgerState.REDIRECTED
+
+
+def _count_return(device: _Device, record: Record) -> None:
+    device.returns += 1
+    device.confirmed = False
+    device.first_return = device.first_return or record.timestamp_s
+    span = record.timestamp_s - device.first_return
+    stuck = device.returns >= RETURNS_UNTIL_STUCK and span >= STUCK_SPAN_S
+    device.state = LedgerState.STUCK if stuck else LedgerState.RETURNED
+
+
+def _began(record: Record) -> float:
+    """When the client sent it. What was on its way at the redirect is no comeback: phones keep a
+    Ping waiting beside a Sync, and both end with the mailbox."""
+    return record.timestamp_s - (record.duration_ns or 0) / 1e9
+
+
+def _arrives(device: _Device, record: Record) -> bool:
+    """Where both sides pass this proxy: the host of the request is that of the redirect."""
+    if device.location is None or record.url_domain is None:
+        return False
+    return urlsplit(device.location).hostname == record.url_domain.lower()
+
+
+def _shared(text: str | None) -> str | None:
+    """Thousands of devices share a few words: keep each once."""
+    return intern(text) if text else None
+
+
+def _key(record: Record) -> str:
+    return _SEPARATOR.join(
+        (record.user_name or "", record.user_domain or "", record.device_id or "")
+    )
+
+
+def _unnamed_key(record: Record) -> str:
+    """Of a device that has not named itself: its User-Agent stands for it."""
+    return _SEPARATOR.join(
+        (record.user_name or "", record.user_domain or "", "", record.user_agent or "")
+    )
+
+
+def _agent(record: Record) -> int:
+    return hash((record.user_name, record.user_domain, record.user_agent))
