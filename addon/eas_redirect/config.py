@@ -1,0 +1,319 @@
+"""eas-redirect.toml → `Config`: every key of the file, all problems at once with their places.
+
+The attributes are named as the keys are. `policy`, `directory_settings` and `cache_settings` give
+the other rooms what they need of it.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eas_redirect.config_problems import Place, dotted, in_words, key_lines
+from eas_redirect.config_values import (
+    DistinguishedName,
+    DomainName,
+    EnvironmentVariable,
+    HostGlob,
+    HostName,
+    InputFile,
+    JournalPath,
+    LdapUrl,
+    Listen,
+    LogonDomain,
+    Lower,
+    NetworkValue,
+    OutputFile,
+    OwaUrl,
+    SecretFile,
+    Several,
+    Text,
+    UsersFile,
+    WeakStatus,
+)
+from eas_redirect.directory.values import (
+    CacheSettings,
+    DirectorySettings,
+    OrganizationRelationship,
+)
+from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.waves import Criteria, Wave, user_names
+
+type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
+
+JOURNAL_PATH = "eas-journal.jsonl"  # relative to the file, as every path in it
+_MONTH_S = 31 * 86400.0
+_Life = Annotated[float, Field(ge=0, le=_MONTH_S)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` has a line for each thing to mend."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class ExchangeConfig(_Table):
+    host_names: Several[HostName] = ()
+    trusted_proxies: Several[NetworkValue] = ()
+    default_domain: LogonDomain | None = None
+    min_protocol_version: ProtocolVersion = "14.0"
+    weak_statuses: Several[Annotated[WeakStatus, Field(ge=400, le=599)]] = (403,)
+
+
+class DirectoryConfig(_Table):
+    snapshot: InputFile | None = None
+    servers: Several[LdapUrl] = ()
+    start_tls: bool = False
+    ca_file: InputFile | None = None
+    verify: bool = True
+    bind: Literal["simple", "kerberos", "anonymous"] = "simple"
+    bind_user: Text | None = None
+    password_file: SecretFile | None = None
+    password_env: EnvironmentVariable | None = None
+    search_base: DistinguishedName | None = None
+    configuration_base: DistinguishedName | None = None
+    connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    lookup_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    pool_size: int = Field(default=4, ge=1, le=64)
+
+
+class CacheConfig(_Table):
+    found_s: _Life = 300.0
+    not_found_s: _Life = 60.0
+    relationships_s: Annotated[float, Field(ge=1, le=_MONTH_S)] = 900.0
+    stale_s: _Life = 86400.0
+    max_entries: int = Field(default=100_000, ge=1, le=10_000_000)
+
+
+class RelationshipConfig(_Table):
+    name: Text
+    domain_names: Annotated[Several[DomainName], Field(min_length=1)]
+    target_owa_url: OwaUrl
+    enabled: bool = True
+
+
+class CriteriaConfig(_Table):
+    users: Several[Text] | None = None
+    users_file: UsersFile | None = None
+    percent: float | None = Field(default=None, ge=0, le=100)
+    device_types: Several[Lower] | None = None
+    networks: Several[NetworkValue] | None = None
+
+
+class RedirectConfig(_Table):
+    hosts: dict[HostName, DomainName] = Field(default_factory=dict)
+    allowed_hosts: Annotated[Several[HostGlob], Field(min_length=1)] | None = None
+    relationships: Several[RelationshipConfig] = ()
+    only: CriteriaConfig = CriteriaConfig()
+    except_: CriteriaConfig = Field(default=CriteriaConfig(), alias="except")
+
+
+class JournalConfig(_Table):
+    path: JournalPath = Field(default=JOURNAL_PATH, validate_default=True)
+    exchanges: Literal["all", "decisions"] = "all"
+    users: Literal["clear", "hash", "drop"] = "clear"
+    hash_key_file: SecretFile | None = None
+    iis_path: OutputFile | None = None
+
+
+class MetricsConfig(_Table):
+    listen: Listen | None = None
+
+
+class Config(_Table):
+    """The whole file. Paths are resolved, host names are lower-case A-labels."""
+
+    mode: Literal["observe", "enforce"] = "enforce"
+    exchange: ExchangeConfig = ExchangeConfig()
+    directory: DirectoryConfig = DirectoryConfig()
+    cache: CacheConfig = CacheConfig()
+    redirect: RedirectConfig = RedirectConfig()
+    journal: Annotated[JournalConfig, Field(default={}, validate_default=True)]
+    metrics: MetricsConfig = MetricsConfig()
+
+
+def load_config(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """The configuration in a file, or ConfigError with every problem.
+
+    `overrides`: dotted keys that options outside the file set (`mode`, `journal.path`); a path
+    among them is relative to the working directory.
+    """
+    text = _read(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((f"{path}: not TOML: {error}",)) from error
+    for key, value in (overrides or {}).items():
+        _override(document, key, value)
+    return _validate(document, path, text, frozenset(overrides or {}))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        problem = "there is no such file; `eas-redirect init` writes one"
+    except UnicodeDecodeError:
+        problem = "is no text in UTF-8"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError((f"{path}: {problem}",))
+
+
+def _override(document: dict[str, Any], key: str, value: str) -> None:
+    table, _, name = key.rpartition(".")
+    target = document.setdefault(table, {}) if table else document
+    if isinstance(target, dict):
+        is_path = name.endswith("path") and value not in {"", "-"}
+        target[name] = str(Path.cwd() / value) if is_path else value
+
+
+def _validate(
+    document: dict[str, Any], path: Path, text: str, overridden: frozenset[str]
+) -> Config:
+    problems: list[tuple[Place, str]] = []
+    config = None
+    try:
+        context = {"base": path.resolve().parent}
+        config = Config.model_validate(document, context=context)
+    except ValidationError as errors:
+        problems += [(error["loc"], in_words(error, Config)) for error in errors.errors()]
+    problems += _contradictions(document)
+    if config is None or problems:
+        raise ConfigError(_with_places(problems, path, text, overridden))
+    return config
+
+
+def _with_places(
+    problems: list[tuple[Place, str]], path: Path, text: str, overridden: frozenset[str]
+) -> tuple[str, ...]:
+    lines = key_lines(text)
+    found: dict[str, int] = {}
+    for place, message in problems:
+        key = dotted(place)
+        line = next((lines[p] for n in range(len(place), 0, -1) if (p := place[:n]) in lines), 0)
+        where = "an option" if key in overridden else f"{path}:{line}" if line else str(path)
+        found.setdefault(f"{where}: {key}: {message}", line)
+    return tuple(sorted(found, key=found.__getitem__))
+
+
+def _contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """What no single key can tell. Keys of a wrong type are somebody else's problem."""
+    directory = _table(document, "directory")
+    yield from _directory_contradictions(directory)
+    journal = _table(document, "journal")
+    if journal.get("users") == "hash" and "hash_key_file" not in journal:
+        yield ("journal", "hash_key_file"), 'is required by users = "hash"'
+    yield from _claimed_twice(_table(document, "redirect").get("relationships"))
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    servers = directory.get("servers")
+    if "snapshot" in directory:
+        if servers:
+            yield ("directory", "snapshot"), "excludes servers: keep one of the two"
+        return
+    if not servers:
+        yield (
+            ("directory", "servers"),
+            "names no server: list ldaps:// URLs here, or an LDIF file under snapshot",
+        )
+        return
+    encrypted = [str(server).startswith("ldaps:") for server in servers]
+    if directory.get("start_tls") is True and any(encrypted):
+        yield ("directory", "start_tls"), "is for ldap://; ldaps:// is encrypted from the start"
+    if directory.get("bind", "simple") == "simple":
+        yield from _simple_bind_contradictions(directory)
+
+
+def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    if "bind_user" not in directory:
+        yield ("directory", "bind_user"), 'is required by bind = "simple": a DN or UPN'
+    passwords = {"password_file", "password_env"} & directory.keys()
+    if not passwords:
+        yield (
+            ("directory", "password_file"),
+            'bind = "simple" requires it, or password_env in its place',
+        )
+    if len(passwords) == 2:
+        yield ("directory", "password_env"), "excludes password_file: keep one of the two"
+
+
+def _claimed_twice(relationships: object) -> Iterator[tuple[Place, str]]:
+    """An enabled relationship must be the only one for each of its domains."""
+    claims: dict[str, int] = {}
+    for index, relationship in enumerate(relationships if isinstance(relationships, list) else ()):
+        if not isinstance(relationship, dict) or relationship.get("enabled") is False:
+            continue
+        names = relationship.get("domain_names")
+        for name in {str(n).lower() for n in names} if isinstance(names, list) else ():
+            if claims.setdefault(name, index) != index:
+                place: Place = ("redirect", "relationships", index, "domain_names")
+                yield place, f"{name} is named by relationships[{claims[name]}] too"
+
+
+def policy(config: Config) -> Policy:
+    """What the decision needs. Reads the files of users anew; ConfigError when one is gone."""
+    redirect = config.redirect
+    return Policy(
+        own_names=frozenset(config.exchange.host_names),
+        min_protocol_version=config.exchange.min_protocol_version,
+        weak_statuses=frozenset(config.exchange.weak_statuses),
+        host_map={**DEFAULT_HOST_MAP, **redirect.hosts},
+        allowed_hosts=redirect.allowed_hosts,
+        relationships=tuple(
+            OrganizationRelationship(**entry.model_dump(), source="configuration")
+            for entry in redirect.relationships
+        ),
+        wave=Wave(only=_criteria(redirect.only), exclude=_criteria(redirect.except_)),
+    )
+
+
+def _criteria(table: CriteriaConfig) -> Criteria:
+    users = None if table.users is None else user_names(table.users)
+    if table.users_file is not None:
+        users = (users or frozenset()) | _users_of(table.users_file)
+    return Criteria(
+        users=users,
+        percent=table.percent,
+        device_types=table.device_types,
+        networks=table.networks,
+    )
+
+
+def _users_of(path: Path) -> frozenset[str]:
+    return user_names(_read(path).splitlines())
+
+
+def directory_settings(config: Config) -> DirectorySettings:
+    """The `[directory]` keys for `active_directory.py`."""
+    values = config.directory.model_dump(exclude={"snapshot", "ca_file", "password_file"})
+    return DirectorySettings(
+        **values,
+        ca_file=_as_text(config.directory.ca_file),
+        password_file=_as_text(config.directory.password_file),
+        default_domain=config.exchange.default_domain,
+    )
+
+
+def _as_text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def cache_settings(config: Config) -> CacheSettings:
+    """The `[cache]` keys for `cache.py`."""
+    return CacheSettings(**config.cache.model_dump())

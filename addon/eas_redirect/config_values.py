@@ -1,0 +1,190 @@
+"""The kinds of values in eas-redirect.toml: each checks itself and says what is wrong in words.
+
+Messages never repeat a value that could hold a secret. Used by `config.py` only.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BeforeValidator, Strict, ValidationInfo
+
+from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
+from eas_redirect.policy.endpoint import Refused, endpoint
+
+type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_GLOB = re.compile(r"[a-z0-9.*?-]+", re.ASCII)
+_DOMAIN = re.compile(r"[^\W_](?:[\w.-]*\w)?")
+_LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})", re.ASCII)
+WHERE_SECRETS_BELONG = (
+    "a password never stands in this file: put it into a file of its own (directory.password_file)"
+    " or into an environment variable (directory.password_env)"
+)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text in quotes")
+    if not value.strip():
+        raise ValueError("is empty")
+    return value
+
+
+def _of_text[T](read: Callable[[str], T]) -> Callable[[object], T]:
+    def validate(value: object) -> T:
+        try:
+            return read(_text(value))
+        except HostNameError as error:
+            raise ValueError(f"is no host name: {error}") from error
+
+    return validate
+
+
+def _resolve(value: object, info: ValidationInfo) -> Path:
+    """Relative paths are relative to the file that names them."""
+    base: Path = info.context["base"] if info.context else Path.cwd()
+    return base / _text(value)
+
+
+def _existing(value: object, info: ValidationInfo) -> Path:
+    path = _resolve(value, info)
+    if not path.exists():
+        raise ValueError(f"there is no file {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"{path} cannot be read: mind its owner and mode")
+    return path
+
+
+def _filled(value: object, info: ValidationInfo) -> Path:
+    path = _existing(value, info)
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty")
+    return path
+
+
+def _journal(value: object, info: ValidationInfo) -> str:
+    return "-" if value == "-" else str(_resolve(value, info))
+
+
+def _set_variable(name: str) -> str:
+    if not os.environ.get(name):
+        raise ValueError("names an environment variable that is not set")
+    return name
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("is no network such as 10.0.0.0/8 and no address") from None
+    raise ValueError(f"has bits set outside the network: is {meant} meant?")
+
+
+def _host_glob(text: str) -> str:
+    glob = ".".join(
+        label if label.isascii() else normalize_host(label) for label in text.lower().split(".")
+    )
+    if not _GLOB.fullmatch(glob):
+        raise ValueError("may hold letters, digits, hyphens, dots, * and ? only")
+    return glob
+
+
+def _owa_url(text: str) -> str:
+    target = endpoint(text)
+    if isinstance(target, Refused):
+        raise ValueError(target.detail.removeprefix("The TargetOwaURL ").removesuffix("."))
+    return text
+
+
+def _logon_domain(text: str) -> str:
+    if not _DOMAIN.fullmatch(text):
+        raise ValueError("is no NetBIOS or DNS name of a domain")
+    return text
+
+
+def _distinguished_name(text: str) -> str:
+    if "=" not in text:
+        raise ValueError("is no distinguished name such as DC=contoso,DC=example")
+    return text
+
+
+def _ldap_url(text: str) -> str:
+    if not text.isprintable() or " " in text:
+        raise ValueError("holds a space or a control character")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is no URL, or its port is none") from None
+    if parts.scheme not in {"ldap", "ldaps"}:
+        raise ValueError("must begin with ldaps:// or ldap://")
+    if "@" in parts.netloc:
+        raise ValueError(f"holds a user or a password: {WHERE_SECRETS_BELONG}")
+    if port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must be no more than ldaps://host or ldaps://host:port")
+    _check_server_host(parts)
+    return text
+
+
+def _check_server_host(parts: SplitResult) -> None:
+    host = parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        normalize_host(host.removesuffix("."))
+
+
+def _listen(text: str) -> str:
+    parts = _LISTEN.fullmatch(text)
+    if parts is None or int(parts["port"]) > 65535:
+        raise ValueError("must be host:port, such as 127.0.0.1:9410 or [::1]:9410")
+    return text
+
+
+def _weak_status(value: object) -> object:
+    if isinstance(value, int) and value in {401, 449, 451}:
+        raise ValueError(f"{value} has a meaning of its own and is never evidence")
+    return value
+
+
+def _users_file(value: object, info: ValidationInfo) -> Path:
+    path = _existing(value, info)
+    try:
+        path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{path} is no text in UTF-8") from None
+    return path
+
+
+# Lists of TOML become tuples; what is in them stays strict.
+type Several[T] = Annotated[tuple[T, ...], Strict(strict=False)]
+Text = Annotated[str, BeforeValidator(_text)]
+InputFile = Annotated[Path, BeforeValidator(_existing)]
+SecretFile = Annotated[Path, BeforeValidator(_filled)]
+UsersFile = Annotated[Path, BeforeValidator(_users_file)]
+OutputFile = Annotated[Path, BeforeValidator(_resolve)]
+JournalPath = Annotated[str, BeforeValidator(_journal)]
+EnvironmentVariable = Annotated[str, BeforeValidator(_of_text(_set_variable))]
+HostName = Annotated[str, BeforeValidator(_of_text(normalize_host))]
+DomainName = Annotated[str, BeforeValidator(_of_text(normalize_domain))]
+HostGlob = Annotated[str, BeforeValidator(_of_text(_host_glob))]
+OwaUrl = Annotated[str, BeforeValidator(_of_text(_owa_url))]
+LogonDomain = Annotated[str, BeforeValidator(_of_text(_logon_domain))]
+DistinguishedName = Annotated[str, BeforeValidator(_of_text(_distinguished_name))]
+LdapUrl = Annotated[str, BeforeValidator(_of_text(_ldap_url))]
+Listen = Annotated[str, BeforeValidator(_of_text(_listen))]
+Lower = Annotated[str, BeforeValidator(_of_text(str.lower))]
+WeakStatus = Annotated[int, BeforeValidator(_weak_status)]
+# pydantic has no schema for the union of both address families made by hand.
+NetworkValue = Annotated[Any, BeforeValidator(_of_text(_network))]
