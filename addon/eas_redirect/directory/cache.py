@@ -1,18 +1,38 @@
 """The cache between the addon and a directory; see `CachedDirectory`."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cachetools import TLRUCache
 
 from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.names import fold
+from eas_redirect.directory.relationships import RelationshipsKeeper
 from eas_redirect.directory.values import (
+    CacheResult,
     CacheSettings,
     CacheStatistics,
     Directory,
     DirectoryAnswer,
     DriftListener,
+    Findings,
+    Found,
     RelationshipsAnswer,
     Source,
+    Unavailable,
 )
+
+type Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An answer and when it came; `good_until` ends its life, after which it is stale."""
+
+    answer: DirectoryAnswer
+    good_until: float
 
 
 class CachedDirectory:
@@ -32,27 +52,123 @@ class CachedDirectory:
         settings: CacheSettings,
         *,
         on_drift: DriftListener | None = None,
+        findings: Findings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        raise NotImplementedError
+        """`findings` looks at each reading of the relationships and says what is odd about it."""
+        self.source = directory.source
+        self._directory = directory
+        self._settings = settings
+        self._clock = clock
+        self._answers: TLRUCache[Key, _Entry] = TLRUCache(
+            maxsize=settings.max_entries, ttu=self._kept_until, timer=clock
+        )
+        self._in_flight: dict[tuple[int, Key], asyncio.Task[DirectoryAnswer]] = {}
+        self._generation = 0  # answers to questions asked before a clear() are not kept
+        self._hits = self._misses = self._negative = self._stale = self._unavailable = 0
+        self._keeper = RelationshipsKeeper(
+            directory, settings, on_drift=on_drift, findings=findings, clock=clock
+        )
 
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
-        raise NotImplementedError
+        key = _key(logon)
+        entry: _Entry | None = self._answers.get(key)
+        if entry is not None and self._clock() < entry.good_until:
+            kind: CacheResult = "hit" if isinstance(entry.answer.lookup, Found) else "negative"
+            if not (fresh and _says_moved(entry.answer)):
+                return self._count(replace(entry.answer, cache=kind))
+        answer = await self._ask(key, logon)
+        if isinstance(answer.lookup, Unavailable) and not fresh:
+            entry = self._answers.get(key)
+            if entry is not None and isinstance(entry.answer.lookup, Found):
+                return self._count(replace(entry.answer, cache="stale"))
+        return self._count(replace(answer, cache="miss"))
+
+    async def _ask(self, key: Key, logon: Logon) -> DirectoryAnswer:
+        """One question per user at a time: whoever comes later waits for the same answer.
+
+        Shielded, since a device that hangs up must not take the answer from the others.
+        """
+        question = self._generation, key
+        task = self._in_flight.get(question)
+        if task is None:
+            task = asyncio.ensure_future(self._ask_now(key, logon, self._generation))
+            self._in_flight[question] = task
+            task.add_done_callback(lambda done: self._landed(question, done))
+        return await asyncio.shield(task)
+
+    async def _ask_now(self, key: Key, logon: Logon, generation: int) -> DirectoryAnswer:
+        answer = await self._directory.recipient(logon)
+        if not isinstance(answer.lookup, Unavailable) and generation == self._generation:
+            self._answers[key] = _Entry(answer, self._clock() + self._life(answer))
+        return answer
+
+    def _landed(self, question: tuple[int, Key], task: asyncio.Task[DirectoryAnswer]) -> None:
+        del self._in_flight[question]
+        if not task.cancelled():
+            task.exception()  # looked at: nobody may be waiting any more
+
+    def _life(self, answer: DirectoryAnswer) -> float:
+        found = isinstance(answer.lookup, Found)
+        return self._settings.found_s if found else self._settings.not_found_s
+
+    def _kept_until(self, _key: Key, entry: _Entry, _now: float) -> float:
+        """What was found is kept beyond its life, to be served stale; a no is not."""
+        found = isinstance(entry.answer.lookup, Found)
+        return entry.good_until + (self._settings.stale_s if found else 0.0)
+
+    def _count(self, answer: DirectoryAnswer) -> DirectoryAnswer:
+        match answer.cache:
+            case "hit":
+                self._hits += 1
+            case "negative":
+                self._negative += 1
+            case "stale":
+                self._stale += 1
+            case _:
+                self._misses += 1
+                self._unavailable += isinstance(answer.lookup, Unavailable)
+        return answer
 
     async def relationships(self) -> RelationshipsAnswer:
         """The last good copy at once when there is one; else asked now."""
-        raise NotImplementedError
+        return await self._keeper.relationships()
 
     def start(self) -> None:
         """Begin reading the relationships in the background (needs a running event loop)."""
-        raise NotImplementedError
+        self._keeper.start()
 
     def statistics(self) -> CacheStatistics:
-        raise NotImplementedError
+        return CacheStatistics(
+            hits=self._hits,
+            misses=self._misses,
+            negative=self._negative,
+            stale=self._stale,
+            unavailable=self._unavailable,
+            in_flight=len(self._in_flight),
+            entries=len(self._answers),
+            age_s=self._keeper.age_s(),
+        )
 
     def clear(self) -> None:
         """Forget every recipient; relationships are read again, the last good copy kept."""
-        raise NotImplementedError
+        self._generation += 1
+        self._answers.clear()
+        self._keeper.refresh_soon()
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Idempotent. Questions in flight end with what the closed directory answers."""
+        self._keeper.close()
+        self._directory.close()
+
+
+def _key(logon: Logon) -> Key:
+    return logon.format, fold(logon.domain or ""), fold(logon.user)
+
+
+def _says_moved(answer: DirectoryAnswer) -> bool:
+    """Whether a redirect could follow from it."""
+    found = answer.lookup
+    if not isinstance(found, Found):
+        return False
+    return not found.recipient.has_mailbox and found.recipient.target_address is not None

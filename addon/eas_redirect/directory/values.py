@@ -27,6 +27,7 @@ class Recipient:
     ms_exch_remote_recipient_type: int | None = None
     ms_exch_oma_admin_wireless_enable: int | None = None
     user_account_control: int | None = None
+    is_account: bool = True  # False: a contact, a group or a computer, which no person logs on as
 
     @property
     def has_mailbox(self) -> bool:
@@ -112,8 +113,8 @@ class Drift:
     """One change or finding about the relationships at a refresh.
 
     `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
-    `domain_claimed_twice`, `none_readable`, `host_mapped`, `vanity_host`, `unavailable`,
-    `recovered`.
+    `domain_names_changed`, `domain_claimed_twice`, `none_readable`, `host_mapped`, `vanity_host`,
+    `unavailable`, `recovered`.
     """
 
     kind: str
@@ -150,6 +151,7 @@ class Directory(Protocol):
 
 
 type DriftListener = Callable[[tuple[Drift, ...]], None]
+type Findings = Callable[[tuple[OrganizationRelationship, ...]], tuple[Drift, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

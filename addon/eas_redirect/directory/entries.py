@@ -1,0 +1,152 @@
+"""Directory entries → values: recipients, relationships, partitions. Standard library only.
+
+An entry is the same thing from a server and from an LDIF file, and is read here alone.
+"""
+
+from dataclasses import dataclass, field
+
+from eas_redirect.activesync.host_name import HostNameError, normalize_domain
+from eas_redirect.directory.names import domain_dn, fold
+from eas_redirect.directory.values import OrganizationRelationship, Recipient
+
+RECIPIENT_ATTRIBUTES = (
+    "objectClass",
+    "userPrincipalName",
+    "sAMAccountName",
+    "mail",
+    "mailNickname",
+    "targetAddress",
+    "proxyAddresses",
+    "homeMDB",
+    "msExchHomeServerName",
+    "msExchRecipientTypeDetails",
+    "msExchRemoteRecipientType",
+    "msExchOmaAdminWirelessEnable",
+    "userAccountControl",
+)
+RELATIONSHIP_ATTRIBUTES = (
+    "objectClass",
+    "cn",
+    "msExchFedDomainNames",
+    "msExchFedIsEnabled",
+    "msExchFedTargetOwaURL",
+    "msExchFedTargetApplicationURI",
+    "msExchFedTargetAutodiscoverEPR",
+    "msExchFedTargetSharingEPR",
+)
+PARTITION_ATTRIBUTES = ("objectClass", "nCName", "nETBIOSName", "dnsRoot", "systemFlags")
+SUFFIX_ATTRIBUTES = ("objectClass", "uPNSuffixes")
+
+# MS-ADTS 6.1.1.2.1.1.1: a crossRef of a domain has both FLAG_CR_NTDS_NC and FLAG_CR_NTDS_DOMAIN.
+_DOMAIN_FLAGS = 0x1 | 0x2
+# Classes that have addresses and cannot log on, or log on and are no persons.
+_NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "publicfolder"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object's DN and its attributes: lower-case names, values as text."""
+
+    dn: str
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+
+    def first(self, name: str) -> str | None:
+        values = self.attributes.get(name)
+        return values[0] if values else None
+
+    def values(self, name: str) -> tuple[str, ...]:
+        return tuple(self.attributes.get(name, ()))
+
+    def is_a(self, object_class: str) -> bool:
+        return object_class in map(str.lower, self.attributes.get("objectclass", ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A domain of the forest: its naming context and the names that stand before a backslash.
+
+    `names` are folded: the NetBIOS name and the DNS names. Each may also stand after the `@` of an
+    implicit UPN (MS-ADTS 5.1.1.1.1).
+    """
+
+    nc_name: str
+    names: frozenset[str]
+
+
+def recipient(entry: Entry) -> Recipient:
+    first = entry.first
+    return Recipient(
+        dn=entry.dn,
+        user_principal_name=first("userprincipalname"),
+        sam_account_name=first("samaccountname"),
+        mail=first("mail"),
+        mail_nickname=first("mailnickname"),
+        target_address=first("targetaddress"),
+        proxy_addresses=entry.values("proxyaddresses"),
+        home_mdb=first("homemdb"),
+        ms_exch_home_server_name=first("msexchhomeservername"),
+        ms_exch_recipient_type_details=_integer(first("msexchrecipienttypedetails")),
+        ms_exch_remote_recipient_type=_integer(first("msexchremoterecipienttype")),
+        ms_exch_oma_admin_wireless_enable=_integer(first("msexchomaadminwirelessenable")),
+        user_account_control=_integer(first("useraccountcontrol")),
+        is_account=_is_account(entry),
+    )
+
+
+def _is_account(entry: Entry) -> bool:
+    """A user, inetOrgPerson or the like. An export of chosen attributes may lack objectClass: then
+    a name to log on with decides."""
+    classes = {name.lower() for name in entry.attributes.get("objectclass", ())}
+    if classes:
+        return "user" in classes and not classes & _NOT_ACCOUNTS
+    name = entry.first("samaccountname")
+    named = name is not None or entry.first("userprincipalname") is not None
+    return named and not (name or "").endswith("$") and "grouptype" not in entry.attributes
+
+
+def relationship(entry: Entry) -> OrganizationRelationship:
+    domains = map(_domain_name, entry.values("msexchfeddomainnames"))
+    return OrganizationRelationship(
+        name=entry.first("cn") or _rdn_value(entry.dn),
+        domain_names=tuple(dict.fromkeys(domains)),
+        target_owa_url=entry.first("msexchfedtargetowaurl"),
+        enabled=(entry.first("msexchfedisenabled") or "TRUE").strip().upper() == "TRUE",
+        dn=entry.dn,
+        target_application_uri=entry.first("msexchfedtargetapplicationuri"),
+        target_autodiscover_epr=entry.first("msexchfedtargetautodiscoverepr"),
+        target_sharing_epr=entry.first("msexchfedtargetsharingepr"),
+    )
+
+
+def partition(entry: Entry) -> Partition | None:
+    """The domain that a crossRef stands for; None for one of another kind of naming context."""
+    nc_name = entry.first("ncname")
+    flags = _integer(entry.first("systemflags"))
+    # Flags that may not be read look absent; a domain then still has a NetBIOS name.
+    is_domain = flags is None or flags & _DOMAIN_FLAGS == _DOMAIN_FLAGS
+    netbios = entry.first("netbiosname")
+    if nc_name is None or netbios is None or not is_domain:
+        return None
+    names = {fold(netbios), *map(fold, entry.values("dnsroot"))}
+    return Partition(nc_name=domain_dn(nc_name), names=frozenset(names))
+
+
+def _domain_name(text: str) -> str:
+    """As A-labels; what is no domain is kept to be seen, and equals no domain of an address."""
+    try:
+        return normalize_domain(text.strip())
+    except HostNameError:
+        return fold(text)
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _rdn_value(dn: str) -> str:
+    """`CN=O365\\, main,CN=Federation,…` → `O365, main`: for an entry whose `cn` was left out."""
+    head = dn.replace("\\,", "\0").partition(",")[0]
+    return head.partition("=")[2].replace("\0", ",")

@@ -1,0 +1,71 @@
+"""A directory that answers what it is told to, and counts its questions."""
+
+import asyncio
+from collections import Counter
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    Found,
+    Lookup,
+    NotFound,
+    OrganizationRelationship,
+    Recipient,
+    Relationships,
+    RelationshipsAnswer,
+    Source,
+    Unavailable,
+)
+
+DOWN = Unavailable(error_type="connection_refused", message="no server answers")
+CLOUD = OrganizationRelationship(
+    name="To the cloud",
+    domain_names=("contoso.mail.example",),
+    target_owa_url="http://outlook.com/owa",
+)
+
+
+def moved(name: str = "anna") -> Found:
+    return Found(recipient=Recipient(dn=f"CN={name}", target_address=f"SMTP:{name}@m.example"))
+
+
+def local(name: str = "bert") -> Found:
+    return Found(recipient=Recipient(dn=f"CN={name}", home_mdb="CN=DB01"))
+
+
+class Clock:
+    """A clock turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeDirectory:
+    """`gate`, when set to an unset event, holds every answer back until it is set."""
+
+    source: Source = "ldap"
+
+    def __init__(self) -> None:
+        self.lookup: Lookup = NotFound()
+        self.known: Relationships = (CLOUD,)
+        self.asked: Counter[str] = Counter()
+        self.relationships_asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.closed = 0
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        self.asked[logon.text] += 1
+        await self.gate.wait()
+        return DirectoryAnswer(lookup=self.lookup, source="ldap", server="dc1.contoso.example")
+
+    async def relationships(self) -> RelationshipsAnswer:
+        self.relationships_asked += 1
+        await self.gate.wait()
+        return RelationshipsAnswer(relationships=self.known, source="ldap")
+
+    def close(self) -> None:
+        self.closed += 1

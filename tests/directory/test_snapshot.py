@@ -1,0 +1,177 @@
+"""A snapshot answers like the forest that it was exported from."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.snapshot import Snapshot, SnapshotError
+from eas_redirect.directory.values import (
+    Ambiguous,
+    DirectoryAnswer,
+    Found,
+    NotFound,
+    OrganizationRelationship,
+    Unavailable,
+)
+from tests.directory.logons import logon
+from tests.support import DATA
+
+FOREST = DATA / "ldif" / "forest.ldif"
+
+
+def rows() -> list[dict[str, str]]:
+    with (DATA / "logons.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def outcome(answer: DirectoryAnswer) -> tuple[str, str]:
+    """The kind of the look-up, and the text that tells which object or why none."""
+    match answer.lookup:
+        case Found(recipient=found):
+            return "found", found.dn
+        case Ambiguous(dns=dns):
+            return "ambiguous", " ".join(dns)
+        case NotFound():
+            return "not_found", " ".join(answer.steps)
+        case Unavailable(message=message):
+            return "unavailable", message
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['logon']}/{row['default_domain']}")
+async def test_every_logon_of_the_table(row: dict[str, str]) -> None:
+    snapshot = Snapshot.load(FOREST, default_domain=row["default_domain"] or None)
+    kind, text = outcome(await snapshot.recipient(logon(row["logon"])))
+    assert kind == row["outcome"], text
+    assert row["object"] in text
+
+
+async def test_relationships_are_read_by_the_names_of_the_cmdlet() -> None:
+    answer = await Snapshot.load(FOREST).relationships()
+    federation = (
+        "CN=Federation,CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,"
+        "DC=contoso,DC=example"
+    )
+    assert answer.source == "snapshot"
+    assert answer.relationships == (
+        OrganizationRelationship(
+            name="To the cloud",
+            domain_names=("contoso.mail.example", "xn--mnchen-3ya.example"),
+            target_owa_url="http://outlook.com/owa/contoso.example",
+            dn=f"CN=To the cloud,{federation}",
+        ),
+        OrganizationRelationship(
+            name="Old partner",
+            domain_names=("partner.example",),
+            enabled=False,
+            dn=f"CN=Old partner,{federation}",
+        ),
+    )
+
+
+async def test_local_mailbox_with_target_address_is_not_moved() -> None:
+    answer = await Snapshot.load(FOREST).recipient(logon("bert@contoso.example"))
+    assert isinstance(answer.lookup, Found)
+    assert answer.lookup.recipient.target_address == "SMTP:bert@elsewhere.example"
+    assert answer.lookup.recipient.has_mailbox
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["", "an\0na", "anna\n", "anna\x7f", "x" * 257, "\ud800"],
+    ids=["empty", "nul", "line end", "delete", "over-long", "lone surrogate"],
+)
+async def test_names_that_must_not_become_a_question_are_refused(user: str) -> None:
+    asked = Logon(text=f"CONTOSO\\{user}", user=user, domain="CONTOSO", format="down_level")
+    answer = await Snapshot.load(FOREST).recipient(asked)
+    assert answer.lookup == NotFound()
+    assert "refused" in answer.steps[0]
+
+
+USER = """\
+dn: CN=Anna,OU=Staff,{domain}
+sAMAccountName: anna
+targetAddress: SMTP:anna@contoso.mail.example
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("domains", "default_domain", "text", "kind"),
+    [
+        ("DC=contoso,DC=example", None, "CONTOSO\\anna", "found"),
+        ("DC=contoso,DC=example", None, "contoso.example\\anna", "found"),
+        ("DC=contoso,DC=example", None, "FABRIKAM\\anna", "not_found"),
+        ("DC=contoso,DC=example", None, "EXAMPLE\\anna", "not_found"),
+        ("DC=contoso,DC=example", "FABRIKAM", "FABRIKAM\\anna", "found"),
+        ("DC=contoso,DC=example", "fabrikam.example", "anna", "not_found"),
+        ("DC=corp,DC=contoso,DC=example", None, "CONTOSO\\anna", "found"),
+        ("DC=corp,DC=contoso,DC=example", None, "CORP\\anna", "found"),
+        ("DC=contoso,DC=example DC=corp,DC=contoso,DC=example", None, "CORP\\anna", "found"),
+        ("DC=contoso,DC=example DC=fabrikam,DC=example", None, "CONTOSO\\anna", "found"),
+        ("DC=contoso,DC=example DC=contoso,DC=test", None, "CONTOSO\\anna", "not_found"),
+        ("DC=contoso,DC=example DC=fabrikam,DC=example", "X", "X\\anna", "not_found"),
+        ("DC=averyveryverylongname,DC=example", None, "AVERYVERYVERYLO\\anna", "found"),
+    ],
+)
+async def test_without_cross_refs_the_objects_tell_the_domains(
+    tmp_path: Path, domains: str, default_domain: str | None, text: str, kind: str
+) -> None:
+    file = tmp_path / "users.ldif"
+    file.write_text("".join(USER.format(domain=domain) for domain in domains.split()))
+    answer = await Snapshot.load(file, default_domain=default_domain).recipient(logon(text))
+    assert outcome(answer)[0] == kind
+
+
+async def test_joined_exports_hold_each_object_once(tmp_path: Path) -> None:
+    file = tmp_path / "twice.ldif"
+    file.write_text(FOREST.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    answer = await Snapshot.load(file).recipient(logon("anna@contoso.example"))
+    assert outcome(answer)[0] == "found"
+
+
+async def test_two_versions_of_one_object_are_ambiguous(tmp_path: Path) -> None:
+    file = tmp_path / "versions.ldif"
+    entry = USER.format(domain="DC=contoso,DC=example")
+    file.write_text(entry + entry.replace("contoso.mail.example", "other.example"))
+    answer = await Snapshot.load(file).recipient(logon("CONTOSO\\anna"))
+    assert outcome(answer)[0] == "ambiguous"
+
+
+async def test_a_malformed_entry_is_counted_and_costs_itself_alone(tmp_path: Path) -> None:
+    file = tmp_path / "spoilt.ldif"
+    good = USER.format(domain="DC=contoso,DC=example")
+    file.write_text("dn: CN=Bad\nsAMAccountName:: ?\n\n" + good + "no colon here\n")
+    snapshot = Snapshot.load(file)
+    assert snapshot.problems == (
+        f"{file}:1: entry left out: samaccountname is not valid base64",
+        f"{file}:8: entry left out: no colon in 'no colon here'",
+    )
+    assert len(snapshot) == 1
+    assert outcome(await snapshot.recipient(logon("CONTOSO\\anna")))[0] == "found"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"", ":1: empty"),
+        (b"# only a comment\n", ":1: empty"),
+        (b"\n\nhello\n", ":3: no colon in 'hello'"),
+        (b"dn: CN=x\nchangetype: delete\n", ":1: a change (delete), not an entry"),
+        (b"\x00\x01\x02" * 50, ":1: "),
+    ],
+    ids=["missing", "empty", "comment", "text", "a change", "binary"],
+)
+def test_a_file_without_any_entry_says_what_to_do(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    file = tmp_path / "bad.ldif"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SnapshotError) as caught:
+        Snapshot.load(file)
+    assert str(caught.value).startswith(str(file))
+    assert says in str(caught.value)
+    assert "LDIF" in str(caught.value)
