@@ -112,7 +112,9 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
         "When the configuration in force was read.",
         gauges.configuration_loaded_s(),
     )
-    yield _gauge("eas_journal_good", "1 when the journal takes lines.", gauges.journal_good())
+    yield CounterMetricFamily(
+        "eas_journal_lost_lines", "Lines that could not be written.", value=gauges.journal_lost()
+    )
     yield _gauge("eas_open_exchanges", "EAS exchanges under way.", gauges.open_exchanges())
     waits = gauges.open_waits()
     yield _gauge("eas_open_waits", "Of these: Ping or Sync, which may hang on purpose.", waits)

@@ -92,7 +92,7 @@ class Gauges:
     open_waits: Callable[[], int] = lambda: 0
     configuration_good: Callable[[], bool] = lambda: True
     configuration_loaded_s: Callable[[], float] = lambda: 0.0
-    journal_good: Callable[[], bool] = lambda: True
+    journal_lost: Callable[[], int] = lambda: 0
     ready: Callable[[], bool] = lambda: False
 
 
