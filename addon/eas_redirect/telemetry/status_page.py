@@ -182,11 +182,11 @@ def _decisions(lines: tuple[DecisionLine, ...]) -> str:
             _text(line.user),
             _text(line.device),
             _text(line.command),
-            _text(line.location),
+            _text((line.location or "").removeprefix("https://").partition("/")[0]),
         )
         for line in lines
     )
-    heads = ("Time", "Decision", "Reason", "User", "Device", "Command", "Location")
+    heads = ("Time", "Decision", "Reason", "User", "Device", "Command", "Sent to")
     return _table("Last decisions", heads, rows)
 
 
