@@ -1,5 +1,285 @@
-"""The mitmproxy hooks, in the order of an exchange."""
+"""The mitmproxy hooks, in the order of an exchange: the only module that changes a live flow.
+
+What is not Exchange ActiveSync is streamed both ways and never looked at again. An exception in
+here leaves Exchange's answer as it is: whatever changes a flow is assigned once, last.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mitmproxy import command, ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client
+
+from eas_redirect import flows, profile
+from eas_redirect.activesync.authorization import Credentials, Logon
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import (
+    MAX_BODY,
+    Answer,
+    Evidence,
+    may_hold_evidence,
+    read_answer,
+)
+from eas_redirect.config import Config, ConfigError, load_config
+from eas_redirect.directory.snapshot import SnapshotError
+from eas_redirect.policy.decision import Redirect as RedirectVerdict
+from eas_redirect.redirector import Judgement
+from eas_redirect.service import Service
+from eas_redirect.telemetry.journal import to_json
+from eas_redirect.telemetry.records import WireFacts, exchange_record
+
+logger = logging.getLogger(__name__)
+
+OPTIONS = {
+    "eas_config": "Path of the eas-redirect.toml (make one with `eas-redirect init`).",
+    "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
+    "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
+    "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
+}
+METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was read of a request when its headers came."""
+
+    request: EASRequest
+    credentials: Credentials
 
 
 class Redirect:
-    """The addon."""
+    """The addon. Its state: the running service, requests under way, logons of connections."""
+
+    def __init__(self) -> None:
+        self.service: Service | None = None
+        self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
+        self._logons: dict[str, Logon] = {}  # by client connection id: NTLM names itself once
+        self._keep_bodies = False
+
+    # -- start and stop --------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        # Strings on purpose: a typed option that is set wrongly on the command line would disable
+        # a script in silence, and traffic would pass.
+        for name, text in OPTIONS.items():
+            loader.add_option(name, str, "", text)
+
+    def configure(self, updated: set[str]) -> None:
+        if not updated & OPTIONS.keys():
+            return
+        self._keep_bodies = _choice("eas_bodies", ("stream", "keep"), "stream") == "keep"
+        config = _load_config()
+        try:
+            if self.service is None:
+                self.service = Service(config)
+            else:
+                self.service.adopt(config)
+        except (OSError, ConfigError, SnapshotError) as error:
+            raise exceptions.OptionsError(f"eas-redirect: {error}") from error
+
+    def running(self) -> None:
+        for name in ctx.options.deferred:
+            if name.startswith("eas_"):
+                known = ", ".join(OPTIONS)
+                logger.error("eas-redirect: unknown option %s; there are: %s", name, known)
+        self._adopt_profile()
+        if self.service is not None:
+            self.service.start()
+            logger.info("eas-redirect: %s", self.service.summary())
+
+    def done(self) -> None:
+        if self.service is not None:
+            self.service.close()
+            self.service = None
+
+    def client_disconnected(self, client: Client) -> None:
+        self._logons.pop(client.id, None)
+
+    # -- the way of an exchange ------------------------------------------------------------------
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if not flows.is_eas(flow):
+            flow.request.stream = True
+            return
+        if flow.live or flow.is_replay:
+            flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
+        self._asked[flow.id] = _ask(flow)
+        if not self._keep_bodies:
+            flow.request.stream = True
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        asked = self._asked.get(flow.id)
+        if flow.response is None:
+            return
+        if asked is None:
+            if not flows.is_eas(flow):
+                flow.response.stream = True
+        elif not self._keep_bodies and not self._must_hold(asked, flow.response):
+            flow.response.stream = True
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        asked = self._asked.pop(flow.id, None)
+        if asked is None:
+            if not flows.is_eas(flow):
+                return
+            asked = _ask(flow)
+        if self.service is None or flow.response is None:
+            return
+        exchange = self._exchange(flow, asked, self._answer(flow, flow.response, asked))
+        judgement = await self.service.redirector.judge(exchange)
+        self._finish(flow, asked, judgement)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """No whole answer: the client left, or Exchange did. Journalled; mitmproxy answers."""
+        asked = self._asked.pop(flow.id, None)
+        if asked is None or self.service is None:
+            return
+        status = flow.response.status_code if flow.response else 0
+        answer = Answer(status_code=status, evidence=Evidence.NONE)
+        judgement = self.service.redirector.unanswered(self._exchange(flow, asked, answer))
+        self._journal(flow, asked, judgement)
+
+    # -- commands --------------------------------------------------------------------------------
+
+    @command.command("eas.cache.clear")
+    def cache_clear(self) -> None:
+        """Forget every user that the directory was asked for."""
+        if self.service is not None:
+            self.service.redirector.directory.clear()
+            logger.info("eas-redirect: the cache is empty")
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _adopt_profile(self) -> None:
+        """Set what this job needs where the user did not, and warn about the rest."""
+        options = {name: getattr(ctx.options, name) for name in ctx.options.keys()}  # noqa: SIM118
+        review = profile.review(
+            options,
+            {name for name in options if ctx.options.has_changed(name)},
+            reverse=any(str(mode).startswith("reverse") for mode in options.get("mode", ())),
+            keep_bodies=self._keep_bodies,
+        )
+        if review.to_set:
+            ctx.options.update(**review.to_set)
+            said = ", ".join(f"{name}={value}" for name, value in review.to_set.items())
+            logger.info("eas-redirect: set for this job: %s", said)
+        for warning in review.warnings:
+            logger.warning("eas-redirect: %s", warning)
+
+    def _weak_statuses(self) -> frozenset[int]:
+        return self.service.redirector.policy.weak_statuses if self.service else frozenset()
+
+    def _must_hold(self, asked: Asked, response: http.Response) -> bool:
+        """Whether the answer has to wait here: its body is evidence, or its head is already."""
+        headers, status = flows.headers_of(response), response.status_code
+        if may_hold_evidence(asked.request, status, headers):
+            return True
+        head = read_answer(asked.request, status, headers, None, self._weak_statuses())
+        return head.evidence is not Evidence.NONE and not _is_longer_than(response, MAX_BODY)
+
+    def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
+        stored = flow.metadata.get(METADATA)
+        if isinstance(stored, dict):
+            return _stored_answer(stored, response.status_code)
+        answer = read_answer(
+            asked.request,
+            response.status_code,
+            flows.headers_of(response),
+            response.raw_content,
+            self._weak_statuses(),
+        )
+        if response.stream and answer.evidence is not Evidence.NONE:
+            # Its headers have left already (an option of mitmproxy's streamed it): too late.
+            return replace(answer, evidence=Evidence.NONE)
+        return answer
+
+    def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
+        remembered = self._logons.get(flow.client_conn.id)
+        if answer.status_code == 401:
+            self._logons.pop(flow.client_conn.id, None)
+        elif asked.credentials.scheme == "ntlm" and asked.credentials.logon:
+            self._logons[flow.client_conn.id] = asked.credentials.logon
+        wire = self._wire(flow, asked)
+        return Exchange(
+            request=asked.request,
+            credentials=asked.credentials,
+            logon=flows.logon_of(asked.request, asked.credentials, remembered),
+            answer=answer,
+            called_host=flows.called_host(flow),
+            further_names=flows.further_names(flow),
+            client_address=wire.forwarded_ip or wire.client_address,
+        )
+
+    def _finish(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
+        """Journal and mark, then change the answer: whole, once, last."""
+        decided_before = METADATA in flow.metadata
+        self._journal(flow, asked, judgement)
+        verdict = judgement.verdict
+        if not isinstance(verdict, RedirectVerdict) or decided_before or flow.response is None:
+            return
+        host = verdict.location.split("/")[2]
+        enforced = judgement.decision == "redirect"
+        flow.marked = ":arrow_right:" if enforced else ":eyes:"
+        flow.comment = f"{'451' if enforced else 'would be 451'} → {host} ({verdict.reason})"
+        if enforced:
+            flow.response = flows.redirect_response(verdict.location, flow.response)
+
+    def _journal(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
+        assert self.service is not None  # noqa: S101 - both callers have looked
+        record = self.service.exchange(exchange_record(judgement, self._wire(flow, asked)))
+        flow.metadata[METADATA] = to_json(record)
+
+    def _wire(self, flow: http.HTTPFlow, asked: Asked) -> WireFacts:
+        trusted = self.service.trusted_proxies if self.service else ()
+        return flows.wire_facts(flow, asked.request, asked.credentials, trusted)
+
+
+def _ask(flow: http.HTTPFlow) -> Asked:
+    return Asked(flows.request_of(flow), flows.credentials_of(flow))
+
+
+def _is_longer_than(response: http.Response, limit: int) -> bool:
+    length = response.headers.get("Content-Length", "")
+    return length.isdecimal() and int(length) > limit
+
+
+def _stored_answer(stored: dict[str, object], status_code: int) -> Answer:
+    """What Exchange said, from the record that an earlier run left in a captured flow."""
+    eas = stored.get("eas")
+    facts = eas if isinstance(eas, dict) else {}
+    upstream = facts.get("upstream", {})
+    known = {e.value for e in Evidence}
+    evidence = facts.get("evidence")
+    return Answer(
+        status_code=upstream.get("status_code", status_code),
+        evidence=Evidence(evidence) if evidence in known else Evidence.NONE,
+        eas_status=upstream.get("status"),
+    )
+
+
+def _choice(option: str, allowed: Sequence[str], default: str) -> str:
+    value = str(getattr(ctx.options, option)) or default
+    if value not in allowed:
+        raise exceptions.OptionsError(
+            f"eas-redirect: {option}={value!r} is none of: {', '.join(allowed)}"
+        )
+    return value
+
+
+def _load_config() -> Config:
+    path = str(ctx.options.eas_config)
+    if not path:
+        raise exceptions.OptionsError(
+            "eas-redirect: no configuration. Make one with `eas-redirect init` and name it: "
+            "--set eas_config=eas-redirect.toml"
+        )
+    overrides = {"mode": _choice("eas_mode", ("", "observe", "enforce"), "")}
+    overrides["journal.path"] = str(ctx.options.eas_journal)
+    try:
+        return load_config(Path(path), {k: v for k, v in overrides.items() if v})
+    except ConfigError as error:
+        raise exceptions.OptionsError(f"eas-redirect: {error}") from error

@@ -1,0 +1,150 @@
+"""The running parts under one configuration: redirector, journal and what listens to records.
+
+Knows no mitmproxy, so that commands and tests can run it too.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from eas_redirect.config import Config, cache_settings, directory_settings, policy
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.open import open_directory
+from eas_redirect.directory.values import Drift
+from eas_redirect.forwarded import Network
+from eas_redirect.redirector import Redirector
+from eas_redirect.telemetry.journal import Journal, Record, Redaction
+from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.records import drift_record
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything that lives as long as a configuration. A new one is adopted whole or not at all.
+
+    Making one raises OSError for a journal that cannot be written, ValueError for a snapshot that
+    cannot be read; a directory that is down raises nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
+        self.ledger = Ledger(time.time)
+        self._journal = _open_journal(config)
+        self.redirector = self._redirector(config, self._open_directory(config))
+        self._started = False
+
+    def adopt(self, config: Config) -> None:
+        """Go on under another configuration. What it does not change (cache, journal) stays."""
+        journal = self._journal
+        if config.journal != self.config.journal:
+            journal = _open_journal(config)
+        old = self.redirector.directory
+        directory = old if _same_directory(config, self.config) else self._open_directory(config)
+        self.config = config
+        self.redirector = self._redirector(config, directory)
+        if journal is not self._journal:
+            self._journal.close()
+            self._journal = journal
+        if directory is not old:
+            old.close()
+            if self._started:
+                directory.start()
+
+    def start(self) -> None:
+        """Begin what needs the event loop: reading the relationships in the background."""
+        self._started = True
+        self.redirector.directory.start()
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        return self.config.exchange.trusted_proxies
+
+    def exchange(self, record: Record) -> Record:
+        """Take in an exchange: ledger, journal, sinks. Gives back what the journal says of it."""
+        counted = record
+        if record.decision == "redirect":
+            counted = replace(record, redirect_count=self.ledger.redirect_count(record))
+        elif self.ledger.confirms(record):
+            counted = replace(record, redirect_confirmed=True)
+        changes = self.ledger.observe(record)
+        state = self.ledger.state(record)
+        counted = replace(counted, ledger_state=str(state) if state else None)
+        self.record(counted)
+        for change in changes:
+            self.record(change)
+        return self._journal.redaction.apply(counted)
+
+    def settle(self) -> None:
+        """Journal the devices that have become quiet by mere time."""
+        for change in self.ledger.settle():
+            self.record(change)
+
+    def record(self, record: Record) -> None:
+        """Journal a record and tell the sinks."""
+        if self.config.journal.exchanges == "all" or _is_decision(record):
+            self._journal.write(record)
+        for sink in self.sinks:
+            sink(record)
+
+    def reopen(self) -> None:
+        """Open the journal's file anew, after a rotation."""
+        self._journal.reopen()
+
+    def summary(self) -> str:
+        """One line for the log at the start."""
+        config = self.config
+        where = config.directory.snapshot or ", ".join(config.directory.servers or ())
+        return f"mode {config.mode}, directory {where}, journal {config.journal.path}"
+
+    def close(self) -> None:
+        self.redirector.directory.close()
+        self._journal.close()
+
+    def _open_directory(self, config: Config) -> CachedDirectory:
+        snapshot = config.directory.snapshot
+        directory = open_directory(directory_settings(config), snapshot)
+        return CachedDirectory(directory, cache_settings(config), on_drift=self._drifted)
+
+    @staticmethod
+    def _redirector(config: Config, directory: CachedDirectory) -> Redirector:
+        return Redirector(
+            policy=policy(config),
+            directory=directory,
+            mode=config.mode,
+            lookup_timeout_s=config.directory.lookup_timeout_s,
+        )
+
+    def _drifted(self, drifts: tuple[Drift, ...]) -> None:
+        for drift in drifts:
+            record = drift_record(drift, time.time())
+            self.record(record)
+            logger.log(
+                logging.WARNING if record.level == "warning" else logging.INFO,
+                "eas-redirect: %s",
+                drift.message,
+            )
+
+
+def _open_journal(config: Config) -> Journal:
+    settings = config.journal
+    key = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
+    return Journal(str(settings.path), Redaction(users=settings.users, key=key))
+
+
+def _same_directory(one: Config, other: Config) -> bool:
+    return (one.directory, one.cache, one.exchange.default_domain) == (
+        other.directory,
+        other.cache,
+        other.exchange.default_domain,
+    )
+
+
+def _is_decision(record: Record) -> bool:
+    """Whether there was something to decide: evidence, a redirect of Exchange's own, a fault."""
+    if record.action != "eas.exchange":
+        return True
+    quiet = record.reason in ("other_answer", "unauthenticated")
+    return not quiet or record.error_type is not None
