@@ -1,0 +1,244 @@
+"""Who asks: Basic, NTLM, Bearer, Negotiate, and nothing of their secrets."""
+
+import base64
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.activesync.authorization import (
+    MAX_CREDENTIALS,
+    MAX_LOGON,
+    Credentials,
+    Logon,
+    choose_logon,
+    contradicts,
+    parse_logon,
+    read_authorization,
+)
+from eas_redirect.activesync.request import EASRequest
+
+ANNA = Logon(text="CONTOSO\\anna", user="anna", domain="CONTOSO", format="down_level")
+SECRET = "hunter2-Basic-Passw0rd"
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def basic(user: str, password: str = SECRET, encoding: str = "utf-8") -> str:
+    return "Basic " + b64(f"{user}:{password}".encode(encoding))
+
+
+def ntlm3(domain: str, user: str, *, unicode: bool = True, extra: bytes = SECRET.encode()) -> bytes:
+    """An AUTHENTICATE_MESSAGE (MS-NLMP 2.2.1.3) with a response that must not be kept."""
+    codec = "utf-16-le" if unicode else "latin-1"
+    parts = [extra, extra, domain.encode(codec), user.encode(codec), b"", b""]
+    fields, payload, at = b"", b"", 64
+    for part in parts:
+        fields += struct.pack("<HHI", len(part), len(part), at)
+        payload += part
+        at += len(part)
+    return b"NTLMSSP\0" + struct.pack("<I", 3) + fields + struct.pack("<I", int(unicode)) + payload
+
+
+def jwt(claims: object) -> str:
+    def part(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    return f"Bearer {part(b'{}')}.{part(json.dumps(claims).encode())}.{part(SECRET.encode())}"
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "domain", "form"),
+    [
+        ("anna", "anna", None, "bare"),
+        ("CONTOSO\\anna", "anna", "CONTOSO", "down_level"),
+        ("contoso.example\\anna", "anna", "contoso.example", "down_level"),
+        (".\\anna", "anna", ".", "down_level"),
+        ("CONTOSO\\anna@old.example", "anna@old.example", "CONTOSO", "down_level"),
+        ("anna@contoso.example", "anna", "contoso.example", "upn"),
+        ("anna@home@contoso.example", "anna@home", "contoso.example", "upn"),
+        ("  anna ", "anna", None, "bare"),
+        ("Müller, Jürgen (ext) *VIP* = A #1", "Müller, Jürgen (ext) *VIP* = A #1", None, "bare"),
+        ("a" * MAX_LOGON, "a" * MAX_LOGON, None, "bare"),
+    ],
+)
+def test_logons(text: str, user: str, domain: str | None, form: str) -> None:
+    logon = parse_logon(text)
+    assert logon is not None
+    assert (logon.text, logon.user, logon.domain) == (text.strip(), user, domain)
+    assert logon.format == form
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\\",
+        "@",
+        "\\anna",
+        "CONTOSO\\",
+        "anna@",
+        "@contoso.example",
+        "CONTOSO\\sub\\anna",
+        "an\0na",
+        "an\nna",
+        "an\x7fna",
+        "an\u202ena",
+        "an\ud800na",
+        "a" * (MAX_LOGON + 1),
+    ],
+)
+def test_what_is_no_logon(text: str) -> None:
+    assert parse_logon(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (basic("CONTOSO\\anna"), "CONTOSO\\anna"),
+        (basic("anna@contoso.example"), "anna@contoso.example"),
+        (basic("anna", "a:b:c"), "anna"),
+        (basic("anna", ""), "anna"),
+        (basic("jürgen@contoso.example"), "jürgen@contoso.example"),
+        (basic("jürgen@contoso.example", encoding="latin-1"), "jürgen@contoso.example"),
+        (basic("anna").replace("Basic", "bAsIc"), "anna"),
+        (basic("anna").replace(" ", "   "), "anna"),
+        (basic("anna").rstrip("="), "anna"),
+        (f"NTLM {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
+        (f"NTLM {b64(ntlm3('', 'anna@contoso.example'))}", "anna@contoso.example"),
+        (f"NTLM {b64(ntlm3('', 'anna'))}", "anna"),
+        (f"NTLM {b64(ntlm3('CONTOSO', 'jürgen', unicode=False))}", "CONTOSO\\jürgen"),
+        (f"NTLM {b64(ntlm3('CONTOSO', 'жанна'))}", "CONTOSO\\жанна"),
+        (f"Negotiate {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
+        (jwt({"smtp": "x@y.example", "upn": "anna@contoso.example"}), "anna@contoso.example"),
+        (jwt({"preferred_username": "anna@contoso.example"}), "anna@contoso.example"),
+        (jwt({"upn": 7, "smtp": "anna@contoso.example"}), "anna@contoso.example"),
+    ],
+)
+def test_names_that_are_read(value: str, text: str) -> None:
+    credentials = read_authorization(value)
+    assert credentials.problem is None
+    assert credentials.logon == parse_logon(text)
+    assert SECRET not in repr(credentials)
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme"),
+    [
+        (None, "none"),
+        ("", "none"),
+        ("Digest username=anna", "other"),
+        (f"NTLM {b64(b'NTLMSSP' + bytes([0, 1, 0, 0, 0]) + bytes(20))}", "ntlm"),
+        (f"Negotiate {b64(b'`' + bytes(200))}", "negotiate"),
+        ("Negotiate !!", "negotiate"),
+        ("Bearer opaque-token", "bearer"),
+        (jwt({"sub": "4711"}), "bearer"),
+        (jwt({"upn": None, "smtp": ""}), "bearer"),
+    ],
+)
+def test_headers_that_name_nobody(value: str | None, scheme: str) -> None:
+    credentials = read_authorization(value)
+    assert credentials == Credentials(scheme=credentials.scheme)
+    assert credentials.scheme == scheme
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic",
+        "Basic !!!",
+        f"Basic {b64(b'no colon')}",
+        f"Basic {b64(b':password')}",
+        f"Basic {b64(b'an' + bytes(1) + b'na:x')}",
+        "Basic " + "A" * (MAX_CREDENTIALS + 1),
+        "NTLM",
+        "NTLM AAAA",
+        f"NTLM {b64(ntlm3('', ''))}",
+        f"NTLM {b64(ntlm3('CONTOSO', 'anna')[:63])}",
+        f"NTLM {b64(ntlm3('CONTOSO', 'anna')[:-1])}",
+        f"NTLM {b64(ntlm3('CONTOSO', 'an' + chr(0) + 'na'))}",
+        "Bearer a.b.c",
+        "Bearer a.!.c",
+        jwt([]),
+        jwt("anna"),
+        jwt({"upn": "an\nna"}),
+        f"Bearer e30.{base64.urlsafe_b64encode(b'[' * 40000).decode()}.x",
+    ],
+)
+def test_malformed_headers_have_a_problem_and_no_name(value: str) -> None:
+    credentials = read_authorization(value)
+    assert credentials.logon is None
+    assert credentials.problem
+    # Nobody else is asked about instead: Exchange read a name there that we could not.
+    request = EASRequest(method="POST", user="berta@contoso.example")
+    assert choose_logon(request, credentials) is None
+
+
+def test_ntlm_fields_that_point_elsewhere_are_refused() -> None:
+    message = ntlm3("CONTOSO", "anna")
+    for field in (28, 36):
+        for place in (0, 63, len(message), 0xFFFFFFFF):
+            moved = message[: field + 4] + struct.pack("<I", place) + message[field + 8 :]
+            assert read_authorization(f"NTLM {b64(moved)}").problem
+
+
+@given(st.text())
+def test_any_header_value_gives_credentials(value: str) -> None:
+    read_authorization(value)
+
+
+@given(
+    st.sampled_from(["Basic", "NTLM", "Negotiate", "Bearer"]),
+    st.binary(max_size=120),
+    st.booleans(),
+)
+def test_any_bytes_inside_credentials(scheme: str, data: bytes, ntlm: bool) -> None:
+    data = b"NTLMSSP\0\x03\0\0\0" + data if ntlm else data
+    text = f"e30.{b64(data)}.x" if scheme == "Bearer" else b64(data)
+    credentials = read_authorization(f"{scheme} {text}")
+    assert credentials.logon is None or credentials.problem is None
+
+
+@pytest.mark.parametrize(
+    ("header", "user", "chosen"),
+    [
+        (basic("CONTOSO\\anna"), "berta", "CONTOSO\\anna"),
+        (basic("CONTOSO\\anna"), None, "CONTOSO\\anna"),
+        (None, "CONTOSO\\anna", "CONTOSO\\anna"),
+        ("Negotiate YIIF", "CONTOSO\\anna", "CONTOSO\\anna"),
+        ("Bearer opaque", "CONTOSO\\anna", "CONTOSO\\anna"),
+        (None, None, None),
+        (None, "an\0na", None),
+    ],
+)
+def test_the_header_comes_before_the_query(
+    header: str | None, user: str | None, chosen: str | None
+) -> None:
+    logon = choose_logon(EASRequest(method="POST", user=user), read_authorization(header))
+    assert logon == (parse_logon(chosen) if chosen else None)
+
+
+@pytest.mark.parametrize(
+    ("user", "logon", "contradiction"),
+    [
+        ("CONTOSO\\berta", "CONTOSO\\anna", "yes"),
+        ("berta", "CONTOSO\\anna", "yes"),
+        ("anna", "CONTOSO\\ANNA", "no"),
+        ("FABRIKAM\\anna", "CONTOSO\\anna", "cannot tell"),
+        ("anna@contoso.example", "Anna@Contoso.example", "no"),
+        ("berta@contoso.example", "anna@contoso.example", "yes"),
+        ("anna.mueller@contoso.example", "CONTOSO\\amueller", "cannot tell"),
+        ("an\0na", "CONTOSO\\anna", "cannot tell"),
+        (None, "CONTOSO\\anna", "cannot tell"),
+        ("anna", None, "cannot tell"),
+    ],
+)
+def test_contradictions(user: str | None, logon: str | None, contradiction: str) -> None:
+    credentials = Credentials(scheme="basic", logon=parse_logon(logon) if logon else None)
+    found = contradicts(EASRequest(method="POST", user=user), credentials)
+    assert found is (contradiction == "yes")

@@ -1,0 +1,191 @@
+"""What answers prove. The table holds the look-alikes; a false positive sticks in a phone."""
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.activesync.request import EASRequest, Headers
+from eas_redirect.activesync.response import (
+    MAX_BODY,
+    Answer,
+    Evidence,
+    may_hold_evidence,
+    read_answer,
+)
+from tests.activesync.vectors import VECTORS
+from tests.support import DATA
+
+WBXML = ("Content-Type", "application/vnd.ms-sync.wbxml")
+GZIP = ("Content-Encoding", "gzip")
+SYNC = EASRequest(method="POST", command="Sync", protocol_version="14.1")
+ANSWER = VECTORS["Sync"]
+
+
+def rows() -> list[list[str]]:
+    lines = (DATA / "answers.tsv").read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")][1:]
+
+
+def optional(text: str) -> str | None:
+    return None if text == "-" else text
+
+
+def headers_of(text: str) -> Headers:
+    found = []
+    for part in [] if text == "-" else text.split(" | "):
+        name, _, value = part.partition(": ")
+        found.append(WBXML if part == "W" else (name, value))
+    return tuple(found)
+
+
+def body_of(text: str) -> bytes | None:
+    return None if text == "unread" else bytes.fromhex("" if text == "-" else text)
+
+
+def request_for(command: str) -> EASRequest:
+    return EASRequest(method="POST", command=command, protocol_version="14.1")
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[-1])
+def test_the_table(row: list[str]) -> None:
+    evidence, status, problem, method, command, version, code, headers, body, _ = row
+    request = EASRequest(
+        method=method, command=optional(command), protocol_version=optional(version)
+    )
+    answer = read_answer(request, int(code), headers_of(headers), body_of(body))
+    assert answer.evidence == evidence
+    assert answer.eas_status == (int(status) if status != "-" else None)
+    assert (answer.problem is not None) is (problem == "yes")
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[-1])
+def test_a_body_that_need_not_be_read_changes_nothing(row: list[str]) -> None:
+    """The addon streams what `may_hold_evidence` refuses: that must not hide any evidence."""
+    _, _, _, method, command, version, code, headers, body, _ = row
+    request = EASRequest(
+        method=method, command=optional(command), protocol_version=optional(version)
+    )
+    head = (request, int(code), headers_of(headers))
+    if not may_hold_evidence(*head):
+        assert read_answer(*head, None) == read_answer(*head, body_of(body))
+
+
+@pytest.mark.parametrize("command", VECTORS)
+def test_each_vector_is_certain(command: str) -> None:
+    answer = read_answer(request_for(command), 200, (WBXML,), VECTORS[command])
+    assert answer == Answer(status_code=200, evidence=Evidence.CERTAIN, eas_status=123)
+
+
+@pytest.mark.parametrize("command", VECTORS)
+def test_no_vector_fits_another_command(command: str) -> None:
+    for other in set(VECTORS) - {command}:
+        answer = read_answer(request_for(other), 200, (WBXML,), VECTORS[command])
+        assert answer.evidence is Evidence.NONE
+
+
+@pytest.mark.parametrize("command", VECTORS)
+def test_no_prefix_and_no_longer_body_is_certain(command: str) -> None:
+    vector = VECTORS[command]
+    cut = [vector[:length] for length in range(len(vector))]
+    for body in [*cut, vector + b"\0", vector + b"\x01", vector + vector]:
+        answer = read_answer(request_for(command), 200, (WBXML,), body)
+        assert answer.evidence is Evidence.NONE
+        assert answer.problem or not body
+
+
+def raw_deflate(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(ANSWER)),
+        ("x-gzip", gzip.compress(ANSWER)),
+        ("GZIP", gzip.compress(ANSWER)),
+        ("identity, gzip", gzip.compress(ANSWER)),
+        ("identity", ANSWER),
+        ("", ANSWER),
+        ("deflate", zlib.compress(ANSWER)),
+        ("deflate", raw_deflate(ANSWER)),
+    ],
+)
+def test_compressed_answers(coding: str, body: bytes) -> None:
+    head = (SYNC, 200, (WBXML, ("Content-Encoding", coding)))
+    assert may_hold_evidence(*head)
+    assert read_answer(*head, body).evidence is Evidence.CERTAIN
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(ANSWER)[:-1],
+        gzip.compress(ANSWER) + b"\0",
+        gzip.compress(ANSWER) + gzip.compress(b""),
+        gzip.compress(ANSWER)[:-5] + bytes(5),
+        gzip.compress(bytes(MAX_BODY + 1)),
+        gzip.compress(ANSWER + bytes(100_000_000), 9),
+        bytes(MAX_BODY + 1),
+    ],
+    ids=["cut", "longer", "two members", "checksum", "too long", "bomb", "too long as it is"],
+)
+def test_compressed_answers_that_are_not_believed(body: bytes) -> None:
+    answer = read_answer(SYNC, 200, (WBXML, GZIP), body)
+    assert answer.evidence is Evidence.NONE
+    assert answer.problem
+
+
+def test_the_native_location_is_kept() -> None:
+    location = "https://eas.fabrikam.example/Microsoft-Server-ActiveSync"
+    answer = read_answer(SYNC, 451, (("X-MS-Location", location),), b"")
+    assert answer == Answer(status_code=451, evidence=Evidence.NONE, location=location)
+    assert read_answer(SYNC, 200, (("X-MS-Location", location),), b"").location is None
+
+
+@pytest.mark.parametrize(
+    ("weak", "code", "evidence"),
+    [
+        ({403}, 500, "none"),
+        ({403, 500}, 500, "weak"),
+        ({403, 500}, 403, "weak"),
+        (set(), 403, "none"),
+        ({200, 401, 451}, 401, "none"),
+        ({200, 401, 451}, 451, "none"),
+        ({200, 401, 451}, 200, "none"),
+    ],
+)
+def test_weak_statuses_are_configured(weak: set[int], code: int, evidence: str) -> None:
+    assert read_answer(SYNC, code, (), b"", frozenset(weak)).evidence == evidence
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "9" * 5000, "٣"])
+def test_odd_lengths_are_no_trouble(length: str) -> None:
+    may_hold_evidence(SYNC, 200, (WBXML, ("Content-Length", length)))
+
+
+@given(
+    st.integers(100, 599),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Content-Type", "Content-Encoding", "X-MS-Diagnostics", "X"]),
+            st.sampled_from([WBXML[1], "gzip", "deflate", "br", "UserHasNoMailbox"]) | st.text(),
+        )
+    ),
+    st.none() | st.binary(),
+)
+def test_any_answer_gives_a_value(
+    code: int, headers: list[tuple[str, str]], body: bytes | None
+) -> None:
+    read_answer(SYNC, code, tuple(headers), body)
+
+
+@given(st.binary(max_size=40), st.sampled_from(sorted(VECTORS)))
+def test_only_a_global_status_makes_a_body_certain(data: bytes, command: str) -> None:
+    """Whatever follows the header, a certain answer holds the digits."""
+    answer = read_answer(request_for(command), 200, (WBXML,), b"\x03\x01\x6a\x00" + data)
+    if answer.evidence is Evidence.CERTAIN:
+        assert answer.eas_status == 123
