@@ -1,1 +1,5 @@
-"""A migration in miniature on loopback: Exchange, target, directory and devices."""
+"""The lab: a legacy Exchange stand-in, a target, a directory and device personas, all on loopback.
+
+Nothing here decides anything: the proxy in the middle is a real mitmdump with the real addon. The
+stand-ins also serve integration tests: `exchange.LegacyExchange` on a `server.Server`.
+"""

@@ -1,0 +1,198 @@
+"""The lab's own certificate authority and the certificates that it signs, under one directory.
+
+They are made on first use and again when they are about to expire or do not hold the names that
+are asked for. Private keys are readable by their owner only. Uses `cryptography`, which mitmproxy
+depends on.
+"""
+
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_NAME = "eas-redirect lab CA"
+CA_DAYS = 825
+LEAF_DAYS = 397  # Phones refuse server certificates that live longer than 398 days.
+RENEW_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """One certificate file (key, certificate, CA certificate) and the names that it is for."""
+
+    file: Path
+    names: tuple[str, ...]
+
+    def server_context(self) -> ssl.SSLContext:
+        """The server side of TLS with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file)
+        return context
+
+
+class LabCertificates:
+    """The lab CA in `directory` and what it signs. Making the object makes the CA if need be."""
+
+    def __init__(self, directory: Path, *, now: datetime | None = None) -> None:
+        self._directory = directory
+        self._now = now or datetime.now(UTC)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.ca_file = directory / "lab-ca.pem"
+        self._key_file = directory / "lab-ca-key.pem"
+        if not self._ca_is_good():
+            self._make_ca()
+
+    def issue(self, stem: str, names: Sequence[str]) -> Issued:
+        """`<stem>.pem` for these DNS names and IP addresses; kept while it is good."""
+        issued = Issued(self._directory / f"{stem}.pem", tuple(names))
+        if not self._is_good(issued):
+            self._sign(issued)
+        return issued
+
+    def client_context(self) -> ssl.SSLContext:
+        """The client side of TLS that trusts this CA and nothing else."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    def write_mitmproxy_ca(self, confdir: Path) -> None:
+        """Let mitmproxy sign with the lab CA: `mitmproxy-ca.pem` in its configuration directory."""
+        confdir.mkdir(parents=True, exist_ok=True)
+        both = self._key_file.read_bytes() + self.ca_file.read_bytes()
+        _write_private(confdir / "mitmproxy-ca.pem", both)
+
+    def _ca_is_good(self) -> bool:
+        try:
+            certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
+            key = _load_key(self._key_file)
+        except (OSError, ValueError):
+            return False
+        return self._is_current(certificate) and certificate.public_key() == key.public_key()
+
+    def _is_good(self, issued: Issued) -> bool:
+        """Whether the file holds a current certificate for these names, signed by this CA."""
+        try:
+            certificate = x509.load_pem_x509_certificate(issued.file.read_bytes())
+            certificate.verify_directly_issued_by(self._ca())
+            _load_key(issued.file)
+        except Exception:  # cryptography raises many types; all mean: make it anew
+            return False
+        return self._is_current(certificate) and _names_of(certificate) == set(issued.names)
+
+    def _is_current(self, certificate: x509.Certificate) -> bool:
+        renew_at = certificate.not_valid_after_utc - timedelta(days=RENEW_DAYS)
+        return certificate.not_valid_before_utc <= self._now < renew_at
+
+    def _ca(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.ca_file.read_bytes())
+
+    def _make_ca(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CA_NAME)])
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = (
+            self._builder(subject, subject, key, CA_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(identifier, critical=False)
+        )
+        certificate = builder.sign(key, hashes.SHA256())
+        _write_private(self._key_file, _pem(key))
+        _write(self.ca_file, certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _sign(self, issued: Issued) -> None:
+        ca, ca_key = self._ca(), _load_key(self._key_file)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issued.names[0])])
+        names = x509.SubjectAlternativeName([_general_name(name) for name in issued.names])
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        builder = (
+            self._builder(subject, ca.subject, key, LEAF_DAYS)
+            .add_extension(names, critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(authority, critical=False)
+        )
+        certificate = builder.sign(ca_key, hashes.SHA256())
+        chain = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in (certificate, ca))
+        _write_private(issued.file, _pem(key) + chain)
+
+    def _builder(
+        self,
+        subject: x509.Name,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        days: int,
+    ) -> x509.CertificateBuilder:
+        """An hour of the past is valid, too: phones' clocks are not exact."""
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now - timedelta(hours=1))
+            .not_valid_after(self._now + timedelta(days=days))
+        )
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _names_of(certificate: x509.Certificate) -> set[str]:
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return {str(name.value) for name in extension.value}
+
+
+def _load_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{file} holds a key of another kind")
+    return key
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _write(file: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step, so that a lab started at the same time never reads half of it."""
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+    Path(temporary).chmod(mode)
+    Path(temporary).replace(file)
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    _write(file, content, 0o600)

@@ -1,0 +1,166 @@
+"""A phone's half of EAS: requests over TLS that verifies the lab CA, on one kept connection.
+
+Names are resolved by a table from the lab, where a phone would ask DNS; no name here ever reaches
+the network. Sources: MS-ASHTTP 2.2.1.1.1 (request line), 2.2.1.1.2 (headers).
+"""
+
+import base64
+import gzip
+import http.client
+import socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+from eas_redirect.lab.exchange import WBXML_TYPE
+from eas_redirect.lab.message import HeaderFields, field_value
+
+PATH = "/Microsoft-Server-ActiveSync"
+EN_US = 0x0409
+COMMAND_CODES = {"Sync": 0, "FolderSync": 9, "Settings": 17, "Ping": 18, "Provision": 20}
+USER_TAG = 8  # MS-ASHTTP 2.2.1.1.1.1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where names lead (`host → (address, port)`) and whom TLS trusts."""
+
+    addresses: dict[str, tuple[str, int]]
+    tls: ssl.SSLContext
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request of a device. `query` is `plain`, `base64` or `none` (OPTIONS has none)."""
+
+    command: str = "FolderSync"
+    version: str = "14.1"
+    query: str = "plain"
+    policy_key: int | None = None
+
+    @property
+    def method(self) -> str:
+        return "OPTIONS" if self.command == "OPTIONS" else "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The facts that a device tells with each request. `authorization` is a whole header value."""
+
+    id: str
+    type: str
+    user_agent: str
+    user: str
+    authorization: str | None
+
+    def target(self, ask: Ask) -> str:
+        match ask.query:
+            case "none":
+                return PATH
+            case "base64":
+                return f"{PATH}?{base64_query(self, ask)}"
+            case _:
+                fields = {"User": self.user, "DeviceId": self.id, "DeviceType": self.type}
+                return f"{PATH}?{urlencode({'Cmd': ask.command, **fields})}"
+
+    def headers(self, ask: Ask) -> HeaderFields:
+        fields = [("User-Agent", self.user_agent), ("Accept-Encoding", "gzip")]
+        if self.authorization:
+            fields.append(("Authorization", self.authorization))
+        if ask.method == "POST":
+            fields.append(("Content-Type", WBXML_TYPE))
+            if ask.query == "plain":
+                fields.append(("MS-ASProtocolVersion", ask.version))
+                fields.append(("X-MS-PolicyKey", str(ask.policy_key or 0)))
+        return tuple(fields)
+
+
+def base64_query(device: Device, ask: Ask) -> str:
+    """The query as one base64 value (MS-ASHTTP 2.2.1.1.1.1)."""
+    policy_key = b"" if ask.policy_key is None else struct.pack("<L", ask.policy_key)
+    user = device.user.encode()
+    parts = (
+        struct.pack("<BBH", int(float(ask.version) * 10), COMMAND_CODES[ask.command], EN_US),
+        _counted(device.id.encode()),
+        _counted(policy_key),
+        _counted(device.type.encode()),
+        bytes([USER_TAG]) + _counted(user),
+    )
+    return base64.b64encode(b"".join(parts)).decode()
+
+
+def _counted(value: bytes) -> bytes:
+    return bytes([len(value)]) + value
+
+
+def basic(user: str, password: str) -> str:
+    """A Basic Authorization value (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What a device received, with the local port that it called from and how long it waited."""
+
+    status: int
+    reason: str
+    headers: HeaderFields
+    wire_body: bytes
+    local_port: int
+    waited_s: float
+
+    def header(self, name: str) -> str | None:
+        """The first header of this name."""
+        return field_value(self.headers, name)
+
+    @property
+    def body(self) -> bytes:
+        """The body, decompressed."""
+        compressed = self.header("Content-Encoding") == "gzip"
+        return gzip.decompress(self.wire_body) if compressed else self.wire_body
+
+    @property
+    def location(self) -> str | None:
+        return self.header("X-MS-Location")
+
+
+class Line:
+    """A kept TLS connection to one host: `with Line(network, host) as line: line.send(…)`."""
+
+    def __init__(self, network: Network, host: str, timeout_s: float = 60.0) -> None:
+        self._network = network
+        self._host = host
+        self._timeout_s = timeout_s
+        self._connection = http.client.HTTPConnection(host, timeout=timeout_s)
+
+    def __enter__(self) -> Self:
+        plain = socket.create_connection(self._network.addresses[self._host], self._timeout_s)
+        secure = self._network.tls.wrap_socket(plain, server_hostname=self._host)
+        self._local_port: int = secure.getsockname()[1]
+        self._connection.sock = secure
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def send(self, method: str, target: str, headers: HeaderFields, body: bytes = b"") -> Got:
+        """One request and its whole answer."""
+        started = time.monotonic()
+        self._connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in (*headers, ("Content-Length", str(len(body)))):
+            self._connection.putheader(name, value)
+        self._connection.endheaders(body)
+        answer = self._connection.getresponse()
+        got_body = answer.read()
+        waited_s = time.monotonic() - started
+        fields = tuple(answer.getheaders())
+        return Got(answer.status, answer.reason, fields, got_body, self._local_port, waited_s)

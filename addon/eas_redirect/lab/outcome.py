@@ -1,0 +1,161 @@
+"""What came of each walk, checked against what was expected: from devices, Exchange and journal."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from eas_redirect.activesync.request import read_request
+from eas_redirect.activesync.response import read_answer
+from eas_redirect.lab.client import Got
+from eas_redirect.lab.message import Reply
+from eas_redirect.lab.personas import Expected, Persona
+from eas_redirect.lab.server import Exchanged
+from eas_redirect.lab.walk import Walk
+
+EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect")
+STATUS_WORDS = {123: "UserHasNoMailbox", 142: "DeviceNotProvisioned"}  # MS-ASCMD 2.2.2
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """What the lab reads of one journal line."""
+
+    client_port: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One persona's outcome in words. `problems` is empty when all was as expected."""
+
+    name: str
+    who: str
+    device: str
+    story: str
+    exchange_said: str
+    device_got: str
+    reason: str
+    why: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def as_expected(self) -> bool:
+        return not self.problems
+
+
+def read_journal(path: Path) -> tuple[JournalLine, ...]:
+    """The lines about EAS exchanges, in their order; a line still being written is left out."""
+    if not path.exists():
+        return ()
+    lines = []
+    for text in path.read_text("utf-8").splitlines(keepends=True):
+        if text.endswith("\n"):
+            fields = json.loads(text)
+            if fields["event"]["action"] in EXCHANGE_ACTIONS:
+                port = fields["client"]["port"]
+                lines.append(JournalLine(port, fields["event"]["reason"], fields["message"]))
+    return tuple(lines)
+
+
+def judge(
+    walks: Sequence[Walk], exchanged: Iterable[Exchanged], journal: Iterable[JournalLine]
+) -> tuple[Row, ...]:
+    """A row for each walk. Journal lines belong to the walk that called from their port."""
+    by_port: defaultdict[int, list[JournalLine]] = defaultdict(list)
+    for line in journal:
+        by_port[line.client_port].append(line)
+    by_logon: defaultdict[str | None, list[Reply]] = defaultdict(list)
+    for pair in exchanged:
+        by_logon[pair.request.header("Authorization")].append(pair.reply)
+    return tuple(
+        _row(
+            walk,
+            by_logon[walk.persona.make_device().authorization],
+            by_port[walk.got[0].local_port] if walk.got else [],
+        )
+        for walk in walks
+    )
+
+
+def _row(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Row:
+    persona = walk.persona
+    last = lines[-1] if lines else None
+    return Row(
+        name=persona.name,
+        who=persona.display_name,
+        device=persona.model.words,
+        story=persona.story,
+        exchange_said=_said(persona, replies[-1]) if replies else "nothing",
+        device_got=_got(walk),
+        reason=last.reason if last else "",
+        why=last.message if last else "",
+        problems=tuple(_problems(walk, replies, lines)),
+    )
+
+
+def _problems(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Iterable[str]:
+    persona = walk.persona
+    if walk.problem:
+        yield walk.problem
+    if len(walk.got) != len(persona.asks) or len(replies) != len(persona.asks):
+        yield f"{len(persona.asks)} requests, {len(walk.got)} answers, {len(replies)} at Exchange"
+    if len(lines) != len(persona.asks):
+        yield f"{len(persona.asks)} requests have {len(lines)} journal lines"
+    for expected, got, reply in zip(persona.expects, walk.got, replies, strict=False):
+        yield from _answer_problems(expected, got, reply)
+    for expected, line in zip(persona.expects, lines, strict=False):
+        if line.reason != expected.reason:
+            yield f"the journal says {line.reason}, expected {expected.reason}"
+    arrived = walk.arrived.status if walk.arrived else None
+    if arrived != persona.arrives:
+        yield f"the target answered {arrived}, expected {persona.arrives}"
+
+
+def _answer_problems(expected: Expected, got: Got, reply: Reply) -> Iterable[str]:
+    if got.status != expected.status:
+        yield f"the device got {got.status}, expected {expected.status}"
+    host = urlsplit(got.location).hostname if got.location else None
+    if host != expected.host:
+        yield f"the device was sent to {host}, expected {expected.host}"
+    if expected.reason != "mailbox_moved" and not untouched(got, reply):
+        yield "the answer was changed on its way"
+
+
+def untouched(got: Got, reply: Reply) -> bool:
+    """Whether the device got what Exchange sent: status, every header, every byte."""
+    length = ("Content-Length", str(len(got.wire_body)))
+    same_head = got.status == reply.status and got.headers == (*reply.headers, length)
+    return same_head and got.wire_body == reply.body
+
+
+def _said(persona: Persona, reply: Reply) -> str:
+    """`200, status 123 (UserHasNoMailbox)`"""
+    ask, device = persona.asks[-1], persona.make_device()
+    request = read_request(ask.method, device.target(ask), device.headers(ask))
+    body = reply.body if isinstance(reply.body, bytes) else None
+    status = read_answer(request, reply.status, reply.headers, body).eas_status
+    if status is None:
+        return str(reply.status)
+    words = f" ({STATUS_WORDS[status]})" if status in STATUS_WORDS else ""
+    return f"{reply.status}, status {status}{words}"
+
+
+def _got(walk: Walk) -> str:
+    if not walk.got:
+        return "nothing"
+    last = walk.got[-1]
+    if last.location is None:
+        return f"{last.status}, as Exchange said it"
+    times = f" ({len(walk.got)} times)" if len(walk.got) > 1 and not walk.persona.follows else ""
+    text = f"{last.status}: go to {urlsplit(last.location).hostname}{times}"
+    match walk.arrived:
+        case None:
+            return text
+        case Got(status=200):
+            return f"{text}; went there and signed in"
+        case arrived:
+            return f"{text}; there it got {arrived.status}"

@@ -1,0 +1,107 @@
+"""Child processes that never outlive the lab, however the lab ends.
+
+Each child runs under a guard: a small Python process that reads a pipe from the lab. When the lab
+ends, even by SIGKILL, the pipe closes and the guard ends the child. Children are in a session of
+their own, so that Ctrl-C reaches the lab alone, which then ends them in order.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+GRACE_S = 5.0
+
+
+class NotStartedError(Exception):
+    """A process did not come up; the message says what it wrote."""
+
+
+class Child:
+    """A guarded process whose output goes to `log`: `with Child("mitmdump", […], log) as child:`"""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "eas_redirect.lab.processes", *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                start_new_session=True,
+            )
+
+    def wait_for(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
+        """Where its output first matches; NotStartedError when it ends or stays silent."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            ended = self.ended
+            if found := re.search(pattern, self.output()):
+                return found
+            if ended:
+                raise NotStartedError(f"{self.name} ended while starting:\n{self.output().strip()}")
+            time.sleep(0.02)
+        raise NotStartedError(
+            f"{self.name} was not ready after {timeout_s:.0f} s:\n{self.output()}"
+        )
+
+    def output(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """End it; the guard kills what does not end in time. Idempotent."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(GRACE_S + 5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def guard(command: Sequence[str]) -> int:
+    """Run a command until it ends or standard input closes; its exit code."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    threading.Thread(target=_end_with_the_lab, args=(process,), daemon=True).start()
+    return process.wait()
+
+
+def _end_with_the_lab(process: subprocess.Popen[bytes]) -> None:
+    os.read(0, 1)  # Returns when the other end of the pipe is closed, and with it the lab.
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(guard(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""The whole lab as one context: certificates, files, stand-ins and the real mitmdump."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from eas_redirect.lab.accounts import Accounts
+from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.client import PATH, Network
+from eas_redirect.lab.directory import write_ldif
+from eas_redirect.lab.engine import Proxy, start_proxy
+from eas_redirect.lab.exchange import LegacyExchange, Version
+from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal
+from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.server import Server
+from eas_redirect.lab.target import Target
+from eas_redirect.lab.walk import walk_all
+
+JOURNAL_WAIT_S = 10.0
+
+CONFIG = """\
+# Made by `eas-redirect lab`. docs/reference.md explains every key.
+mode = "enforce"
+
+[exchange]
+host_names = ["{host}"]
+default_domain = "CONTOSO"
+
+[directory]
+snapshot = "directory.ldif"
+
+[journal]
+path = "eas-journal.jsonl"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabSettings:
+    """Where the lab keeps its files and where its proxy listens (port 0: any free one)."""
+
+    work: Path
+    certificates: Path
+    listen: str = "127.0.0.1"
+    port: int = 0
+    names: tuple[str, ...] = ()  # further names of the proxy, for its certificate
+    personas: Sequence[Persona] = field(default=PERSONAS)
+
+
+class Lab:
+    """`with Lab(settings, say) as lab: rows = lab.walk()`; leaving ends all that was started.
+
+    `say` is told each step in one line.
+    """
+
+    def __init__(self, settings: LabSettings, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._say = say
+        self._stack = ExitStack()
+        self.journal = settings.work / "eas-journal.jsonl"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _start(self, stack: ExitStack) -> None:
+        settings = self._settings
+        self._say(f"certificates in {settings.certificates}")
+        self.certificates = LabCertificates(settings.certificates)
+        own = (HOST, "localhost", "127.0.0.1", *settings.names)
+        front = self.certificates.issue("lab-front", tuple(dict.fromkeys(own)))
+        back = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
+        away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
+        config = self._write_files()
+        accounts = [persona.account for persona in settings.personas]
+        exchange = LegacyExchange(
+            accounts, version=Version.EXCHANGE_2013, location=f"https://{FABRIKAM}{PATH}"
+        )
+        self.exchange = stack.enter_context(Server(exchange, tls=back.server_context()))
+        self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
+        self.target = Target(Accounts(accounts), modern_hosts=(CLOUD,))
+        target = stack.enter_context(Server(self.target, tls=away.server_context()))
+        self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {target.url}")
+        self.proxy = self._start_proxy(config, front.file)
+        stack.enter_context(self.proxy.child)
+        self._say(f"mitmdump with eas-redirect at https://{HOST}:{self.proxy.address[1]}")
+        there = ("127.0.0.1", target.port)
+        self.network = Network(
+            {HOST: self.proxy.address, CLOUD: there, FABRIKAM: there},
+            self.certificates.client_context(),
+        )
+
+    def _start_proxy(self, config: Path, certificate: Path) -> Proxy:
+        settings = self._settings
+        return start_proxy(
+            config,
+            settings.work / "mitmdump.log",
+            mode=f"reverse:{self.exchange.url}",
+            confdir=settings.work / "mitmproxy",
+            certificates=(str(certificate.resolve()),),
+            upstream_ca=self.certificates.ca_file.resolve(),
+            address=settings.listen,
+            port=settings.port,
+        )
+
+    def _write_files(self) -> Path:
+        """The configuration, the directory snapshot; the journal of an earlier run goes."""
+        work = self._settings.work
+        work.mkdir(parents=True, exist_ok=True)
+        self.journal.unlink(missing_ok=True)
+        users = [persona.directory_user for persona in self._settings.personas]
+        (work / "directory.ldif").write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
+        config = work / "eas-redirect.toml"
+        config.write_text(CONFIG.format(host=HOST), "utf-8")
+        return config.resolve()
+
+    def walk(self) -> tuple[Row, ...]:
+        """Every persona through the proxy; a row for each."""
+        personas = self._settings.personas
+        self._say(f"{len(personas)} devices ask for their mail")
+        walks = walk_all(personas, self.network)
+        lines = self._await_journal(sum(len(persona.asks) for persona in personas))
+        return judge(walks, self.exchange.exchanged, lines)
+
+    def _await_journal(self, count: int) -> tuple[JournalLine, ...]:
+        """The journal's lines once there are enough of them; what there is after a while."""
+        deadline = time.monotonic() + JOURNAL_WAIT_S
+        while time.monotonic() < deadline:
+            lines = read_journal(self.journal)
+            if len(lines) >= count:
+                return lines
+            time.sleep(0.02)
+        return read_journal(self.journal)

@@ -1,0 +1,93 @@
+"""Where moved mailboxes went: an Exchange Online-like stand-in that remembers who arrived.
+
+Exchange Online takes no passwords (`modern_hosts`): it answers Basic with 401 and asks for a token.
+Other organizations' Exchange servers take Basic as ever.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.lab import pages
+from eas_redirect.lab.accounts import Accounts
+from eas_redirect.lab.answers import ordinary_answer
+from eas_redirect.lab.exchange import WBXML_TYPE
+from eas_redirect.lab.message import Reply, Request
+
+VERSIONS = "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Somebody who came, under which name the target was called, and how it answered."""
+
+    user: str
+    host: str
+    command: str
+    status: int
+
+
+class Target:
+    """The handler for a `server.Server`. `arrivals` grows with each EAS request that has a user."""
+
+    def __init__(self, accounts: Accounts, modern_hosts: Iterable[str] = ()) -> None:
+        self._accounts = accounts
+        self._modern_hosts = frozenset(modern_hosts)
+        self.arrivals: list[Arrival] = []
+
+    async def __call__(self, request: Request) -> Reply:
+        if not is_eas_path(request.target):
+            return Reply(404, (("Content-Type", "text/html"),), pages.NOT_FOUND)
+        host = (request.header("Host") or "").partition(":")[0].lower()
+        eas = read_request(request.method, request.target, request.headers)
+        command = "OPTIONS" if eas.method == "OPTIONS" else eas.command or "unknown"
+        user = self._user(request, host)
+        reply = self._answer(command) if user else self._ask_to_sign_in(host)
+        if request.header("Authorization"):
+            self.arrivals.append(Arrival(user or "", host, command, reply.status))
+        return reply
+
+    def _user(self, request: Request, host: str) -> str | None:
+        authorization = request.header("Authorization")
+        if host in self._modern_hosts:
+            return token_user(authorization)
+        account = self._accounts.authenticate(authorization)
+        return account.user_principal_name if account else None
+
+    def _answer(self, command: str) -> Reply:
+        if command == "OPTIONS":
+            return Reply(200, (("MS-ASProtocolVersions", VERSIONS),))
+        body = ordinary_answer(command)
+        if body is None:
+            return Reply(501, (("Content-Type", "text/html"),), pages.NOT_IMPLEMENTED)
+        return Reply(200, (("Content-Type", WBXML_TYPE),) if body else (), body)
+
+    def _ask_to_sign_in(self, host: str) -> Reply:
+        modern = host in self._modern_hosts
+        challenge = "Bearer" if modern else f'Basic realm="{host}"'
+        headers = (("WWW-Authenticate", challenge), ("Content-Type", "text/html"))
+        return Reply(401, headers, pages.UNAUTHORIZED)
+
+
+def make_token(user_principal_name: str) -> str:
+    """A lab token: an unsigned JWT, good for nothing else (RFC 7519, section 6)."""
+    parts = ({"alg": "none", "typ": "JWT"}, {"upn": user_principal_name})
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts)
+    return ".".join(part.rstrip("=") for part in encoded) + "."
+
+
+def token_user(authorization: str | None) -> str | None:
+    """The user of a lab token in a Bearer header (RFC 6750)."""
+    scheme, _, token = (authorization or "").partition(" ")
+    parts = token.split(".")
+    if scheme.lower() != "bearer" or len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+    user = claims.get("upn") if isinstance(claims, dict) else None
+    return user if isinstance(user, str) else None

@@ -1,0 +1,223 @@
+"""What the status page and `/ready` say, as values: one `Status` is everything there is to show.
+
+A `Status` travels between processes as JSON, so that several workers appear as one. Every user and
+device in it went through the journal's redaction before. Imports neither mitmproxy nor ldap3.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eas_redirect import __version__
+from eas_redirect.directory.values import CacheStatistics
+from eas_redirect.policy.decision import Reason
+from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.metrics import Metrics
+
+type DirectoryState = Literal["answering", "stale", "unavailable", "unknown"]
+
+LAST_DECISIONS = 40
+# A directory counts as answering while its relationships are younger than this many refreshes.
+REFRESHES = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationshipLine:
+    """A relationship with what the host map made of its URL; `eas_host` None: it redirects none."""
+
+    name: str
+    domain_names: tuple[str, ...]
+    target_owa_url: str | None = None
+    eas_host: str | None = None
+    enabled: bool = True
+    source: str = "directory"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryLine:
+    """The directory's state; `age_s` of the relationships, `problem` the last one since it
+    answered."""
+
+    state: DirectoryState = "unknown"
+    source: str = "ldap"
+    server: str | None = None
+    age_s: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationLine:
+    """The configuration in force; `problem`: why the last reading of the file was refused."""
+
+    path: str = ""
+    loaded_s: float = 0.0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionLine:
+    """One decision worth a look, already redacted."""
+
+    timestamp_s: float
+    decision: str
+    reason: str
+    user: str | None = None
+    device: str | None = None
+    command: str | None = None
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonCount:
+    """How often exchanges ended with a decision for a reason."""
+
+    decision: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLine:
+    """The legacy Exchange; `age_s`: seconds since it was last seen, None for never."""
+
+    address: str | None = None
+    age_s: float | None = None
+    reachable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything the page shows. Times are Unix times."""
+
+    now_s: float
+    started_s: float
+    mode: str
+    version: str = __version__
+    draining: bool = False
+    upstream: UpstreamLine = field(default_factory=UpstreamLine)
+    directory: DirectoryLine = field(default_factory=DirectoryLine)
+    configuration: ConfigurationLine = field(default_factory=ConfigurationLine)
+    cache: CacheStatistics = field(default_factory=CacheStatistics)
+    relationships: tuple[RelationshipLine, ...] = ()
+    reasons: tuple[ReasonCount, ...] = ()
+    ledger: dict[str, int] = field(default_factory=dict)
+    open_exchanges: int = 0
+    open_waits: int = 0
+    errors: int = 0
+    last: tuple[DecisionLine, ...] = ()
+    workers: int = 1
+
+    @property
+    def checks(self) -> dict[str, str]:
+        """What `/ready` depends on, each with its state in one word."""
+        return {
+            "directory": self.directory.state,
+            "upstream": "reachable" if self.upstream.reachable else "unreachable",
+            "process": "draining" if self.draining else "serving",
+        }
+
+    @property
+    def ready(self) -> bool:
+        return (
+            self.directory.state in ("answering", "stale")
+            and self.upstream.reachable
+            and not self.draining
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Where the page reads what neither `Metrics` nor `LastDecisions` knows."""
+
+    directory: Callable[[], DirectoryLine] = DirectoryLine
+    configuration: Callable[[], ConfigurationLine] = ConfigurationLine
+    relationships: Callable[[], tuple[RelationshipLine, ...]] = tuple
+    upstream: Callable[[], UpstreamLine] = UpstreamLine
+    draining: Callable[[], bool] = lambda: False
+
+
+class LastDecisions:
+    """A sink that remembers the last decisions worth a look: all but ordinary answers.
+
+    `redact` is the journal's own function: what the journal may not hold, the page may not show.
+    """
+
+    def __init__(self, redact: Callable[[Record], Record], size: int = LAST_DECISIONS) -> None:
+        self._redact = redact
+        self._records: deque[Record] = deque(maxlen=size)
+
+    def observe(self, record: Record) -> None:
+        if record.decision is not None and record.reason != Reason.OTHER_ANSWER:
+            self._records.append(record)
+
+    def lines(self) -> tuple[DecisionLine, ...]:
+        """The newest first."""
+        return tuple(_decision_line(self._redact(record)) for record in reversed(self._records))
+
+
+def directory_state(
+    age_s: float | None, *, refresh_s: float, stale_s: float, failing: bool = False
+) -> DirectoryState:
+    """From the age of the relationships (None: never read) and whether the last question failed."""
+    if age_s is None:
+        return "unavailable" if failing else "unknown"
+    if age_s > max(stale_s, refresh_s * REFRESHES):
+        return "unavailable"
+    return "stale" if failing or age_s > refresh_s * REFRESHES else "answering"
+
+
+def build_status(
+    metrics: Metrics,
+    facts: Facts,
+    last: LastDecisions,
+    *,
+    started_s: float,
+    clock: Callable[[], float] = time.time,
+) -> Status:
+    """The status of this process now."""
+    gauges = metrics.gauges
+    return Status(
+        now_s=clock(),
+        started_s=started_s,
+        mode=gauges.mode(),
+        draining=facts.draining(),
+        upstream=facts.upstream(),
+        directory=facts.directory(),
+        configuration=facts.configuration(),
+        cache=gauges.cache(),
+        relationships=facts.relationships(),
+        reasons=_reason_counts(metrics),
+        ledger=dict(gauges.ledger()),
+        open_exchanges=gauges.open_exchanges(),
+        open_waits=gauges.open_waits(),
+        errors=metrics.errors,
+        last=last.lines(),
+    )
+
+
+def _reason_counts(metrics: Metrics) -> tuple[ReasonCount, ...]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for (_, decision, reason), count in metrics.decisions.items():
+        counts[decision, reason] += count
+    return tuple(
+        ReasonCount(decision=decision, reason=reason, count=count)
+        for (decision, reason), count in counts.most_common()
+    )
+
+
+def _decision_line(record: Record) -> DecisionLine:
+    user = record.user_email or record.user_name
+    if user and record.user_domain and "@" not in user:
+        user = f"{record.user_domain}\\{user}"
+    return DecisionLine(
+        timestamp_s=record.timestamp_s,
+        decision=record.decision or "",
+        reason=record.reason or "",
+        user=user,
+        device=record.device_type or record.client_family,
+        command=record.command or record.method,
+        location=record.redirect_location,
+    )

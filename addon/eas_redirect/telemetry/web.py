@@ -1,0 +1,209 @@
+"""A very small HTTP server for `metrics.listen`: a few fixed pages, and nothing else.
+
+It runs on the proxy's own event loop, so that a loop that hangs is seen as unhealthy. In return
+everything about it is bounded: the bytes and the time of a request, the connections at once, and
+how often a page is made. It takes GET and HEAD of the paths it was given, one request per
+connection, and never looks at a request's body. Imports the standard library only.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MAX_HEAD = 8192  # bytes of a request line with its headers; a browser's have about 1000
+MAX_CONNECTIONS = 64
+REQUEST_TIMEOUT_S = 5.0  # for the whole head: a slow one holds a connection no longer
+ANSWER_TIMEOUT_S = 10.0  # for a reader that does not read
+FRESH_S = 1.0  # pages are made at most this often, however many ask
+
+TEXT = "text/plain; charset=utf-8"
+
+_ALWAYS = {
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One answer."""
+
+    body: bytes
+    content_type: str = TEXT
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+type Maker = Callable[[], Awaitable[Page]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen: a TCP address, or the path of a Unix socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`host:port`, `[v6]:port`, `:port` (loopback) or `unix:PATH`. Raises ValueError."""
+    if text.startswith("unix:"):
+        if len(text) == len("unix:"):
+            raise ValueError("unix: needs the path of a socket")
+        return Address(path=text.removeprefix("unix:"))
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not (port.isascii() and port.isdecimal()) or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9120")
+    return Address(host=host or "127.0.0.1", port=int(port))
+
+
+class WebServer:
+    """Serves `pages`, a maker for each path. Start and close on one event loop."""
+
+    def __init__(
+        self, pages: Mapping[str, Maker], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pages = {path: _Kept(maker, clock) for path, maker in pages.items()}
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    async def start(self, address: Address) -> None:
+        """Raises OSError when the address cannot be had."""
+        if address.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                Path(address.path).unlink()  # noqa: ASYNC240 - once, at the start
+            self._server = await asyncio.start_unix_server(
+                self._serve, address.path, limit=MAX_HEAD
+            )
+        else:
+            self._server = await asyncio.start_server(
+                self._serve, address.host, address.port, limit=MAX_HEAD
+            )
+
+    @property
+    def port(self) -> int:
+        """The port in use; 0 before the start and for a Unix socket."""
+        if self._server is None:
+            return 0
+        name = self._server.sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    def close(self) -> None:
+        """Stop listening and cut what is open. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in tuple(self._connections):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._connections.add(writer)
+        try:
+            await self._exchange(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            writer.transport.abort()  # the other side left or dawdled: nobody waits for more
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+            # Closing lets the rest of an answer go out first; not for ever.
+            asyncio.get_running_loop().call_later(ANSWER_TIMEOUT_S, writer.transport.abort)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            method, page = "GET", _error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            method, page = await self._answer(head)
+        writer.write(_render(page, with_body=method != "HEAD"))
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()
+            # Closing with unread bytes would reset the connection and take the answer with it.
+            await _drop_rest(reader)
+
+    async def _answer(self, head: bytes) -> tuple[str, Page]:
+        method, target = _request_line(head)
+        if method is None:
+            return "GET", _error(HTTPStatus.BAD_REQUEST)
+        kept = self._pages.get(target.partition("?")[0])
+        if kept is None:
+            return method, _error(HTTPStatus.NOT_FOUND)
+        if method not in ("GET", "HEAD"):
+            return method, _error(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+        try:
+            return method, await kept.page()
+        except Exception:
+            logger.exception("eas-redirect: the page %s failed", target[:100])
+            return method, _error(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class _Kept:
+    """A page that is made anew at most once in FRESH_S, by one maker at a time."""
+
+    def __init__(self, maker: Maker, clock: Callable[[], float]) -> None:
+        self._maker = maker
+        self._clock = clock
+        self._page: Page | None = None
+        self._made_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def page(self) -> Page:
+        async with self._lock:
+            if self._page is None or self._clock() - self._made_at >= FRESH_S:
+                self._page = await self._maker()
+                self._made_at = self._clock()
+            return self._page
+
+
+async def _drop_rest(reader: asyncio.StreamReader) -> None:
+    left = MAX_HEAD
+    while left > 0 and (data := await reader.read(left)):
+        left -= len(data)
+
+
+def _request_line(head: bytes) -> tuple[str | None, str]:
+    """Method and target of a request head (RFC 9112, 3); None when it is none."""
+    line = head.partition(b"\r\n")[0]
+    parts = line.split(b" ")
+    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1.") or not parts[0].isalpha():
+        return None, ""
+    return parts[0].decode("latin-1"), parts[1].decode("latin-1")
+
+
+def _error(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Page:
+    return Page(body=f"{status} {status.phrase}\n".encode(), status=status, headers=headers or {})
+
+
+def _render(page: Page, *, with_body: bool) -> bytes:
+    fields = {
+        **_ALWAYS,
+        **page.headers,
+        "Content-Type": page.content_type,
+        "Content-Length": str(len(page.body)),
+    }
+    head = f"HTTP/1.1 {page.status} {page.status.phrase}\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in fields.items()
+    )
+    return head.encode("latin-1") + b"\r\n" + (page.body if with_body else b"")

@@ -1,0 +1,202 @@
+"""The Exchange stand-in behaves as the versions that it stands for."""
+
+import gzip
+import time
+
+import pytest
+
+from eas_redirect.activesync import wbxml
+from eas_redirect.activesync.request import read_request
+from eas_redirect.activesync.response import Evidence, read_answer
+from eas_redirect.lab.accounts import Account, Behaviour
+from eas_redirect.lab.answers import ROOTS, ordinary_answer, status_answer
+from eas_redirect.lab.client import Ask, Device, base64_query, basic
+from eas_redirect.lab.exchange import LegacyExchange, Version
+from eas_redirect.lab.message import Reply, Request
+from tests.activesync.vectors import VECTORS
+
+
+def account(behaviour: Behaviour, *, gzip: bool = False) -> Account:
+    return Account(
+        name="anna",
+        user_principal_name="anna@contoso.example",
+        password="secret: with a colon",
+        behaviour=behaviour,
+        gzip=gzip,
+    )
+
+
+def device(logon: str = "anna@contoso.example", password: str | None = None) -> Device:
+    authorization = basic(logon, password or "secret: with a colon")
+    return Device("ABC1", "iPhone", "Apple-iPhone12C1/2202.55", logon, authorization)
+
+
+async def ask(
+    exchange: LegacyExchange, asked: Ask, who: Device | None = None, policy_key: int | None = None
+) -> Reply:
+    who = who or device()
+    return await exchange(Request(asked.method, who.target(asked), who.headers(asked)))
+
+
+FOLDERS, PING, OPTIONS = Ask(), Ask("Ping"), Ask("OPTIONS", query="none")
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "status", "in_band"),
+    [
+        (Version.EXCHANGE_2013, Ask("FolderSync", "14.1"), 200, True),
+        (Version.EXCHANGE_2013, Ask("Sync", "14.0", "base64"), 200, True),
+        (Version.EXCHANGE_2013, Ask("SendMail", "14.1"), 200, True),
+        (Version.EXCHANGE_2013, Ask("GetAttachment", "14.1"), 403, False),
+        (Version.EXCHANGE_2013, Ask("Nonsense", "14.1"), 403, False),
+        (Version.EXCHANGE_2013, Ask("FolderSync", "16.1"), 403, False),
+        (Version.EXCHANGE_2013, Ask("FolderSync", "12.1"), 403, False),
+        (Version.EXCHANGE_2013, OPTIONS, 403, False),
+        (Version.EXCHANGE_2010, Ask("Ping", "14.1"), 200, True),
+        (Version.EXCHANGE_2010, Ask("Ping", "2.5"), 403, False),
+        (Version.EXCHANGE_2007, Ask("FolderSync", "12.1"), 403, False),
+        (Version.EXCHANGE_2007, Ask("FolderSync", "14.1"), 403, False),
+        (Version.EXCHANGE_2007, OPTIONS, 403, False),
+    ],
+)
+async def test_no_mailbox_in_the_form_of_version_and_command(
+    version: Version, asked: Ask, status: int, in_band: bool
+) -> None:
+    reply = await ask(LegacyExchange([account(Behaviour.MOVED)], version=version), asked)
+    assert reply.status == status
+    who = device()
+    request = read_request(asked.method, who.target(asked), who.headers(asked))
+    assert isinstance(reply.body, bytes)
+    answer = read_answer(request, reply.status, reply.headers, reply.body)
+    assert answer.evidence is (Evidence.CERTAIN if in_band else Evidence.WEAK)
+
+
+@pytest.mark.parametrize("command", ROOTS)
+def test_the_answer_123_is_the_known_bytes(command: str) -> None:
+    assert status_answer(command, 123) == VECTORS[command]
+
+
+@pytest.mark.parametrize("command", ROOTS)
+async def test_a_mailbox_answers_every_command(command: str) -> None:
+    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    reply = await ask(exchange, Ask(command, "14.1"))
+    assert reply.status == 200
+    assert reply.body == ordinary_answer(command)
+    if reply.body:
+        assert isinstance(reply.body, bytes)
+        assert wbxml.parse(reply.body).root.name == command
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "asked", "status"),
+    [
+        (Behaviour.BLOCKED, FOLDERS, 403),
+        (Behaviour.BUSY, FOLDERS, 503),
+        (Behaviour.NATIVE_REDIRECT, FOLDERS, 451),
+        (Behaviour.NEEDS_POLICY, FOLDERS, 200),
+        (Behaviour.NEEDS_POLICY, Ask(version="12.1"), 449),
+        (Behaviour.NEEDS_POLICY, Ask("Provision"), 200),
+        (Behaviour.MAILBOX, OPTIONS, 200),
+        (Behaviour.MAILBOX, Ask("GetHierarchy"), 501),
+        (Behaviour.MAILBOX, Ask(version="16.1"), 400),
+    ],
+)
+async def test_other_answers(behaviour: Behaviour, asked: Ask, status: int) -> None:
+    reply = await ask(LegacyExchange([account(behaviour)]), asked)
+    assert reply.status == status
+    assert (reply.header("X-MS-Location") is not None) == (status == 451)
+
+
+async def test_a_policy_key_opens_the_mailbox() -> None:
+    exchange = LegacyExchange([account(Behaviour.NEEDS_POLICY)])
+    before = await ask(exchange, FOLDERS)
+    assert before.body == status_answer("FolderSync", 142)
+    after = await ask(exchange, Ask(policy_key=1307199584))
+    assert after.body == ordinary_answer("FolderSync")
+
+
+async def test_a_mailbox_that_leaves_ends_the_ping_and_is_gone() -> None:
+    exchange = LegacyExchange([account(Behaviour.LEAVING)], wait_s=0.2)
+    assert (await ask(exchange, FOLDERS)).body == ordinary_answer("FolderSync")
+    started = time.monotonic()
+    assert (await ask(exchange, PING)).body == status_answer("Ping", 123)
+    assert time.monotonic() - started >= 0.2
+    assert (await ask(exchange, FOLDERS)).body == status_answer("FolderSync", 123)
+
+
+async def test_error_answers_can_be_held() -> None:
+    exchange = LegacyExchange([account(Behaviour.MOVED)], error_delay_s=0.2)
+    started = time.monotonic()
+    await ask(exchange, FOLDERS)
+    assert time.monotonic() - started >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("logon", "password", "status"),
+    [
+        ("anna@contoso.example", None, 200),
+        ("CONTOSO\\anna", None, 200),
+        ("contoso\\ANNA", None, 200),
+        ("anna", None, 200),
+        ("anna", "wrong", 401),
+        ("nobody", None, 401),
+    ],
+)
+async def test_who_may_log_on(logon: str, password: str | None, status: int) -> None:
+    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    reply = await ask(exchange, FOLDERS, device(logon, password))
+    assert reply.status == status
+
+
+@pytest.mark.parametrize("value", [None, "", "Basic", "Basic !", "Basic YQ==", "Bearer abc"])
+async def test_without_readable_credentials_it_is_401(value: str | None) -> None:
+    headers = () if value is None else (("Authorization", value),)
+    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    reply = await exchange(Request("OPTIONS", "/Microsoft-Server-ActiveSync", headers))
+    assert reply.status == 401
+    assert reply.header("WWW-Authenticate") == 'Basic realm="mail.contoso.example"'
+    assert reply.header("MS-Server-ActiveSync") == "15.0"
+
+
+async def test_gzip_only_for_clients_that_accept_it() -> None:
+    exchange = LegacyExchange([account(Behaviour.MOVED, gzip=True)])
+    who = device()
+    accepted = await ask(exchange, FOLDERS, who)
+    assert isinstance(accepted.body, bytes)
+    assert accepted.header("Content-Encoding") == "gzip"
+    assert gzip.decompress(accepted.body) == VECTORS["FolderSync"]
+    headers = tuple(h for h in who.headers(FOLDERS) if h[0] != "Accept-Encoding")
+    plain = await exchange(Request("POST", who.target(FOLDERS), headers))
+    assert plain.body == VECTORS["FolderSync"]
+
+
+async def test_diagnostics_on_request() -> None:
+    exchange = LegacyExchange([account(Behaviour.MOVED)], diagnostics=True)
+    reply = await ask(exchange, OPTIONS)
+    assert reply.header("X-MS-Diagnostics") == "UserHasNoMailbox"
+
+
+async def test_options_tells_what_the_version_speaks() -> None:
+    versions = {}
+    for version in Version:
+        exchange = LegacyExchange([account(Behaviour.MAILBOX)], version=version)
+        reply = await ask(exchange, OPTIONS)
+        versions[version.value.name] = (reply.header("MS-ASProtocolVersions") or "").split(",")[-1]
+    assert versions == {"Exchange 2007": "12.1", "Exchange 2010": "14.1", "Exchange 2013": "14.1"}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/owa/", 200), ("/nothing", 404)])
+async def test_what_is_not_eas_is_a_web_page(path: str, status: int) -> None:
+    reply = await LegacyExchange([])(Request("GET", path, ()))
+    assert (reply.status, reply.header("Content-Type")) == (status, "text/html")
+
+
+def test_a_base64_query_says_what_the_device_said() -> None:
+    asked = Ask("Sync", "14.1", "base64", policy_key=3)
+    request = read_request(
+        "POST", f"/Microsoft-Server-ActiveSync?{base64_query(device(), asked)}", ()
+    )
+    assert request.problem is None
+    said = (request.command, request.protocol_version, request.device_id, request.device_type)
+    assert said == ("Sync", "14.1", "ABC1", "iPhone")
+    assert (request.user, request.has_policy_key) == ("anna@contoso.example", True)

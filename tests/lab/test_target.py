@@ -1,0 +1,55 @@
+"""The target stand-in: who is let in, and who is remembered."""
+
+import pytest
+
+from eas_redirect.lab.accounts import Account, Accounts
+from eas_redirect.lab.client import PATH, basic
+from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab.target import Arrival, Target, make_token
+
+ANNA = Account(name="anna", user_principal_name="anna@contoso.example", password="Example-Passw0rd")
+PASSWORD = basic(ANNA.user_principal_name, ANNA.password)
+TOKEN = f"Bearer {make_token(ANNA.user_principal_name)}"
+
+
+async def call(host: str, authorization: str | None, method: str = "POST") -> tuple[Reply, Target]:
+    target = Target(Accounts([ANNA]), modern_hosts=["outlook.office365.com"])
+    headers = [("Host", host)] + ([("Authorization", authorization)] if authorization else [])
+    path = PATH if method == "OPTIONS" else f"{PATH}?Cmd=FolderSync"
+    return await target(Request(method, path, tuple(headers))), target
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+@pytest.mark.parametrize(
+    ("host", "authorization", "status"),
+    [
+        ("outlook.office365.com", TOKEN, 200),
+        ("outlook.office365.com:443", TOKEN, 200),
+        ("outlook.office365.com", PASSWORD, 401),
+        ("outlook.office365.com", None, 401),
+        ("mail.fabrikam.example", PASSWORD, 200),
+        ("mail.fabrikam.example", basic("anna", "wrong"), 401),
+    ],
+)
+async def test_who_is_let_in(
+    method: str, host: str, authorization: str | None, status: int
+) -> None:
+    reply, _ = await call(host, authorization, method)
+    assert reply.status == status
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "a.e30.c", "a.W10.c", "a.eyJ1cG4iOjF9.c"])
+async def test_tokens_that_name_nobody_are_refused(token: str) -> None:
+    reply, _ = await call("outlook.office365.com", f"Bearer {token}")
+    assert (reply.status, reply.header("WWW-Authenticate")) == (401, "Bearer")
+
+
+async def test_arrivals_are_remembered() -> None:
+    _, target = await call("outlook.office365.com", TOKEN)
+    user, host = ANNA.user_principal_name, "outlook.office365.com"
+    assert target.arrivals == [Arrival(user, host, "FolderSync", 200)]
+
+
+async def test_what_is_not_eas_is_not_found() -> None:
+    reply = await Target(Accounts([]))(Request("GET", "/", ()))
+    assert reply.status == 404

@@ -1,0 +1,180 @@
+"""The small HTTP server against well-behaved, careless and hostile clients, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.telemetry import web
+from eas_redirect.telemetry.web import Address, Page, WebServer, parse_address
+
+BODY = b"hello\n"
+
+
+async def hello() -> Page:
+    return Page(body=BODY)
+
+
+async def broken() -> Page:
+    raise RuntimeError("bind-Passw0rd-of-the-proxy")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[WebServer]:
+    server = WebServer({"/": hello, "/broken": broken})
+    await server.start(Address())
+    yield server
+    server.close()
+    await asyncio.sleep(0)  # what was cut is closed in the loop's next turn
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the server tells nobody about its connections
+            await asyncio.sleep(0.01)
+
+
+async def ask(server: WebServer, request: bytes, *, eof: bool = False) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request)
+    if eof:
+        writer.write_eof()
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_get(server: WebServer) -> None:
+    answer = await ask(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Length: 6" in head
+    assert b"X-Content-Type-Options: nosniff" in head
+    assert body == BODY
+
+
+async def test_head_has_the_same_head_and_no_body(server: WebServer) -> None:
+    get = await ask(server, b"GET /?a=b HTTP/1.0\r\n\r\n")
+    head = await ask(server, b"HEAD / HTTP/1.0\r\n\r\n")
+    assert get == head + BODY
+
+
+async def test_a_client_that_ends_its_side_early_is_answered(server: WebServer) -> None:
+    assert (await ask(server, b"GET / HTTP/1.0\r\n\r\n", eof=True)).endswith(BODY)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /nothing HTTP/1.1\r\n\r\n", 404),
+        (b"GET /../etc/passwd HTTP/1.1\r\n\r\n", 404),
+        (b"GET //host/ HTTP/1.1\r\n\r\n", 404),
+        (b"GET http://evil.example.test/ HTTP/1.1\r\n\r\n", 404),
+        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde", 405),
+        (b"DELETE / HTTP/1.1\r\n\r\n", 405),
+        (b"CONNECT host:443 HTTP/1.1\r\n\r\n", 404),
+        (b"GET / HTTP/2.0\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1 extra\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"G\xc3\x89T / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * web.MAX_HEAD + b"\r\n\r\n", 431),
+        (b"GET /broken HTTP/1.1\r\n\r\n", 500),
+    ],
+)
+async def test_anything_else_is_refused(
+    server: WebServer, request_bytes: bytes, status: int
+) -> None:
+    answer = await ask(server, request_bytes)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Passw0rd" not in answer
+    assert BODY not in answer
+    assert (await ask(server, b"GET / HTTP/1.1\r\n\r\n")).endswith(BODY)
+
+
+async def test_a_slow_head_is_cut_off(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "REQUEST_TIMEOUT_S", 0.05)
+    assert await ask(server, b"GET / HT") == b""
+
+
+async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "ANSWER_TIMEOUT_S", 0.05)
+
+    async def large() -> Page:
+        return Page(body=b"x" * 50_000_000)
+
+    server = WebServer({"/": large})
+    await server.start(Address())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: bool(server._connections))
+    await until(lambda: not server._connections)
+    server.close()
+    writer.transport.abort()
+    assert reader is not None
+
+
+async def test_connections_are_bounded(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 3)
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+    await until(lambda: len(server._connections) == 3)
+    with pytest.raises(ConnectionResetError):
+        await ask(server, b"GET / HTTP/1.1\r\n\r\n")
+    for _, writer in held:
+        writer.close()
+    await until(lambda: not server._connections)
+    assert (await ask(server, b"GET / HTTP/1.1\r\n\r\n")).endswith(BODY)
+
+
+async def test_a_page_is_made_once_a_second_at_most() -> None:
+    now, made = 100.0, 0
+
+    async def counted() -> Page:
+        nonlocal made
+        made += 1
+        return Page(body=str(made).encode())
+
+    server = WebServer({"/": counted}, clock=lambda: now)
+    await server.start(Address())
+    answers = await asyncio.gather(*(ask(server, b"GET / HTTP/1.1\r\n\r\n") for _ in range(20)))
+    assert {answer[-1:] for answer in answers} == {b"1"}
+    now += web.FRESH_S
+    assert (await ask(server, b"GET / HTTP/1.1\r\n\r\n")).endswith(b"\r\n\r\n2")
+    server.close()
+
+
+async def test_unix_socket(tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(b"left over from a crash")
+    server = WebServer({"/": hello})
+    path = str(tmp_path / "s")
+    await server.start(Address(path=path))
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await reader.read()).endswith(BODY)
+    writer.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:9120", "127.0.0.1:9120"),
+        (":9120", "127.0.0.1:9120"),
+        ("[::1]:9120", "[::1]:9120"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+        ("unix:/run/eas/s", "unix:/run/eas/s"),
+    ],
+)
+def test_parse_address(text: str, expected: str) -> None:
+    assert str(parse_address(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9120", "host:", "host:x", "host:-1", "h:65536", "unix:", "h:٣"]
+)
+def test_parse_address_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"host:port|path of a socket"):
+        parse_address(text)
