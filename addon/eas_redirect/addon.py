@@ -71,15 +71,24 @@ class Redirect:
     def configure(self, updated: set[str]) -> None:
         if not updated & OPTIONS.keys():
             return
-        self._keep_bodies = _choice("eas_bodies", ("stream", "keep"), "stream") == "keep"
-        config = _load_config()
         try:
-            if self.service is None:
-                self.service = Service(config)
-            else:
-                self.service.adopt(config)
+            self._configure()
         except (OSError, ConfigError, SnapshotError) as error:
-            raise exceptions.OptionsError(f"eas-redirect: {error}") from error
+            if self.service is not None:
+                raise exceptions.OptionsError(f"eas-redirect: {error}") from error
+            # At the start an ERROR ends mitmproxy with exit code 1; raised, it would be shown as a
+            # traceback in which nobody finds the problems.
+            problems = "\n  ".join(str(error).splitlines())
+            logger.error("eas-redirect cannot start:\n  %s", problems)
+
+    def _configure(self) -> None:
+        keep_bodies = _choice("eas_bodies", ("stream", "keep")) == "keep"
+        config = _load_config()
+        if self.service is None:
+            self.service = Service(config)
+        else:
+            self.service.adopt(config)
+        self._keep_bodies = keep_bodies
 
     def running(self) -> None:
         for name in ctx.options.deferred:
@@ -261,25 +270,21 @@ def _stored_answer(stored: dict[str, object], status_code: int) -> Answer:
     )
 
 
-def _choice(option: str, allowed: Sequence[str], default: str) -> str:
-    value = str(getattr(ctx.options, option)) or default
-    if value not in allowed:
-        raise exceptions.OptionsError(
-            f"eas-redirect: {option}={value!r} is none of: {', '.join(allowed)}"
-        )
+def _choice(option: str, allowed: Sequence[str]) -> str:
+    """The option's value, one of those allowed, or empty; else ConfigError."""
+    value = str(getattr(ctx.options, option))
+    if value and value not in allowed:
+        raise ConfigError((f"{option}={value!r}: must be {' or '.join(allowed)}",))
     return value
 
 
 def _load_config() -> Config:
     path = str(ctx.options.eas_config)
     if not path:
-        raise exceptions.OptionsError(
-            "eas-redirect: no configuration. Make one with `eas-redirect init` and name it: "
-            "--set eas_config=eas-redirect.toml"
-        )
-    overrides = {"mode": _choice("eas_mode", ("", "observe", "enforce"), "")}
-    overrides["journal.path"] = str(ctx.options.eas_journal)
-    try:
-        return load_config(Path(path), {k: v for k, v in overrides.items() if v})
-    except ConfigError as error:
-        raise exceptions.OptionsError(f"eas-redirect: {error}") from error
+        advice = "`eas-redirect init` writes one; name it with --set eas_config=FILE"
+        raise ConfigError((f"eas_config: no configuration: {advice}",))
+    overrides = {
+        "mode": _choice("eas_mode", ("observe", "enforce")),
+        "journal.path": str(ctx.options.eas_journal),
+    }
+    return load_config(Path(path), {key: value for key, value in overrides.items() if value})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from eas_redirect.config import Config, cache_settings, directory_settings, policy
+from eas_redirect.config import Config, ConfigError, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Drift
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class Service:
     """Everything that lives as long as a configuration. A new one is adopted whole or not at all.
 
-    Making one raises OSError for a journal that cannot be written, ValueError for a snapshot that
-    cannot be read; a directory that is down raises nothing.
+    Making one raises ConfigError for a journal that cannot be written, SnapshotError for a snapshot
+    that cannot be used; a directory that is down raises nothing.
     """
 
     def __init__(self, config: Config) -> None:
@@ -131,7 +131,11 @@ class Service:
 def _open_journal(config: Config) -> Journal:
     settings = config.journal
     key = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
-    return Journal(str(settings.path), Redaction(users=settings.users, key=key))
+    try:
+        return Journal(settings.path, Redaction(users=settings.users, key=key))
+    except OSError as error:
+        advice = f"{settings.path} cannot be written: {error.strerror}"
+        raise ConfigError((f"journal.path: {advice}",)) from error
 
 
 def _same_directory(one: Config, other: Config) -> bool:

@@ -1,0 +1,311 @@
+"""The hooks on flows that a test made: what is changed, kept, marked, and when nothing is."""
+
+import asyncio
+import base64
+import json
+import logging
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy import exceptions, http
+from mitmproxy.test import taddons, tflow
+
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.addon import METADATA, Redirect
+from eas_redirect.redirector import Judgement, Redirector
+from tests.support import DATA
+
+NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300" + "0101")
+LOCATION = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+EAS = "/Microsoft-Server-ActiveSync?Cmd=FolderSync&User=anna&DeviceId=D1&DeviceType=Phone"
+
+
+class Bench:
+    """An addon in mitmproxy's test context, with its journal."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.addon = Redirect()
+        self.context = taddons.context(self.addon)
+        (directory / "eas.toml").write_text(CONFIG, "utf-8")
+
+    def configure(self, **options: str) -> None:
+        given = {
+            "eas_config": str(self.directory / "eas.toml"),
+            "eas_journal": str(self.directory / "j.jsonl"),
+        }
+        self.context.configure(self.addon, **(given | options))
+
+    @property
+    def journal(self) -> list[dict[str, dict[str, object]]]:
+        lines = (self.directory / "j.jsonl").read_text("utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+        return [line for line in found if line["event"]["action"].startswith("eas.")]
+
+    @property
+    def exchanges(self) -> list[dict[str, dict[str, object]]]:
+        kinds = ("eas.exchange", "eas.redirect", "eas.would_redirect")
+        return [line for line in self.journal if line["event"]["action"] in kinds]
+
+    async def run(self, flow: http.HTTPFlow) -> http.HTTPFlow:
+        """The hooks of one exchange, in mitmproxy's order."""
+        self.addon.requestheaders(flow)
+        self.addon.responseheaders(flow)
+        await self.addon.response(flow)
+        return flow
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    with bench.context:
+        bench.configure()
+        yield bench
+        bench.addon.done()
+
+
+def eas_flow(user: str | None = "anna@contoso.example", target: str = EAS) -> http.HTTPFlow:
+    """A device at 14.1 asking FolderSync, and Exchange's in-band UserHasNoMailbox."""
+    flow = tflow.tflow(resp=True)
+    flow.request.method = "POST"
+    flow.request.path = target
+    flow.request.host_header = "mail.contoso.example"
+    flow.request.headers["MS-ASProtocolVersion"] = "14.1"
+    if user is not None:
+        token = base64.b64encode(f"{user}:secret".encode()).decode()
+        flow.request.headers["Authorization"] = f"Basic {token}"
+    assert flow.response is not None
+    flow.response.status_code = 200
+    flow.response.headers = http.Headers(
+        content_type="application/vnd.ms-sync.wbxml",
+        date="Thu, 01 Jan 2026 00:00:00 GMT",
+        set_cookie="a=b",
+        content_length=str(len(NO_MAILBOX)),
+    )
+    flow.response.raw_content = NO_MAILBOX
+    return flow
+
+
+def response(flow: http.HTTPFlow) -> http.Response:
+    assert flow.response is not None
+    return flow.response
+
+
+async def test_the_451_is_whole_and_nothing_of_the_old_answer_is_left(bench: Bench) -> None:
+    answer = response(await bench.run(eas_flow()))
+    assert (answer.status_code, answer.reason, answer.raw_content) == (451, "Redirect", b"")
+    assert list(answer.headers.items()) == [
+        ("Date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+        ("Cache-Control", "private"),
+        ("X-MS-Location", LOCATION),
+        ("Content-Length", "0"),
+    ]
+
+
+async def test_a_closing_connection_stays_closing(bench: Bench) -> None:
+    flow = eas_flow()
+    response(flow).headers["Connection"] = "close"
+    assert response(await bench.run(flow)).headers["Connection"] == "close"
+
+
+async def test_a_redirected_flow_is_marked_and_remembers_what_exchange_said(bench: Bench) -> None:
+    flow = await bench.run(eas_flow())
+    assert flow.marked
+    assert flow.comment == "451 → outlook.office365.com (mailbox_moved)"
+    record = flow.metadata[METADATA]
+    assert record == bench.exchanges[0]
+    assert record["eas"]["upstream"] == {"status_code": 200, "status": 123, "duration_ms": 2000.0}
+
+
+async def test_observe_mode_marks_and_changes_nothing(bench: Bench) -> None:
+    bench.configure(eas_mode="observe")
+    flow = eas_flow()
+    before = response(flow).get_state()
+    await bench.run(flow)
+    assert response(flow).get_state() == before
+    assert flow.comment == "would be 451 → outlook.office365.com (mailbox_moved)"
+
+
+async def test_what_is_not_eas_is_streamed_and_never_journalled(bench: Bench) -> None:
+    flow = eas_flow(target="/owa/auth.owa")
+    before = response(flow).raw_content
+    await bench.run(flow)
+    assert flow.request.stream is True
+    assert response(flow).stream is True
+    assert response(flow).raw_content == before
+    assert bench.exchanges == []
+    assert METADATA not in flow.metadata
+
+
+@pytest.mark.parametrize("option", ["stream", "keep"])
+async def test_bodies_stream_unless_they_are_kept(bench: Bench, option: str) -> None:
+    bench.configure(eas_bodies=option)
+    flow = eas_flow()
+    response(flow).headers["Content-Type"] = "application/vnd.ms-sync.multipart"
+    await bench.run(flow)
+    streamed = option == "stream"
+    assert flow.request.stream is streamed
+    assert response(flow).stream is streamed
+
+
+async def test_an_answer_that_may_be_the_one_is_held(bench: Bench) -> None:
+    for status in (200, 403):
+        flow = eas_flow()
+        response(flow).status_code = status
+        bench.addon.requestheaders(flow)
+        bench.addon.responseheaders(flow)
+        assert response(flow).stream is False
+
+
+async def test_an_answer_that_was_streamed_after_all_is_not_changed(bench: Bench) -> None:
+    flow = eas_flow()
+    response(flow).status_code = 403
+    bench.addon.requestheaders(flow)
+    bench.addon.responseheaders(flow)
+    response(flow).stream = True
+    await bench.addon.response(flow)
+    assert response(flow).status_code == 403
+    assert bench.exchanges[0]["event"]["reason"] == "other_answer"
+
+
+async def test_an_ntlm_connection_remembers_who_logged_on(bench: Bench) -> None:
+    first, second, other = eas_flow(None), eas_flow(None), eas_flow(None)
+    second.client_conn = first.client_conn
+    bare = "/Microsoft-Server-ActiveSync?Cmd=FolderSync&DeviceId=D1&DeviceType=Phone"
+    for flow in (first, second, other):
+        flow.request.path = bare
+    first.request.headers["Authorization"] = "NTLM " + ntlm_type_3("CONTOSO", "anna")
+    reasons = [response(await bench.run(f)).status_code for f in (first, second, other)]
+    assert reasons == [451, 451, 200]
+    assert bench.exchanges[2]["event"]["reason"] == "no_identity"
+    bench.addon.client_disconnected(first.client_conn)
+    third = eas_flow(None, bare)
+    third.client_conn = first.client_conn
+    assert response(await bench.run(third)).status_code == 200
+
+
+async def test_a_refused_logon_is_forgotten(bench: Bench) -> None:
+    first, second = eas_flow(None), eas_flow(None)
+    second.client_conn = first.client_conn
+    first.request.headers["Authorization"] = "NTLM " + ntlm_type_3("CONTOSO", "anna")
+    response(first).status_code = 401
+    second.request.path = "/Microsoft-Server-ActiveSync?Cmd=FolderSync"
+    await bench.run(first)
+    assert response(await bench.run(second)).status_code == 200
+
+
+async def test_credentials_win_over_the_query_and_the_contradiction_is_said(bench: Bench) -> None:
+    flow = await bench.run(eas_flow("bert@contoso.example", EAS.replace("anna", "anna%40x.test")))
+    assert response(flow).status_code == 200
+    assert bench.exchanges[0]["event"]["reason"] == "recipient_has_mailbox"
+    assert flow.metadata[METADATA]["eas"]["auth"]["contradiction"] is True
+
+
+@pytest.mark.parametrize("names", [[], ["mail.contoso.example", "evil.example.test"]])
+async def test_no_single_host_no_redirect(bench: Bench, names: list[str]) -> None:
+    flow = eas_flow()
+    flow.request.headers.set_all("Host", names)
+    flow.request.authority = ""
+    assert response(await bench.run(flow)).status_code == 200
+    assert bench.exchanges[0]["event"]["reason"] == "redirect_loop"
+
+
+async def test_several_credentials_name_nobody(bench: Bench) -> None:
+    flow = eas_flow()
+    flow.request.headers.add("Authorization", "Basic YmVydDp4")
+    assert response(await bench.run(flow)).status_code == 200
+    assert bench.exchanges[0]["event"]["reason"] == "no_identity"
+
+
+async def test_an_upstream_that_fails_leaves_one_line(bench: Bench) -> None:
+    flow = eas_flow()
+    flow.response, flow.error = None, tflow.terr()
+    bench.addon.requestheaders(flow)
+    bench.addon.error(flow)
+    bench.addon.error(flow)
+    assert len(bench.exchanges) == 1
+    line = bench.exchanges[0]
+    assert line["event"]["outcome"] == "failure"
+    assert line["error"]["type"] == "upstream_failed"
+
+
+async def test_a_captured_flow_is_decided_by_what_exchange_said(bench: Bench) -> None:
+    flow = await bench.run(eas_flow())
+    again = http.HTTPFlow(flow.client_conn, flow.server_conn)
+    again.set_state(flow.get_state())
+    location = response(again).headers["X-MS-Location"]
+    bench.configure(eas_mode="observe")
+    await bench.run(again)
+    assert response(again).headers["X-MS-Location"] == location
+    assert [line["event"]["reason"] for line in bench.exchanges] == ["mailbox_moved"] * 2
+    assert bench.exchanges[1]["event"]["action"] == "eas.would_redirect"
+
+
+async def test_a_fault_in_the_way_leaves_exchanges_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Redirector, exchange: Exchange, trace: object) -> Judgement:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Redirector, "_judge", broken)
+    assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
+    assert bench.exchanges[0]["event"]["reason"] == "internal_error"
+
+
+async def test_nothing_is_kept_of_an_exchange_that_ended(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.run(eas_flow())
+    assert bench.addon._asked == {}
+
+
+def test_a_configuration_with_problems_is_an_error_and_every_problem_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "eas.toml").write_text('mode = "x"\n[directory]\nnope = 1\n', "utf-8")
+    with bench.context:
+        bench.configure()
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "mode" in errors[0]
+    assert "directory.nope" in errors[0]
+    assert bench.addon.service is None
+
+
+def test_a_wrong_option_while_running_is_refused_and_the_old_one_goes_on(bench: Bench) -> None:
+    with pytest.raises(exceptions.OptionsError, match="eas_mode"):
+        bench.configure(eas_mode="obsrve")
+    assert bench.addon.service is not None
+    assert bench.addon.service.config.mode == "enforce"
+
+
+async def test_a_misspelt_option_is_an_error(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.context.options.update_defer(eas_mod="observe")
+    bench.addon.running()
+    assert "unknown option eas_mod;" in caplog.text
+
+
+async def test_the_cache_can_be_cleared(bench: Bench) -> None:
+    await bench.run(eas_flow())
+    await bench.run(eas_flow())
+    bench.addon.cache_clear()
+    await bench.run(eas_flow())
+    found = [line["eas"]["directory"] for line in bench.exchanges]
+    assert [f["cache"] for f in found if isinstance(f, dict)] == ["miss", "hit", "miss"]
+
+
+def ntlm_type_3(domain: str, user: str) -> str:
+    """MS-NLMP 2.2.1.3 with the two names only."""
+    names = [domain.encode("utf-16-le"), user.encode("utf-16-le")]
+    fields, at = [], 64
+    for name in names:
+        fields.append(struct.pack("<HHI", len(name), len(name), at))
+        at += len(name)
+    empty = struct.pack("<HHI", 0, 0, 64)
+    head = b"NTLMSSP\0" + struct.pack("<I", 3) + empty * 2 + fields[0] + fields[1] + empty * 2
+    return base64.b64encode(head + struct.pack("<I", 1) + b"".join(names)).decode()
