@@ -26,7 +26,6 @@ from eas_redirect.config_values import (
     Lower,
     NetworkValue,
     OutputFile,
-    OwaUrl,
     SecretFile,
     Several,
     Text,
@@ -39,7 +38,7 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
 )
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 
 type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
@@ -97,7 +96,7 @@ class CacheConfig(_Table):
 class RelationshipConfig(_Table):
     name: Text
     domain_names: Annotated[Several[DomainName], Field(min_length=1)]
-    target_owa_url: OwaUrl
+    target_owa_url: Text
     enabled: bool = True
 
 
@@ -213,7 +212,12 @@ def _contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     journal = _table(document, "journal")
     if journal.get("users") == "hash" and "hash_key_file" not in journal:
         yield ("journal", "hash_key_file"), 'is required by users = "hash"'
-    yield from _claimed_twice(_table(document, "redirect").get("relationships"))
+    redirect = _table(document, "redirect")
+    relationships = redirect.get("relationships")
+    known = relationships if isinstance(relationships, list) else []
+    numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
+    yield from _claimed_twice(numbered)
+    yield from _unusable_targets(numbered, _table(redirect, "hosts"))
 
 
 def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -253,17 +257,30 @@ def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Pla
         yield ("directory", "password_env"), "excludes password_file: keep one of the two"
 
 
-def _claimed_twice(relationships: object) -> Iterator[tuple[Place, str]]:
+def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[Place, str]]:
     """An enabled relationship must be the only one for each of its domains."""
     claims: dict[str, int] = {}
-    for index, relationship in enumerate(relationships if isinstance(relationships, list) else ()):
-        if not isinstance(relationship, dict) or relationship.get("enabled") is False:
-            continue
+    for index, relationship in relationships:
         names = relationship.get("domain_names")
-        for name in {str(n).lower() for n in names} if isinstance(names, list) else ():
+        if relationship.get("enabled") is False or not isinstance(names, list):
+            continue
+        for name in {str(n).lower() for n in names}:
             if claims.setdefault(name, index) != index:
                 place: Place = ("redirect", "relationships", index, "domain_names")
                 yield place, f"{name} is named by relationships[{claims[name]}] too"
+
+
+def _unusable_targets(
+    relationships: list[tuple[int, dict[str, Any]]], hosts: dict[str, Any]
+) -> Iterator[tuple[Place, str]]:
+    """A TargetOwaURL is judged with the host map, as the decision does it."""
+    host_map = {**DEFAULT_HOST_MAP, **{str(k).lower(): str(v) for k, v in hosts.items()}}
+    for index, relationship in relationships:
+        url = relationship.get("target_owa_url")
+        target = endpoint(url, host_map) if isinstance(url, str) and url.strip() else None
+        if isinstance(target, Refused):
+            place: Place = ("redirect", "relationships", index, "target_owa_url")
+            yield place, target.detail.removeprefix("The TargetOwaURL ").removesuffix(".")
 
 
 def policy(config: Config) -> Policy:

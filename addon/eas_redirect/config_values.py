@@ -14,7 +14,6 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Strict, ValidationInfo
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
-from eas_redirect.policy.endpoint import Refused, endpoint
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -100,13 +99,6 @@ def _host_glob(text: str) -> str:
     return glob
 
 
-def _owa_url(text: str) -> str:
-    target = endpoint(text)
-    if isinstance(target, Refused):
-        raise ValueError(target.detail.removeprefix("The TargetOwaURL ").removesuffix("."))
-    return text
-
-
 def _logon_domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text):
         raise ValueError("is no NetBIOS or DNS name of a domain")
@@ -179,7 +171,6 @@ EnvironmentVariable = Annotated[str, BeforeValidator(_of_text(_set_variable))]
 HostName = Annotated[str, BeforeValidator(_of_text(normalize_host))]
 DomainName = Annotated[str, BeforeValidator(_of_text(normalize_domain))]
 HostGlob = Annotated[str, BeforeValidator(_of_text(_host_glob))]
-OwaUrl = Annotated[str, BeforeValidator(_of_text(_owa_url))]
 LogonDomain = Annotated[str, BeforeValidator(_of_text(_logon_domain))]
 DistinguishedName = Annotated[str, BeforeValidator(_of_text(_distinguished_name))]
 LdapUrl = Annotated[str, BeforeValidator(_of_text(_ldap_url))]

@@ -1,0 +1,282 @@
+"""The table of situations, and what holds for every input."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from eas_redirect.activesync.authorization import Credentials
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.directory.values import (
+    Ambiguous,
+    Found,
+    Lookup,
+    NotFound,
+    OrganizationRelationship,
+    Recipient,
+    Relationships,
+    Unavailable,
+)
+from eas_redirect.policy.decision import (
+    Ask,
+    Pass,
+    Policy,
+    Reason,
+    Redirect,
+    Step,
+    decide,
+    screen,
+)
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.waves import Criteria, Wave, user_names
+from tests.policy.builders import CLOUD, MOVED, exchange, logon, with_problem
+from tests.support import DATA
+
+LOCATION = re.compile(
+    r"https://[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+"
+    r"/Microsoft-Server-ActiveSync",
+    re.ASCII,
+)
+DOWN = Unavailable(error_type="timeout", message="dc1.contoso.example did not answer.")
+
+
+def table() -> list[dict[str, str]]:
+    """The rows of decisions.tsv, empty cells filled from the first row."""
+    text = (DATA / "decisions.tsv").read_text(encoding="utf-8")
+    lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    header, first, *rows = lines
+    filled = [first, *([c or f for c, f in zip(r, first, strict=True)] for r in rows)]
+    ends = {"reason", "host"}
+    return [
+        {k: (raw[i] if k in ends else cells[i]) for i, k in enumerate(header)}
+        for raw, cells in zip([first, *rows], filled, strict=True)
+    ]
+
+
+def pairs(text: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in text.split("; ") if part)
+
+
+def read_relationships(text: str) -> tuple[OrganizationRelationship, ...]:
+    found = []
+    for entry in text.split(" / ") if text != "-" else []:
+        name, domains, url = entry.split(" ")
+        found.append(
+            OrganizationRelationship(
+                name=name.removeprefix("!"),
+                domain_names=tuple(domains.split(",")),
+                target_owa_url=None if url == "-" else url,
+                enabled=not name.startswith("!"),
+            )
+        )
+    return tuple(found)
+
+
+def read_recipient(text: str) -> Recipient:
+    values: dict[str, Any] = dict(pairs(text))
+    for name, value in values.items():
+        if name.endswith(("_details", "_type")):
+            values[name] = int(value)
+    upn = {"user_principal_name": "anna@contoso.example", "sam_account_name": "anna"}
+    return Recipient(dn="CN=Anna,DC=contoso,DC=example", **{**upn, **values})
+
+
+def read_policy(text: str) -> Policy:
+    values = pairs(text)
+    hosts = dict([values["host_map"].split(">")]) if "host_map" in values else {}
+    allowed = values.get("allowed_hosts")
+    only, exclude = values.get("only_users"), values.get("except_users")
+    return Policy(
+        own_names=frozenset(values.get("own_names", "").split()),
+        min_protocol_version=values.get("min_protocol_version", "14.0"),
+        host_map={**DEFAULT_HOST_MAP, **hosts},
+        allowed_hosts=(allowed,) if allowed else None,
+        relationships=read_relationships(values.get("relationships", "-")),
+        wave=Wave(
+            only=Criteria(users=user_names([only]) if only else None),
+            exclude=Criteria(users=user_names([exclude]) if exclude else None),
+        ),
+    )
+
+
+def read_exchange(row: dict[str, str]) -> Exchange:
+    other = pairs(row["other"])
+    built = exchange(
+        method=row["method"],
+        version=None if row["version"] == "-" else row["version"],
+        status=int(row["status"]),
+        evidence=Evidence(row["evidence"]),
+        who=None if row["logon"] == "-" else row["logon"],
+        called_host=None if "called_host" in other else "mail.contoso.example",
+    )
+    for name, value in other.items():
+        if name.endswith("_problem"):
+            built = with_problem(built, name.removesuffix("_problem"), value)
+    return built
+
+
+def read_lookup(row: dict[str, str]) -> Lookup:
+    outcomes: dict[str, Lookup] = {
+        "found": Found(recipient=read_recipient(row["recipient"])),
+        "not_found": NotFound(),
+        "ambiguous": Ambiguous(dns=("CN=A", "CN=B")),
+        "unavailable": DOWN,
+    }
+    return outcomes[row["lookup"]]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row["situation"])
+def test_a_situation(row: dict[str, str]) -> None:
+    claims: Relationships = (
+        DOWN if row["relationships"] == "down" else read_relationships(row["relationships"])
+    )
+    trace: list[Step] = []
+
+    verdict = decide(
+        read_exchange(row), read_lookup(row), claims, read_policy(row["policy"]), trace
+    )
+
+    assert verdict.reason == row["reason"]
+    assert verdict.detail.endswith((".", "cut short", "no base64", "wrong length"))
+    assert len(verdict.detail) > 10
+    if row["host"]:
+        assert isinstance(verdict, Redirect)
+        assert verdict.location == f"https://{row['host']}/Microsoft-Server-ActiveSync"
+        assert all(step.ok for step in trace)
+    else:
+        assert isinstance(verdict, Pass)
+        assert [step.ok for step in trace] == [True] * (len(trace) - 1) + [False]
+        assert trace[-1].reason is verdict.reason
+
+
+def test_every_reason_and_every_evidence_has_a_row() -> None:
+    rows = table()
+    # An internal error is what the addon says when a hook fails: no decision gives it.
+    assert {row["reason"] for row in rows} == set(Reason) - {Reason.INTERNAL_ERROR}
+    assert {row["evidence"] for row in rows} == set(Evidence)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "freshness"), [(Evidence.WEAK, "asked now"), (Evidence.CERTAIN, "cached will do")]
+)
+def test_weak_evidence_asks_afresh(evidence: Evidence, freshness: str) -> None:
+    asked = screen(exchange(evidence=evidence))
+    assert asked == Ask(logon=logon("anna@contoso.example"), fresh=freshness == "asked now")
+
+
+def test_a_late_pass_names_domain_and_relationship() -> None:
+    verdict = decide(exchange(version="12.1"), Found(recipient=MOVED), (CLOUD,), Policy())
+    assert isinstance(verdict, Pass)
+    assert (verdict.target_domain, verdict.relationship) == ("cloud.example", "Cloud")
+
+
+def test_an_empty_directory_points_at_the_missing_right() -> None:
+    verdict = decide(exchange(), Found(recipient=MOVED), (), Policy())
+    assert "CN=Federation" in verdict.detail
+
+
+def mostly[T](good: T, other: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """A good value in most cases: a redirect needs a dozen of them at once."""
+    return st.sampled_from(range(16)).flatmap(lambda n: other if n == 15 else st.just(good))
+
+
+any_text = st.none() | st.text(max_size=30)
+domains = mostly("cloud.example", st.sampled_from(["bücher.example", ""]) | st.text(max_size=20))
+hosts = mostly("outlook.com", st.sampled_from(["mail.fabrikam.example", "192.0.2.1"]) | any_text)
+requests = st.builds(
+    EASRequest,
+    method=mostly("POST", st.sampled_from(["OPTIONS", "GET"]) | st.text(max_size=8)),
+    protocol_version=mostly("14.1", st.sampled_from(["12.1", "16.1"]) | any_text),
+    device_type=any_text,
+    problem=mostly(None, st.text(max_size=5)),
+)
+exchanges = st.builds(
+    Exchange,
+    request=requests,
+    credentials=st.builds(
+        Credentials, scheme=st.just("basic"), problem=mostly(None, st.text(max_size=5))
+    ),
+    logon=mostly(logon("anna"), st.sampled_from([None, logon("C\\anna"), logon("a@b.example")])),
+    answer=st.builds(
+        Answer,
+        status_code=mostly(200, st.sampled_from([401, 403, 451, 500])),
+        evidence=mostly(Evidence.CERTAIN, st.sampled_from(Evidence)),
+    ),
+    called_host=mostly("mail.contoso.example", any_text),
+    client_address=st.sampled_from([None, "192.0.2.1", "::1"]) | any_text,
+)
+recipients = st.builds(
+    Recipient,
+    dn=st.text(max_size=20),
+    user_principal_name=any_text,
+    target_address=mostly("SMTP:anna@cloud.example", domains.map("SMTP:anna@{}".format) | any_text),
+    home_mdb=mostly(None, st.just("CN=DB1")),
+)
+found = recipients.map(lambda r: Found(recipient=r))
+lookups: st.SearchStrategy[Lookup] = st.one_of(
+    found, found, found, found, st.sampled_from([NotFound(), Ambiguous(), DOWN])
+)
+some_relationships = st.lists(
+    st.builds(
+        OrganizationRelationship,
+        name=st.text(max_size=5),
+        domain_names=st.lists(domains, min_size=1, max_size=2).map(tuple),
+        target_owa_url=mostly("http://outlook.com", hosts.map("https://{}/owa".format)),
+        enabled=mostly(True, st.just(False)),
+    ),
+    min_size=1,
+    max_size=2,
+).map(tuple)
+policies = st.builds(
+    Policy,
+    own_names=st.frozensets(st.text(max_size=9), max_size=1),
+    min_protocol_version=mostly("14.0", st.sampled_from(["2.5", "16.1"])),
+    allowed_hosts=mostly(None, st.just(("*.example",))),
+    relationships=mostly((), some_relationships),
+    wave=mostly(
+        Wave(),
+        st.builds(
+            Wave,
+            only=st.builds(
+                Criteria,
+                percent=st.none() | st.floats(0, 100),
+                device_types=st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
+            ),
+        ),
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(exchanges, lookups, some_relationships | st.just(DOWN), policies)
+def test_any_input_gives_a_verdict_and_a_redirect_names_a_relationships_host(
+    given_exchange: Exchange, lookup: Lookup, relationships: Relationships, policy: Policy
+) -> None:
+    verdict = decide(given_exchange, lookup, relationships, policy)
+
+    event(verdict.reason)
+    if isinstance(verdict, Pass):
+        return
+    assert LOCATION.fullmatch(verdict.location)
+    assert given_exchange.answer.evidence is not Evidence.NONE
+    assert isinstance(lookup, Found)
+    assert not lookup.recipient.has_mailbox
+    known = relationships if isinstance(relationships, tuple) else ()
+    named = [r for r in (*policy.relationships, *known) if r.name == verdict.relationship]
+    urls_named = [r.target_owa_url.lower() for r in named if r.target_owa_url and r.enabled]
+    host = verdict.location.split("/")[2]
+    sources = {source for source, target in policy.host_map.items() if target == host} | {host}
+    assert any(source in url for url in urls_named for source in sources)
+
+
+@given(exchanges)
+def test_screen_asks_only_about_evidence_and_a_known_logon(given_exchange: Exchange) -> None:
+    asked = screen(given_exchange)
+    if isinstance(asked, Ask):
+        assert given_exchange.answer.evidence is not Evidence.NONE
+        assert given_exchange.answer.status_code not in {401, 451}
+        assert asked.logon == given_exchange.logon

@@ -1,0 +1,152 @@
+"""Hostile URLs are refused; good ones give one canonical location."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.policy.endpoint import (
+    DEFAULT_HOST_MAP,
+    MAX_URL,
+    Endpoint,
+    Refused,
+    endpoint,
+    is_allowed,
+    is_own_name,
+)
+from tests.support import DATA
+
+LOCATION = re.compile(
+    r"https://(?=[^/]{3,253}/)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/Microsoft-Server-ActiveSync"
+)
+
+
+def hostile() -> list[str]:
+    lines = (DATA / "hostile_urls.txt").read_text(encoding="utf-8").splitlines()
+    return [unescape(line) for line in lines if not line.startswith("#")]
+
+
+def unescape(line: str) -> str:
+    """The escapes that the file's first line names; every other backslash stands for itself."""
+    escapes = {"\\r": "\r", "\\n": "\n", "\\t": "\t", "\\0": "\0"}
+    pattern = r"\\U[0-9a-f]{8}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[rnt0]"
+    return re.sub(pattern, lambda m: escapes.get(m[0]) or chr(int(f"0x{m[0][2:]}", 0)), line)
+
+
+@pytest.mark.parametrize("url", hostile(), ids=ascii)
+def test_a_hostile_url_is_refused(url: str) -> None:
+    refused = endpoint(url)
+    assert isinstance(refused, Refused), refused
+    assert refused.detail.startswith("The TargetOwaURL cannot be used: ")
+    assert "evil" not in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://outlook.com/owa/contoso.example", "outlook.office365.com"),
+        ("HTTPS://Outlook.Office.Com", "outlook.office365.com"),
+        ("https://www.outlook.com?x", "outlook.office365.com"),
+        ("https://outlook.office365.com/owa", "outlook.office365.com"),
+        ("http://partner.outlook.cn/owa/contoso.example", "partner.outlook.cn"),
+        ("https://outlook.office365.us#x", "outlook.office365.us"),
+        ("https://mail.contoso.example:8443/owa?x=1@2", "mail.contoso.example"),
+        ("https://m.contoso.example/owa/%0d%0aX:y", "m.contoso.example"),
+        ("https://outlook.com.contoso.example/owa", "outlook.com.contoso.example"),
+        ("https://bücher.example/owa", "xn--bcher-kva.example"),
+        ("https://BÜCHER.example/owa", "xn--bcher-kva.example"),
+        ("https://xn--bcher-kva.example/owa", "xn--bcher-kva.example"),
+        ("https://xn--strae-oqa.example/owa", "xn--strae-oqa.example"),
+        ("https://почта.example/owa", "xn--80a1acny.example"),
+        ("https://日本語テスト.example/owa", "xn--zckzah9945czlbtz6h.example"),
+        ("https://1a.2b.example/owa", "1a.2b.example"),
+    ],
+)
+def test_a_good_url_gives_its_endpoint(url: str, host: str) -> None:
+    target = endpoint(url)
+    assert isinstance(target, Endpoint)
+    assert target.location == f"https://{host}/Microsoft-Server-ActiveSync"
+    assert target.host == host
+
+
+@pytest.mark.parametrize(
+    ("label", "verdict"), [("a" * 63, "good"), ("a" * 64, "refused"), ("ü" * 60, "refused")]
+)
+def test_labels_end_at_63_characters(label: str, verdict: str) -> None:
+    target = endpoint(f"https://{label}.example/owa")
+    assert isinstance(target, Endpoint) == (verdict == "good")
+
+
+def test_hosts_end_at_253_characters_and_urls_at_2048() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert len(longest) == 253
+    assert isinstance(endpoint(f"https://{longest}/owa"), Endpoint)
+    assert isinstance(endpoint(f"https://{longest}c/owa"), Refused)
+    stem = "https://mail.contoso.example/"
+    assert isinstance(endpoint(stem + "a" * (MAX_URL - len(stem))), Endpoint)
+    assert isinstance(endpoint(stem + "a" * (MAX_URL - len(stem) + 1)), Refused)
+
+
+def test_the_host_map_comes_before_the_single_label() -> None:
+    target = endpoint("http://mail/owa", {"mail": "mail.contoso.example"})
+    assert isinstance(target, Endpoint)
+    assert target.mapped
+    assert (target.named_host, target.host) == ("mail", "mail.contoso.example")
+
+
+@pytest.mark.parametrize("value", ["mail", "192.0.2.1", "a b.example", "evil.example/owa", ""])
+def test_what_the_host_map_gives_is_judged_too(value: str) -> None:
+    assert isinstance(
+        endpoint("https://mail.contoso.example", {"mail.contoso.example": value}), Refused
+    )
+
+
+def test_the_default_host_map_leads_to_itself() -> None:
+    for target in DEFAULT_HOST_MAP.values():
+        assert DEFAULT_HOST_MAP[target] == target
+
+
+@given(st.text(max_size=40) | st.text(max_size=30).map("https://{}/owa".format))
+def test_any_text_is_refused_or_gives_a_canonical_location(text: str) -> None:
+    target = endpoint(text)
+    assert isinstance(target, Refused) or LOCATION.fullmatch(target.location)
+
+
+@given(st.from_regex(r"https?://[a-zA-Z0-9.:@\[\]_%\\ü-]{1,40}/?", fullmatch=True))
+def test_urls_that_are_nearly_good(url: str) -> None:
+    target = endpoint(url)
+    assert isinstance(target, Refused) or LOCATION.fullmatch(target.location)
+
+
+@pytest.mark.parametrize(
+    ("globs", "verdict"),
+    [
+        (None, "allowed"),
+        (("outlook.office365.com",), "allowed"),
+        (("*.office365.com",), "allowed"),
+        (("outlook.*.com",), "allowed"),
+        (("*.contoso.example", "*.office365.com"), "allowed"),
+        (("office365.com",), "refused"),
+        ((), "refused"),
+    ],
+)
+def test_the_allow_list(globs: tuple[str, ...] | None, verdict: str) -> None:
+    assert is_allowed("outlook.office365.com", globs) == (verdict == "allowed")
+
+
+@pytest.mark.parametrize(
+    ("host", "called", "own", "verdict"),
+    [
+        ("mail.contoso.example", "mail.contoso.example", [], "own"),
+        ("mail.contoso.example", "MAIL.Contoso.Example.", [], "own"),
+        ("xn--bcher-kva.example", "bücher.example", [], "own"),
+        ("mail.contoso.example", None, ["Mail.contoso.example"], "own"),
+        ("mail.contoso.example", "192.0.2.1", [], "other"),
+        ("mail.contoso.example", "::1", ["eas.contoso.example"], "other"),
+        ("mail.contoso.example", "contoso.example", [], "other"),
+        ("mail.contoso.example", None, [], "other"),
+    ],
+)
+def test_own_names(host: str, called: str | None, own: list[str], verdict: str) -> None:
+    assert is_own_name(host, called, own) == (verdict == "own")
