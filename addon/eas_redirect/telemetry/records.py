@@ -1,11 +1,11 @@
 """Judgements and wire facts become journal records. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.directory.values import Drift
-from eas_redirect.policy.decision import Pass, Reason, Redirect
+from eas_redirect.directory.values import DirectoryAnswer, Drift
+from eas_redirect.policy.decision import Pass, Reason, Redirect, Verdict
 from eas_redirect.redirector import Judgement
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.journal import Record
@@ -40,11 +40,11 @@ class WireFacts:
 
 def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
     """The journal line of one EAS exchange that was answered."""
-    exchange, verdict, asked = judgement.exchange, judgement.verdict, judgement.asked
+    exchange, verdict = judgement.exchange, judgement.verdict
     request, answer, logon = exchange.request, exchange.answer, exchange.logon
     redirected = judgement.decision == "redirect"
     error_type = judgement.error_type or wire.error_type
-    return Record(
+    record = Record(
         timestamp_s=wire.ended_s or wire.started_s,
         action=_ACTIONS[judgement.decision],
         message=message(judgement),
@@ -83,13 +83,20 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         mode=judgement.mode,
         decision=judgement.decision,
         redirect_location=_location(judgement),
-        directory_source=asked.source if asked else None,
-        directory_cache=asked.cache if asked else None,
-        directory_server=asked.server if asked else None,
-        directory_duration_ms=_rounded(asked.duration_ms) if asked else None,
+        wave=verdict.wave,
+    )
+    return record if judgement.asked is None else _asked(record, judgement.asked, verdict)
+
+
+def _asked(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> Record:
+    return replace(
+        record,
+        directory_source=asked.source,
+        directory_cache=asked.cache,
+        directory_server=asked.server,
+        directory_duration_ms=_rounded(asked.duration_ms),
         directory_target_domain=verdict.target_domain,
         directory_relationship=verdict.relationship,
-        wave=verdict.wave,
     )
 
 

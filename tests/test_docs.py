@@ -1,0 +1,79 @@
+"""The reference is whole: a name that tools rely on and the page does not know is a failure."""
+
+import re
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from eas_redirect.addon import OPTIONS
+from eas_redirect.config import Config
+from eas_redirect.policy.decision import Reason
+from eas_redirect.telemetry.journal import FIELD_NAMES
+from eas_redirect.telemetry.ledger import LedgerState
+from tests.support import ROOT
+
+REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("certs/*.md")])
+COMMANDS = ("eas.explain", "eas.lookup", "eas.cache.clear", "eas.reload")
+CRITERIA = ("users", "users_file", "percent", "device_types", "networks")
+
+
+def section(title: str) -> str:
+    found = re.search(
+        rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", REFERENCE, re.MULTILINE | re.DOTALL
+    )
+    assert found, f"no section {title!r}"
+    return found[1]
+
+
+def first_cells(title: str) -> set[str]:
+    """The names in backquotes in the first column of a section's tables."""
+    rows = re.findall(r"^\| (.+?) \|", section(title), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of the configuration, dotted; what a table of tables holds is described there."""
+    for field_name, field in model.model_fields.items():
+        key = prefix + (field.alias or field_name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and key.count(".") == 0:
+            yield from keys(inner, key + ".")
+        else:
+            yield key
+
+
+def test_every_option_is_documented() -> None:
+    assert first_cells("mitmproxy options") == set(OPTIONS)
+
+
+def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
+    assert first_cells("eas-redirect.toml") == set(keys(Config))
+    for criterion in CRITERIA:
+        assert f"`{criterion}`" in section("eas-redirect.toml")
+
+
+def test_every_reason_is_documented() -> None:
+    assert first_cells("Reasons") == {str(reason) for reason in Reason}
+
+
+def test_every_journal_field_is_documented() -> None:
+    assert first_cells("Journal") == set(FIELD_NAMES)
+
+
+def test_every_ledger_state_is_documented() -> None:
+    assert first_cells("Ledger states") == {str(state) for state in LedgerState}
+
+
+def test_every_command_of_mitmproxy_is_documented() -> None:
+    documented = {name.split()[0] for name in first_cells("mitmproxy commands")}
+    assert documented == set(COMMANDS)
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes = re.findall(r"^\| (\d) \|", section("Exit codes"), re.MULTILINE)
+    assert codes == ["0", "1", "2", "3"]
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").read_text("utf-8").count("\n") < 120
