@@ -1,14 +1,28 @@
-"""The `eas-redirect` command: its subcommands, in the order in which a newcomer meets them."""
+"""The `eas-redirect` command: its subcommands, in the order in which a newcomer meets them.
+
+Their modules import what they need when they are called, so that `--help` is quick.
+"""
 
 import typer
+
+from eas_redirect.cli.init import init
+from eas_redirect.cli.script import script
 
 app = typer.Typer(
     name="eas-redirect",
     help="Turn an old Exchange server's UserHasNoMailbox into the redirect that newer ones send.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: it stands in the reference, word for word
     pretty_exceptions_enable=False,
 )
+app.command("init")(init)
+app.command("script")(script)
+
+
+@app.callback()
+def root() -> None:
+    """Keep subcommands subcommands: Typer makes a lone command the whole program."""
 
 
 def main() -> None:

@@ -1,0 +1,69 @@
+"""`eas-redirect init`: a commented configuration to begin with."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, fail, tell
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write it.")
+    ] = DEFAULT_CONFIG,
+    server: Annotated[
+        list[str] | None,
+        typer.Option("--server", metavar="URL", help="Fill in directory.servers; may repeat."),
+    ] = None,
+    snapshot: Annotated[
+        str | None, typer.Option("--snapshot", metavar="LDIF", help="Fill in directory.snapshot.")
+    ] = None,
+) -> None:
+    """Write a commented eas-redirect.toml: observe mode, every key with its default.
+
+    Asks nothing and overwrites nothing.
+    """
+    text = template()
+    if server:
+        text = _fill(text, "servers", _toml_list(server))
+    if snapshot:
+        text = _fill(text, "snapshot", _toml_text(snapshot))
+    _write(file, text)
+    print(file)
+    tell(f"Edit it, then try it: eas-redirect check --config {file}")
+
+
+def template() -> str:
+    """The file as the package holds it; valid once a directory is named."""
+    return resources.files("eas_redirect").joinpath("data/eas-redirect.toml").read_text("utf-8")
+
+
+def _fill(text: str, key: str, value: str) -> str:
+    lines = [f"{key} = {value}" if _is_example(line, key) else line for line in text.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_example(line: str, key: str) -> bool:
+    return line.startswith(f"# {key} = ")
+
+
+def _toml_list(values: list[str]) -> str:
+    return f"[{', '.join(map(_toml_text, values))}]"
+
+
+def _toml_text(value: str) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(text)
+    except FileExistsError:
+        fail(f"{file} is there already and stays as it is; name another file.", USAGE)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}.", USAGE)

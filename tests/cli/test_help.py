@@ -1,0 +1,51 @@
+"""`--help` of every command stands in docs/reference.md, word for word.
+
+`pytest tests/cli/test_help.py --regenerate` writes it there.
+"""
+
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from eas_redirect.cli.main import app
+from tests.conftest import Golden
+from tests.support import ROOT
+
+REFERENCE = ROOT / "docs" / "reference.md"
+_SECTION = re.compile(r"(?s)(?<=\n)## The eas-redirect command\n.*?(?=\n## |\Z)")
+INTRODUCTION = """## The eas-redirect command
+
+Results go to standard output, talk to standard error; `--json` on each that reports.
+"""
+
+
+def commands() -> list[str]:
+    group = typer.main.get_command(app)
+    return list(getattr(group, "commands", {}))
+
+
+def help_of(command: str) -> str:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    lines = result.stdout.rstrip().splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def test_the_help_of_every_command_stands_in_the_reference(golden: Golden) -> None:
+    blocks = [
+        f"\n### eas-redirect {name}\n\n```text\n{help_of(name)}\n```\n" for name in commands()
+    ]
+    section = INTRODUCTION + "".join(blocks)
+    reference = REFERENCE.read_text(encoding="utf-8")
+    assert _SECTION.search(reference)
+    golden(REFERENCE, _SECTION.sub(lambda _: section, reference))
+
+
+@pytest.mark.parametrize("name", commands())
+def test_a_wrong_option_is_one_message_and_exit_code_2(name: str) -> None:
+    result = CliRunner().invoke(app, [name, "--no-such-option"])
+    assert result.exit_code == 2
+    assert "--no-such-option" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,76 @@
+"""The file that `init` writes: complete, true, and never over another one."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.cli.init import template
+from eas_redirect.config import Config, load_config
+from eas_redirect.config_problems import known_keys
+from tests.cli.running import run
+
+
+EXAMPLE = re.compile(r'# (\[\[.*|[a-z_]+ = .*|"owa\..*)')
+
+
+def uncommented() -> str:
+    """The template with every example switched on."""
+    return "\n".join(EXAMPLE.sub(r"\1", line) for line in template().splitlines())
+
+
+def test_it_begins_by_observing_and_names_every_default(tmp_path: Path) -> None:
+    (tmp_path / "forest.ldif").write_text("dn: DC=contoso,DC=example\n")
+    file = tmp_path / "eas-redirect.toml"
+    ran = run("init", str(file), "--snapshot", "forest.ldif")
+    assert (ran.code, ran.out) == (0, f"{file}\n")
+    assert "eas-redirect check" in ran.err
+
+    written = load_config(file).model_dump()
+    bare = tmp_path / "bare.toml"
+    bare.write_text('mode = "observe"\n[directory]\nsnapshot = "forest.ldif"\n')
+    assert written == load_config(bare).model_dump()
+
+
+def test_every_key_stands_in_it() -> None:
+    document = tomllib.loads(uncommented())
+    for key in known_keys(Config):
+        value: object = document
+        for part in key.split("."):
+            value = value[0] if isinstance(value, list) else value
+            assert isinstance(value, dict)
+            assert part in value, f"{key} is missing from the template"
+            value = value[part]
+
+
+def test_every_key_has_a_line_of_meaning() -> None:
+    previous = ""
+    for line in template().splitlines():
+        if " = " in line and not line.startswith("# ") and previous:
+            assert previous.startswith("#"), line
+        previous = line
+
+
+def test_servers_are_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    run("init", str(file), "--server", "ldaps://dc1.contoso.example", "--server", "ldaps://dc2")
+    document = tomllib.loads(file.read_text())
+    assert document["directory"]["servers"] == ["ldaps://dc1.contoso.example", "ldaps://dc2"]
+
+
+def test_it_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("init").code == 0
+    Path("eas-redirect.toml").write_text("mine")
+    ran = run("init")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "is there already" in ran.err
+    assert Path("eas-redirect.toml").read_text() == "mine"
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    ran = run("init", str(tmp_path / "no" / "x.toml"))
+    assert ran.code == 2
+    assert "cannot be written" in ran.err
