@@ -1,0 +1,180 @@
+"""Mends of mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
+
+Each is a wrapper around one method that leaves every other message to the original:
+
+- interim answers (100, 102, 103) go on to the client; mitmproxy takes the first for the answer;
+- trailers cross; mitmproxy raises and leaves both connections hanging;
+- a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
+- empty lines before a message are skipped together with no byte of the message;
+- bytes that follow a 101 at once reach the tunnel whole, line breaks included;
+- the tokens of Connection are compared without regard to case;
+- after mitmproxy's own 100 an error page can still follow.
+
+`mend` is called once, before connections exist. Tests hold each mend against the version of
+mitmproxy that is installed, and show that it is still needed.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.http import _events, _http1
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+
+type Commands = Iterator[commands.Command]
+
+# RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
+_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
+_LAST_CHUNK = b"0\r\n\r\n"
+
+_read_client_headers = _http1.Http1Server.read_headers
+_read_server_headers = _http1.Http1Client.read_headers
+_read_body = _http1.Http1Connection.read_body
+_make_pipe = _http1.Http1Connection.make_pipe
+_make_body_reader = _http1.make_body_reader
+_send_to_client = _http1.Http1Server.send
+_send_to_server = _http1.Http1Client.send
+
+
+def mend() -> None:
+    """Put the mends in place; a second call changes nothing."""
+    for owner, name, mended in _MENDS:
+        setattr(owner, name, mended)
+
+
+def restore() -> None:
+    """Take the mends away again: for tests that show what each is for."""
+    for owner, name, original in _ORIGINALS:
+        setattr(owner, name, original)
+
+
+class TrailerReader(ChunkedReader):
+    """h11's reader, which keeps the trailers apart so that mitmproxy does not refuse them."""
+
+    trailers: http.Headers | None = None
+
+    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        event = super().__call__(buf)
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            self.trailers = http.Headers(event.headers.raw_items())
+            return h11.EndOfMessage()
+        return event
+
+
+def _body_reader(expected_size: int | None) -> _http1.TBodyReader:
+    return TrailerReader() if expected_size is None else _make_body_reader(expected_size)
+
+
+def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
+    for command in _read_body(self, event):
+        if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
+            yield from _trailers_received(self, command.event.stream_id)
+        yield command
+
+
+def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands:
+    reader = self.body_reader
+    if not isinstance(reader, TrailerReader) or reader.trailers is None:
+        return
+    if isinstance(self, _http1.Http1Server):
+        yield ReceiveHttp(_events.RequestTrailers(stream_id, reader.trailers))
+    else:
+        yield ReceiveHttp(_events.ResponseTrailers(stream_id, reader.trailers))
+
+
+def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
+    match event:
+        case _events.ResponseTrailers():
+            return  # they are the response's by now, and follow its last chunk
+        case _events.ResponseHeaders() if event.response.status_code == 100:
+            yield from _send_to_client(self, event)
+            self.response = None  # it was no answer yet
+        case _events.ResponseEndOfMessage() if self.request and self.response:
+            sent = _send_to_client(self, event)
+            if http1.expected_http_body_size(self.request, self.response) == 0:
+                yield from (c for c in sent if not _is_last_chunk(c))
+            else:
+                yield from _with_trailers(sent, self.response.trailers)
+        case _:
+            yield from _send_to_client(self, event)
+
+
+def _to_server(self: _http1.Http1Client, event: HttpEvent) -> Commands:
+    match event:
+        case _events.RequestTrailers():
+            return
+        case _events.RequestEndOfMessage() if self.request:
+            yield from _with_trailers(_send_to_server(self, event), self.request.trailers)
+        case _:
+            yield from _send_to_server(self, event)
+
+
+def _with_trailers(sent: Commands, trailers: http.Headers | None) -> Commands:
+    for command in sent:
+        if trailers and isinstance(command, commands.SendData) and _is_last_chunk(command):
+            command.data = b"0\r\n" + bytes(trailers) + b"\r\n"  # RFC 9112 7.1.2
+        yield command
+
+
+def _is_last_chunk(command: commands.Command) -> bool:
+    return isinstance(command, commands.SendData) and command.data == _LAST_CHUNK
+
+
+def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> Commands:
+    _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
+    yield from _read_client_headers(self, event)
+
+
+def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> Commands:
+    if self.request is not None:
+        _drop(self.buf, _EMPTY_LINES)
+        while interim := _drop(self.buf, _INTERIM):
+            # RFC 9110 15.2: never to a client that speaks HTTP/1.0; HTTP/2 frames it differently.
+            if self.request.http_version == "HTTP/1.1":
+                yield commands.SendData(self.context.client, interim)
+    yield from _read_server_headers(self, event)
+
+
+def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
+    """Take what matches at the buffer's start out of it."""
+    found = pattern.match(bytes(buffer))
+    return bytes(buffer.maybe_extract_at_most(found.end()) or b"") if found else b""
+
+
+def _pipe(self: _http1.Http1Connection) -> Commands:
+    if self.request and self.request.method.upper() == "CONNECT":
+        yield from _make_pipe(self)
+        return
+    self.state = self.passthrough
+    if received := self.buf.maybe_extract_at_most(len(self.buf)):
+        yield from self.state(events.DataReceived(self.conn, bytes(received)))
+
+
+def _connection_close(http_version: str, headers: http.Headers) -> bool:
+    """Whether a message ends its connection (RFC 9112 9.3)."""
+    lists = headers.get_all("connection")
+    tokens = {token.strip().lower() for value in lists for token in value.split(",")}
+    if "close" in tokens:
+        return True
+    return http_version not in ("HTTP/1.1", "HTTP/2.0") and "keep-alive" not in tokens
+
+
+type Mend = tuple[object, str, Callable[..., object]]
+
+_MENDS: tuple[Mend, ...] = (
+    (_http1, "make_body_reader", _body_reader),
+    (_http1.Http1Connection, "read_body", _body),
+    (_http1.Http1Connection, "make_pipe", _pipe),
+    (_http1.Http1Server, "read_headers", _client_headers),
+    (_http1.Http1Server, "send", _to_client),
+    (_http1.Http1Client, "read_headers", _server_headers),
+    (_http1.Http1Client, "send", _to_server),
+    (http1, "connection_close", _connection_close),
+)
+_ORIGINALS: tuple[Mend, ...] = tuple((o, name, getattr(o, name)) for o, name, _ in _MENDS)

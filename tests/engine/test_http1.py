@@ -1,0 +1,183 @@
+"""Each mend of mitmproxy's HTTP/1: what it does, and that mitmproxy still needs it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from eas_redirect.engine import http1
+from tests.engine.driver import OnFlow, Proxied, _stream, buffered
+
+GET = b"GET /owa/ HTTP/1.1\r\nHost: mail.contoso.example\r\n\r\n"
+POST = b"POST /owa/ HTTP/1.1\r\nHost: mail.contoso.example\r\nContent-Length: 3\r\n\r\nabc"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"2\r\nok\r\n0\r\nX-End: 1\r\nx-Other:two\r\n\r\n"
+
+BOTH = pytest.mark.parametrize("on_flow", [_stream, buffered], ids=["streamed", "buffered"])
+PIECES = pytest.mark.parametrize("size", [1, 7, 10_000], ids=["byte by byte", "in sevens", "whole"])
+
+
+@pytest.fixture(autouse=True)
+def mended() -> Iterator[None]:
+    http1.mend()
+    yield
+    http1.restore()
+
+
+def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@BOTH
+@PIECES
+@pytest.mark.parametrize("status", [100, 102, 103])
+def test_interim_answers_go_on_to_the_client(on_flow: OnFlow, size: int, status: int) -> None:
+    interim = b"HTTP/1.1 %d Wait\r\nX-Hint: a\r\n\r\n" % status
+    proxied = Proxied(on_flow)
+    proxied.client(POST)
+    for piece in in_pieces(interim + interim + OK, size):
+        proxied.server(piece)
+    assert bytes(proxied.to_client) == interim + interim + OK
+    proxied.client(GET)
+    proxied.server(OK)
+    assert bytes(proxied.to_client).endswith(OK + OK)
+    assert proxied.connections == 1
+
+
+def test_an_interim_answer_before_the_requests_end_does_not_wait_for_it() -> None:
+    proxied = Proxied()
+    proxied.client(POST[:-3])
+    proxied.server(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert bytes(proxied.to_client) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    proxied.client(POST[-3:])
+    proxied.server(OK)
+    assert bytes(proxied.to_client).endswith(OK)
+    assert bytes(proxied.to_server) == POST
+
+
+def test_a_client_of_http_1_0_gets_no_interim_answer() -> None:
+    proxied = Proxied()
+    proxied.client(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    proxied.server(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    assert bytes(proxied.to_client) == OK
+
+
+def test_without_the_mend_an_interim_answer_passes_for_the_answer() -> None:
+    http1.restore()
+    proxied = Proxied()
+    proxied.client(POST)
+    proxied.server(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    assert not bytes(proxied.to_client).endswith(OK)
+
+
+@BOTH
+@PIECES
+def test_an_answers_trailers_cross(on_flow: OnFlow, size: int) -> None:
+    proxied = Proxied(on_flow)
+    proxied.client(GET)
+    for piece in in_pieces(CHUNKED, size):
+        proxied.server(piece)
+    assert bytes(proxied.to_client).startswith(CHUNKED_HEAD)
+    assert bytes(proxied.to_client).endswith(b"0\r\nX-End: 1\r\nx-Other: two\r\n\r\n")
+    proxied.client(GET)
+    proxied.server(OK)
+    assert bytes(proxied.to_client).endswith(OK)
+
+
+@BOTH
+@PIECES
+def test_a_requests_trailers_cross(on_flow: OnFlow, size: int) -> None:
+    head = b"POST /owa/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    proxied = Proxied(on_flow)
+    for piece in in_pieces(head + b"3\r\nabc\r\n0\r\nX-End: 1\r\n\r\n", size):
+        proxied.client(piece)
+    assert bytes(proxied.to_server).startswith(head)
+    assert bytes(proxied.to_server).endswith(b"0\r\nX-End: 1\r\n\r\n")
+    proxied.server(OK)
+    assert bytes(proxied.to_client) == OK
+
+
+def test_without_the_mend_trailers_raise() -> None:
+    http1.restore()
+    proxied = Proxied()
+    proxied.client(GET)
+    with pytest.raises(NotImplementedError):
+        proxied.server(CHUNKED)
+
+
+@BOTH
+@pytest.mark.parametrize("status", [b"304 Not Modified", b"200 OK"], ids=["304", "HEAD"])
+def test_an_answer_without_a_body_has_no_last_chunk(on_flow: OnFlow, status: bytes) -> None:
+    request = GET if status.startswith(b"304") else GET.replace(b"GET", b"HEAD")
+    answer = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    proxied = Proxied(on_flow)
+    proxied.client(request)
+    proxied.server(answer)
+    assert bytes(proxied.to_client) == answer
+
+
+@PIECES
+def test_empty_lines_before_a_request_cost_nothing(size: int) -> None:
+    proxied = Proxied()
+    for piece in in_pieces(b"\r\n\r\n" + GET + b"\r\n" + GET, size):
+        proxied.client(piece)
+    proxied.server(OK)
+    proxied.server(OK)
+    assert bytes(proxied.to_server) == GET + GET
+    assert bytes(proxied.to_client) == OK + OK
+
+
+def test_an_empty_line_before_an_answer_costs_nothing() -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(b"\r\n" + OK)
+    assert bytes(proxied.to_client) == OK
+
+
+def test_without_the_mend_an_empty_line_before_a_request_hangs_it() -> None:
+    http1.restore()
+    proxied = Proxied()
+    proxied.client(b"\r\n" + GET)
+    assert bytes(proxied.to_server) == b""
+
+
+def test_a_tunnel_keeps_line_breaks_that_come_with_the_101() -> None:
+    upgrade = GET[:-2] + b"Connection: Upgrade\r\nUpgrade: tunnel/1\r\n\r\n"
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tunnel/1\r\n\r\n"
+    proxied = Proxied()
+    proxied.client(upgrade)
+    proxied.server(switch + b"\r\n\nfirst")
+    proxied.client(b"\r\nback")
+    assert bytes(proxied.to_client) == switch + b"\r\n\nfirst"
+    assert bytes(proxied.to_server) == upgrade + b"\r\nback"
+
+
+@pytest.mark.parametrize(
+    ("version", "token", "closes"),
+    [
+        (b"HTTP/1.1", b"Close", True),
+        (b"HTTP/1.1", b"Keep-Alive", False),
+        (b"HTTP/1.1", b"X-Hop, CLOSE", True),
+        (b"HTTP/1.0", b"Keep-Alive", False),
+        (b"HTTP/1.0", b"X-Hop", True),
+    ],
+)
+def test_connection_tokens_have_no_case(version: bytes, token: bytes, closes: bool) -> None:
+    proxied = Proxied()
+    proxied.client(b"GET / " + version + b"\r\nHost: a\r\nConnection: " + token + b"\r\n\r\n")
+    proxied.server(OK)
+    assert ("client" in proxied.closed) is closes
+
+
+def test_an_error_page_can_follow_mitmproxys_own_100() -> None:
+    proxied = Proxied()
+    proxied.client(POST[:-3].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+    assert bytes(proxied.to_client) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    proxied.client(b"abc")
+    proxied.server_closes()
+    assert b"HTTP/1.1 502 Bad Gateway\r\n" in bytes(proxied.to_client)
+
+
+def test_mending_twice_is_mending_once() -> None:
+    http1.mend()
+    test_an_error_page_can_follow_mitmproxys_own_100()
