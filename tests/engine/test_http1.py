@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from mitmproxy.http import HTTPFlow
 
 from eas_redirect.engine import http1
 from tests.engine.driver import OnFlow, Proxied, _stream, buffered
@@ -103,6 +104,56 @@ def test_without_the_mend_trailers_raise() -> None:
     proxied.client(GET)
     with pytest.raises(NotImplementedError):
         proxied.server(CHUNKED)
+
+
+def streamed_request(hook: str, flow: HTTPFlow) -> None:
+    """As the addon does with an EAS exchange that is judged."""
+    if hook == "requestheaders":
+        flow.request.stream = True
+
+
+EARLY = pytest.mark.parametrize("on_flow", [_stream, streamed_request], ids=["streamed", "held"])
+UPLOAD = b"POST /owa/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+
+
+@EARLY
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 2\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"],
+    ids=["length", "chunked"],
+)
+def test_an_answer_before_the_requests_end_is_complete_at_once(
+    on_flow: OnFlow, rest: bytes
+) -> None:
+    answer = b"HTTP/1.1 413 Too Large\r\n" + rest
+    proxied = Proxied(on_flow)
+    proxied.client(UPLOAD + b"12345")
+    proxied.server(answer)
+    assert bytes(proxied.to_client) == answer
+    proxied.client(b"67890" + GET)
+    proxied.server(OK)
+    assert bytes(proxied.to_server) == UPLOAD + b"1234567890" + GET
+    assert bytes(proxied.to_client) == answer + OK
+
+
+@EARLY
+def test_an_early_answer_without_a_length_ends_when_the_server_closes(on_flow: OnFlow) -> None:
+    answer = b"HTTP/1.1 413 Too Large\r\n\r\nok"
+    proxied = Proxied(on_flow)
+    proxied.client(UPLOAD + b"12345")
+    proxied.server(answer)
+    assert "client" not in proxied.closed
+    proxied.server_closes()
+    assert bytes(proxied.to_client) == answer
+    assert "client" in proxied.closed
+
+
+def test_without_the_mend_an_early_chunked_answer_waits_for_the_request() -> None:
+    http1.restore()
+    proxied = Proxied()
+    proxied.client(UPLOAD + b"12345")
+    proxied.server(CHUNKED_HEAD + b"0\r\n\r\n")
+    assert bytes(proxied.to_client) == CHUNKED_HEAD
 
 
 @BOTH

@@ -4,6 +4,7 @@ Each is a wrapper around one method that leaves every other message to the origi
 
 - interim answers (100, 102, 103) go on to the client; mitmproxy takes the first for the answer;
 - trailers cross; mitmproxy raises and leaves both connections hanging;
+- an answer that ends before its request does ends for the client too, not when the request does;
 - a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
 - empty lines before a message are skipped together with no byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included;
@@ -16,6 +17,8 @@ mitmproxy that is installed, and show that it is still needed.
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from weakref import WeakSet
 
 import h11
 from h11._readers import ChunkedReader
@@ -23,7 +26,7 @@ from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers.http import _events, _http1
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 
 type Commands = Iterator[commands.Command]
@@ -38,6 +41,7 @@ _read_server_headers = _http1.Http1Client.read_headers
 _read_body = _http1.Http1Connection.read_body
 _make_pipe = _http1.Http1Connection.make_pipe
 _make_body_reader = _http1.make_body_reader
+_send_response = HttpStream.send_response
 _send_to_client = _http1.Http1Server.send
 _send_to_server = _http1.Http1Client.send
 
@@ -88,8 +92,39 @@ def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands
         yield ReceiveHttp(_events.ResponseTrailers(stream_id, reader.trailers))
 
 
+@dataclass
+class EarlyEnd(HttpEvent):
+    """The answer is complete, its request is not."""
+
+
+_ended_early: WeakSet[_http1.Http1Server] = WeakSet()
+
+
+def _response(self: HttpStream, already_streamed: bool = False) -> Commands:
+    yield from _send_response(self, already_streamed)
+    request_goes_on = self.client_state == self.state_stream_request_body
+    if request_goes_on and self.server_state == self.state_done and self.flow.request.is_http11:
+        yield SendHttp(EarlyEnd(self.stream_id), self.context.client)
+
+
+def _early_end(self: _http1.Http1Server, response: http.Response) -> Commands:
+    """RFC 9112 6.3: a chunked body ends with its last chunk, one of unknown length by a close."""
+    assert self.request  # noqa: S101 - an answer has begun
+    match http1.expected_http_body_size(self.request, response):
+        case None:
+            _ended_early.add(self)
+            last = commands.SendData(self.conn, _LAST_CHUNK)
+            yield from _with_trailers(iter((last,)), response.trailers)
+        case -1:
+            yield commands.CloseConnection(self.conn)
+        case _:
+            pass  # the client has counted the bytes
+
+
 def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
     match event:
+        case EarlyEnd() if self.response:
+            yield from _early_end(self, self.response)
         case _events.ResponseTrailers():
             return  # they are the response's by now, and follow its last chunk
         case _events.ResponseHeaders() if event.response.status_code == 100:
@@ -97,7 +132,9 @@ def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
             self.response = None  # it was no answer yet
         case _events.ResponseEndOfMessage() if self.request and self.response:
             sent = _send_to_client(self, event)
-            if http1.expected_http_body_size(self.request, self.response) == 0:
+            bodiless = http1.expected_http_body_size(self.request, self.response) == 0
+            if bodiless or self in _ended_early:
+                _ended_early.discard(self)
                 yield from (c for c in sent if not _is_last_chunk(c))
             else:
                 yield from _with_trailers(sent, self.response.trailers)
@@ -171,6 +208,7 @@ _MENDS: tuple[Mend, ...] = (
     (_http1, "make_body_reader", _body_reader),
     (_http1.Http1Connection, "read_body", _body),
     (_http1.Http1Connection, "make_pipe", _pipe),
+    (HttpStream, "send_response", _response),
     (_http1.Http1Server, "read_headers", _client_headers),
     (_http1.Http1Server, "send", _to_client),
     (_http1.Http1Client, "read_headers", _server_headers),
