@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import exceptions, http
+from mitmproxy.flow import Error
 from mitmproxy.test import taddons, tflow
 
 from eas_redirect.activesync.exchange import Exchange
@@ -173,7 +174,7 @@ async def test_an_answer_that_was_streamed_after_all_is_not_changed(bench: Bench
 
 async def test_an_ntlm_connection_remembers_who_logged_on(bench: Bench) -> None:
     first, second, other = eas_flow(None), eas_flow(None), eas_flow(None)
-    second.client_conn = first.client_conn
+    second.client_conn, second.server_conn = first.client_conn, first.server_conn
     bare = "/Microsoft-Server-ActiveSync?Cmd=FolderSync&DeviceId=D1&DeviceType=Phone"
     for flow in (first, second, other):
         flow.request.path = bare
@@ -183,13 +184,32 @@ async def test_an_ntlm_connection_remembers_who_logged_on(bench: Bench) -> None:
     assert bench.exchanges[2]["event"]["reason"] == "no_identity"
     bench.addon.client_disconnected(first.client_conn)
     third = eas_flow(None, bare)
-    third.client_conn = first.client_conn
+    third.client_conn, third.server_conn = first.client_conn, first.server_conn
     assert response(await bench.run(third)).status_code == 200
+
+
+async def test_an_exchange_without_an_answer_teaches_no_logon(bench: Bench) -> None:
+    first, second = eas_flow(None), eas_flow(None)
+    second.client_conn, second.server_conn = first.client_conn, first.server_conn
+    first.request.headers["Authorization"] = "NTLM " + ntlm_type_3("CONTOSO", "anna")
+    second.request.path = "/Microsoft-Server-ActiveSync?Cmd=FolderSync"
+    bench.addon.requestheaders(first)
+    first.response, first.error = None, Error("server closed connection")
+    bench.addon.error(first)
+    assert response(await bench.run(second)).status_code == 200
+
+
+@pytest.mark.parametrize("option", ["stream", "keep"])
+def test_a_tunnel_is_not_kept_in_memory_unless_bodies_are(bench: Bench, option: str) -> None:
+    bench.configure(eas_bodies=option)
+    flow = tflow.ttcpflow()
+    bench.addon.tcp_message(flow)
+    assert bool(flow.messages) is (option == "keep")
 
 
 async def test_a_refused_logon_is_forgotten(bench: Bench) -> None:
     first, second = eas_flow(None), eas_flow(None)
-    second.client_conn = first.client_conn
+    second.client_conn, second.server_conn = first.client_conn, first.server_conn
     first.request.headers["Authorization"] = "NTLM " + ntlm_type_3("CONTOSO", "anna")
     response(first).status_code = 401
     second.request.path = "/Microsoft-Server-ActiveSync?Cmd=FolderSync"

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mitmproxy import command, ctx, exceptions, http
+from mitmproxy import command, ctx, exceptions, http, tcp
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 
 from eas_redirect import flows, profile
-from eas_redirect.activesync.authorization import Credentials, Logon
+from eas_redirect.activesync.authorization import Credentials
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import (
@@ -26,6 +26,8 @@ from eas_redirect.activesync.response import (
 )
 from eas_redirect.config import Config, ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
+from eas_redirect.engine import http1
+from eas_redirect.logons import ConnectionLogons
 from eas_redirect.policy.decision import Redirect as RedirectVerdict
 from eas_redirect.redirector import Judgement
 from eas_redirect.service import Service
@@ -57,12 +59,13 @@ class Redirect:
     def __init__(self) -> None:
         self.service: Service | None = None
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
-        self._logons: dict[str, Logon] = {}  # by client connection id: NTLM names itself once
+        self._logons = ConnectionLogons()
         self._keep_bodies = False
 
     # -- start and stop --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
+        http1.mend()
         # Strings on purpose: a typed option that is set wrongly on the command line would disable
         # a script in silence, and traffic would pass.
         for name, text in OPTIONS.items():
@@ -106,7 +109,7 @@ class Redirect:
             self.service = None
 
     def client_disconnected(self, client: Client) -> None:
-        self._logons.pop(client.id, None)
+        self._logons.forget(client.id)
 
     # -- the way of an exchange ------------------------------------------------------------------
 
@@ -138,7 +141,10 @@ class Redirect:
             asked = _ask(flow)
         if self.service is None or flow.response is None:
             return
-        exchange = self._exchange(flow, asked, self._answer(flow, flow.response, asked))
+        answer = self._answer(flow, flow.response, asked)
+        exchange = self._exchange(flow, asked, answer)
+        connections = (flow.client_conn.id, flow.server_conn.id)
+        self._logons.answered(*connections, asked.credentials, answer.status_code)
         judgement = await self.service.redirector.judge(exchange)
         self._finish(flow, asked, judgement)
 
@@ -151,6 +157,11 @@ class Redirect:
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         judgement = self.service.redirector.unanswered(self._exchange(flow, asked, answer))
         self._journal(flow, asked, judgement)
+
+    def tcp_message(self, flow: tcp.TCPFlow) -> None:
+        """An upgraded connection is a tunnel; mitmproxy would keep all that passes through it."""
+        if not self._keep_bodies:
+            flow.messages.clear()
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -207,11 +218,8 @@ class Redirect:
         return answer
 
     def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
-        remembered = self._logons.get(flow.client_conn.id)
-        if answer.status_code == 401:
-            self._logons.pop(flow.client_conn.id, None)
-        elif asked.credentials.scheme == "ntlm" and asked.credentials.logon:
-            self._logons[flow.client_conn.id] = asked.credentials.logon
+        connections = (flow.client_conn.id, flow.server_conn.id)
+        remembered = self._logons.recall(*connections, asked.credentials)
         wire = self._wire(flow, asked)
         return Exchange(
             request=asked.request,
