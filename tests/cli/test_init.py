@@ -11,7 +11,6 @@ from eas_redirect.config import Config, load_config
 from eas_redirect.config_problems import known_keys
 from tests.cli.running import run
 
-
 EXAMPLE = re.compile(r'# (\[\[.*|[a-z_]+ = .*|"owa\..*)')
 
 
