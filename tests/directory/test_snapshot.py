@@ -1,6 +1,5 @@
 """A snapshot answers like the forest that it was exported from."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -8,38 +7,18 @@ import pytest
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.snapshot import Snapshot, SnapshotError
 from eas_redirect.directory.values import (
-    Ambiguous,
-    DirectoryAnswer,
     Found,
     NotFound,
     OrganizationRelationship,
-    Unavailable,
 )
 from tests.directory.logons import logon
+from tests.directory.table import outcome, row_name, rows
 from tests.support import DATA
 
 FOREST = DATA / "ldif" / "forest.ldif"
 
 
-def rows() -> list[dict[str, str]]:
-    with (DATA / "logons.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def outcome(answer: DirectoryAnswer) -> tuple[str, str]:
-    """The kind of the look-up, and the text that tells which object or why none."""
-    match answer.lookup:
-        case Found(recipient=found):
-            return "found", found.dn
-        case Ambiguous(dns=dns):
-            return "ambiguous", " ".join(dns)
-        case NotFound():
-            return "not_found", " ".join(answer.steps)
-        case Unavailable(message=message):
-            return "unavailable", message
-
-
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['logon']}/{row['default_domain']}")
+@pytest.mark.parametrize("row", rows(), ids=row_name)
 async def test_every_logon_of_the_table(row: dict[str, str]) -> None:
     snapshot = Snapshot.load(FOREST, default_domain=row["default_domain"] or None)
     kind, text = outcome(await snapshot.recipient(logon(row["logon"])))

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from eas_redirect.directory.snapshot import Snapshot, SnapshotError
+from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
 
 
@@ -10,4 +11,4 @@ def open_directory(settings: DirectorySettings, snapshot: Path | None) -> Direct
     """Raises SnapshotError for a snapshot that cannot be used; servers are not asked yet."""
     if snapshot is not None:
         return Snapshot.load(snapshot, default_domain=settings.default_domain)
-    raise SnapshotError("directory.servers: not built yet, use directory.snapshot")
+    return ActiveDirectory(settings)

@@ -1,0 +1,142 @@
+"""A `Directory` over servers: the event loop hands questions to worker threads and never waits.
+
+No ldap3 here: how a connection is opened is handed in.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.forest import LinkedForest, MapKeeper
+from eas_redirect.directory.links import Connect, Links, Role
+from eas_redirect.directory.logons import resolve
+from eas_redirect.directory.servers import COOL_DOWN_S, Servers, parse_address
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    DirectorySettings,
+    Lookup,
+    RelationshipsAnswer,
+    Source,
+)
+from eas_redirect.directory.workers import Deadline, Workers
+
+
+class PooledDirectory:
+    """A forest's servers as a `Directory`. Nothing is connected before the first question."""
+
+    source: Source = "ldap"
+
+    def __init__(
+        self, settings: DirectorySettings, connect: Connect, *, cool_down_s: float = COOL_DOWN_S
+    ) -> None:
+        """Raises ValueError for a URL in `servers` that is none."""
+        self._settings = settings
+        self._connect = connect
+        self._maps = MapKeeper()
+        self._servers = _by_role(settings, cool_down_s)
+        self._workers = Workers(settings.pool_size, self._make_links, "eas-directory")
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        began = time.perf_counter()
+        steps: list[str] = []
+
+        def question(links: Links, deadline: Deadline) -> tuple[Lookup, str | None]:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            lookup = resolve(logon, forest, self._settings.default_domain, steps)
+            return lookup, links.last_server
+
+        lookup: Lookup
+        try:
+            lookup, server = await self._ask("users", question)
+        except Fault as fault:
+            lookup, server = fault.as_unavailable(), None
+        return DirectoryAnswer(
+            lookup=lookup,
+            source=self.source,
+            server=server,
+            duration_ms=(time.perf_counter() - began) * 1000,
+            steps=tuple(steps),
+        )
+
+    async def relationships(self) -> RelationshipsAnswer:
+        def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            found = forest.relationships()
+            return RelationshipsAnswer(
+                relationships=found, source=self.source, server=links.last_server
+            )
+
+        try:
+            return await self._ask("configuration", question)
+        except Fault as fault:
+            return RelationshipsAnswer(relationships=fault.as_unavailable(), source=self.source)
+
+    def close(self) -> None:
+        self._workers.close()
+
+    async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
+        """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""
+        servers = self._servers[role]
+        if (fault := servers.why_none()) is not None:
+            raise fault
+        self._probe(role)
+        limit = self._settings.lookup_timeout_s
+        job = self._workers.submit(question, Deadline(time.monotonic() + limit))
+        answer = asyncio.wrap_future(job.future)
+        answer.add_done_callback(_look_at)
+        try:
+            done, _ = await asyncio.wait({answer}, timeout=limit)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(limit, job.abandon)
+            raise
+        if not done:
+            job.abandon()
+            message = f"no answer within directory.lookup_timeout_s ({limit:g} s)"
+            raise servers.why_none() or Fault("timeout", message)
+        return answer.result()
+
+    def _probe(self, role: Role) -> None:
+        """Lets a worker try a rested server while another one answers the questions."""
+        address = self._servers[role].to_probe()
+        if address is None:
+            return
+        limit = self._settings.lookup_timeout_s
+
+        def probe(links: Links, deadline: Deadline) -> None:
+            links.probe(role, address, deadline)
+
+        job = self._workers.submit(probe, Deadline(time.monotonic() + limit))
+        asyncio.get_running_loop().call_later(limit, job.abandon)
+
+    def _make_links(self) -> Links:
+        return Links(
+            self._servers,
+            self._connect,
+            self._settings.lookup_timeout_s,
+            asks_catalogue=_asks_catalogue(self._settings),
+        )
+
+
+def _look_at[R](answer: asyncio.Future[R]) -> None:
+    """An answer that came too late is nobody's; its exception must not be reported as lost."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _asks_catalogue(settings: DirectorySettings) -> bool:
+    return any(parse_address(url).is_global_catalogue for url in settings.servers)
+
+
+def _by_role(settings: DirectorySettings, cool_down_s: float) -> dict[Role, Servers]:
+    """Users: the global catalogues if there are any. Configuration: domain controllers, which the
+    machines of global catalogues are too. The same servers share their state and connections."""
+    addresses = tuple(map(parse_address, settings.servers))
+    catalogues = tuple(a for a in addresses if a.is_global_catalogue)
+    controllers = tuple(a for a in addresses if not a.is_global_catalogue)
+    users = Servers(catalogues or controllers, time.monotonic, cool_down_s)
+    if not catalogues:
+        return {"users": users, "configuration": users}
+    controllers = controllers or tuple(a.controller() for a in catalogues)
+    return {"users": users, "configuration": Servers(controllers, time.monotonic, cool_down_s)}

@@ -1,0 +1,141 @@
+"""The servers in their order, and which of them rests. No ldap3 here, no input or output.
+
+A server that failed rests for a cool-down. While another one works, a rested server is tried in the
+background, never at the cost of somebody's question; while none works, one question tries it.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from eas_redirect.directory.faults import Fault
+
+COOL_DOWN_S = 5.0
+# After a refused bind every server rests this long: the password may be rotated at any moment.
+ACCOUNT_COOL_DOWN_S = 1.0
+
+_CATALOGUE_TO_CONTROLLER = {3268: 389, 3269: 636}  # MS-ADTS 3.1.1.3.1.10, 6.1.1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server of `directory.servers`."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @property
+    def is_global_catalogue(self) -> bool:
+        return self.port in _CATALOGUE_TO_CONTROLLER
+
+    def controller(self) -> "Address":
+        """The same machine as a domain controller: a global catalogue is always one."""
+        return Address(self.host, _CATALOGUE_TO_CONTROLLER.get(self.port, self.port), self.tls)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; raises ValueError with a sentence."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{url} is not a URL") from None
+    if parts.scheme not in ("ldap", "ldaps") or not host:
+        raise ValueError(f"{url} is not of the form ldaps://HOST[:PORT] or ldap://HOST[:PORT]")
+    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{parts.scheme}://{host}: only a host and a port may be given")
+    tls = parts.scheme == "ldaps"
+    return Address(host, port or (636 if tls else 389), tls)
+
+
+@dataclass(slots=True)
+class _State:
+    address: Address
+    fault: Fault | None = None  # None: it works, as far as is known
+    rests_until: float = 0.0
+
+
+class Servers:
+    """One role's servers; safe to use from several threads."""
+
+    def __init__(
+        self,
+        addresses: tuple[Address, ...],
+        clock: Callable[[], float],
+        cool_down_s: float = COOL_DOWN_S,
+    ) -> None:
+        self._states = [_State(address) for address in addresses]
+        self._clock = clock
+        self._cool_down_s = cool_down_s
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def choose(self) -> Address:
+        """The first that works; else one that has rested, for this caller alone. Raises the fault
+        of the last failure when there is none."""
+        with self._lock:
+            for state in self._states:
+                if state.fault is None:
+                    return state.address
+            return self._claim(self._rested()).address
+
+    def working(self, address: Address) -> bool:
+        """Whether it is the first that works: who is connected to another one should move."""
+        with self._lock:
+            first = next((state for state in self._states if state.fault is None), None)
+            return first is not None and first.address == address
+
+    def to_probe(self) -> Address | None:
+        """A rested server to try in the background while another one works."""
+        with self._lock:
+            rested = self._rested()
+            if rested is None or all(state.fault is not None for state in self._states):
+                return None
+            return self._claim(rested).address
+
+    def why_none(self) -> Fault | None:
+        """The fault to answer with at once when no server may be asked now."""
+        with self._lock:
+            if any(state.fault is None for state in self._states) or self._rested():
+                return None
+            return self._last_fault()
+
+    def failed(self, address: Address, fault: Fault) -> None:
+        account = fault.scope == "account"
+        rests_until = self._clock() + (ACCOUNT_COOL_DOWN_S if account else self._cool_down_s)
+        with self._lock:
+            for state in self._states:
+                if account or state.address == address:
+                    state.fault, state.rests_until = fault, rests_until
+
+    def succeeded(self, address: Address) -> None:
+        with self._lock:
+            for state in self._states:
+                if state.address == address:
+                    state.fault = None
+                elif state.fault is not None and state.fault.scope == "account":
+                    state.fault = None  # the account is good again, for all of them
+
+    def _rested(self) -> _State | None:
+        now = self._clock()
+        resting = (s for s in self._states if s.fault is not None and s.rests_until <= now)
+        return next(resting, None)
+
+    def _claim(self, state: _State | None) -> _State:
+        if state is None:
+            raise self._last_fault()
+        state.rests_until = self._clock() + self._cool_down_s
+        return state
+
+    def _last_fault(self) -> Fault:
+        """The youngest failure; there is one whenever no server works."""
+        latest = max(self._states, key=lambda state: state.rests_until)
+        return latest.fault or Fault("unavailable", "no server is configured")
