@@ -3,8 +3,12 @@
 Their modules import what they need when they are called, so that `--help` is quick.
 """
 
+import io
+import sys
+
 import typer
 
+from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.script import script
 
@@ -17,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("init")(init)
+app.command("explain")(explain)
 app.command("script")(script)
 
 
@@ -27,4 +32,7 @@ def root() -> None:
 
 def main() -> None:
     """The console script. Exit codes: 0 good, 1 findings, 2 usage, 3 out of reach."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a Windows console may lack ✓ and →
     app()

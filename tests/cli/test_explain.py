@@ -1,0 +1,106 @@
+"""`explain USER`: the steps in words, the reason, the exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import run
+from tests.support import DATA
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("user", "reason", "code"),
+    [
+        ("anna@contoso.example", "mailbox_moved", 0),
+        ("CONTOSO\\anna", "mailbox_moved", 0),
+        ("anna.moved@contoso.example", "mailbox_moved", 0),
+        ("bert", "recipient_has_mailbox", 0),
+        ("nobody", "recipient_not_found", 1),
+        ("nowhere", "no_target_address", 1),
+        ("badaddress", "target_address_invalid", 1),
+        ("unmapped", "no_relationship", 1),
+        ("off", "relationship_disabled", 1),
+        ("nourl", "no_target_owa_url", 1),
+        ("badurl", "target_owa_url_invalid", 1),
+        ("twice", "relationship_ambiguous", 1),
+    ],
+)
+def test_a_user(config: Path, user: str, reason: str, code: int) -> None:
+    ran = run("explain", user, "--config", str(config))
+    assert (ran.code, ran.err) == (code, "")
+    assert ran.out.startswith(user)
+    assert f"({reason})" in ran.out.splitlines()[-1]
+
+    as_json = run("explain", user, "--config", str(config), "--json")
+    said = json.loads(as_json.out)
+    assert as_json.code == code
+    assert said["reason"] == reason
+    assert said["directory"]["source"] == "snapshot"
+    assert said["steps"][-1]["ok"] == (reason == "mailbox_moved")
+    assert (said["location"] is not None) == (reason == "mailbox_moved")
+
+
+def test_observe_mode_says_what_would_be(config: Path) -> None:
+    config.write_text('mode = "observe"\n' + config.read_text())
+    ran = run("explain", "anna", "-c", str(config))
+    assert "observe mode: would be 451 to https://outlook.office365.com/" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--protocol-version", "12.1"], "protocol_version_too_low"),
+        (["--called", "outlook.office365.com"], "redirect_loop"),
+        (["--device-type", "WindowsMail"], "not_in_wave"),
+        (["--device-type", "iPhone", "--address", "198.51.100.7"], "not_in_wave"),
+        (["--device-type", "iPhone", "--address", "192.0.2.7"], "mailbox_moved"),
+    ],
+)
+def test_a_device_can_be_described(config: Path, options: list[str], reason: str) -> None:
+    with config.open("a") as file:
+        file.write(
+            '[redirect.except]\ndevice_types = ["windows*"]\nnetworks = ["198.51.100.0/24"]\n'
+        )
+    assert f"({reason})" in run("explain", "anna", "-c", str(config), *options).out
+
+
+def test_what_does_not_decide_is_remarked(tmp_path: Path) -> None:
+    text = (DATA / "migration.ldif").read_text(encoding="utf-8")
+    account = "sAMAccountName: anna\n"
+    flags = f"{account}userAccountControl: 514\nmsExchOmaAdminWirelessEnable: 4\n"
+    (tmp_path / "forest.ldif").write_text(text.replace(account, flags), encoding="utf-8")
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    ran = run("explain", "anna", "-c", str(config))
+    assert "The account is disabled" in ran.out
+    assert "ActiveSync is disabled" in ran.out
+
+
+@pytest.mark.parametrize("user", ["", "@", "\\", "a\\b\\c", "x" * 300, "a\nb"])
+def test_what_is_no_logon(config: Path, user: str) -> None:
+    ran = run("explain", user, "-c", str(config))
+    assert (ran.code, ran.out) == (2, "")
+    assert "This is no logon" in ran.err
+
+
+def test_without_a_configuration(tmp_path: Path) -> None:
+    ran = run("explain", "anna", "-c", str(tmp_path / "no.toml"))
+    assert (ran.code, ran.out) == (2, "")
+    assert "there is no such file" in ran.err
+
+
+def test_a_snapshot_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "x.ldif").write_text("this is no LDIF\n")
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text('[directory]\nsnapshot = "x.ldif"\n')
+    ran = run("explain", "anna", "-c", str(config))
+    assert (ran.code, ran.out) == (2, "")
+    assert "x.ldif" in ran.err
