@@ -10,6 +10,7 @@ import typer
 
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
+from eas_redirect.cli.lab import lab
 from eas_redirect.cli.script import script
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: it stands in the reference, word for word
     pretty_exceptions_enable=False,
 )
+app.command("lab")(lab)
 app.command("init")(init)
 app.command("explain")(explain)
 app.command("script")(script)

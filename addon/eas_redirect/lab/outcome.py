@@ -15,8 +15,8 @@ from eas_redirect.lab.personas import Expected, Persona
 from eas_redirect.lab.server import Exchanged
 from eas_redirect.lab.walk import Walk
 
+SENT_ON = "mailbox_moved"
 EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect")
-STATUS_WORDS = {123: "UserHasNoMailbox", 142: "DeviceNotProvisioned"}  # MS-ASCMD 2.2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ def _row(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Row:
     last = lines[-1] if lines else None
     return Row(
         name=persona.name,
-        who=persona.display_name,
+        who=persona.first_name,
         device=persona.model.words,
         story=persona.story,
         exchange_said=_said(persona, replies[-1]) if replies else "nothing",
-        device_got=_got(walk),
+        device_got=_got(walk, sent_on=bool(last and last.reason == SENT_ON)),
         reason=last.reason if last else "",
         why=last.message if last else "",
         problems=tuple(_problems(walk, replies, lines)),
@@ -121,7 +121,7 @@ def _answer_problems(expected: Expected, got: Got, reply: Reply) -> Iterable[str
     host = urlsplit(got.location).hostname if got.location else None
     if host != expected.host:
         yield f"the device was sent to {host}, expected {expected.host}"
-    if expected.reason != "mailbox_moved" and not untouched(got, reply):
+    if expected.reason != SENT_ON and not untouched(got, reply):
         yield "the answer was changed on its way"
 
 
@@ -133,29 +133,22 @@ def untouched(got: Got, reply: Reply) -> bool:
 
 
 def _said(persona: Persona, reply: Reply) -> str:
-    """`200, status 123 (UserHasNoMailbox)`"""
+    """`200, status 123`, or `403`: what stands on the wire."""
     ask, device = persona.asks[-1], persona.make_device()
     request = read_request(ask.method, device.target(ask), device.headers(ask))
     body = reply.body if isinstance(reply.body, bytes) else None
     status = read_answer(request, reply.status, reply.headers, body).eas_status
-    if status is None:
-        return str(reply.status)
-    words = f" ({STATUS_WORDS[status]})" if status in STATUS_WORDS else ""
-    return f"{reply.status}, status {status}{words}"
+    return str(reply.status) if status is None else f"{reply.status}, status {status}"
 
 
-def _got(walk: Walk) -> str:
+def _got(walk: Walk, *, sent_on: bool) -> str:
     if not walk.got:
         return "nothing"
     last = walk.got[-1]
-    if last.location is None:
-        return f"{last.status}, as Exchange said it"
-    times = f" ({len(walk.got)} times)" if len(walk.got) > 1 and not walk.persona.follows else ""
-    text = f"{last.status}: go to {urlsplit(last.location).hostname}{times}"
-    match walk.arrived:
-        case None:
-            return text
-        case Got(status=200):
-            return f"{text}; went there and signed in"
-        case arrived:
-            return f"{text}; there it got {arrived.status}"
+    if not sent_on or last.location is None:
+        return "the same"
+    sent = f"{last.status} → {urlsplit(last.location).hostname}"
+    if walk.arrived is not None:
+        there = "let in" if walk.arrived.status == 200 else f"and {walk.arrived.status} there"
+        return f"{sent}, {there}"
+    return sent if walk.persona.follows else f"{sent}, {len(walk.got)} times"

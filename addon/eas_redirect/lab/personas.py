@@ -98,6 +98,10 @@ class Persona:
         return f"{self.name}@{DOMAIN}"
 
     @property
+    def first_name(self) -> str:
+        return self.display_name.split()[0]
+
+    @property
     def logon(self) -> str:
         return f"CONTOSO\\{self.name}" if self.down_level else self.user_principal_name
 

@@ -1,8 +1,9 @@
 """The whole lab as one context: certificates, files, stand-ins and the real mitmdump."""
 
+import fcntl
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,10 @@ snapshot = "directory.ldif"
 [journal]
 path = "eas-journal.jsonl"
 """
+
+
+class WorkDirectoryError(Exception):
+    """The work directory cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,7 @@ class Lab:
 
     def _start(self, stack: ExitStack) -> None:
         settings = self._settings
+        stack.enter_context(_claimed(settings.work))
         self._say(f"certificates in {settings.certificates}")
         self.certificates = LabCertificates(settings.certificates)
         own = (HOST, "localhost", "127.0.0.1", *settings.names)
@@ -119,7 +125,6 @@ class Lab:
     def _write_files(self) -> Path:
         """The configuration, the directory snapshot; the journal of an earlier run goes."""
         work = self._settings.work
-        work.mkdir(parents=True, exist_ok=True)
         self.journal.unlink(missing_ok=True)
         users = [persona.directory_user for persona in self._settings.personas]
         (work / "directory.ldif").write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
@@ -144,3 +149,20 @@ class Lab:
                 return lines
             time.sleep(0.02)
         return read_journal(self.journal)
+
+
+@contextmanager
+def _claimed(work: Path) -> Iterator[None]:
+    """The work directory for one lab at a time; the system lets go of it however the lab ends."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise WorkDirectoryError(f"{error}: name another directory with --work.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            advice = "end it, or give this one a directory of its own with --work."
+            raise WorkDirectoryError(f"Another lab runs in {work}: {advice}") from error
+        yield

@@ -1,0 +1,112 @@
+"""`eas-redirect lab`: the main job on loopback, from end to end, with people to watch."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eas_redirect.cli.common import (
+    FINDINGS,
+    GOOD,
+    UNREACHABLE,
+    USAGE,
+    JsonOption,
+    console,
+    fail,
+    print_json,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from eas_redirect.lab.runner import Lab
+
+LOOPBACK = "127.0.0.1"
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+def lab(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    json: JsonOption = False,
+    work: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where configuration, directory, journal and logs go."),
+    ] = Path(".lab"),
+    certs: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the lab's CA and certificates go.")
+    ] = Path("certs"),
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address that the proxy listens on.")
+    ] = LOOPBACK,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Its port; 0: any free one.")
+    ] = 0,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name for its certificate; may repeat."),
+    ] = None,
+) -> None:
+    """See the main job work: an old Exchange, a directory, the proxy and phones, on loopback.
+
+    Everything is made here and ends with the command. Exit code 0: every outcome as expected; 1:
+    not so; 2: the lab cannot work with these options; 3: a part of it did not start.
+    """
+    from eas_redirect.lab.keep import PartEndedError
+    from eas_redirect.lab.processes import NotStartedError
+    from eas_redirect.lab.runner import Lab, LabSettings, WorkDirectoryError
+
+    _end_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP)
+    own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
+    names = tuple(dict.fromkeys((*(name or ()), *own_address)))
+    settings = LabSettings(work=work, certificates=certs, listen=listen, port=port, names=names)
+    try:
+        with Lab(settings, _say) as running:
+            good = _walk(running, as_json=json)
+            if keep:
+                _keep(running, names[0] if names else "localhost", as_json=json)
+    except KeyboardInterrupt:
+        fail("lab: ended before all was done", 130)
+    except WorkDirectoryError as error:
+        fail(f"lab: {error}", USAGE)
+    except (NotStartedError, PartEndedError) as error:
+        fail(f"lab: {error}", UNREACHABLE)
+    raise typer.Exit(GOOD if good else FINDINGS)
+
+
+def _walk(running: "Lab", *, as_json: bool) -> bool:
+    """Walk the people, print what came of it; whether all was as expected."""
+    from eas_redirect.lab import table
+
+    rows = running.walk()
+    if as_json:
+        print_json(table.to_json(rows, running.journal))
+    else:
+        table.print_outcome(console(), rows, running.journal)
+    return all(row.as_expected for row in rows)
+
+
+def _keep(running: "Lab", host: str, *, as_json: bool) -> None:
+    from eas_redirect.lab import keep
+
+    text = keep.instructions(running, host)
+    print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+    keep.wait(running)
+    _say("ended")
+
+
+def _end_as_by_ctrl_c(*numbers: signal.Signals) -> None:
+    """So that a service manager or a closed terminal ends all that was started, too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def _say(text: str) -> None:
+    tell(f"lab: {text}")

@@ -1,0 +1,95 @@
+"""Each way in which an outcome can differ from what was expected is seen and said."""
+
+from dataclasses import replace
+
+import pytest
+
+from eas_redirect.lab.answers import status_answer
+from eas_redirect.lab.client import Got
+from eas_redirect.lab.exchange import WBXML_TYPE
+from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab.outcome import JournalLine, Row, judge
+from eas_redirect.lab.personas import CLOUD, PERSONAS
+from eas_redirect.lab.server import Exchanged
+from eas_redirect.lab.walk import Walk
+
+PEOPLE = {persona.name: persona for persona in PERSONAS}
+ANNA, JANA = PEOPLE["anna"], PEOPLE["jana"]
+LOCATION = ("X-MS-Location", f"https://{CLOUD}/Microsoft-Server-ActiveSync")
+PORT = 40000
+
+
+def got(status: int, *headers: tuple[str, str], body: bytes = b"") -> Got:
+    framed = (*headers, ("Content-Length", str(len(body))))
+    return Got(status, "", framed, body, PORT, 0.1)
+
+
+MOVED = Walk(ANNA, (got(451, LOCATION),), arrived=got(200))
+NO_MAILBOX = Reply(200, (("Content-Type", WBXML_TYPE),), status_answer("FolderSync", 123))
+LINE = JournalLine(PORT, "mailbox_moved", "451")
+
+
+def outcome(walk: Walk, reply: Reply | None = NO_MAILBOX, *lines: JournalLine) -> Row:
+    headers = (("Authorization", walk.persona.make_device().authorization or ""),)
+    request = Request("POST", "/", headers)
+    exchanged = [Exchanged(request, reply)] if reply else []
+    return judge([walk], exchanged, lines or (LINE,))[0]
+
+
+def test_what_was_expected() -> None:
+    row = outcome(MOVED)
+    assert row.problems == ()
+    assert (row.exchange_said, row.device_got) == ("200, status 123", f"451 → {CLOUD}, let in")
+
+
+@pytest.mark.parametrize(
+    ("walk", "problem"),
+    [
+        (replace(MOVED, got=()), "1 requests, 0 answers, 1 at Exchange"),
+        (replace(MOVED, got=(got(200),)), "the device got 200, expected 451"),
+        (replace(MOVED, got=(got(451),)), f"the device was sent to None, expected {CLOUD}"),
+        (replace(MOVED, arrived=None), "the target answered None, expected 200"),
+        (replace(MOVED, arrived=got(401)), "the target answered 401, expected 200"),
+        (replace(MOVED, problem="OSError: gone"), "OSError: gone"),
+    ],
+)
+def test_what_the_device_saw_instead(walk: Walk, problem: str) -> None:
+    assert problem in outcome(walk).problems
+
+
+def test_a_request_that_never_reached_exchange() -> None:
+    assert outcome(MOVED, None).problems == ("1 requests, 1 answers, 0 at Exchange",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([replace(LINE, client_port=1)], "1 requests have 0 journal lines"),
+        ([LINE, LINE], "1 requests have 2 journal lines"),
+        (
+            [replace(LINE, reason="other_answer")],
+            "the journal says other_answer, expected mailbox_moved",
+        ),
+    ],
+)
+def test_what_the_journal_said_instead(lines: list[JournalLine], problem: str) -> None:
+    assert problem in outcome(MOVED, NO_MAILBOX, *lines).problems
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        got(200, ("Server", "IIS"), body=b"changed"),
+        got(200, ("server", "IIS"), body=b"body"),
+        got(200, body=b"body"),
+        got(200, ("Server", "IIS"), ("Via", "proxy"), body=b"body"),
+    ],
+)
+def test_an_answer_that_was_changed_on_its_way(received: Got) -> None:
+    reply = Reply(200, (("Server", "IIS"),), b"body")
+    line = JournalLine(PORT, "other_answer", "")
+    unchanged = got(200, ("Server", "IIS"), body=b"body")
+    assert outcome(Walk(JANA, (unchanged,)), reply, line).problems == ()
+    assert outcome(Walk(JANA, (received,)), reply, line).problems == (
+        "the answer was changed on its way",
+    )
