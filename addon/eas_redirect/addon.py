@@ -25,6 +25,7 @@ from eas_redirect.activesync.response import (
     read_answer,
 )
 from eas_redirect.config import Config, ConfigError, load_config
+from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
 from eas_redirect.logons import ConnectionLogons
@@ -66,6 +67,7 @@ class Redirect:
 
     def load(self, loader: Loader) -> None:
         http1.mend()
+        contentview.register()
         # Strings on purpose: a typed option that is set wrongly on the command line would disable
         # a script in silence, and traffic would pass.
         for name, text in OPTIONS.items():

@@ -76,10 +76,10 @@ def test_any_bytes_are_a_document_or_one_error(data: bytes) -> None:
 @given(st.binary())
 def test_any_body_is_a_document_or_one_error(body: bytes) -> None:
     """The same behind a good header, so that more of the grammar is reached."""
-    root, problem = parse_partly(HEADER + body)
+    document, problem = parse_partly(HEADER + body)
     if problem is None:
-        document = parse(HEADER + body)
-        assert document.root == root
+        assert document is not None
+        assert document == parse(HEADER + body)
         assert parse(write(document)) == document
     else:
         with pytest.raises(WBXMLError, match=re.escape(str(problem))):
@@ -321,7 +321,16 @@ def test_elements_by_name() -> None:
 
 
 def test_a_document_cut_short_is_shown_as_far_as_it_goes() -> None:
-    root, problem = parse_partly(VECTORS["FolderSync"][:-2])
-    assert root == element(7, "FolderSync", element(7, "Status", "123"))
+    whole = Document(element(7, "FolderSync", element(7, "Status", "123")))
+    document, problem = parse_partly(VECTORS["FolderSync"][:-2])
+    assert document == whole
     assert "cut short" in str(problem)
+    assert parse_partly(VECTORS["FolderSync"] + b"\0")[0] == whole
     assert parse_partly(b"")[0] is None
+
+
+def test_the_work_for_people_is_bounded() -> None:
+    document, problem = parse_partly(HEADER + b"\x45" + b"\x05" * 10_000 + b"\x01", 100)
+    assert document is not None
+    assert 50 < len(document.root.children) <= 101
+    assert "more than can be shown" in str(problem)

@@ -58,13 +58,19 @@ def parse(data: bytes) -> Document:
     return Reader(data).document()
 
 
-def parse_partly(data: bytes) -> tuple[Element | None, WBXMLError | None]:
-    """For people: the root as far as it could be read, and why no further. Never raises."""
-    reader = Reader(data)
+def parse_partly(
+    data: bytes, max_nodes: int | None = None
+) -> tuple[Document | None, WBXMLError | None]:
+    """For people: the document as far as it could be read, and why no further. Never raises.
+
+    `max_nodes` bounds the work: elements, ends, texts and whatever else stands in them.
+    """
+    reader = Reader(data, max_nodes)
     try:
-        return reader.document().root, None
+        return reader.document(), None
     except WBXMLError as error:
-        return reader.partial_root(), error
+        root = reader.partial_root()
+        return Document(root) if root else None, error
 
 
 def write(document: Document) -> bytes:

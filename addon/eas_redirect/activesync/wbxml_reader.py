@@ -45,6 +45,8 @@ from eas_redirect.activesync.wbxml_values import (
 EXPANSION = 8  # string table references may unfold to this many times the input, and
 MIN_EXPANSION = 64 * 1024  # to this many bytes in any case
 
+_STR_I_BYTE, _END_BYTE = bytes([STR_I]), bytes([END])
+
 
 @lru_cache(maxsize=16384)
 def _leaf(page: int, token: int, hollow: bool) -> Element:
@@ -76,9 +78,10 @@ class _Open:
 class Reader:
     """One pass over the bytes with a stack of our own; every read is checked against the end."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, max_nodes: int | None = None) -> None:
         self._data = data
         self._at = 0
+        self._nodes_left = len(data) if max_nodes is None else max_nodes
         self._encoding = "utf-8"
         self._table = b""
         self._tag_page = 0
@@ -122,6 +125,9 @@ class Reader:
         self._open(self._byte())
         while self._stack:
             self._content(self._byte())
+            self._nodes_left -= 1
+            if self._nodes_left < 0:
+                raise self._error("more than can be shown")
         if self._root is None:
             raise self._error("no root element")
         return self._root
@@ -154,11 +160,25 @@ class Reader:
         if byte & HAS_CONTENT:
             if len(self._stack) >= MAX_DEPTH:
                 raise self._error(f"nested deeper than {MAX_DEPTH} elements")
-            self._stack.append(_Open(page, token, attributes, literal))
+            if attributes or literal or not self._text_element(page, token):
+                self._stack.append(_Open(page, token, attributes, literal))
         elif attributes or literal:
             self._add(Element(page, token, (), attributes, literal))
         else:
             self._add(_leaf(page, token, False))
+
+    def _text_element(self, page: int, token: int) -> bool:
+        """The most common element by far, read at once: one inline string and END."""
+        data, start = self._data, self._at + 1
+        if data[self._at : start] != _STR_I_BYTE:
+            return False
+        end = data.find(0, start)
+        if end < 0 or data[end + 1 : end + 2] != _END_BYTE:
+            return False
+        self._add(Element(page, token, (self._decoded(data[start:end]),)))
+        self._nodes_left -= 2
+        self._at = end + 2
+        return True
 
     def _close(self) -> None:
         self._add(self._stack.pop().closed())

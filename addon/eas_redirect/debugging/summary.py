@@ -1,0 +1,66 @@
+"""What an EAS flow is about, in a few lines for a person: request, answer, decision. No secrets."""
+
+from mitmproxy import http
+
+from eas_redirect import flows
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, read_answer
+from eas_redirect.debugging.meanings import http_meaning, status_meaning
+from eas_redirect.debugging.recorded import recorded_exchange
+
+_COMMON_PAGE = -1  # no code page: only statuses of all commands have a meaning there
+
+
+def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
+    """The lines above a body. The decision comes from the journal record that the flow carries."""
+    request = flows.request_of(flow)
+    lines = [request_line(request, flow)]
+    if is_answer and flow.response is not None:
+        lines.append(answer_line(answer_of(request, flow.response)))
+    record = recorded_exchange(flow)
+    if record is not None and record.decision is not None:
+        if record.decision == "redirect" and record.status_code is not None:
+            status = "" if record.eas_status is None else f", status {record.eas_status}"
+            lines.append(f"Exchange answered {record.status_code}{status}")
+        lines.append(f"{record.decision}: {record.reason}. {record.message}")
+    return lines
+
+
+def request_line(request: EASRequest, flow: http.HTTPFlow) -> str:
+    """Command, version, user, device, and whether there is a policy key."""
+    logon = flows.logon_of(request, flows.credentials_of(flow), None)
+    facts = [
+        f"{request.method} {request.command or '(no command)'}",
+        f"version {request.protocol_version}" if request.protocol_version else "no version",
+        f"user {logon.text}" if logon else "no user",
+        f"device {request.device_id or '?'} ({request.device_type or '?'})",
+        f"policy key {'present' if request.has_policy_key else 'absent'}",
+        f"{request.query_encoding} query",
+    ]
+    if request.problem:
+        facts.append(f"problem: {request.problem}")
+    return ", ".join(facts)
+
+
+def answer_of(request: EASRequest, response: http.Response) -> Answer:
+    return read_answer(
+        request, response.status_code, flows.headers_of(response), response.raw_content
+    )
+
+
+def answer_line(answer: Answer) -> str:
+    """HTTP status, global status, evidence."""
+    facts = [f"answer {with_meaning(answer.status_code, http_meaning(answer.status_code))}"]
+    if answer.eas_status is not None:
+        meaning = status_meaning(_COMMON_PAGE, answer.eas_status)
+        facts.append(f"status {with_meaning(answer.eas_status, meaning)}")
+    if answer.location:
+        facts.append(f"to {answer.location}")
+    facts.append(f"evidence {answer.evidence}")
+    if answer.problem:
+        facts.append(f"problem: {answer.problem}")
+    return ", ".join(facts)
+
+
+def with_meaning(number: int, meaning: str | None) -> str:
+    return f"{number} ({meaning})" if meaning else str(number)
