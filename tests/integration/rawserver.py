@@ -36,6 +36,19 @@ class Wire:
         self._socket.sendall(data)
         self.sent += data
 
+    def stream(self, data: bytes) -> None:
+        """Send without a record: for bodies too big to keep."""
+        self._socket.sendall(data)
+
+    def skip(self, count: int) -> None:
+        """Read so many bytes without a record."""
+        count -= len(self._take(min(count, len(self._unread))))
+        while count:
+            count -= len(self._socket.recv(min(count, 1 << 20))) or self._gone()
+
+    def _gone(self) -> int:
+        raise ClosedError(self._so_far())
+
     def read_until(self, end: bytes) -> bytes:
         """Up to and with `end`."""
         while (at := self._unread.find(end)) < 0:
