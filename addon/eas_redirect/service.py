@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from eas_redirect.config import Config, ConfigError, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
-from eas_redirect.directory.open import open_directory
+from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.values import Drift
 from eas_redirect.forwarded import Network
+from eas_redirect.policy.findings import findings
 from eas_redirect.redirector import Redirector
 from eas_redirect.telemetry.journal import Journal, Record, Redaction
 from eas_redirect.telemetry.ledger import Ledger
@@ -105,8 +106,16 @@ class Service:
 
     def _open_directory(self, config: Config) -> CachedDirectory:
         snapshot = config.directory.snapshot
-        directory = open_directory(directory_settings(config), snapshot)
-        return CachedDirectory(directory, cache_settings(config), on_drift=self._drifted)
+        settings = directory_settings(config)
+        directory = open_directory(settings, snapshot)
+        for remark in remarks(directory, settings):
+            logger.warning("eas-redirect: %s", remark)
+        return CachedDirectory(
+            directory,
+            cache_settings(config),
+            on_drift=self._drifted,
+            findings=lambda known: findings(known, self.redirector.policy),
+        )
 
     @staticmethod
     def _redirector(config: Config, directory: CachedDirectory) -> Redirector:

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.servers import parse_address
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
+
+_SHOWN = 3  # malformed entries of a snapshot
 
 
 def open_directory(settings: DirectorySettings, snapshot: Path | None) -> Directory:
@@ -12,3 +15,30 @@ def open_directory(settings: DirectorySettings, snapshot: Path | None) -> Direct
     if snapshot is not None:
         return Snapshot.load(snapshot, default_domain=settings.default_domain)
     return ActiveDirectory(settings)
+
+
+def remarks(directory: Directory, settings: DirectorySettings) -> tuple[str, ...]:
+    """What a person should be warned of at every start, a sentence each."""
+    if isinstance(directory, Snapshot):
+        return _about_snapshot(directory)
+    found: list[str] = []
+    addresses = tuple(map(parse_address, settings.servers))
+    encrypted = settings.start_tls or all(address.tls for address in addresses)
+    if not settings.verify and (settings.start_tls or any(a.tls for a in addresses)):
+        found.append(
+            "directory.verify is false: whoever stands between can read the password and answer "
+            "in the directory's place; set directory.ca_file instead"
+        )
+    if settings.bind == "simple" and not encrypted:
+        found.append(
+            "the password crosses the network in clear: use ldaps:// or directory.start_tls"
+        )
+    return tuple(found)
+
+
+def _about_snapshot(snapshot: Snapshot) -> tuple[str, ...]:
+    problems = snapshot.problems
+    if not problems:
+        return ()
+    count = f"{len(problems)} malformed entries of the snapshot were left out"
+    return (f"{count}, first: {'; '.join(problems[:_SHOWN])}",)

@@ -114,7 +114,7 @@ class Drift:
 
     `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
     `domain_names_changed`, `domain_claimed_twice`, `none_readable`, `host_mapped`, `vanity_host`,
-    `unavailable`, `recovered`.
+    `no_target_owa_url`, `target_owa_url_invalid`, `target_not_allowed`, `unavailable`, `recovered`.
     """
 
     kind: str
