@@ -275,6 +275,39 @@ async def test_a_fault_in_the_way_leaves_exchanges_answer(
     assert bench.exchanges[0]["event"]["reason"] == "internal_error"
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"eas": 1},
+        {"eas": {"upstream": [], "evidence": {}}},
+        {"eas": {"upstream": {"status": "x"}}},
+    ],
+)
+async def test_a_capture_s_record_may_hold_anything(
+    bench: Bench, stored: dict[str, object]
+) -> None:
+    flow = eas_flow()
+    flow.metadata[METADATA] = stored
+    flow.live = False
+    await bench.run(flow)
+    assert response(flow).raw_content == NO_MAILBOX
+    assert bench.exchanges[0]["event"]["reason"] == "other_answer"
+
+
+async def test_a_fault_outside_the_decision_is_said_journalled_and_changes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError("hunter2-Basic-Passw0rd")
+
+    monkeypatch.setattr("eas_redirect.addon.exchange_record", broken)
+    assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
+    assert bench.exchanges[0]["event"]["reason"] == "internal_error"
+    assert "RuntimeError" in caplog.text
+    assert "hunter2" not in caplog.text + str(bench.journal)
+
+
 async def test_nothing_is_kept_of_an_exchange_that_ended(bench: Bench) -> None:
     for _ in range(3):
         await bench.run(eas_flow())

@@ -4,7 +4,9 @@ What is not Exchange ActiveSync is streamed both ways and never looked at again.
 here leaves Exchange's answer as it is: whatever changes a flow is assigned once, last.
 """
 
+import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +32,10 @@ from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
 from eas_redirect.logons import ConnectionLogons
 from eas_redirect.policy.decision import Redirect as RedirectVerdict
-from eas_redirect.redirector import Judgement
+from eas_redirect.redirector import Judgement, whereabouts
 from eas_redirect.service import Service
 from eas_redirect.telemetry.journal import to_json
-from eas_redirect.telemetry.records import WireFacts, exchange_record
+from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 
@@ -137,10 +139,14 @@ class Redirect:
 
     async def response(self, flow: http.HTTPFlow) -> None:
         asked = self._asked.pop(flow.id, None)
-        if asked is None:
-            if not flows.is_eas(flow):
-                return
-            asked = _ask(flow)
+        if asked is None and not flows.is_eas(flow):
+            return
+        try:
+            await self._judge(flow, asked or _ask(flow))
+        except Exception as error:
+            self._fault(error)
+
+    async def _judge(self, flow: http.HTTPFlow, asked: Asked) -> None:
         if self.service is None or flow.response is None:
             return
         answer = self._answer(flow, flow.response, asked)
@@ -206,7 +212,7 @@ class Redirect:
     def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
         stored = flow.metadata.get(METADATA)
         if isinstance(stored, dict):
-            return _stored_answer(stored, response.status_code)
+            return flows.stored_answer(stored, response.status_code)
         answer = read_answer(
             asked.request,
             response.status_code,
@@ -252,6 +258,18 @@ class Redirect:
         record = self.service.exchange(exchange_record(judgement, self._wire(flow, asked)))
         flow.metadata[METADATA] = to_json(record)
 
+    def _fault(self, error: Exception) -> None:
+        """A fault of ours outside the decision: said, journalled and counted."""
+        where = whereabouts(error)
+        logger.error(
+            "eas-redirect: a fault of ours (%s %s); the answer is Exchange's, unchanged.",
+            type(error).__name__,
+            where,
+        )
+        if self.service is not None:
+            with contextlib.suppress(Exception):
+                self.service.record(fault_record(type(error).__name__, where, time.time()))
+
     def _wire(self, flow: http.HTTPFlow, asked: Asked) -> WireFacts:
         trusted = self.service.trusted_proxies if self.service else ()
         return flows.wire_facts(flow, asked.request, asked.credentials, trusted)
@@ -264,20 +282,6 @@ def _ask(flow: http.HTTPFlow) -> Asked:
 def _is_longer_than(response: http.Response, limit: int) -> bool:
     length = response.headers.get("Content-Length", "")
     return length.isdecimal() and int(length) > limit
-
-
-def _stored_answer(stored: dict[str, object], status_code: int) -> Answer:
-    """What Exchange said, from the record that an earlier run left in a captured flow."""
-    eas = stored.get("eas")
-    facts = eas if isinstance(eas, dict) else {}
-    upstream = facts.get("upstream", {})
-    known = {e.value for e in Evidence}
-    evidence = facts.get("evidence")
-    return Answer(
-        status_code=upstream.get("status_code", status_code),
-        evidence=Evidence(evidence) if evidence in known else Evidence.NONE,
-        eas_status=upstream.get("status"),
-    )
 
 
 def _choice(option: str, allowed: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from eas_redirect.activesync.authorization import (
     read_authorization,
 )
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.forwarded import Network, forwarded_address
 from eas_redirect.telemetry.records import WireFacts
 
@@ -114,6 +115,26 @@ def wire_facts(
         error_type=_error_type(failure),
         error_message=failure,
     )
+
+
+def stored_answer(record: dict[str, object], status_code: int) -> Answer:
+    """What Exchange said, from the record that an earlier run left in a captured flow.
+
+    A capture comes from anywhere: what is not as we write it says nothing.
+    """
+    eas = _table(record.get("eas"))
+    upstream = _table(eas.get("upstream"))
+    said, status = upstream.get("status_code"), upstream.get("status")
+    evidence = {e.value: e for e in Evidence}.get(str(eas.get("evidence")), Evidence.NONE)
+    return Answer(
+        status_code=said if isinstance(said, int) else status_code,
+        evidence=evidence,
+        eas_status=status if isinstance(status, int) else None,
+    )
+
+
+def _table(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def _error_type(failure: str | None) -> str | None:

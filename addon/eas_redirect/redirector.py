@@ -15,7 +15,6 @@ from eas_redirect.policy.decision import (
     Pass,
     Policy,
     Reason,
-    Redirect,
     Step,
     Verdict,
     decide,
@@ -65,7 +64,7 @@ class Redirector:
         except asyncio.CancelledError:
             return self._failed(exchange, "cancelled", "the look-up was given up at shutdown")
         except Exception as error:
-            return self._failed(exchange, type(error).__name__, _where(error))
+            return self._failed(exchange, type(error).__name__, whereabouts(error))
 
     def unanswered(self, exchange: Exchange) -> Judgement:
         """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
@@ -133,7 +132,7 @@ def _failure(asked: DirectoryAnswer, known: RelationshipsAnswer) -> Unavailable 
     return None
 
 
-def _where(error: Exception) -> str:
+def whereabouts(error: Exception) -> str:
     """Where an exception arose. Its text may hold what a client sent, so that is left out."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -142,6 +141,3 @@ def _where(error: Exception) -> str:
         return "no traceback"
     code = trace.tb_frame.f_code
     return f"in {code.co_name}, line {trace.tb_lineno}"
-
-
-__all__ = ["Judgement", "Mode", "Redirect", "Redirector"]

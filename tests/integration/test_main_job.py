@@ -11,6 +11,7 @@ import pytest
 from eas_redirect.policy.decision import Reason
 from tests.integration.device import LOCATION, Reply, ask
 from tests.integration.mitmdump import Mitmdump, mitmdump
+from tests.integration.slapd import Slapd, running_slapd
 from tests.integration.upstream import Scripted, Upstream, upstream
 from tests.support import DATA
 
@@ -209,6 +210,45 @@ def test_observe_mode_changes_no_byte_and_says_what_it_would_do(
     assert at(line, "eas.decision") == "would_redirect"
     assert at(line, "eas.redirect.location") == LOCATION
     assert at(line, "http.response.status_code") == 200
+
+
+def test_the_same_over_ldaps_against_a_real_server(exchange: Upstream, tmp_path: Path) -> None:
+    with running_slapd(tmp_path / "slapd") as slapd:
+        config = ldap_config(slapd)
+        with mitmdump(tmp_path / "proxy", reverse(exchange), config=config) as proxy:
+            assert_is_the_451(ask(proxy.port, upn("anna"), "moved"))
+            assert_is_the_451(ask(proxy.port, "CONTOSO\\anna", "moved"))
+            assert ask(proxy.port, upn("bert"), "blocked device").status == 403
+            line = proxy.exchanges(3)[0]
+    assert at(line, "eas.directory.source") == "ldap"
+    assert at(line, "eas.directory.cache") == "miss"
+    assert at(line, "eas.directory.server") == f"127.0.0.1:{slapd.tls_port}"
+
+
+def test_a_directory_that_is_down_is_a_warning_and_exchange_s_answer_goes_through(
+    exchange: Upstream, tmp_path: Path
+) -> None:
+    with running_slapd(tmp_path / "slapd") as slapd:
+        config = ldap_config(slapd)
+    with mitmdump(tmp_path / "proxy", reverse(exchange), config=config) as proxy:
+        reply = ask(proxy.port, upn("anna"), "moved")
+        line = last_line(proxy, 0)
+        proxy.wait_for_log("directory")
+    assert (reply.status, reply.body) == (200, NO_MAILBOX)
+    assert at(line, "event.reason") == "directory_unavailable"
+    assert at(line, "error.type") == "connection_refused"
+    assert "bind-Passw0rd" not in proxy.log
+
+
+def ldap_config(slapd: Slapd) -> str:
+    return f"""
+[directory]
+servers = ["{slapd.ldaps_url}"]
+ca_file = "{slapd.ca_file}"
+bind_user = "{slapd.bind_user}"
+password_file = "{slapd.password_file}"
+search_base = "DC=contoso,DC=example"
+"""
 
 
 def test_no_output_holds_a_secret(proxy: Mitmdump) -> None:

@@ -100,6 +100,21 @@ def _asked(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> Record:
     )
 
 
+def fault_record(error_type: str, where: str, now_s: float) -> Record:
+    """The journal line of an exchange that our own fault kept us from judging."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.exchange",
+        message="Exchange's answer went through unchanged: internal_error",
+        level="error",
+        reason=str(Reason.INTERNAL_ERROR),
+        outcome="failure",
+        decision="pass",
+        error_type=error_type,
+        error_message=where,
+    )
+
+
 def drift_record(drift: Drift, now_s: float) -> Record:
     """The journal line of a change in the relationships, or of a finding about them."""
     return Record(
