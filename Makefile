@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint types format clean
+.PHONY: help lab test test-long lint types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ lab: $(INSTALLED) ## the main job on loopback: Exchange, directory, proxy, devic
 
 test: $(INSTALLED) ## the tests
 	@$(BIN)/python -m pytest
+
+test-long: $(INSTALLED) ## the tests that take many minutes: a Ping beyond mitmproxy's 600 s
+	@$(BIN)/python -m pytest -m long --timeout 3600
 
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from eas_redirect.activesync.authorization import (
 )
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
 from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.engine.failures import failure_of
 from eas_redirect.forwarded import Network, forwarded_address
 from eas_redirect.telemetry.records import WireFacts
 
@@ -95,7 +96,7 @@ def wire_facts(
     answered = flow.response.timestamp_end if flow.response else None
     peer = flow.client_conn.peername
     upstream = flow.server_conn.address
-    failure = flow.error.msg if flow.error else None
+    failure = failure_of(flow)
     return WireFacts(
         started_s=started,
         ended_s=time.time() if flow.live else answered,
@@ -112,8 +113,9 @@ def wire_facts(
         url_path=flow.request.path.partition("?")[0],
         user_agent=flow.request.headers.get("User-Agent"),
         contradiction=contradicts(request, credentials),
-        error_type=_error_type(failure),
-        error_message=failure,
+        proxy_status=failure.status_code if failure else None,
+        error_type=failure.type if failure else None,
+        error_message=failure.message if failure else None,
     )
 
 
@@ -135,12 +137,6 @@ def stored_answer(record: dict[str, object], status_code: int) -> Answer:
 
 def _table(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
-
-
-def _error_type(failure: str | None) -> str | None:
-    if failure is None:
-        return None
-    return "client_left" if "lient disconnected" in failure else "upstream_failed"
 
 
 def redirect_response(location: str, old: http.Response) -> http.Response:

@@ -8,14 +8,13 @@ import pytest
 
 from tests.integration.crossing import Arrivals, cross
 from tests.integration.kinds import KINDS
+from tests.integration.messages import CONFIG
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer
-from tests.support import DATA
 
 pytestmark = pytest.mark.integration
 
 EACH = 25  # exchanges of a kind; tests/benchmarks runs a thousand
-CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 
 
 @pytest.fixture(scope="module")

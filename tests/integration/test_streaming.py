@@ -10,18 +10,14 @@ import pytest
 from mitmproxy.http import HTTPFlow
 from mitmproxy.io import FlowReader
 
+from tests.integration.messages import CONFIG, ITEMS, SYNC, WBXML, at, head
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Script, Wire, connected
-from tests.support import DATA
 
 pytestmark = pytest.mark.integration
 
-CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 GIGABYTE = 1 << 30
 MIB = 1 << 20
-WBXML = b"Content-Type: application/vnd.ms-sync.wbxml\r\n"
-SYNC = b"/Microsoft-Server-ActiveSync?Cmd=Sync&User=bert&DeviceId=d&DeviceType=Phone"
-ITEMS = SYNC.replace(b"Cmd=Sync", b"Cmd=ItemOperations")
 
 
 class Upstream:
@@ -53,10 +49,6 @@ def proxy(server: RawServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     mode = f"reverse:http://127.0.0.1:{server.port}"
     with mitmdump(tmp_path_factory.mktemp("streaming"), mode, config=CONFIG) as running:
         yield running
-
-
-def head(line: bytes, *headers: bytes) -> bytes:
-    return b"\r\n".join((line, b"Host: mail.contoso.example", *headers, b"", b""))
 
 
 def test_outlook_anywhere_runs_both_ways_at_once(upstream: Upstream, proxy: Mitmdump) -> None:
@@ -193,9 +185,7 @@ def test_inflating_is_bounded(upstream: Upstream, proxy: Mitmdump) -> None:
         client.send(head(b"POST " + SYNC + b" HTTP/1.1", b"Content-Length: 0"))
         assert client.read_answer() == answer
     (line,) = proxy.exchanges(lines + 1)[lines:]
-    event = line["event"]
-    assert isinstance(event, dict)
-    assert event["reason"] == "malformed_answer"
+    assert at(line, "event.reason") == "malformed_answer"
     assert proxy.resident_kib() - before < 20 * 1024
 
 

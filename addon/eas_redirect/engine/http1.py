@@ -9,7 +9,8 @@ Each is a wrapper around one method that leaves every other message to the origi
 - empty lines before a message are skipped together with no byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included;
 - the tokens of Connection are compared without regard to case;
-- after mitmproxy's own 100 an error page can still follow.
+- after mitmproxy's own 100 an error page can still follow;
+- the log does not quote heads and bodies that could not be read: they can hold passwords.
 
 `mend` is called once, before connections exist. Tests hold each mend against the version of
 mitmproxy that is installed, and show that it is still needed.
@@ -28,6 +29,8 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+
+from eas_redirect.engine.failures import without_bytes
 
 type Commands = Iterator[commands.Command]
 
@@ -165,7 +168,7 @@ def _is_last_chunk(command: commands.Command) -> bool:
 
 def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> Commands:
     _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
-    yield from _read_client_headers(self, event)
+    yield from _discreetly(_read_client_headers(self, event))
 
 
 def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> Commands:
@@ -175,7 +178,14 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
             # RFC 9110 15.2: never to a client that speaks HTTP/1.0; HTTP/2 frames it differently.
             if self.request.http_version == "HTTP/1.1":
                 yield commands.SendData(self.context.client, interim)
-    yield from _read_server_headers(self, event)
+    yield from _discreetly(_read_server_headers(self, event))
+
+
+def _discreetly(sent: Commands) -> Commands:
+    for command in sent:
+        if isinstance(command, commands.Log):
+            command.message = without_bytes(command.message)
+        yield command
 
 
 def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:

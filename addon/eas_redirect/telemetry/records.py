@@ -34,6 +34,7 @@ class WireFacts:
     url_path: str | None = None
     user_agent: str | None = None
     contradiction: bool = False
+    proxy_status: int | None = None  # what the client got when there was no whole answer
     error_type: str | None = None
     error_message: str | None = None
 
@@ -58,7 +59,7 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         server_address=wire.server_address,
         server_port=wire.server_port,
         method=request.method,
-        status_code=451 if redirected else (answer.status_code or None),
+        status_code=451 if redirected else _status_of_client(answer.status_code, wire),
         url_domain=wire.url_domain,
         url_path=wire.url_path,
         user_agent=wire.user_agent,
@@ -86,6 +87,12 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         wave=verdict.wave,
     )
     return record if judgement.asked is None else _asked(record, judgement.asked, verdict)
+
+
+def _status_of_client(upstream: int, wire: WireFacts) -> int | None:
+    if wire.error_type is not None:
+        return wire.proxy_status
+    return upstream or None
 
 
 def _asked(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> Record:
@@ -141,8 +148,9 @@ def message(judgement: Judgement) -> str:
             return f"would answer 451 to {location} (observe mode): the mailbox has moved"
         case Pass(reason=reason):
             status = judgement.exchange.answer.status_code
-            answered = f"Exchange's {status}" if status else "no answer"
-            return f"{answered} went through unchanged: {reason}"
+            if not status:
+                return "there was no answer of Exchange's"
+            return f"Exchange's {status} went through unchanged: {reason}"
         case _ as unreachable:
             assert_never(unreachable)
 

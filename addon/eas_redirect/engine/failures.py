@@ -1,0 +1,45 @@
+"""What went wrong with an exchange, from mitmproxy's words, free of what anybody sent."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from mitmproxy import http
+
+type FailureType = Literal["client_left", "request_refused", "upstream_failed"]
+
+_QUOTED_BYTES = re.compile(r"""\bb(['"]).*\1""", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """`status_code`: what the client got, of mitmproxy or of an answer begun; None: nothing."""
+
+    type: FailureType
+    message: str
+    status_code: int | None
+
+
+def failure_of(flow: http.HTTPFlow) -> Failure | None:
+    """Why there is no whole answer; None when there is one."""
+    if flow.error is None:
+        return None
+    kind = _type(flow, flow.error.msg)
+    status = {"client_left": None, "request_refused": 400, "upstream_failed": 502}[kind]
+    if flow.response is not None and flow.response.stream:
+        status = flow.response.status_code  # its head had gone on before the rest failed
+    return Failure(type=kind, message=without_bytes(flow.error.msg), status_code=status)
+
+
+def without_bytes(text: str) -> str:
+    """A message of mitmproxy's without the bytes that it quotes: they can hold passwords."""
+    return _QUOTED_BYTES.sub("…", text)
+
+
+def _type(flow: http.HTTPFlow, message: str) -> FailureType:
+    if message.startswith("Received ") and " from client" in message:
+        return "request_refused"
+    # A client that leaves in the middle of its request is told of as a protocol error.
+    if "lient disconnected" in message or not flow.client_conn.connected:
+        return "client_left"
+    return "upstream_failed"
