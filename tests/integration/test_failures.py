@@ -212,13 +212,9 @@ def test_an_answer_that_is_no_http_is_a_502(
 
 @TARGETS
 @pytest.mark.parametrize(
-    ("upstream", "said"),
-    [("127.0.0.1:{free}", "Connect call failed"), ("mail.invalid:80", "mail.invalid")],
-    ids=["refused", "DNS"],
+    "upstream", ["127.0.0.1:{free}", "mail.invalid:80"], ids=["refused", "DNS"]
 )
-def test_a_server_out_of_reach_is_a_502(
-    target: bytes, upstream: str, said: str, tmp_path: Path
-) -> None:
+def test_a_server_out_of_reach_is_a_502(target: bytes, upstream: str, tmp_path: Path) -> None:
     """RFC 6761 6.4: `.invalid` never resolves."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         free = closed.getsockname()[1]
@@ -236,7 +232,7 @@ def test_a_server_out_of_reach_is_a_502(
             assert at(line, "error.message")
             assert at(line, "http.response.status_code") == 502
             assert at(line, "eas.upstream.status_code") is None
-        assert said in proxy.log or said in str(lines)
+        proxy.wait_for_log("error establishing server connection")
 
 
 @pytest.mark.parametrize(
