@@ -5,6 +5,7 @@ A command's result goes to standard output, its talk to standard error.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,6 +20,8 @@ GOOD = 0
 FINDINGS = 1  # something is wrong with what was looked at
 USAGE = 2  # usage or configuration
 UNREACHABLE = 3  # directory or server out of reach
+
+MANY = 50  # items of a command that begin to take long
 
 DEFAULT_CONFIG = Path("eas-redirect.toml")
 
@@ -54,9 +57,22 @@ def print_json(value: object) -> None:
 
 
 def console() -> "Console":
-    """For results as tables: colours on a terminal only, and as wide as needed where there is
-    none, since a log file does not wrap."""
+    """For results as tables: colours on a terminal only. Where there is none the lines are long,
+    since a log file does not wrap. What looks like markup is text: names come from outside."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 160)
+    return Console(highlight=False, markup=False, emoji=False, width=None if terminal else 160)
+
+
+def progress(what: str, total: int) -> Callable[[], None]:
+    """Says on standard error how far a long command is; call the result after each item."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if total >= MANY and (done % MANY == 0 or done == total):
+            tell(f"{what}: {done} of {total}")
+
+    return step

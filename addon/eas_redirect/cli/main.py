@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.lab import lab
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command("lab")(lab)
 app.command("init")(init)
+app.command("check")(check)
 app.command("explain")(explain)
 app.command("script")(script)
 

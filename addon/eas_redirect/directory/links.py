@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from eas_redirect.directory.entries import Entry
@@ -28,6 +29,7 @@ class RootDSE:
     default_naming_context: str | None = None
     configuration_naming_context: str | None = None
     naming_contexts: tuple[str, ...] = ()
+    current_time: datetime | None = None
 
 
 class Session(Protocol):

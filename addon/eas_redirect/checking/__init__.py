@@ -1,0 +1,1 @@
+"""What the proxy will need, tried before it is needed: `eas-redirect check`."""

@@ -1,0 +1,58 @@
+"""All that `check` tries, in the order in which it is needed. Blocks where it waits for servers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import SplitResult
+
+from eas_redirect.checking.local import check_files, check_mitmproxy
+from eas_redirect.checking.relationships import check_relationships, probe, targets
+from eas_redirect.checking.servers import check_servers
+from eas_redirect.checking.upstream import check_upstream
+from eas_redirect.checking.values import Check, good
+from eas_redirect.config import Config, directory_settings
+from eas_redirect.directory.values import RelationshipsAnswer
+from eas_redirect.policy.decision import Policy
+
+MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What to try beside the configuration and the directory."""
+
+    upstream: SplitResult | None = None
+    upstream_ca: str | None = None
+    probe: bool = False
+    timeout_s: float = 10.0
+    mitmproxy_directory: Path = MITMPROXY_DIRECTORY
+
+
+def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
+    """What needs no server."""
+    yield good("configuration", f"{path}: mode {config.mode}")
+    yield from check_files(config)
+    yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
+
+
+def check_directory(config: Config) -> Iterator[Check]:
+    """Each server. One that does not answer while another does is a failure, not an outage."""
+    if config.directory.snapshot is not None:
+        return
+    checks = list(check_servers(directory_settings(config)))
+    some_answer = any(c.subject.endswith(" bind") and c.state == "good" for c in checks)
+    for check in checks:
+        is_spare = some_answer and check.state == "unreachable"
+        yield replace(check, state="failed") if is_spare else check
+
+
+def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:
+    yield from check_relationships(answer, policy)
+    if scope.probe:
+        for host in targets(answer, policy):
+            yield from probe(host, scope.timeout_s)
+
+
+def check_exchange(scope: Scope) -> Iterator[Check]:
+    if scope.upstream is not None:
+        yield from check_upstream(scope.upstream, scope.timeout_s, scope.upstream_ca)

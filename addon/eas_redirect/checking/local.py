@@ -1,0 +1,124 @@
+"""What is on this machine: files that are named, the journal, mitmproxy's own options."""
+
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from eas_redirect import profile
+from eas_redirect.checking.values import Check, failed, good, warning
+from eas_redirect.config import Config
+
+ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
+OLD_SNAPSHOT_S = 86400.0
+# Of the options that the addon sets, those that are no switches.
+MITMPROXY_DEFAULTS = {"tcp_timeout": "600", "connection_strategy": "eager", "flow_detail": "1"}
+_OPTION = re.compile(r"^(?P<name>[a-z0-9_]+):\s*(?P<value>\S.*?)\s*(?:#.*)?$")
+
+
+def check_files(config: Config) -> Iterator[Check]:
+    """That they are there was a matter of the configuration; this is about what they are like."""
+    for key, path in _secrets(config):
+        yield _check_secret(key, path)
+    if (snapshot := config.directory.snapshot) is not None:
+        yield _check_age(snapshot)
+    for key, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
+        if table.users_file is not None:
+            yield good(f"redirect.{key}.users_file", f"{table.users_file} can be read")
+    yield from _check_journal(config)
+
+
+def _secrets(config: Config) -> Iterator[tuple[str, Path]]:
+    if config.directory.password_file is not None:
+        yield "directory.password_file", config.directory.password_file
+    if config.journal.hash_key_file is not None:
+        yield "journal.hash_key_file", config.journal.hash_key_file
+
+
+def _check_secret(key: str, path: Path) -> Check:
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return warning(key, f"others may read {path}", f"chmod 600 {path}")
+    return good(key, f"{path} can be read, by its owner alone")
+
+
+def _check_age(snapshot: Path) -> Check:
+    age_s = time.time() - snapshot.stat().st_mtime
+    days = age_s / 86400
+    if age_s > OLD_SNAPSHOT_S:
+        advice = "Export it again; who moved since then is passed."
+        return warning("directory.snapshot", f"{snapshot} is {days:.0f} days old", advice)
+    return good("directory.snapshot", f"{snapshot} is younger than a day")
+
+
+def _check_journal(config: Config) -> Iterator[Check]:
+    if config.journal.path == "-":
+        yield good("journal.path", "standard output")
+        return
+    path = Path(config.journal.path)
+    problem = _why_not_writable(path)
+    if problem is not None:
+        yield failed("journal.path", problem, "Mind the owner and the mode of the directory.")
+        return
+    free = shutil.disk_usage(path.parent).free
+    if free < ENOUGH_BYTES:
+        finding = f"{path} can be written, and {free // 1024**2} MiB are free"
+        yield warning("journal.path", finding, "Make room, or write it elsewhere.")
+    else:
+        yield good("journal.path", f"{path} can be written")
+
+
+def _why_not_writable(path: Path) -> str | None:
+    """Opens a file that is there, and leaves none behind where there was none."""
+    if not path.parent.is_dir():
+        return f"there is no directory {path.parent}"
+    is_new = not path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        return f"{path} cannot be written: {error.strerror}"
+    if is_new:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def check_mitmproxy(directory: Path) -> Iterator[Check]:
+    """Options in mitmproxy's own config.yaml that would harm; the addon leaves them as they are."""
+    options = {k: v for k, v in _options(directory).items() if not _is_default(k, v)}
+    review = profile.review({**_defaults(), **options}, set(options), reverse=True)
+    for text in review.warnings:
+        yield failed("mitmproxy options", text, f"Change it in {directory}.")
+    wait = options.get("tcp_timeout", str(_defaults()["tcp_timeout"]))
+    if not any("tcp_timeout" in text for text in review.warnings):
+        longest = profile.LONGEST_WAIT_S
+        yield good("tcp_timeout", f"{wait} s, enough for a wait of {longest - 60} s")
+
+
+def _is_default(option: str, value: object) -> bool:
+    """What mitmproxy would do anyway is replaced by the addon; a switch has only one other side."""
+    if isinstance(value, bool) and option in _defaults():
+        return True
+    return MITMPROXY_DEFAULTS.get(option) == value
+
+
+def _defaults() -> dict[str, object]:
+    """As the addon sets them where nobody else did."""
+    return {setting.option: setting.value for setting in profile.settings()}
+
+
+def _options(directory: Path) -> dict[str, object]:
+    """The one-line options of config.yaml; values as text, true and false as what they are."""
+    words: dict[str, object] = {"true": True, "false": False}
+    found: dict[str, object] = {}
+    for name in ("config.yaml", "config.yml"):
+        path = directory / name
+        if not path.is_file():
+            continue
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if option := _OPTION.match(line):
+                value = option["value"].strip("'\"")
+                found[option["name"]] = words.get(value, value)
+    return found

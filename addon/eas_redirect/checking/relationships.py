@@ -1,0 +1,106 @@
+"""The organization relationships: what each leads to, seen through the policy."""
+
+import datetime
+import ssl
+from collections.abc import Iterator
+
+from eas_redirect.checking.certificates import judge_dates, look
+from eas_redirect.checking.values import Check, failed, good, unreachable, warning
+from eas_redirect.directory.drift import standing
+from eas_redirect.directory.values import OrganizationRelationship, RelationshipsAnswer, Unavailable
+from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.endpoint import Endpoint, endpoint, is_own_name
+from eas_redirect.policy.findings import findings
+
+_HARMLESS = frozenset({"host_mapped"})
+_MENDED_BY = {
+    "no_target_owa_url": "Set-OrganizationRelationship -TargetOwaURL, if its users are to move.",
+    "target_owa_url_invalid": "Correct it, or map its host in redirect.hosts.",
+    "target_not_allowed": "Add the host to redirect.allowed_hosts, if it is right.",
+    "vanity_host": "Map it to the server that speaks ActiveSync in redirect.hosts.",
+}
+
+
+def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator[Check]:
+    """A line for each relationship of the directory and of the configuration."""
+    known = answer.relationships
+    if isinstance(known, Unavailable):
+        yield unreachable("relationships", known.message)
+        known = ()
+    elif not known:
+        yield _none_readable(policy)
+    else:
+        yield good("relationships", f"{len(known)} can be read")
+        for drift in standing(known):
+            advice = "Leave the domain to one of them."
+            yield failed(f"domain {drift.domain}", drift.message, advice)
+    for relationship in (*policy.relationships, *known):
+        yield _check_one(relationship, policy)
+
+
+def _none_readable(policy: Policy) -> Check:
+    advice = (
+        "Let the account read CN=Federation below CN=Microsoft Exchange,CN=Services in the"
+        " configuration partition, with what is in it; or write redirect.relationships."
+    )
+    finding = "not one organization relationship can be read"
+    judge = warning if policy.relationships else failed
+    return judge("relationships", finding, advice)
+
+
+def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
+    subject = f"relationship {relationship.name}"
+    domains = ", ".join(relationship.domain_names) or "no domain"
+    if not relationship.enabled:
+        finding = f"disabled: nobody of {domains} is redirected"
+        return warning(subject, finding, "Enable it, if its users are to move.")
+    target = endpoint(relationship.target_owa_url or "", policy.host_map)
+    if isinstance(target, Endpoint) and is_own_name(target.host, None, policy.own_names):
+        return failed(
+            subject,
+            f"{domains} → {target.host}, which is this proxy itself",
+            "Set its TargetOwaURL to where the mailboxes are.",
+        )
+    for found in findings((relationship,), policy):
+        if found.kind in _HARMLESS:
+            break
+        judge = failed if found.kind == "target_owa_url_invalid" else warning
+        return judge(subject, found.message, _MENDED_BY.get(found.kind))
+    return good(subject, f"{domains} → {_where(target)}")
+
+
+def _where(target: object) -> str:
+    if not isinstance(target, Endpoint):
+        return "nowhere"
+    mapped = f" (by the host map, from {target.named_host})" if target.mapped else ""
+    return f"{target.location}{mapped}"
+
+
+def targets(answer: RelationshipsAnswer, policy: Policy) -> tuple[str, ...]:
+    """The hosts that phones would be sent to, each once."""
+    known = () if isinstance(answer.relationships, Unavailable) else answer.relationships
+    enabled = [r for r in (*policy.relationships, *known) if r.enabled]
+    found = (endpoint(r.target_owa_url or "", policy.host_map) for r in enabled)
+    return tuple(dict.fromkeys(t.host for t in found if isinstance(t, Endpoint)))
+
+
+def probe(host: str, timeout_s: float) -> Iterator[Check]:
+    """Is the target there, with a certificate that a phone believes?"""
+    subject = f"target {host}"
+    try:
+        seen = look((host, 443), timeout_s)
+    except ssl.SSLError as error:
+        yield failed(subject, f"TLS failed: {error.reason}", "Is it the right server?")
+        return
+    except OSError as error:
+        advice = "Can this machine resolve and reach it? Phones must."
+        yield unreachable(subject, f"no connection: {error.strerror or error}", advice)
+        return
+    if seen.distrust is not None:
+        finding = f"phones will refuse its certificate: {seen.distrust}"
+        yield failed(subject, finding, "Map the name to one that the certificate bears.")
+        return
+    yield good(subject, f"answers with {seen.version}, and the certificate is believed")
+    yield judge_dates(
+        f"{subject} certificate", seen.certificate, datetime.datetime.now(datetime.UTC)
+    )

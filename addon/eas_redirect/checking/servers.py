@@ -1,0 +1,103 @@
+"""The domain controllers, each tried by itself: connect, TLS, bind, naming contexts, clock."""
+
+import datetime
+from collections.abc import Iterator
+
+from eas_redirect.checking.certificates import judge_dates
+from eas_redirect.checking.values import Check, failed, good, skipped, unreachable, warning
+from eas_redirect.directory.active_directory import Inspection, inspect
+from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.values import DirectorySettings
+
+CLOCK_S = 300  # what Kerberos tolerates (RFC 4120 1.6)
+_TLS_FAULTS = frozenset({"certificate", "tls"})
+
+
+def check_servers(settings: DirectorySettings) -> Iterator[Check]:
+    """Every server of the configuration, also those that are only asked when others fail."""
+    for url in settings.servers:
+        yield from _check_server(url, settings)
+
+
+def _check_server(url: str, settings: DirectorySettings) -> Iterator[Check]:
+    if url.startswith("ldap://") and not settings.start_tls and settings.bind == "simple":
+        advice = "Use ldaps:// or directory.start_tls = true."
+        yield warning(f"{url} encryption", "the password crosses the network in clear", advice)
+    try:
+        seen = inspect(url, settings)
+    except Fault as fault:
+        yield from _check_fault(url, fault)
+        return
+    yield good(f"{url} connect", f"answered in {seen.duration_ms:.0f} ms")
+    yield from _check_tls(url, settings, seen)
+    yield _check_bind(url, settings)
+    yield _check_contexts(url, settings, seen)
+    yield from _check_clock(url, seen)
+
+
+def _check_fault(url: str, fault: Fault) -> Iterator[Check]:
+    """Which step a fault ended; the ones before it went well."""
+    what, advice = _in_two(fault.message)
+    if fault.scope == "account":
+        yield good(f"{url} connect", "answered")
+        yield failed(f"{url} bind", what, advice)
+        return
+    if fault.error_type in _TLS_FAULTS:
+        yield good(f"{url} connect", "answered")
+        yield failed(f"{url} TLS", what, advice)
+    else:
+        yield unreachable(f"{url} connect", what, advice)
+    yield skipped(f"{url} bind", "not tried")
+
+
+def _in_two(message: str) -> tuple[str, str | None]:
+    """A fault says what happened, a colon, and what to do."""
+    what, colon, advice = message.rpartition(": ")
+    if not colon:
+        return message, None
+    return what, f"{advice[:1].upper()}{advice[1:]}{'' if advice.endswith('?') else '.'}"
+
+
+def _check_tls(url: str, settings: DirectorySettings, seen: Inspection) -> Iterator[Check]:
+    if seen.certificate is None:
+        return
+    now = datetime.datetime.now(datetime.UTC)
+    if not settings.verify:
+        advice = "Set directory.ca_file to the CA that issued it, and directory.verify = true."
+        yield warning(f"{url} TLS", f"{seen.tls_version}, and anybody may pose as it", advice)
+    else:
+        yield good(f"{url} TLS", f"{seen.tls_version}, the certificate is believed")
+    yield judge_dates(f"{url} certificate", seen.certificate, now)
+
+
+def _check_bind(url: str, settings: DirectorySettings) -> Check:
+    if settings.bind == "anonymous":
+        advice = "Active Directory shows nothing to the nameless: use an account."
+        return warning(f"{url} bind", "anonymous", advice)
+    who = settings.bind_user if settings.bind == "simple" else "Kerberos"
+    return good(f"{url} bind", f"as {who}")
+
+
+def _check_contexts(url: str, settings: DirectorySettings, seen: Inspection) -> Check:
+    root = seen.root_dse
+    users = settings.search_base or root.default_naming_context
+    configuration = settings.configuration_base or root.configuration_naming_context
+    if not users:
+        finding = "the server names no domain of its own"
+        return failed(f"{url} naming contexts", finding, "Set directory.search_base.")
+    if not configuration:
+        finding = "the server names no configuration partition"
+        return failed(f"{url} naming contexts", finding, "Set directory.configuration_base.")
+    return good(f"{url} naming contexts", f"users below {users}, relationships in {configuration}")
+
+
+def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:
+    there = seen.root_dse.current_time
+    if there is None:
+        return
+    off = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())
+    if off > CLOCK_S:
+        finding = f"this machine's is {off / 60:.0f} minutes away from the server's"
+        yield failed(f"{url} clock", finding, "Let both follow the same time source.")
+    else:
+        yield good(f"{url} clock", "this machine's agrees with the server's")

@@ -1,0 +1,139 @@
+"""The legacy Exchange as the proxy will see it: reachable, its TLS, its answer to OPTIONS."""
+
+import datetime
+import http.client
+import ssl
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult, urlsplit
+
+from eas_redirect.checking.certificates import Seen, any_tls, judge_dates, look
+from eas_redirect.checking.values import Check, failed, good, unreachable, warning
+from eas_redirect.policy.endpoint import EAS_PATH
+
+CLOCK_S = 300
+_MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
+
+
+class UpstreamURLError(ValueError):
+    """Not the URL of a server; the message is a sentence."""
+
+
+def parse_upstream(url: str) -> SplitResult:
+    """`https://ex07.contoso.local` and the like."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UpstreamURLError("the upstream is no URL, or its port is none") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise UpstreamURLError("the upstream must be a URL such as https://ex07.contoso.example")
+    if "@" in parts.netloc:
+        raise UpstreamURLError("the upstream must hold no user and no password")
+    return parts
+
+
+def check_upstream(url: SplitResult, timeout_s: float, ca_file: str | None) -> Iterator[Check]:
+    subject = f"upstream {url.hostname}"
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    if url.scheme == "https":
+        try:
+            seen = look((host, port), timeout_s, ca_file)
+        except ssl.SSLError as error:
+            yield _no_tls(subject, error)
+            return
+        except OSError as error:
+            yield _no_connection(subject, error)
+            return
+        yield from _check_tls(subject, seen)
+    yield from _check_options(subject, url, port, timeout_s)
+
+
+def _no_tls(subject: str, error: ssl.SSLError) -> Check:
+    advice = (
+        "Is it a TLS port? A server that speaks only SSL 3, RC4 or 3DES is out of reach: put"
+        " HAProxy or stunnel with an old OpenSSL between."
+    )
+    return failed(f"{subject} TLS", f"TLS failed: {error.reason}", advice)
+
+
+def _no_connection(subject: str, error: OSError) -> Check:
+    advice = "Check the name, the port and the firewall."
+    return unreachable(subject, f"no connection: {error.strerror or error}", advice)
+
+
+def _check_tls(subject: str, seen: Seen) -> Iterator[Check]:
+    if seen.version in _MODERN:
+        yield good(f"{subject} TLS", seen.version)
+    else:
+        advice = "Set tls_version_server_min=TLS1 for mitmproxy; see docs/operate.md."
+        yield warning(f"{subject} TLS", f"only {seen.version}", advice)
+    if seen.distrust is not None:
+        advice = (
+            "Pin it: save it as a PEM file and set ssl_verify_upstream_trusted_ca to that file;"
+            " it must bear the name of the upstream."
+        )
+        yield failed(f"{subject} certificate", f"not believed: {seen.distrust}", advice)
+    now = datetime.datetime.now(datetime.UTC)
+    yield judge_dates(f"{subject} certificate", seen.certificate, now)
+
+
+def _check_options(subject: str, url: SplitResult, port: int, timeout_s: float) -> Iterator[Check]:
+    """Without credentials Exchange asks for them; whatever else answers is not Exchange's EAS."""
+    subject = f"{subject} OPTIONS"
+    try:
+        status, headers = _ask_options(url, port, timeout_s)
+    except OSError as error:
+        yield _no_connection(subject, error)
+        return
+    except http.client.HTTPException as error:
+        yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
+        return
+    yield _judge_options(subject, status, headers)
+    yield from _judge_clock(subject.replace("OPTIONS", "clock"), headers.get("Date"))
+
+
+def _ask_options(
+    url: SplitResult, port: int, timeout_s: float
+) -> tuple[int, http.client.HTTPMessage]:
+    """Nothing secret is sent, so whether the server is believed does not matter here."""
+    host, secured = url.hostname or "", url.scheme == "https"
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=timeout_s, context=any_tls())
+        if secured
+        else http.client.HTTPConnection(host, port, timeout=timeout_s)
+    )
+    try:
+        connection.request("OPTIONS", EAS_PATH)
+        response = connection.getresponse()
+        return response.status, response.headers
+    finally:
+        connection.close()
+
+
+def _judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -> Check:
+    schemes = [value.split(" ")[0] for value in headers.get_all("WWW-Authenticate", [])]
+    if status != 401:
+        advice = "Is ActiveSync served there, and logging on required?"
+        return failed(subject, f"answered {status} to OPTIONS without credentials", advice)
+    if not schemes:
+        return failed(subject, "401 without WWW-Authenticate", "Is it Exchange that answers?")
+    asks = f"asks to log on by {', '.join(schemes)}"
+    version = headers.get("MS-Server-ActiveSync") or headers.get("X-MS-Server-ActiveSync")
+    if version is None and not any("activesync" in name.lower() for name in headers):
+        # Some versions name themselves only to those who have logged on.
+        return good(subject, f"{asks}; it does not name its version before")
+    return good(subject, f"{asks}; ActiveSync {version or 'named'}")
+
+
+def _judge_clock(subject: str, date: str | None) -> Iterator[Check]:
+    try:
+        there = parsedate_to_datetime(date or "")
+    except ValueError:
+        return
+    off = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())
+    if off > CLOCK_S:
+        finding = f"this machine's is {off / 60:.0f} minutes away from the server's"
+        yield warning(subject, finding, "Let both follow the same time source.")
+    else:
+        yield good(subject, "this machine's agrees with the server's")

@@ -1,0 +1,22 @@
+"""One user as a line of `check`; `explain` has the steps."""
+
+from eas_redirect.checking.values import Check, failed, good, unreachable
+from eas_redirect.explain import IN_ORDER, Explanation
+from eas_redirect.policy.decision import Reason
+
+
+def check_user(name: str, explanation: Explanation | None) -> Check:
+    """`explanation` is None for what is no logon at all."""
+    subject = f"user {name}"
+    if explanation is None:
+        advice = "Write a UPN, DOMAIN\\user, an address or an account name."
+        return failed(subject, "this is no logon", advice)
+    verdict = explanation.judgement.verdict
+    if explanation.location is not None:
+        return good(subject, f"{verdict.reason}: to {explanation.location}")
+    finding = f"{verdict.reason}: {verdict.detail}"
+    if verdict.reason is Reason.DIRECTORY_UNAVAILABLE:
+        return unreachable(subject, finding)
+    if verdict.reason in IN_ORDER:
+        return good(subject, finding)
+    return failed(subject, finding, f'eas-redirect explain "{name}" shows each step.')

@@ -1,0 +1,38 @@
+"""The outcome of one thing tried. Standard library only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# `warning`: works, and somebody should know. `failed`: does not work as it is. `unreachable`: a
+# server does not answer. `skipped`: could not be tried because of an earlier one.
+type State = Literal["good", "warning", "failed", "unreachable", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """`subject` is what was tried, `finding` what was seen, `advice` what to do about it."""
+
+    subject: str
+    state: State
+    finding: str
+    advice: str | None = None
+
+
+def good(subject: str, finding: str, advice: str | None = None) -> Check:
+    return Check(subject=subject, state="good", finding=finding, advice=advice)
+
+
+def warning(subject: str, finding: str, advice: str | None = None) -> Check:
+    return Check(subject=subject, state="warning", finding=finding, advice=advice)
+
+
+def failed(subject: str, finding: str, advice: str | None = None) -> Check:
+    return Check(subject=subject, state="failed", finding=finding, advice=advice)
+
+
+def unreachable(subject: str, finding: str, advice: str | None = None) -> Check:
+    return Check(subject=subject, state="unreachable", finding=finding, advice=advice)
+
+
+def skipped(subject: str, finding: str) -> Check:
+    return Check(subject=subject, state="skipped", finding=finding)

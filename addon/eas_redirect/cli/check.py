@@ -1,0 +1,198 @@
+"""`eas-redirect check`: everything the proxy will need, tried before it is needed."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eas_redirect.cli.common import (
+    DEFAULT_CONFIG,
+    FINDINGS,
+    GOOD,
+    UNREACHABLE,
+    USAGE,
+    ConfigOption,
+    JsonOption,
+    console,
+    fail,
+    load,
+    print_json,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from eas_redirect.checking.everything import Scope
+    from eas_redirect.checking.values import Check
+    from eas_redirect.config import Config
+    from eas_redirect.explain import Explanation
+    from eas_redirect.redirector import Redirector
+
+_MARKS = {"good": "✓", "warning": "!", "failed": "✗", "unreachable": "✗", "skipped": "-"}
+_STYLES = {"good": "green", "warning": "yellow", "failed": "red", "unreachable": "red"}
+
+
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    user: Annotated[
+        list[str] | None,
+        typer.Option("--user", metavar="USER", help="Judge this user, too; may repeat."),
+    ] = None,
+    users_file: Annotated[
+        Path | None, typer.Option("--users", metavar="FILE", help="Users to judge, one a line.")
+    ] = None,
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="The old Exchange, as the proxy reaches it.")
+    ] = None,
+    upstream_ca: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="What its certificate is verified with.")
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Connect to the hosts that phones are sent to.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=300, metavar="SECONDS", help="For each connection.")
+    ] = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Try everything that the proxy will need, and say what to do where it fails.
+
+    Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
+    3: the directory, a target or the upstream is out of reach.
+    """
+    scope = _scope(upstream, upstream_ca, timeout, probe=probe)
+    loaded = load(config)
+    names = [*(user or ()), *(_names(users_file) if users_file else ())]
+    checks, explanations = _try_everything(loaded, config, scope, names)
+    code = _exit_code(checks)
+    if as_json:
+        _print_json(config, checks, explanations, code)
+    else:
+        _print_table(checks, code)
+    raise typer.Exit(code)
+
+
+def _scope(upstream: str | None, ca: Path | None, timeout_s: float, *, probe: bool) -> "Scope":
+    from eas_redirect.checking.everything import Scope
+    from eas_redirect.checking.upstream import UpstreamURLError, parse_upstream
+
+    if ca is not None and not ca.is_file():
+        fail(f"--upstream-ca: there is no file {ca}.", USAGE)
+    try:
+        url = parse_upstream(upstream) if upstream else None
+    except UpstreamURLError as error:
+        fail(f"--upstream: {error}.", USAGE)
+    return Scope(
+        upstream=url, upstream_ca=str(ca) if ca else None, probe=probe, timeout_s=timeout_s
+    )
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        fail(f"--users: {file} cannot be read as text in UTF-8.", USAGE)
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _try_everything(
+    config: "Config", path: Path, scope: "Scope", names: Sequence[str]
+) -> tuple[list["Check"], list["Explanation"]]:
+    from eas_redirect.checking import everything
+    from eas_redirect.config import ConfigError
+    from eas_redirect.directory.snapshot import SnapshotError
+    from eas_redirect.explain import open_redirector
+
+    checks = [*everything.check_here(config, path, scope), *everything.check_directory(config)]
+    try:
+        redirector = open_redirector(config)
+    except (ConfigError, SnapshotError) as error:
+        fail(str(error), USAGE)
+    try:
+        asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
+    finally:
+        redirector.directory.close()
+    return [*checks, *asked, *everything.check_exchange(scope), *users], explanations
+
+
+async def _ask(
+    redirector: "Redirector", config: "Config", scope: "Scope", names: Sequence[str]
+) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
+    from eas_redirect.checking.everything import check_policy
+    from eas_redirect.checking.users import check_user
+    from eas_redirect.explain import Device, explain_user
+
+    relationships = await redirector.directory.relationships()
+    policy_checks = list(check_policy(relationships, redirector.policy, scope))
+    at_once = asyncio.Semaphore(config.directory.pool_size)
+    step = progress("users", len(names))
+
+    async def one(name: str) -> "Explanation | None":
+        async with at_once:
+            explanation = await explain_user(redirector, name, Device())
+            step()
+            return explanation
+
+    found = await asyncio.gather(*map(one, names))
+    users = [check_user(name, e) for name, e in zip(names, found, strict=True)]
+    return policy_checks, users, [explanation for explanation in found if explanation]
+
+
+def _exit_code(checks: Iterable["Check"]) -> int:
+    states = {check.state for check in checks}
+    if "unreachable" in states:
+        return UNREACHABLE
+    return FINDINGS if "failed" in states else GOOD
+
+
+def _print_table(checks: Sequence["Check"], code: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for column in ("mark", "subject", "finding"):
+        table.add_column(column, overflow="fold")
+    for done in checks:
+        style = _STYLES.get(done.state, "dim")
+        finding = Text(_printable(done.finding))
+        if done.advice:
+            finding.append(f"\n→ {_printable(done.advice)}", style="bold")
+        table.add_row(Text(_MARKS[done.state], style=style), _printable(done.subject), finding)
+    out = console()
+    with out.capture() as drawn:
+        out.print(table)
+    for line in drawn.get().splitlines():
+        print(line.rstrip())  # a table pads its last column
+    print(_summary(checks, code))
+
+
+def _summary(checks: Sequence["Check"], code: int) -> str:
+    states = [check.state for check in checks]
+    wrong = states.count("failed") + states.count("unreachable")
+    warnings = states.count("warning")
+    if wrong:
+        return f"{wrong} of {len(checks)} to mend, {warnings} warnings (exit code {code})"
+    return f"All {len(checks)} good, {warnings} of them with a warning" if warnings else "All good"
+
+
+def _printable(text: str) -> str:
+    """Names come from a directory; none may speak to the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _print_json(
+    path: Path, checks: Sequence["Check"], explanations: Sequence["Explanation"], code: int
+) -> None:
+    from dataclasses import asdict
+
+    from eas_redirect import explain
+
+    print_json(
+        {
+            "config": str(path),
+            "exit_code": code,
+            "checks": [asdict(done) for done in checks],
+            "users": [explain.as_json(explanation) for explanation in explanations],
+        }
+    )

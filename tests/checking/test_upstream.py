@@ -1,0 +1,112 @@
+"""The legacy Exchange seen by `check`: over real sockets and real TLS."""
+
+import ssl
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.checking.upstream import UpstreamURLError, check_upstream, parse_upstream
+from eas_redirect.checking.values import Check
+from tests.integration.certificates import make_certificate
+from tests.integration.processes import free_port
+from tests.integration.rawserver import RawServer, answering
+
+ASKS = (
+    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\n"
+    b'WWW-Authenticate: Basic realm="x"\r\n'
+)
+TIMEOUT_S = 20.0
+
+
+def answer(head: bytes, *, date: float | None = None) -> bytes:
+    now = formatdate(date, usegmt=True).encode()
+    return head + b"Date: " + now + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def states(checks: list[Check]) -> dict[str, str]:
+    return {check.subject.split(" ", 2)[2]: check.state for check in checks}
+
+
+def tried(url: str, ca: Path | None = None) -> list[Check]:
+    return list(check_upstream(parse_upstream(url), TIMEOUT_S, str(ca) if ca else None))
+
+
+def test_exchange_asks_to_log_on() -> None:
+    head = ASKS + b"MS-Server-ActiveSync: 8.3\r\n"
+    with RawServer(answering(answer(head))) as server:
+        checks = tried(f"http://127.0.0.1:{server.port}")
+    assert states(checks) == {"OPTIONS": "good", "clock": "good"}
+    assert checks[0].finding == "asks to log on by Negotiate, Basic; ActiveSync 8.3"
+    sent = bytes(server.wires[0].received)
+    assert sent.startswith(b"OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1\r\n")
+    assert b"authorization" not in sent.lower()
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", "answered 200 to OPTIONS without credentials"),
+        (b"HTTP/1.1 404 Not Found\r\n", "answered 404"),
+        (b"HTTP/1.1 401 Unauthorized\r\n", "401 without WWW-Authenticate"),
+        (b"SSH-2.0-OpenSSH\r\n", "no HTTP answer"),
+    ],
+)
+def test_what_is_no_exchange(head: bytes, words: str) -> None:
+    with RawServer(answering(answer(head))) as server:
+        checks = tried(f"http://127.0.0.1:{server.port}")
+    assert checks[0].state == "failed"
+    assert words in checks[0].finding
+    assert checks[0].advice
+
+
+def test_a_clock_that_is_wrong() -> None:
+    with RawServer(answering(answer(ASKS, date=1_700_000_000))) as server:
+        checks = tried(f"http://127.0.0.1:{server.port}")
+    assert states(checks)["clock"] == "warning"
+
+
+def test_nobody_there() -> None:
+    [check] = tried(f"http://127.0.0.1:{free_port()}")
+    assert check.state == "unreachable"
+
+
+def tls_server(tmp_path: Path, days: tuple[int, int]) -> tuple[RawServer, Path]:
+    files = make_certificate(tmp_path / "tls", ("localhost", "127.0.0.1"), valid_days=days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    return RawServer(answering(answer(ASKS)), context), files.ca
+
+
+@pytest.mark.parametrize(
+    ("days", "ca", "certificates"),
+    [
+        ((-1, 300), "pinned", {"good"}),
+        ((-1, 3), "pinned", {"warning"}),
+        ((-9, -1), "pinned", {"failed"}),
+        ((-1, 300), "unknown", {"failed", "good"}),
+    ],
+)
+def test_its_certificate(
+    tmp_path: Path, days: tuple[int, int], ca: str, certificates: set[str]
+) -> None:
+    prepared, ca_file = tls_server(tmp_path, days)
+    with prepared as server:
+        checks = tried(f"https://localhost:{server.port}", ca_file if ca == "pinned" else None)
+    found = {check.state for check in checks if check.subject.endswith("certificate")}
+    assert found == certificates
+    assert states(checks)["TLS"] == "good"
+    assert states(checks)["OPTIONS"] == "good"
+
+
+def test_tls_where_there_is_none() -> None:
+    with RawServer(lambda wire: wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        [check] = tried(f"https://127.0.0.1:{server.port}")
+    assert check.state == "failed"
+    assert "stunnel" in (check.advice or "")
+
+
+@pytest.mark.parametrize("url", ["", "ex07", "https://", "https://a:0", "https://a:b", "file:///x"])
+def test_what_is_no_upstream(url: str) -> None:
+    with pytest.raises(UpstreamURLError):
+        parse_upstream(url)

@@ -1,0 +1,200 @@
+"""`check` without servers: a snapshot, files, options, users, output and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran, run
+from tests.integration.processes import free_port
+from tests.support import DATA
+
+CLOUD = """\
+dn: CN=Cloud,CN=Federation,CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,
+ DC=contoso,DC=example
+objectClass: msExchFedSharingRelationship
+cn: Cloud
+msExchFedDomainNames: cloud.example
+msExchFedTargetOwaURL: http://outlook.com/owa
+"""
+ANNA = """
+dn: CN=Anna,DC=contoso,DC=example
+objectClass: user
+sAMAccountName: anna
+userPrincipalName: anna@contoso.example
+targetAddress: SMTP:anna@cloud.example
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """mitmproxy's own options are read from the home directory."""
+    directory = tmp_path / "home"
+    (directory / ".mitmproxy").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("USERPROFILE", str(directory))
+    return directory
+
+
+def configured(tmp_path: Path, more: str = "", ldif: str = CLOUD + ANNA) -> Path:
+    (tmp_path / "forest.ldif").write_text(ldif)
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(f'[directory]\nsnapshot = "forest.ldif"\n{more}')
+    return config
+
+
+def states(ran: Ran) -> dict[str, str]:
+    return {check["subject"]: check["state"] for check in json.loads(ran.out)["checks"]}
+
+
+def test_all_good(tmp_path: Path) -> None:
+    ran = run("check", "-c", str(configured(tmp_path)), "--user", "anna")
+    assert (ran.code, ran.err) == (0, ""), ran
+    assert ran.out.splitlines()[-1] == "All good"
+    assert "by the host map, from outlook.com" in ran.out
+    assert "mailbox_moved: to https://outlook.office365.com/Microsoft-Server-ActiveSync" in ran.out
+    assert not any(line.endswith(" ") for line in ran.out.splitlines())
+    assert not (tmp_path / "eas-journal.jsonl").exists(), "check leaves nothing behind"
+
+
+def test_for_machines(tmp_path: Path) -> None:
+    ran = run("check", "-c", str(configured(tmp_path)), "--user", "anna", "--json")
+    said = json.loads(ran.out)
+    assert (ran.code, said["exit_code"]) == (0, 0)
+    assert {check["state"] for check in said["checks"]} == {"good"}
+    assert said["users"][0]["location"].endswith("/Microsoft-Server-ActiveSync")
+
+
+def test_no_relationship_names_the_missing_right(tmp_path: Path) -> None:
+    ran = run("check", "-c", str(configured(tmp_path, ldif=ANNA)))
+    assert ran.code == 1
+    assert "not one organization relationship can be read" in ran.out
+    assert "CN=Federation" in ran.out
+    assert ran.out.splitlines()[-1].startswith("1 of ")
+
+
+def test_each_relationship_has_its_line(tmp_path: Path) -> None:
+    ldif = (DATA / "migration.ldif").read_text(encoding="utf-8")
+    config = configured(tmp_path, '[exchange]\nhost_names = ["mail.contoso.example"]\n', ldif=ldif)
+    ran = run("check", "-c", str(config), "--json")
+    said = states(ran)
+    assert ran.code == 1
+    assert said["relationship Cloud"] == "good"
+    assert said["relationship Switched off"] == "warning"
+    assert said["relationship No URL"] == "warning"
+    assert said["relationship Bad URL"] == "failed"
+    assert said["domain twice.example.test"] == "failed"
+    assert said["relationship Elsewhere"] == "warning"
+    assert said["relationship Home again"] == "failed"
+
+
+def test_the_allow_list_is_checked(tmp_path: Path) -> None:
+    config = configured(tmp_path, '[redirect]\nallowed_hosts = ["*.fabrikam.example"]\n')
+    ran = run("check", "-c", str(config), "--json")
+    assert states(ran)["relationship Cloud"] == "warning"
+    assert "redirect.allowed_hosts" in ran.out
+
+
+def test_users_in_a_file_and_hundreds_show_progress(tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("# pilot\nanna\n\n" + "".join(f"nobody{n}\n" for n in range(119)))
+    ran = run("check", "-c", str(configured(tmp_path)), "--users", str(users), "--json")
+    assert ran.code == 1
+    assert len(json.loads(ran.out)["users"]) == 120
+    assert ran.err.splitlines() == ["users: 50 of 120", "users: 100 of 120", "users: 120 of 120"]
+
+
+@pytest.mark.parametrize(
+    ("user", "state", "words"),
+    [
+        ("anna", "good", "mailbox_moved"),
+        ("nobody", "failed", "recipient_not_found"),
+        ("a\\b\\c", "failed", "this is no logon"),
+    ],
+)
+def test_a_user(tmp_path: Path, user: str, state: str, words: str) -> None:
+    ran = run("check", "-c", str(configured(tmp_path)), "--user", user, "--json")
+    assert states(ran)[f"user {user}"] == state
+    assert words in ran.out
+
+
+def test_names_of_a_directory_do_not_speak_to_the_terminal(tmp_path: Path) -> None:
+    ldif = CLOUD.replace("cn: Cloud", "cn:: QxtbMzFtbFsvcmVkXQ==") + ANNA
+    ran = run("check", "-c", str(configured(tmp_path, ldif=ldif)))
+    assert "\x1b" not in ran.out
+    assert "[/red]" in ran.out
+
+
+@pytest.mark.parametrize(
+    "line", ["tcp_timeout: 900", "ssl_insecure: true", "anticache: true  # why"]
+)
+def test_harmful_options_of_mitmproxy(tmp_path: Path, home: Path, line: str) -> None:
+    (home / ".mitmproxy" / "config.yaml").write_text(f"# mine\n{line}\nweb_port: 8081\n")
+    ran = run("check", "-c", str(configured(tmp_path)))
+    assert ran.code == 1
+    assert line.partition(":")[0] in ran.out
+
+
+def test_harmless_options_of_mitmproxy(tmp_path: Path, home: Path) -> None:
+    file = home / ".mitmproxy" / "config.yaml"
+    file.write_text("tcp_timeout: 7200\nhttp2: true\nconnection_strategy: 'eager'\n")
+    ran = run("check", "-c", str(configured(tmp_path)))
+    assert ran.code == 0
+    assert "7200 s, enough for a wait of 3540 s" in ran.out
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    config = configured(tmp_path, '[journal]\npath = "no/journal.jsonl"\n')
+    ran = run("check", "-c", str(config), "--json")
+    assert ran.code == 1
+    assert states(ran)["journal.path"] == "failed"
+    is_directory = configured(tmp_path, '[journal]\npath = "home"\n')
+    assert states(run("check", "-c", str(is_directory), "--json"))["journal.path"] == "failed"
+
+
+def test_a_secret_that_others_may_read(tmp_path: Path) -> None:
+    key = tmp_path / "journal.key"
+    key.write_text("0123456789abcdef")
+    config = configured(tmp_path, '[journal]\nusers = "hash"\nhash_key_file = "journal.key"\n')
+    key.chmod(0o644)
+    ran = run("check", "-c", str(config), "--json")
+    assert (ran.code, states(ran)["journal.hash_key_file"]) == (0, "warning")
+    key.chmod(0o600)
+    assert states(run("check", "-c", str(config), "--json"))["journal.hash_key_file"] == "good"
+
+
+def test_a_directory_out_of_reach(tmp_path: Path) -> None:
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        f'[directory]\nservers = ["ldaps://127.0.0.1:{free_port()}"]\nbind = "anonymous"\n'
+    )
+    ran = run("check", "-c", str(config), "--user", "anna", "--json")
+    assert ran.code == 3
+    connect = next(s for subject, s in states(ran).items() if subject.endswith(" connect"))
+    assert (connect, states(ran)["relationships"]) == ("unreachable", "unreachable")
+    assert states(ran)["user anna"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--upstream", "ex07"], "--upstream: the upstream must be a URL"),
+        (["--upstream", "ftp://ex07"], "--upstream: the upstream must be a URL"),
+        (["--upstream", "https://ex07:99999"], "--upstream: the upstream is no URL"),
+        (["--upstream", "https://eas:hunter2-Basic-Passw0rd@ex07"], "no user and no password"),
+        (["--upstream-ca", "no.pem"], "there is no file no.pem"),
+        (["--users", "no.txt"], "--users: no.txt cannot be read"),
+        (["--timeout", "0"], "0"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, arguments: list[str], words: str) -> None:
+    ran = run("check", "-c", str(configured(tmp_path)), *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+    assert "hunter2" not in ran.err
+
+
+def test_a_configuration_with_problems(tmp_path: Path) -> None:
+    ran = run("check", "-c", str(configured(tmp_path, '[journal]\nusers = "x"\nmode = 1\n')))
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.err.splitlines()) == 2

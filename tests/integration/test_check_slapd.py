@@ -1,0 +1,104 @@
+"""`check` against a real OpenLDAP server: each step of the way in, and what breaks it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran, run
+from tests.integration.slapd import Slapd, running_slapd, server_certificate
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with running_slapd(tmp_path_factory.mktemp("slapd") / "home") as running:
+        yield running
+
+
+def tried(tmp_path: Path, slapd: Slapd, *options: str, **changes: str) -> Ran:
+    keys = {
+        "servers": json.dumps([slapd.ldaps_url]),
+        "ca_file": json.dumps(str(slapd.ca_file)),
+        "bind_user": json.dumps(slapd.bind_user),
+        "password_file": json.dumps(str(slapd.password_file)),
+    } | changes
+    text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(f"[directory]\n{text}\n")
+    return run("check", "-c", str(config), "--json", *options)
+
+
+def states(ran: Ran) -> dict[str, str]:
+    """By the last word of what was tried."""
+    return {c["subject"].split(" ", 1)[-1]: c["state"] for c in json.loads(ran.out)["checks"]}
+
+
+def test_all_steps(tmp_path: Path, slapd: Slapd) -> None:
+    ran = tried(tmp_path, slapd, "--user", "anna@contoso.example")
+    said = states(ran)
+    assert said["connect"] == said["TLS"] == said["bind"] == said["naming contexts"] == "good"
+    assert said["certificate"] == "warning", "the test's certificate ends in two days"
+    assert said["To the cloud"] == "good"
+    assert "CN=Configuration,DC=contoso,DC=example" in ran.out
+    assert "bind-Passw0rd" not in ran.out + ran.err
+    assert ran.code in (0, 1)  # by what the forest holds
+
+
+def test_a_wrong_password(tmp_path: Path, slapd: Slapd) -> None:
+    (tmp_path / "wrong").write_text("wrong\n")
+    ran = tried(tmp_path, slapd, password_file='"wrong"')
+    assert ran.code == 3, "nobody let us in, so the relationships are out of reach"
+    assert (states(ran)["connect"], states(ran)["bind"]) == ("good", "failed")
+
+
+def test_an_unknown_ca(tmp_path: Path, slapd: Slapd) -> None:
+    other = server_certificate(tmp_path / "other").ca
+    ran = tried(tmp_path, slapd, ca_file=json.dumps(str(other)))
+    assert ran.code == 3
+    assert (states(ran)["TLS"], states(ran)["bind"]) == ("failed", "skipped")
+    assert "directory.ca_file" in ran.out
+
+
+def test_unverified_tls_is_a_warning(tmp_path: Path, slapd: Slapd) -> None:
+    ran = tried(tmp_path, slapd, verify="false")
+    assert states(ran)["TLS"] == "warning"
+    assert states(ran)["bind"] == "good"
+
+
+def test_a_password_in_clear_is_a_warning(tmp_path: Path, slapd: Slapd) -> None:
+    ran = tried(tmp_path, slapd, servers=json.dumps([slapd.ldap_url]))
+    assert states(ran)["encryption"] == "warning"
+    assert "start_tls" in ran.out
+
+
+def test_start_tls(tmp_path: Path, slapd: Slapd) -> None:
+    ran = tried(tmp_path, slapd, servers=json.dumps([slapd.ldap_url]), start_tls="true")
+    assert states(ran)["TLS"] == "good"
+
+
+def test_a_spare_server_that_is_down_is_no_outage(tmp_path: Path, slapd: Slapd) -> None:
+    ran = tried(tmp_path, slapd, servers=json.dumps([slapd.ldaps_url, "ldaps://127.0.0.1:1"]))
+    assert ran.code == 1
+    checks = json.loads(ran.out)["checks"]
+    spare = [c for c in checks if c["subject"].startswith("ldaps://127.0.0.1:1 ")]
+    assert [c["state"] for c in spare] == ["failed", "skipped"]
+
+
+def test_the_missing_right_is_named(tmp_path: Path) -> None:
+    exchange = "CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=contoso,DC=example"
+    access = f'access to dn.subtree="{exchange}" by * none'
+    with running_slapd(tmp_path / "home", access=access) as slapd:
+        ran = tried(tmp_path, slapd)
+    assert ran.code == 1
+    assert "CN=Federation" in ran.out
+
+
+def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
+    tls = server_certificate(tmp_path / "tls", valid_days=(-9, -1))
+    with running_slapd(tmp_path / "home", tls=tls) as slapd:
+        ran = tried(tmp_path, slapd)
+    assert ran.code == 3
+    assert "expired" in ran.out
