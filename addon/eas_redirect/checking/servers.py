@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from eas_redirect.checking.certificates import judge_dates
 from eas_redirect.checking.values import Check, failed, good, skipped, unreachable, warning
-from eas_redirect.directory.active_directory import Inspection, inspect
 from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.inspection import Inspection, inspect
 from eas_redirect.directory.values import DirectorySettings
 
 CLOCK_S = 300  # what Kerberos tolerates (RFC 4120 1.6)
@@ -92,7 +92,7 @@ def _check_contexts(url: str, settings: DirectorySettings, seen: Inspection) -> 
 
 
 def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:
-    there = seen.root_dse.current_time
+    there = seen.current_time
     if there is None:
         return
     off = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())

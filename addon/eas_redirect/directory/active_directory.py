@@ -11,8 +11,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, cast
 
 import ldap3
@@ -30,7 +28,7 @@ from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
 from eas_redirect.directory.links import RootDSE, Session
 from eas_redirect.directory.pooled import PooledDirectory
-from eas_redirect.directory.servers import COOL_DOWN_S, Address, parse_address
+from eas_redirect.directory.servers import COOL_DOWN_S, Address
 from eas_redirect.directory.tls import tls_context
 from eas_redirect.directory.values import DirectorySettings
 
@@ -55,7 +53,7 @@ class ActiveDirectory(PooledDirectory):
         def connect(
             address: Address, patience_s: float, opening: Callable[[Session], None]
         ) -> Session:
-            session = _LDAPSession(address, settings, credentials)
+            session = LDAPSession(address, settings, credentials)
             opening(session)
             session.open(patience_s)
             return session
@@ -63,34 +61,7 @@ class ActiveDirectory(PooledDirectory):
         super().__init__(settings, connect, cool_down_s=cool_down_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """What one server showed of itself. `certificate` is DER; None without TLS."""
-
-    root_dse: RootDSE
-    duration_ms: float
-    tls_version: str | None = None
-    certificate: bytes | None = None
-
-
-def inspect(url: str, settings: DirectorySettings) -> Inspection:
-    """Connects, secures and binds to one server, once, for `check`. Blocks; raises `Fault`."""
-    began = time.perf_counter()
-    session = _LDAPSession(parse_address(url), settings, Credentials(settings))
-    session.open(settings.lookup_timeout_s)
-    try:
-        tls_version, certificate = session.tls()
-    finally:
-        session.close()
-    return Inspection(
-        root_dse=session.root_dse,
-        duration_ms=(time.perf_counter() - began) * 1000,
-        tls_version=tls_version,
-        certificate=certificate,
-    )
-
-
-class _LDAPSession:
+class LDAPSession:
     """A `links.Session`. Only the thread that opened it uses it, but for `interrupt`."""
 
     def __init__(
@@ -224,7 +195,7 @@ class _LDAPSession:
             default_naming_context=root.first("defaultnamingcontext"),
             configuration_naming_context=root.first("configurationnamingcontext"),
             naming_contexts=root.values("namingcontexts"),
-            current_time=_time(root.first("currenttime")),
+            current_time=root.first("currenttime"),
         )
 
     def _search(
@@ -328,15 +299,6 @@ def _entry(item: Mapping[str, object]) -> Entry:
         texts = [text for value in values if (text := _text(value)) is not None]
         attributes.setdefault(name.partition(";")[0].lower(), []).extend(texts)
     return Entry(str(item["dn"]), attributes)
-
-
-def _time(text: str | None) -> datetime | None:
-    """A generalized time such as `20260131120000.0Z` (RFC 4517 3.3.13)."""
-    digits = (text or "")[:14]
-    try:
-        return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _text(value: bytes) -> str | None:

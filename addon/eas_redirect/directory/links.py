@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal, Protocol
 
 from eas_redirect.directory.entries import Entry
@@ -29,7 +28,7 @@ class RootDSE:
     default_naming_context: str | None = None
     configuration_naming_context: str | None = None
     naming_contexts: tuple[str, ...] = ()
-    current_time: datetime | None = None
+    current_time: str | None = None  # generalized time (RFC 4517 3.3.13)
 
 
 class Session(Protocol):
