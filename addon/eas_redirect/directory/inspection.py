@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from eas_redirect.directory.active_directory import LDAPSession
 from eas_redirect.directory.credentials import Credentials
@@ -23,11 +23,11 @@ class Inspection:
     @property
     def current_time(self) -> datetime | None:
         """The server's clock, from a text such as `20260131120000.0Z`."""
+        digits = (self.root_dse.current_time or "")[:14]
         try:
-            told = datetime.strptime((self.root_dse.current_time or "")[:14], "%Y%m%d%H%M%S")
+            return datetime.strptime(f"{digits}+0000", "%Y%m%d%H%M%S%z")
         except ValueError:
             return None
-        return told.replace(tzinfo=UTC)
 
 
 def inspect(url: str, settings: DirectorySettings) -> Inspection:
