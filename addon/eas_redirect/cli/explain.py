@@ -1,6 +1,8 @@
 """`eas-redirect explain`: why a user, or the devices of a capture, are redirected or not."""
 
 import asyncio
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,45 +25,100 @@ if TYPE_CHECKING:
     from eas_redirect.explain import Device, Explanation
 
 
+_Subject = Annotated[
+    str,
+    typer.Argument(
+        metavar="USER|CAPTURE",
+        help="UPN, DOMAIN\\user, address or account name; or a flow file or HAR.",
+    ),
+]
+_Version = Annotated[str, typer.Option(metavar="VERSION", help="What the device speaks.")]
+_Type = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="As the device names itself; for waves.")
+]
+_Address = Annotated[
+    str | None, typer.Option(metavar="IP", help="Where the device calls from; for waves.")
+]
+_Called = Annotated[
+    str | None, typer.Option(metavar="HOST", help="The name by which it calls this proxy.")
+]
+_Device = Annotated[str | None, typer.Option(metavar="ID", help="Of a capture: only this device.")]
+_User = Annotated[str | None, typer.Option(metavar="NAME", help="Of a capture: only this user.")]
+_Against = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Of a capture: only what this one decides otherwise."),
+]
+
+
 def explain(
-    subject: Annotated[
-        str,
-        typer.Argument(metavar="USER", help="UPN, DOMAIN\\user, address or account name."),
-    ],
+    context: typer.Context,
+    subject: _Subject,
     config: ConfigOption = DEFAULT_CONFIG,
-    protocol_version: Annotated[
-        str, typer.Option(metavar="VERSION", help="What the device speaks.")
-    ] = "14.1",
-    device_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="As the device names itself; for waves.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(metavar="IP", help="Where the device calls from; for waves.")
-    ] = None,
-    called: Annotated[
-        str | None, typer.Option(metavar="HOST", help="The name by which it calls this proxy.")
-    ] = None,
+    protocol_version: _Version = "14.1",
+    device_type: _Type = None,
+    address: _Address = None,
+    called: _Called = None,
+    device: _Device = None,
+    user: _User = None,
+    against: _Against = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show each step from a logon to the location, with what was asked and found.
 
+    Of a capture (a flow file of mitmproxy, a HAR): what each device asked, how it was answered,
+    how long it waited, and what the configuration named with --config decides about it.
+
     Exit code 0: redirected, or rightly not; 1: something is to be mended; 2: usage or
     configuration; 3: the directory is out of reach.
     """
-    from eas_redirect import explain as room
+    if (capture := _capture(subject)) is not None:
+        from eas_redirect.cli.explain_capture import explain_capture
 
-    device = room.Device(
+        named = config if _is_given(context, "config") else None
+        code = explain_capture(capture, named, against, device=device, user=user, as_json=as_json)
+        raise typer.Exit(code)
+    _refuse_options_of_captures(subject, device, user, against)
+    from eas_redirect.explain import Device
+
+    made_up = Device(
         protocol_version=protocol_version,
         device_type=device_type,
         client_address=address,
         called_host=called,
     )
-    explanation = asyncio.run(_explain(load(config), subject, device))
+    raise typer.Exit(_explain_user(subject, config, made_up, as_json=as_json))
+
+
+def _explain_user(user: str, config: Path, device: "Device", *, as_json: bool) -> int:
+    """The exit code."""
+    from eas_redirect import explain as room
+
+    explanation = asyncio.run(_explain(load(config), user, device))
     if as_json:
         print_json(room.as_json(explanation))
     else:
         print("\n".join(room.in_lines(explanation)))
-    raise typer.Exit(_exit_code(explanation))
+    return _exit_code(explanation)
+
+
+def _capture(subject: str) -> Path | None:
+    """The subject as a file, if there is one of this name; a user's name may be any text."""
+    with suppress(OSError, ValueError):
+        return Path(subject) if Path(subject).is_file() else None
+    return None
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line rather than being at its default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _refuse_options_of_captures(
+    subject: str, device: str | None, user: str | None, against: Path | None
+) -> None:
+    if "/" in subject or device or user or against:
+        fail(f"There is no capture {subject}: name a flow file of mitmproxy or a HAR.", USAGE)
 
 
 async def _explain(config: "Config", user: str, device: "Device") -> "Explanation":

@@ -1,8 +1,10 @@
-"""What statuses mean, in few words. Data and two look-ups; imports nothing.
+"""What statuses mean, in few words. Data and look-ups; imports the protocol only.
 
 Sources: MS-ASCMD 2.2.2 (statuses of all commands), 2.2.3.177 (those of one command), MS-ASHTTP
 2.2.2.1.1 (HTTP statuses).
 """
+
+from eas_redirect.activesync.response import ROOTS
 
 _COMMON: dict[int, str] = {
     101: "InvalidContent",
@@ -205,6 +207,12 @@ _HTTP: dict[int, str] = {
 def status_meaning(page: int, status: int) -> str | None:
     """What a Status of this code page says, or None when it is not known."""
     return _COMMON.get(status) or _OF_PAGE.get(page, {}).get(status)
+
+
+def global_meaning(command: str | None, status: int) -> str | None:
+    """What the global Status of a command's answer says."""
+    root = ROOTS.get(command or "")
+    return status_meaning(root[0], status) if root else _COMMON.get(status)
 
 
 def http_meaning(status_code: int) -> str | None:

@@ -15,7 +15,6 @@ class RecordedExchange:
     decision: str | None = None  # redirect, would_redirect, pass
     reason: str | None = None
     message: str | None = None
-    evidence: str | None = None
     status_code: int | None = None  # of Exchange, before ours took its place
     eas_status: int | None = None
     location: str | None = None
@@ -24,13 +23,12 @@ class RecordedExchange:
 def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
     """None for a flow that the addon has not seen. Total: a capture may hold anything there."""
     record = recorded.metadata.get(METADATA)
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         return None
     return RecordedExchange(
         decision=_text(record, "eas", "decision"),
         reason=_text(record, "event", "reason"),
         message=_text(record, "message"),
-        evidence=_text(record, "eas", "evidence"),
         status_code=_number(record, "eas", "upstream", "status_code"),
         eas_status=_number(record, "eas", "upstream", "status"),
         location=_text(record, "eas", "redirect", "location"),

@@ -5,10 +5,8 @@ from mitmproxy import http
 from eas_redirect import flows
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, read_answer
-from eas_redirect.debugging.meanings import http_meaning, status_meaning
+from eas_redirect.debugging.meanings import global_meaning, http_meaning
 from eas_redirect.debugging.recorded import recorded_exchange
-
-_COMMON_PAGE = -1  # no code page: only statuses of all commands have a meaning there
 
 
 def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
@@ -16,7 +14,7 @@ def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
     request = flows.request_of(flow)
     lines = [request_line(request, flow)]
     if is_answer and flow.response is not None:
-        lines.append(answer_line(answer_of(request, flow.response)))
+        lines.append(answer_line(request, answer_of(request, flow.response)))
     record = recorded_exchange(flow)
     if record is not None and record.decision is not None:
         if record.decision == "redirect" and record.status_code is not None:
@@ -48,11 +46,11 @@ def answer_of(request: EASRequest, response: http.Response) -> Answer:
     )
 
 
-def answer_line(answer: Answer) -> str:
+def answer_line(request: EASRequest, answer: Answer) -> str:
     """HTTP status, global status, evidence."""
     facts = [f"answer {with_meaning(answer.status_code, http_meaning(answer.status_code))}"]
     if answer.eas_status is not None:
-        meaning = status_meaning(_COMMON_PAGE, answer.eas_status)
+        meaning = global_meaning(request.command, answer.eas_status)
         facts.append(f"status {with_meaning(answer.eas_status, meaning)}")
     if answer.location:
         facts.append(f"to {answer.location}")

@@ -1,0 +1,111 @@
+"""`eas-redirect explain CAPTURE`: what the devices of a capture did, and what is decided of it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eas_redirect.cli.common import FINDINGS, GOOD, USAGE, fail, load, print_json
+
+if TYPE_CHECKING:
+    from eas_redirect.config import Config
+    from eas_redirect.debugging.capture import Captured, Trouble
+    from eas_redirect.debugging.timeline import Filter
+    from eas_redirect.redirector import Redirector
+
+
+def explain_capture(
+    path: Path,
+    config: Path | None,
+    against: Path | None,
+    *,
+    device: str | None,
+    user: str | None,
+    as_json: bool,
+) -> int:
+    """The exit code: 0 when nothing is wrong, 1 when there is a finding or a difference."""
+    from eas_redirect.debugging.timeline import Filter
+
+    wanted = Filter(device=device, user=user)
+    if against is None:
+        return _timelines(path, config, wanted, as_json=as_json)
+    if config is None:
+        fail("--against needs --config: it compares two configurations.", USAGE)
+    return _differences(path, config, against, wanted, as_json=as_json)
+
+
+def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bool) -> int:
+    from eas_redirect.debugging import report as room
+    from eas_redirect.debugging.timeline import report
+
+    loaded = None if config is None else load(config)
+    with _redirector(loaded) as redirector, _progress(path) as progress:
+        whole = asyncio.run(report(_exchanges(path, loaded, progress), redirector, wanted))
+    if as_json:
+        print_json(room.as_json(whole))
+    else:
+        print("\n".join(room.in_lines(whole)))
+    return FINDINGS if room.something_is_wrong(whole) else GOOD
+
+
+def _differences(
+    path: Path, config: Path, against: Path, wanted: "Filter", *, as_json: bool
+) -> int:
+    from eas_redirect.debugging import report as room
+    from eas_redirect.debugging.compare import compare
+
+    one, other = load(config), load(against)
+    with _redirector(one) as now, _redirector(other) as then, _progress(path) as progress:
+        assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
+        before = _exchanges(path, one, progress)
+        after = _exchanges(path, other, lambda _: None)
+        changes, troubles = asyncio.run(compare(before, now, after, then, wanted))
+    if as_json:
+        print_json(room.changes_json(changes, troubles))
+    else:
+        print("\n".join(room.change_lines(changes, troubles)))
+    return FINDINGS if changes or troubles else GOOD
+
+
+def _exchanges(
+    path: Path, config: "Config | None", progress: Callable[[int], None]
+) -> "Iterator[Captured | Trouble]":
+    from eas_redirect.debugging.capture import read_exchanges
+
+    if config is None:
+        return read_exchanges(path, progress=progress)
+    weak = frozenset(config.exchange.weak_statuses)
+    return read_exchanges(path, weak, config.exchange.trusted_proxies, progress)
+
+
+@contextmanager
+def _redirector(config: "Config | None") -> "Iterator[Redirector | None]":
+    """The service's own way of deciding, without a journal."""
+    from eas_redirect.config import ConfigError
+    from eas_redirect.directory.snapshot import SnapshotError
+    from eas_redirect.explain import open_redirector
+
+    if config is None:
+        yield None
+        return
+    try:
+        redirector = open_redirector(config)
+    except (ConfigError, SnapshotError) as error:
+        fail(str(error), USAGE)
+    try:
+        yield redirector
+    finally:
+        redirector.directory.close()
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(path.name, total=path.stat().st_size)
+        yield lambda count: bar.advance(task, count)

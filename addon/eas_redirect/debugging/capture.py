@@ -1,0 +1,200 @@
+"""Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved.
+
+One flow is in memory at a time. What cannot be read is a `Trouble` among the exchanges, never an
+exception. The exchanges are made by the functions that the addon uses on live flows.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from mitmproxy import exceptions, http
+from mitmproxy import flow as mitmproxy_flow
+from mitmproxy.io import FlowReader
+
+from eas_redirect import flows
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, Evidence, read_answer
+from eas_redirect.debugging.har import HARError, read_har
+from eas_redirect.debugging.recorded import METADATA, RecordedExchange, recorded_exchange
+from eas_redirect.forwarded import Network
+from eas_redirect.logons import ConnectionLogons
+
+type Progress = Callable[[int], None]  # called with the bytes read since the last call
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something in a capture that could not be read: one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """One EAS exchange of a capture. Times are Unix seconds; `waited_s` until the answer began."""
+
+    time_s: float
+    waited_s: float | None
+    exchange: Exchange
+    user_agent: str | None
+    answered: bool
+    got_status_code: int | None  # what the device got; our 451 where one was sent
+    body_missing: bool  # the answer's body was not kept, though it might have been evidence
+    contradiction: bool  # User= names somebody else than Authorization
+    error: str | None
+    recorded: RecordedExchange | None
+
+
+def _no_progress(_: int) -> None:
+    """For callers that show none."""
+
+
+def read_flows(
+    path: Path, progress: Progress = _no_progress
+) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    """Every flow of a flow file or a HAR, whatever its protocol."""
+    try:
+        with path.open("rb") as file:
+            yield from _read(file, progress)
+    except OSError as error:
+        yield Trouble(f"{path.name} cannot be read: {error.strerror}")
+
+
+def read_exchanges(
+    path: Path,
+    weak_statuses: frozenset[int] = frozenset({403}),
+    trusted: tuple[Network, ...] = (),
+    progress: Progress = _no_progress,
+) -> Iterator[Captured | Trouble]:
+    """The EAS exchanges of a capture; other flows are passed over."""
+    logons = ConnectionLogons()
+    for flow in read_flows(path, progress):
+        if isinstance(flow, Trouble):
+            yield flow
+        elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
+            yield captured(flow, logons, weak_statuses, trusted)
+
+
+def captured(
+    flow: http.HTTPFlow,
+    logons: ConnectionLogons,
+    weak_statuses: frozenset[int],
+    trusted: tuple[Network, ...] = (),
+) -> Captured:
+    """One flow. `logons` remembers NTLM's names from one flow of a connection to the next."""
+    request, credentials = flows.request_of(flow), flows.credentials_of(flow)
+    wire = flows.wire_facts(flow, request, credentials, trusted)
+    recorded = recorded_exchange(flow)
+    answer = _answer(flow, recorded, weak_statuses)
+    connections = (flow.client_conn.id, flow.server_conn.id)
+    remembered = logons.recall(*connections, credentials)
+    if flow.response is not None:
+        logons.answered(*connections, credentials, answer.status_code)
+    return Captured(
+        time_s=flow.request.timestamp_start,
+        waited_s=_waited(flow),
+        exchange=Exchange(
+            request=request,
+            credentials=credentials,
+            logon=flows.logon_of(request, credentials, remembered),
+            answer=answer,
+            called_host=flows.called_host(flow),
+            further_names=flows.further_names(flow),
+            client_address=wire.forwarded_ip or wire.client_address,
+        ),
+        user_agent=wire.user_agent,
+        answered=flow.response is not None,
+        got_status_code=flow.response.status_code if flow.response else None,
+        body_missing=_is_body_missing(flow, recorded),
+        contradiction=wire.contradiction,
+        error=wire.error_message,
+        recorded=recorded,
+    )
+
+
+def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    if _looks_like_json(file):
+        yield from _read_har(file, progress)
+    else:
+        yield from _read_flow_file(file, progress)
+
+
+def _looks_like_json(file: BinaryIO) -> bool:
+    start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    file.seek(0)
+    return start.startswith(b"{")
+
+
+def _read_har(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+    try:
+        for found in read_har(text, progress):
+            yield Trouble(str(found)) if isinstance(found, HARError) else found
+    except HARError as error:
+        yield Trouble(str(error))
+    finally:
+        text.detach()  # the caller closes the file
+
+
+def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    """mitmproxy raises whatever a damaged state leads to; nothing can be read behind it."""
+    count, at = 0, 0
+    try:
+        for flow in FlowReader(file).stream():
+            count += 1
+            progress(file.tell() - at)
+            at = file.tell()
+            yield flow
+    except exceptions.FlowReadException:
+        yield Trouble(_unreadable(count))
+    except Exception as error:
+        yield Trouble(f"{_unreadable(count)} ({type(error).__name__})")
+    else:
+        if count == 0:
+            yield Trouble("the file is empty: it holds no flows")
+
+
+def _unreadable(count: int) -> str:
+    if count == 0:
+        return "the file is neither a flow file of mitmproxy nor a HAR"
+    return f"the capture is cut short or damaged behind flow {count}"
+
+
+def _answer(
+    flow: http.HTTPFlow, recorded: RecordedExchange | None, weak_statuses: frozenset[int]
+) -> Answer:
+    """What Exchange said: from the record where our answer has taken its place."""
+    request = flows.request_of(flow)
+    if flow.response is None:
+        return Answer(status_code=0, evidence=Evidence.NONE)
+    status = flow.response.status_code
+    if recorded is None:
+        headers, body = flows.headers_of(flow.response), flow.response.raw_content
+        return read_answer(request, status, headers, body, weak_statuses)
+    answer = flows.stored_answer(flow.metadata[METADATA], status)
+    if answer.evidence is Evidence.CERTAIN:
+        return answer
+    # What is weak is for the configuration at hand to say, not for that of the recording.
+    return replace(answer, evidence=_weak_or_none(request, answer.status_code, weak_statuses))
+
+
+def _weak_or_none(request: EASRequest, status: int, weak_statuses: frozenset[int]) -> Evidence:
+    return read_answer(request, status, (), None, weak_statuses).evidence
+
+
+def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> bool:
+    if flow.response is None or recorded is not None or flow.response.raw_content is not None:
+        return False
+    return flow.response.status_code == 200 and flow.request.method == "POST"
+
+
+def _waited(flow: http.HTTPFlow) -> float | None:
+    if flow.response is not None:
+        ended: float | None = flow.response.timestamp_start
+    else:
+        ended = flow.error.timestamp if flow.error else None
+    return None if ended is None else max(0.0, ended - flow.request.timestamp_start)

@@ -1,0 +1,126 @@
+"""The timelines of a capture as text for people and as JSON for machines. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from eas_redirect.debugging.compare import Change
+from eas_redirect.debugging.findings import Finding, findings
+from eas_redirect.debugging.timeline import Decision, Entry, Report, Timeline
+
+
+def in_lines(report: Report) -> Iterator[str]:
+    """A block a device, then what could not be read."""
+    for timeline in report.timelines:
+        yield from _timeline_lines(timeline)
+        yield ""
+    yield from (f"! {trouble}" for trouble in report.troubles)
+    if not report.timelines and not report.troubles:
+        yield "No exchange of ActiveSync here, or none of this device and user."
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The words are those of the journal."""
+    return {
+        "devices": [_timeline_json(timeline) for timeline in report.timelines],
+        "troubles": report.troubles,
+    }
+
+
+def something_is_wrong(report: Report) -> bool:
+    return bool(report.troubles) or any(findings(timeline) for timeline in report.timelines)
+
+
+def change_lines(changes: list[Change], troubles: list[str]) -> Iterator[str]:
+    """Only what another configuration would decide otherwise."""
+    for change in changes:
+        yield f"{_time(change.time_s)}  {change.device}  {change.user}  {change.command}"
+        yield f"    now    {_decision(change.now)}"
+        yield f"    then   {_decision(change.then)}"
+    yield from (f"! {trouble}" for trouble in troubles)
+    if not changes:
+        yield "Both configurations decide alike about every exchange of this capture."
+
+
+def changes_json(changes: list[Change], troubles: list[str]) -> dict[str, object]:
+    return {"changes": [_change_json(change) for change in changes], "troubles": troubles}
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    facts = asdict(change)
+    facts["time"] = _time(facts.pop("time_s"))
+    return facts
+
+
+def _timeline_lines(timeline: Timeline) -> Iterator[str]:
+    yield _heading(timeline)
+    rows = [_row(entry) for entry in timeline.entries]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield (
+            "  "
+            + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+    yield from (f"  ! {f.text}: {f.advice}" for f in findings(timeline))
+
+
+def _heading(timeline: Timeline) -> str:
+    who = timeline.user or "nobody"
+    device = timeline.device_id or timeline.client_address or "unknown"
+    kind = timeline.device_type or timeline.user_agent or "?"
+    count = timeline.exchanges
+    return f"{who}, device {device} ({kind}), {count} exchange{'s' if count != 1 else ''}"
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    decided = entry.decided or entry.recorded
+    shown = "" if decided is None else _decision(decided)
+    return (
+        _time(entry.time_s),
+        f"x{entry.count}" if entry.count > 1 else "",
+        entry.command or entry.method,
+        entry.protocol_version or "-",
+        str(entry.status_code or "-"),
+        _status(entry),
+        "" if entry.waited_s is None else f"{entry.waited_s:.1f} s",
+        "" if entry.evidence == "none" else entry.evidence,
+        shown,
+    )
+
+
+def _status(entry: Entry) -> str:
+    number = "" if entry.eas_status is None else f"{entry.eas_status} "
+    return number + (entry.meaning or "")
+
+
+def _decision(decision: Decision) -> str:
+    said = f"{decision.decision} ({decision.reason})"
+    parts = (decision.location or "").split("/")
+    return f"{said} → {parts[2]}" if len(parts) > 2 else said
+
+
+def _time(time_s: float) -> str:
+    """UTC, to the second."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _timeline_json(timeline: Timeline) -> dict[str, object]:
+    return {
+        "device_id": timeline.device_id,
+        "device_type": timeline.device_type,
+        "user": timeline.user,
+        "user_agent": timeline.user_agent,
+        "client_address": timeline.client_address,
+        "exchanges": [_entry_json(entry) for entry in timeline.entries],
+        "findings": [_finding_json(finding) for finding in findings(timeline)],
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    facts = asdict(entry) | {"meaning": entry.meaning}
+    facts["time"], facts["last"] = _time(facts.pop("time_s")), _time(facts.pop("last_s"))
+    return facts
+
+
+def _finding_json(finding: Finding) -> dict[str, str]:
+    return asdict(finding)

@@ -1,0 +1,281 @@
+"""`explain CAPTURE`: timelines, findings, exit codes; nothing in a file ends in a traceback."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eas_redirect.activesync.wbxml import Document, element, write
+from tests.activesync.vectors import VECTORS
+from tests.cli.running import run
+from tests.conftest import Golden
+from tests.debugging.captures import (
+    COOKIE,
+    PASSWORD,
+    POLICY_KEY,
+    eas_flow,
+    status,
+    story,
+    write_flows,
+    write_har,
+)
+from tests.support import DATA
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    return path
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    return write_flows(tmp_path / "capture.flows", story())
+
+
+def test_the_story_without_a_configuration(capture: Path, golden: Golden) -> None:
+    ran = run("explain", str(capture))
+    assert (ran.code, ran.err) == (1, "")
+    golden(DATA / "golden" / "explain-evidence.txt", ran.out)
+
+
+def test_the_story_with_a_configuration(capture: Path, config: Path, golden: Golden) -> None:
+    ran = run("explain", str(capture), "--config", str(config))
+    assert (ran.code, ran.err) == (1, "")
+    golden(DATA / "golden" / "explain-decisions.txt", ran.out)
+
+
+def test_the_story_as_json(capture: Path, config: Path, golden: Golden) -> None:
+    ran = run("explain", str(capture), "--config", str(config), "--json")
+    assert ran.code == 1
+    golden(DATA / "golden" / "explain-decisions.json", ran.out)
+    devices = json.loads(ran.out)["devices"]
+    assert devices[0]["exchanges"][0]["decided"]["reason"] == "mailbox_moved"
+
+
+def test_a_har_tells_the_same_story(tmp_path: Path, capture: Path, config: Path) -> None:
+    har = write_har(tmp_path / "capture.har", story())
+    from_har = json.loads(run("explain", str(har), "-c", str(config), "--json").out)
+    from_flows = json.loads(run("explain", str(capture), "-c", str(config), "--json").out)
+    assert len(from_har["devices"]) == len(from_flows["devices"])
+    for one, other in zip(from_har["devices"], from_flows["devices"], strict=True):
+        assert (one["user"], one["device_id"]) == (other["user"], other["device_id"])
+        decided = [[e["decided"] for e in d["exchanges"]] for d in (one, other)]
+        assert decided[0] == decided[1]
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, POLICY_KEY, COOKIE])
+def test_no_secret_is_shown(capture: Path, config: Path, secret: str) -> None:
+    for options in ([], ["--json"], ["-c", str(config)], ["-c", str(config), "--json"]):
+        ran = run("explain", str(capture), *options)
+        assert secret not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "devices"),
+    [
+        (["--device", "appldevice1"], {"ApplDEVICE1"}),
+        (["--user", "CONTOSO\\carl"], {"BLOCKED3"}),
+        (["--user", "bert"], {"SEC2"}),
+        (["--user", "bert", "--device", "OLD5"], set()),
+    ],
+)
+def test_filters(capture: Path, options: list[str], devices: set[str]) -> None:
+    ran = run("explain", str(capture), "--json", *options)
+    assert {device["device_id"] for device in json.loads(ran.out)["devices"]} == devices
+
+
+def test_a_device_with_nothing_wrong_is_exit_code_0(tmp_path: Path) -> None:
+    good = write_flows(
+        tmp_path / "good.flows", [eas_flow(0, body=status(7, "FolderSync", 1)), eas_flow(9, "Sync")]
+    )
+    ran = run("explain", str(good))
+    assert ran.code == 0
+    assert "!" not in ran.out
+
+
+def test_only_what_another_configuration_would_change(
+    capture: Path, config: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(config.read_text() + '[exchange]\nmin_protocol_version = "2.5"\n')
+    ran = run("explain", str(capture), "-c", str(config), "--against", str(other))
+    assert ran.code == 1
+    assert ran.out.count("now ") == 1
+    assert "OLD5" in ran.out
+    assert "protocol_version_too_low" in ran.out
+    assert "redirect (mailbox_moved) → outlook.office365.com" in ran.out
+
+    weak = tmp_path / "weak.toml"
+    weak.write_text(config.read_text() + "[exchange]\nweak_statuses = []\n")
+    said = json.loads(
+        run("explain", str(capture), "-c", str(config), "--against", str(weak), "--json").out
+    )
+    assert {change["then"]["reason"] for change in said["changes"]} == {"other_answer"}
+    assert {change["device"] for change in said["changes"]} == {"OLD5", "192.0.2.7"}
+
+    same = run("explain", str(capture), "-c", str(config), "--against", str(config))
+    assert same.code == 0
+    assert "alike" in same.out
+
+
+def test_redirects_that_a_device_ignores(tmp_path: Path) -> None:
+    flows = [eas_flow(n * 60, code=451, body=b"") for n in range(3)]
+    for flow in flows:
+        flow.metadata["eas"] = {
+            "event": {"reason": "mailbox_moved"},
+            "eas": {
+                "decision": "redirect",
+                "evidence": "certain",
+                "upstream": {"status_code": 200, "status": 123},
+                "redirect": {"location": "https://outlook.office365.com/x"},
+            },
+        }
+    ran = run("explain", str(write_flows(tmp_path / "ignored.flows", flows)))
+    assert ran.code == 1
+    assert "200     123 UserHasNoMailbox" in ran.out.replace("  123", "     123")
+    assert "redirect (mailbox_moved) → outlook.office365.com" in ran.out
+    assert "was answered 451 3 times and came back" in ran.out
+
+
+def test_bodies_that_were_not_kept(tmp_path: Path) -> None:
+    path = write_flows(tmp_path / "streamed.flows", [eas_flow(0, body=None)])
+    assert "eas_bodies=keep" in run("explain", str(path)).out
+
+
+def test_long_runs_of_equal_exchanges_are_one_line(tmp_path: Path) -> None:
+    ping = status(13, "Ping", 1)
+    path = write_flows(
+        tmp_path / "pings.flows", (eas_flow(n, "Ping", body=ping) for n in range(2000))
+    )
+    ran = run("explain", str(path))
+    assert ran.code == 0
+    assert "x2000" in ran.out
+    assert len(ran.out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"\0\1\2\3", "neither a flow file"),
+        (b"GET / HTTP/1.1\r\n", "neither a flow file"),
+        (b"99999999999:", "neither a flow file"),
+        (b"3:abc,", "neither a flow file"),
+        (b"{", "no HAR"),
+        (b'{"log": {}}', "no HAR"),
+        (b'{"log": {"entries": 5}}', "no HAR"),
+        (b'{"log": {"entries": [', "cut short"),
+        (b'{"log": {"entries": [{', "cut short"),
+        (b'{"log": {"entries": [5]}}', "cut short or damaged"),
+        (b'{"log": {"entries": [{}]}}', "an entry of the HAR cannot be read"),
+        (b'{"log": {"entries": [' + b"[" * 100_000, "damaged"),
+        (b'{"log": {"entries": [{"a":' + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_files_that_are_no_captures(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    ran = run("explain", str(path))
+    assert (ran.code, ran.err) == (1, "")
+    assert said in ran.out
+
+
+def test_a_capture_cut_short_is_told_as_far_as_it_goes(capture: Path) -> None:
+    whole = capture.read_bytes()
+    capture.write_bytes(whole[: len(whole) * 2 // 3])
+    ran = run("explain", str(capture))
+    assert ran.code == 1
+    assert "ApplDEVICE1" in ran.out
+    assert "cut short or damaged behind flow" in ran.out
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.binary(), at=st.floats(0, 1), kind=st.sampled_from(["flows", "har"]))
+def test_damaged_files_never_end_in_a_traceback(
+    tmp_path: Path, data: bytes, at: float, kind: str
+) -> None:
+    make = write_flows if kind == "flows" else write_har
+    path = make(tmp_path / f"damaged.{kind}", story()[:2])
+    whole = path.read_bytes()
+    cut = int(at * len(whole))
+    path.write_bytes(whole[:cut] + data + whole[cut + len(data) :])
+    assert run("explain", str(path)).code in (0, 1)
+
+
+def har_with(tmp_path: Path, **changes: object) -> Path:
+    path = write_har(tmp_path / "odd.har", [eas_flow(0, body=VECTORS["FolderSync"])])
+    document = json.loads(path.read_text())
+    entry = document["log"]["entries"][0]
+    for key, value in changes.items():
+        target, *rest = key.split("__")
+        if rest:
+            entry[target][rest[0]] = value
+        else:
+            entry[target] = value
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"response__content": {}}, "export the HAR with content"),
+        ({"response__content": {"size": 15}}, "export the HAR with content"),
+        ({"response__content": {"text": "!", "encoding": "base64"}}, "export the HAR"),
+        ({"response__content": {"size": 0}}, "FolderSync"),
+        ({"response__content": None}, "export the HAR with content"),
+        ({"response": None}, "was not answered"),
+        ({"response__status": "200"}, "was not answered"),
+        ({"time": None}, "UserHasNoMailbox"),
+        ({"request__headers": None}, "anna, device"),
+        ({"request__headers": [{"name": 5}]}, "an entry of the HAR cannot be read"),
+        ({"request__url": "not a url"}, "an entry of the HAR cannot be read"),
+        ({"startedDateTime": "yesterday"}, "an entry of the HAR cannot be read"),
+        ({"request": None}, "an entry of the HAR cannot be read"),
+    ],
+)
+def test_har_entries_that_lack_something(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    ran = run("explain", str(har_with(tmp_path, **changes)))
+    assert said in ran.out
+
+
+def test_a_har_is_read_entry_by_entry(tmp_path: Path) -> None:
+    """More entries than one window of the reader holds."""
+    mail = write(Document(element(21, "SendMail", element(21, "Mime", b"x" * 100_000))))
+    flows = [eas_flow(n, "SendMail", body=mail) for n in range(30)]
+    ran = run("explain", str(write_har(tmp_path / "long.har", flows)), "--json")
+    device = json.loads(ran.out)["devices"][0]
+    assert sum(entry["count"] for entry in device["exchanges"]) == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no/such/file"], "There is no capture"),
+        (["missing.flows", "--device", "x"], "There is no capture"),
+    ],
+)
+def test_captures_that_are_not_there(arguments: list[str], said: str) -> None:
+    ran = run("explain", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_against_needs_a_configuration(capture: Path, config: Path) -> None:
+    ran = run("explain", str(capture), "--against", str(config))
+    assert (ran.code, ran.out) == (2, "")
+    assert "--against needs --config" in ran.err
+
+
+def test_a_wrong_configuration_is_named(capture: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("nonsense = 1\n")
+    ran = run("explain", str(capture), "--config", str(wrong))
+    assert (ran.code, ran.out) == (2, "")
+    assert "nonsense" in ran.err
