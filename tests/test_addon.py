@@ -339,7 +339,7 @@ async def test_a_misspelt_option_is_an_error(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.context.options.update_defer(eas_mod="observe")
-    bench.addon.running()
+    await bench.addon.running()
     assert "unknown option eas_mod;" in caplog.text
 
 

@@ -4,8 +4,10 @@ What is not Exchange ActiveSync is streamed both ways and never looked at again.
 here leaves Exchange's answer as it is: whatever changes a flow is assigned once, last.
 """
 
+import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +32,9 @@ from eas_redirect.config import Config, ConfigError, load_config
 from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
+from eas_redirect.engine.failures import stopped
 from eas_redirect.logons import ConnectionLogons
+from eas_redirect.monitor import Monitor, Proxy
 from eas_redirect.policy.decision import Redirect as RedirectVerdict
 from eas_redirect.redirector import Judgement, whereabouts
 from eas_redirect.service import Service
@@ -44,6 +48,7 @@ OPTIONS = {
     "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
     "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
     "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
+    "eas_metrics": "host:port, unix:PATH or off; overrides the file's metrics.listen.",
 }
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 
@@ -61,6 +66,7 @@ class Redirect:
 
     def __init__(self) -> None:
         self.service: Service | None = None
+        self.monitor: Monitor | None = None
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
         self._keep_bodies = False
@@ -93,11 +99,12 @@ class Redirect:
         config = _load_config()
         if self.service is None:
             self.service = Service(config)
+            self.monitor = Monitor(self.service, self._proxy())
         else:
             self.service.adopt(config)
         self._keep_bodies = keep_bodies
 
-    def running(self) -> None:
+    async def running(self) -> None:
         for name in ctx.options.deferred:
             if name.startswith("eas_"):
                 known = ", ".join(OPTIONS)
@@ -105,9 +112,13 @@ class Redirect:
         self._adopt_profile()
         if self.service is not None:
             self.service.start()
+            self._follow_hangups()
+            await self._listen()
             logger.info("eas-redirect: %s", self.service.summary())
 
     def done(self) -> None:
+        if self.monitor is not None:
+            self.monitor.close()
         if self.service is not None:
             self.service.close()
             self.service = None
@@ -138,6 +149,9 @@ class Redirect:
             flow.response.stream = True
 
     async def response(self, flow: http.HTTPFlow) -> None:
+        if stopped(flow):
+            self.error(flow)
+            return
         asked = self._asked.pop(flow.id, None)
         if asked is None and not flows.is_eas(flow):
             return
@@ -161,7 +175,7 @@ class Redirect:
         asked = self._asked.pop(flow.id, None)
         if asked is None or self.service is None:
             return
-        status = flow.response.status_code if flow.response else 0
+        status = flow.response.status_code if flow.response and not stopped(flow) else 0
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         judgement = self.service.redirector.unanswered(self._exchange(flow, asked, answer))
         self._journal(flow, asked, judgement)
@@ -197,6 +211,33 @@ class Redirect:
             logger.info("eas-redirect: set for this job: %s", said)
         for warning in review.warnings:
             logger.warning("eas-redirect: %s", warning)
+
+    def _follow_hangups(self) -> None:
+        """SIGHUP, which logrotate sends and which would end mitmdump, opens the journal anew."""
+        if self.service is not None and hasattr(signal, "SIGHUP"):
+            with contextlib.suppress(ValueError, RuntimeError):  # a loop in a thread: no signals
+                loop = asyncio.get_running_loop()
+                loop.add_signal_handler(signal.SIGHUP, self.service.reopen)
+
+    async def _listen(self) -> None:
+        if self.monitor is None or self.service is None:
+            return
+        wanted = str(ctx.options.eas_metrics) or self.service.config.metrics.listen
+        try:
+            await self.monitor.listen(None if wanted == "off" else wanted)
+        except (OSError, ValueError) as error:
+            logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+
+    def _proxy(self) -> Proxy:
+        return Proxy(
+            config_path=lambda: str(ctx.options.eas_config),
+            upstream=flows.reverse_upstream,
+            open_exchanges=lambda: len(self._asked),
+            open_waits=lambda: sum(
+                asked.request.command in ("Ping", "Sync") for asked in self._asked.values()
+            ),
+            draining=lambda: bool(getattr(ctx.master, "draining", False)),
+        )
 
     def _weak_statuses(self) -> frozenset[int]:
         return self.service.redirector.policy.weak_statuses if self.service else frozenset()

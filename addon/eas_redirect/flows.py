@@ -7,7 +7,8 @@ import re
 import time
 from collections.abc import Iterable
 
-from mitmproxy import http
+from mitmproxy import ctx, http
+from mitmproxy.proxy import mode_specs
 
 from eas_redirect.activesync.authorization import (
     Credentials,
@@ -73,6 +74,13 @@ def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
     upstream = flow.server_conn.address[0] if flow.server_conn.address else None
     names = (bare_host(flow.client_conn.sni), bare_host(upstream), bare_host(flow.request.host))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def reverse_upstream() -> tuple[str, int] | None:
+    """The server behind a reverse proxy, when there is exactly one."""
+    modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+    servers = {m.address[:2] for m in modes if isinstance(m, mode_specs.ReverseMode)}
+    return servers.pop() if len(servers) == 1 == len(modes) else None
 
 
 def bare_host(authority: str | None) -> str | None:

@@ -60,6 +60,16 @@ class Service:
         self.redirector.directory.start()
 
     @property
+    def redaction(self) -> Redaction:
+        """How the journal names users; so must everything else that shows them."""
+        return self._journal.redaction
+
+    @property
+    def journal_lost(self) -> int:
+        """Lines that could not be written."""
+        return self._journal.lost
+
+    @property
     def trusted_proxies(self) -> tuple[Network, ...]:
         return self.config.exchange.trusted_proxies
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from eas_redirect.directory.values import CacheStatistics
+from eas_redirect.engine.supervisor import Supervisor
 from eas_redirect.telemetry.exposition import Exposition, families
 from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.metrics import COMMANDS, Gauges, Metrics, fold_command, upstream_class
@@ -189,8 +190,12 @@ def test_label_names_are_of_a_fixed_set() -> None:
 
 def test_every_metric_is_documented() -> None:
     documented = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
-    for family in families(Metrics()):
+    for family in (*families(Metrics()), *_supervisor()._own_metrics()):
         assert f"`{family.name}" in documented, f"{family.name} is missing in docs/operate.md"
+
+
+def _supervisor() -> Supervisor:
+    return Supervisor([], workers=2, stop_timeout_s=1.0, metrics_listen=None)
 
 
 def test_commands_are_spelled_as_the_protocol_spells_them() -> None:

@@ -12,6 +12,7 @@ from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.lab import lab
+from eas_redirect.cli.run import run
 from eas_redirect.cli.script import script
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command("lab")(lab)
 app.command("init")(init)
 app.command("check")(check)
 app.command("explain")(explain)
+app.command("run")(run)
 app.command("script")(script)
 
 

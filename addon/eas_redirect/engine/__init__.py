@@ -1,1 +1,1 @@
-"""mitmproxy itself: what it does not do right for this job, mended. May import mitmproxy."""
+"""mitmproxy itself: mended, run with only what this job needs, stopped gracefully, multiplied."""

@@ -6,7 +6,9 @@ from typing import Literal
 
 from mitmproxy import http
 
-type FailureType = Literal["client_left", "request_refused", "upstream_failed"]
+type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
+
+STOPPED = "the proxy is stopping"  # flow.error of an exchange that a stop answered, not Exchange
 
 _QUOTED_BYTES = re.compile(r"""\bb(['"]).*\1""", re.DOTALL)
 
@@ -25,10 +27,15 @@ def failure_of(flow: http.HTTPFlow) -> Failure | None:
     if flow.error is None:
         return None
     kind = _type(flow, flow.error.msg)
-    status = {"client_left": None, "request_refused": 400, "upstream_failed": 502}[kind]
-    if flow.response is not None and flow.response.stream:
+    status = {"request_refused": 400, "upstream_failed": 502}.get(kind)
+    if flow.response is not None and (flow.response.stream or kind == "proxy_stopped"):
         status = flow.response.status_code  # its head had gone on before the rest failed
     return Failure(type=kind, message=without_bytes(flow.error.msg), status_code=status)
+
+
+def stopped(flow: http.HTTPFlow) -> bool:
+    """Whether the answer is that of a stopping proxy."""
+    return flow.error is not None and flow.error.msg == STOPPED
 
 
 def without_bytes(text: str) -> str:
@@ -37,6 +44,8 @@ def without_bytes(text: str) -> str:
 
 
 def _type(flow: http.HTTPFlow, message: str) -> FailureType:
+    if message == STOPPED:
+        return "proxy_stopped"
     if message.startswith("Received ") and " from client" in message:
         return "request_refused"
     # A client that leaves in the middle of its request is told of as a protocol error.

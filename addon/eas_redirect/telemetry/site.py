@@ -95,16 +95,18 @@ class Views:
     metrics: Callable[[], Awaitable[bytes]]
 
 
-def views(metrics: Metrics, upstream: Upstream, status: Callable[[], Status]) -> Views:
-    """The views of one process."""
+def views(
+    metrics: Metrics, status: Callable[[], Status], look: Callable[[], Awaitable[None]]
+) -> Views:
+    """The views of one process. `look` gathers what has to be waited for, before each."""
     exposition = Exposition(metrics)
 
     async def current_status() -> Status:
-        await upstream.look()
+        await look()
         return status()
 
     async def current_metrics() -> bytes:
-        await upstream.look()
+        await look()
         return exposition.render()
 
     return Views(status=current_status, metrics=current_metrics)

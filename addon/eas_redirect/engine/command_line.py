@@ -1,0 +1,121 @@
+"""What `eas-redirect run` means in mitmdump's words. Imports nothing of mitmproxy."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from eas_redirect import profile
+
+
+class UsageError(ValueError):
+    """An argument of `run` that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen; an empty host is every address of the machine."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides mitmdump's command line."""
+
+    config: Path
+    upstream: str
+    listen: Listen
+    script: Path
+    certificate: Path | None = None
+    further: Sequence[str] = ()
+
+
+def parse_listen(text: str) -> Listen:
+    """`PORT`, `HOST:PORT` or `[V6]:PORT`."""
+    host, colon, port = text.rpartition(":")
+    if colon and ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise UsageError(f"--listen {text}: write an IPv6 address in brackets, as in [::1]:443")
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise UsageError(f"--listen {text}: give a port, or host:port, such as 443 or 10.0.0.5:443")
+    return Listen(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def parse_upstream(text: str) -> str:
+    """An http or https URL of the legacy Exchange without a path, as mitmproxy's mode takes it."""
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        good = False
+    if (
+        not good
+        or url.username is not None
+        or url.query
+        or url.fragment
+        or url.path not in ("", "/")
+    ):
+        raise UsageError(
+            f"--upstream {text}: give the URL of the old Exchange without a path, such as "
+            "https://ex07.contoso.local"
+        )
+    return text.removesuffix("/")
+
+
+def check_certificate(path: Path) -> None:
+    """A PEM file with both a private key and a certificate, as mitmproxy wants it."""
+    try:
+        text = path.read_text("ascii", "replace")
+    except OSError as error:
+        raise UsageError(f"--cert {path}: {error.strerror}") from error
+    for part in ("PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"):
+        if part not in text:
+            raise UsageError(
+                f"--cert {path}: it needs the private key and the certificate with its chain, "
+                "one after the other, in PEM"
+            )
+
+
+def reserve(listen: Listen) -> socket.socket:
+    """Make sure that nobody else has the port, choose one when it is 0, and hold it: bound but not
+    listening, for processes of this user that share it. Raises OSError."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((listen.host, listen.port))
+        port = probe.getsockname()[1]
+    held = socket.socket(family)
+    if hasattr(socket, "SO_REUSEPORT"):
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((listen.host, port))
+    return held
+
+
+def mitmdump_arguments(plan: Plan) -> list[str]:
+    """mitmdump's arguments, without its name. What the user added comes last and wins."""
+    listen = ["--listen-port", str(plan.listen.port)]
+    if plan.listen.host:
+        listen = ["--listen-host", plan.listen.host, *listen]
+    certificate = ["--certs", f"*={plan.certificate}"] if plan.certificate else []
+    return [
+        "--mode",
+        f"reverse:{plan.upstream}",
+        *listen,
+        *certificate,
+        *_profile(plan.further),
+        "-s",
+        str(plan.script),
+        "--set",
+        f"eas_config={plan.config}",
+        *plan.further,
+    ]
+
+
+def _profile(further: Sequence[str]) -> list[str]:
+    """The profile without what the user sets: mitmproxy refuses a second value."""
+    theirs = {word.partition("=")[0] for word in further}
+    words = profile.arguments()
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return [w for pair in pairs if pair[1].partition("=")[0] not in theirs for w in pair]

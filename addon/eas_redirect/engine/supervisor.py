@@ -1,0 +1,180 @@
+"""Several proxy processes on one port: starts them, keeps them alive, stops them, adds them up.
+
+The kernel spreads connections over the workers (SO_REUSEPORT). The supervisor handles no traffic;
+it serves `metrics.listen` with the sum of what the workers tell it. No mitmproxy here.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from eas_redirect.engine.worker import Backoff, Worker
+from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
+from eas_redirect.telemetry.site import STATUS, Site, Views
+from eas_redirect.telemetry.status import Status
+from eas_redirect.telemetry.web import parse_address
+
+logger = logging.getLogger(__name__)
+
+START_S = 60.0  # for all workers to listen, on a machine that does much else
+LOOK_S = 5.0  # between two looks at a worker: what a crashed one counted since is lost
+HUNG_LOOKS = 12  # a worker that misses this many is killed
+KILL_GRACE_S = 10.0  # beyond the workers' own time for a stop
+
+
+class Supervisor:
+    """Runs `workers` processes until a signal."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        workers: int,
+        stop_timeout_s: float,
+        metrics_listen: str | None,
+    ) -> None:
+        """`arguments`: those of `eas_redirect.engine.process`, without the metrics' address."""
+        self._arguments = arguments
+        self._count = workers
+        self._stop_timeout_s = stop_timeout_s
+        self._metrics_listen = metrics_listen
+        self._workers: list[Worker] = []
+        self._gone: list[str] = []  # last expositions of workers that ended
+        self._restarts = 0
+        self._stop = asyncio.Event()
+        self._failed = False
+
+    def run(self) -> int:
+        """Exit code: 0 stopped by a signal, 1 the start failed."""
+        logging.basicConfig(
+            level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S"
+        )
+        with tempfile.TemporaryDirectory(prefix="eas-redirect-") as folder:
+            return asyncio.run(self._main(Path(folder)))
+
+    async def _main(self, folder: Path) -> int:
+        self._on_signals()
+        site = await self._open_site()
+        self._workers = [
+            Worker(number, self._arguments, folder / str(number))
+            for number in range(1, self._count + 1)
+        ]
+        tasks = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
+        tasks.append(asyncio.create_task(self._look_after()))
+        try:
+            await self._stop.wait()
+            await self._end(tasks)
+        finally:
+            if site is not None:
+                site.close()
+        return 1 if self._failed else 0
+
+    async def _open_site(self) -> Site | None:
+        if self._metrics_listen is None:
+            return None
+        site = Site(Views(status=self._status, metrics=self._metrics))
+        await site.start(parse_address(self._metrics_listen))
+        logger.info("eas-redirect: metrics and status page at %s", self._metrics_listen)
+        return site
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)
+
+    def _asked_to_stop(self) -> None:
+        """The first time gracefully; the workers take a second one as "at once"."""
+        self._stop.set()
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            worker.send(number)
+
+    async def _keep(self, worker: Worker) -> None:
+        """Start a worker, and again whenever it ends, until the stop."""
+        backoff = Backoff()
+        while not self._stop.is_set():
+            await worker.start()
+            code = await worker.wait()
+            self._bury(worker)
+            if self._stop.is_set():
+                return
+            if not any(w.served for w in self._workers) and not self._restarts:
+                logger.error("eas-redirect: worker %d cannot start; see above", worker.number)
+                self._failed = True
+                self._asked_to_stop()
+                return
+            self._restarts += 1
+            wait_s = backoff.after(worker.age_s)
+            logger.error(
+                "eas-redirect: worker %d %s; starting it again in %g s",
+                worker.number,
+                _how(code),
+                wait_s,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait_s)
+
+    def _bury(self, worker: Worker) -> None:
+        """Keep what it counted."""
+        if worker.snapshot is not None:
+            self._gone = [sum_expositions((), (*self._gone, worker.snapshot)).decode()]
+            worker.snapshot = None
+
+    async def _look_after(self) -> None:
+        while not self._stop.is_set():
+            await asyncio.gather(*(worker.refresh() for worker in self._workers))
+            for worker in self._workers:
+                if worker.served and worker.missed >= HUNG_LOOKS:
+                    logger.error("eas-redirect: worker %d hangs; ending it", worker.number)
+                    worker.send(signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOOK_S)
+
+    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        _, alive = await asyncio.wait(tasks, timeout=self._stop_timeout_s + KILL_GRACE_S)
+        if alive:
+            logger.error("eas-redirect: %d workers did not stop in time; ending them", len(alive))
+            self._send(signal.SIGKILL)
+            await asyncio.wait(alive)
+
+    async def _status(self) -> Status:
+        answers = await asyncio.gather(*(worker.ask("/status") for worker in self._workers))
+        statuses = [STATUS.validate_json(answer) for answer in answers if answer is not None]
+        return merge_statuses(statuses) if statuses else _nobody(self._stop.is_set())
+
+    async def _metrics(self) -> bytes:
+        await asyncio.gather(*(worker.refresh() for worker in self._workers))
+        living = [worker.snapshot for worker in self._workers if worker.snapshot is not None]
+        return sum_expositions(living, self._gone, self._own_metrics())
+
+    def _own_metrics(self) -> list[Metric]:
+        answering = sum(worker.served and not worker.missed for worker in self._workers)
+        return [
+            GaugeMetricFamily("eas_workers", "Workers that answer.", value=answering),
+            CounterMetricFamily(
+                "eas_worker_restarts", "Workers that ended by themselves.", value=self._restarts
+            ),
+        ]
+
+
+def _nobody(stopping: bool) -> Status:
+    """While no worker answers."""
+    now_s = time.time()
+    return Status(now_s=now_s, started_s=now_s, mode="no worker answers", draining=stopping)
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"

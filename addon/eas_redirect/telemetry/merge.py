@@ -1,0 +1,156 @@
+"""Several workers as one: their expositions summed, their statuses merged. Pure.
+
+Counters, histograms and sizes add up. What describes a state takes the worst of them, and what is
+the same everywhere is said once; the tables below name those.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from eas_redirect.directory.values import CacheStatistics
+from eas_redirect.telemetry.status import (
+    LAST_DECISIONS,
+    DirectoryLine,
+    ReasonCount,
+    Status,
+    UpstreamLine,
+)
+
+WORST_IS_LEAST = frozenset({"eas_ready", "eas_config_good", "process_start_time_seconds"})
+SAID_ONCE = frozenset(
+    {
+        "eas_build_info",
+        "eas_enforcing",
+        "eas_config_loaded_timestamp_seconds",
+        "eas_relationships",
+        "eas_relationships_age_seconds",
+    }
+)
+LASTING = frozenset({"counter", "histogram"})
+
+_WORST_LAST = ("answering", "stale", "unknown", "unavailable")
+
+
+def sum_expositions(
+    living: Iterable[str], gone: Iterable[str] = (), further: Iterable[Metric] = ()
+) -> bytes:
+    """One exposition out of several. Of processes that are `gone` only what lasts is counted, so
+    that counters never fall."""
+    sums: dict[str, _Sum] = {}
+    for text in living:
+        _add(sums, text_string_to_metric_families(text))
+    for text in gone:
+        lasting = (f for f in text_string_to_metric_families(text) if f.type in LASTING)
+        _add(sums, lasting)
+    registry = CollectorRegistry()
+    registry.register(_Families([*(total.metric() for total in sums.values()), *further]))
+    return generate_latest(registry)
+
+
+def merge_statuses(statuses: Sequence[Status]) -> Status:
+    """One status out of at least one."""
+    first = statuses[0]
+    troubled = [s.configuration for s in statuses if s.configuration.problem]
+    return replace(
+        first,
+        started_s=min(s.started_s for s in statuses),
+        draining=any(s.draining for s in statuses),
+        upstream=_merge_upstreams([s.upstream for s in statuses]),
+        directory=max((s.directory for s in statuses), key=_badness),
+        configuration=troubled[0] if troubled else first.configuration,
+        cache=_add_caches([s.cache for s in statuses]),
+        relationships=max((s.relationships for s in statuses), key=len),
+        reasons=_add_reasons(statuses),
+        ledger=dict(sum((Counter(s.ledger) for s in statuses), Counter())),
+        open_exchanges=sum(s.open_exchanges for s in statuses),
+        open_waits=sum(s.open_waits for s in statuses),
+        errors=sum(s.errors for s in statuses),
+        last=tuple(
+            sorted(
+                (line for s in statuses for line in s.last),
+                key=lambda line: line.timestamp_s,
+                reverse=True,
+            )[:LAST_DECISIONS]
+        ),
+        workers=len(statuses),
+    )
+
+
+class _Sum:
+    """A family whose samples are being added up."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def add(self, family: Metric) -> None:
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            known = self._values.get(key)
+            self._values[key] = (
+                sample.value if known is None else _together(family.name, known, sample.value)
+            )
+
+    def metric(self) -> Metric:
+        total = Metric(self._family.name, self._family.documentation, self._family.type)
+        for (name, labels), value in self._values.items():
+            total.add_sample(name, dict(labels), value)
+        return total
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._families)
+
+
+def _add(sums: dict[str, _Sum], families: Iterable[Metric]) -> None:
+    for family in families:
+        sums.setdefault(family.name, _Sum(family)).add(family)
+
+
+def _together(name: str, one: float, other: float) -> float:
+    if name in WORST_IS_LEAST:
+        return min(one, other)
+    return max(one, other) if name in SAID_ONCE else one + other
+
+
+def _badness(line: DirectoryLine) -> int:
+    return _WORST_LAST.index(line.state)
+
+
+def _merge_upstreams(lines: Sequence[UpstreamLine]) -> UpstreamLine:
+    ages = [line.age_s for line in lines if line.age_s is not None]
+    return UpstreamLine(
+        address=lines[0].address,
+        age_s=min(ages, default=None),
+        reachable=any(line.reachable for line in lines),
+    )
+
+
+def _add_caches(caches: Sequence[CacheStatistics]) -> CacheStatistics:
+    counts = [f.name for f in fields(CacheStatistics) if f.name != "age_s"]
+    ages = [cache.age_s for cache in caches if cache.age_s is not None]
+    return CacheStatistics(
+        **{name: sum(getattr(cache, name) for cache in caches) for name in counts},
+        age_s=max(ages, default=None),
+    )
+
+
+def _add_reasons(statuses: Sequence[Status]) -> tuple[ReasonCount, ...]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for status in statuses:
+        for line in status.reasons:
+            counts[line.decision, line.reason] += line.count
+    return tuple(
+        ReasonCount(decision=decision, reason=reason, count=count)
+        for (decision, reason), count in counts.most_common()
+    )

@@ -1,0 +1,126 @@
+"""`run`'s arguments in mitmdump's words, and what is refused with advice."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.engine.command_line import (
+    Listen,
+    Plan,
+    UsageError,
+    check_certificate,
+    mitmdump_arguments,
+    parse_listen,
+    parse_upstream,
+    reserve,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("443", Listen("", 443)),
+        ("0", Listen("", 0)),
+        (":8443", Listen("", 8443)),
+        ("10.0.0.5:443", Listen("10.0.0.5", 443)),
+        ("mail.contoso.example:443", Listen("mail.contoso.example", 443)),
+        ("[::1]:443", Listen("::1", 443)),
+    ],
+)
+def test_listen(text: str, expected: Listen) -> None:
+    assert parse_listen(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "host:", "::1:443", "1:65536", "host:-1", "443 ", "٤٤٣"])
+def test_listen_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--listen"):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://ex07.contoso.local", "https://ex07.contoso.local"),
+        ("https://ex07.contoso.local/", "https://ex07.contoso.local"),
+        ("http://10.0.0.7:8080", "http://10.0.0.7:8080"),
+        ("https://[fd00::7]:443", "https://[fd00::7]:443"),
+    ],
+)
+def test_upstream(text: str, expected: str) -> None:
+    assert parse_upstream(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ex07",
+        "ftp://ex07",
+        "https://",
+        "https://ex07/owa",
+        "https://u:p@ex07",
+        "https://ex07?x=1",
+        "https://ex07:99999",
+        "https://[::1",
+    ],
+)
+def test_upstream_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--upstream"):
+        parse_upstream(text)
+
+
+def plan(**changes: object) -> Plan:
+    return Plan(
+        **{  # type: ignore[arg-type]
+            "config": Path("/etc/eas-redirect.toml"),
+            "upstream": "https://ex07.contoso.local",
+            "listen": Listen("", 443),
+            "script": Path("/opt/redirect.py"),
+            **changes,
+        }
+    )
+
+
+def test_arguments_hold_the_profile_and_the_user_has_the_last_word() -> None:
+    arguments = mitmdump_arguments(plan(further=["--set", "tcp_timeout=9000"]))
+    assert arguments[:4] == ["--mode", "reverse:https://ex07.contoso.local", "--listen-port", "443"]
+    assert "tcp_timeout=4200" not in arguments
+    assert "http2=false" in arguments
+    assert arguments[-6:-2] == [
+        "-s", "/opt/redirect.py", "--set", "eas_config=/etc/eas-redirect.toml",
+    ]  # fmt: skip
+    assert arguments[-2:] == ["--set", "tcp_timeout=9000"]
+    assert "--certs" not in arguments
+
+
+def test_arguments_with_an_address_and_a_certificate() -> None:
+    arguments = mitmdump_arguments(
+        plan(listen=Listen("::1", 8443), certificate=Path("/etc/mail.pem"))
+    )
+    at = arguments.index("--listen-host")
+    assert arguments[at : at + 6] == [
+        "--listen-host", "::1", "--listen-port", "8443", "--certs", "*=/etc/mail.pem",
+    ]  # fmt: skip
+
+
+def test_a_certificate_needs_both_parts(tmp_path: Path) -> None:
+    pem = tmp_path / "mail.pem"
+    pem.write_text("-----BEGIN CERTIFICATE-----\n")
+    with pytest.raises(UsageError, match="private key and the certificate"):
+        check_certificate(pem)
+    pem.write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n")
+    check_certificate(pem)
+    with pytest.raises(UsageError, match="No such file"):
+        check_certificate(tmp_path / "missing.pem")
+
+
+def test_reserve_chooses_a_port_and_refuses_one_in_use() -> None:
+    with reserve(Listen("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        with socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(("127.0.0.1", port))
+            worker.listen()
+            with pytest.raises(OSError, match="in use"):
+                reserve(Listen("127.0.0.1", port))
