@@ -287,6 +287,21 @@ def test_the_host_map_helps_a_configured_relationship(folder: Path) -> None:
 
 def test_a_syntax_error_has_its_line(folder: Path) -> None:
     assert problems(folder, "mode = \n")[0].startswith("eas-redirect.toml: not TOML: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("a = " + "{a=" * 5000, "nested too deeply"),
+        ("a = " + "9" * 5000, "too many digits"),
+        ("a." * 3000 + "b = 1", "a: unknown key"),
+    ],
+)
+def test_what_a_toml_parser_has_no_room_for_is_a_problem_too(
+    folder: Path, text: str, said: str
+) -> None:
+    assert any(said in problem for problem in problems(folder, text))
     assert "line 2" in problems(folder, "\nmode = nonsense\n")[0]
 
 

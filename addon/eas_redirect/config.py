@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eas_redirect.config_problems import Place, dotted, in_words, key_lines
+from eas_redirect.config_problems import Place, dotted, in_words, key_lines, parsed
 from eas_redirect.config_values import (
     DistinguishedName,
     DomainName,
@@ -148,7 +148,7 @@ def load_config(path: Path, overrides: Mapping[str, str] | None = None) -> Confi
     """
     text = _read(path)
     try:
-        document = tomllib.loads(text)
+        document = parsed(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((f"{path}: not TOML: {error}",)) from error
     for key, value in (overrides or {}).items():

@@ -12,6 +12,7 @@ from eas_redirect.config_values import WHERE_SECRETS_BELONG
 
 type Place = tuple[int | str, ...]
 
+MAX_DEPTH = 8  # of a key that is looked up: no key of ours has more parts than five
 MAX_LINES = 1000  # of a file whose lines are looked up: the search is quadratic
 _SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token")
 _MESSAGES = {
@@ -26,6 +27,18 @@ _MESSAGES = {
     "model_attributes_type": "must be a table",
     "finite_number": "must be a finite number",
 }
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A TOML document, or TOMLDecodeError also for what `tomllib` has no room for."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("lists or tables are nested too deeply") from None
+    except ValueError:  # Python's bound on the digits of an integer
+        raise tomllib.TOMLDecodeError("a number has too many digits") from None
 
 
 def dotted(place: Place) -> str:
@@ -98,7 +111,7 @@ def key_lines(text: str) -> dict[Place, int]:
         if begin is None:
             continue
         try:
-            document = tomllib.loads("\n".join(lines[:number]))
+            document = parsed("\n".join(lines[:number]))
         except tomllib.TOMLDecodeError:
             continue
         for place in _places(document):
@@ -110,6 +123,8 @@ def key_lines(text: str) -> dict[Place, int]:
 def _places(value: object, place: Place = ()) -> Iterator[Place]:
     if place:
         yield place
+    if len(place) >= MAX_DEPTH:
+        return
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _places(inner, (*place, key))
