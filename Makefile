@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long lint types format clean
+.PHONY: help lab test test-long fuzz lint types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## the tests
 
 test-long: $(INSTALLED) ## the tests that take many minutes: a Ping beyond mitmproxy's 600 s
 	@$(BIN)/python -m pytest -m long --timeout 3600
+
+fuzz: $(INSTALLED) ## MINUTES=5: every reader of foreign bytes; REPLAY=FILE: one finding again
+	@$(BIN)/python -m tests.fuzz $(if $(REPLAY),--replay $(REPLAY),--minutes $(or $(MINUTES),5))
 
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .

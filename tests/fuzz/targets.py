@@ -1,0 +1,11 @@
+"""Every target. Importing the modules below registers theirs."""
+
+from tests.fuzz import targets_activesync, targets_files, targets_way
+from tests.fuzz.target import TARGETS, Target
+
+_MODULES = (targets_activesync, targets_files, targets_way)
+
+
+def load() -> dict[str, Target]:
+    """The targets by name, in the order of the modules."""
+    return dict(TARGETS)
