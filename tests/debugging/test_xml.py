@@ -97,6 +97,7 @@ def test_an_edited_text() -> None:
         ('<!DOCTYPE x [<!ENTITY e "x">]><Sync xmlns="AirSync">&e;</Sync>', "document type"),
         ('<Sync xmlns="AirSync" xmlns:w="wbxml"><w:x/></Sync>', "unknown"),
         ('<Sync xmlns="AirSync" xmlns:w="wbxml" w:opaque="base64">!</Sync>', "base64"),
+        ('<?wbxml strings="ü"?><Sync xmlns="AirSync"/>', "base64"),
         ('<Sync xmlns="AirSync" xmlns:w="wbxml" w:opaque="hex">00</Sync>', "none of text"),
         ('<Sync xmlns="AirSync" xmlns:w="wbxml" w:opaque="text"><Add/></Sync>', "no elements"),
         ('<Sync xmlns="AirSync" xmlns:w="wbxml"><w:entity code="x"/></Sync>', "no number"),

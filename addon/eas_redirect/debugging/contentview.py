@@ -5,6 +5,7 @@ not end on some short bodies and would freeze the proxy. This one is total, and 
 """
 
 import contextlib
+import re
 
 from mitmproxy import contentviews, http
 from mitmproxy.contentviews import InteractiveContentview, Metadata, SyntaxHighlight
@@ -122,7 +123,8 @@ def _plain_lines(data: bytes) -> list[str]:
 
 def _comment(text: str) -> str:
     """Text inside an XML comment must not end it."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("--", "- -")
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return re.sub("-(?=-)", "- ", shown)
 
 
 def _original(metadata: Metadata) -> bytes | None:
