@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,10 +23,21 @@ LAB = [str(Path(sys.executable).with_name("eas-redirect")), "lab"]
 ROWS = {persona.name: persona for persona in PERSONAS}
 
 
-def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    directory: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """The command, ended by itself; `prefix` is a program that starts it."""
     command = [*LAB, "--work", str(directory / "work"), "--certs", str(directory / "certs")]
     return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [*prefix, *command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -114,8 +125,7 @@ class Kept:
         self.directory = directory
         self.printed = printed
         found = re.search(r"https://localhost:(\d+)/", printed)
-        assert found, printed
-        self.port = int(found[1])
+        self.port = int(found[1]) if found else 443
         self.mark = str(directory / "work")
 
     def others(self) -> list[int]:
@@ -130,8 +140,8 @@ class Kept:
 
 
 @contextmanager
-def kept(directory: Path) -> Iterator[Kept]:
-    command = [*LAB, "--keep", "--work", str(directory / "work"), "--certs"]
+def kept(directory: Path, *arguments: str) -> Iterator[Kept]:
+    command = [*LAB, "--keep", *arguments, "--work", str(directory / "work"), "--certs"]
     printed = directory / "printed.txt"
     with printed.open("wb") as output, (directory / "talk.txt").open("wb") as talk:
         process = subprocess.Popen([*command, str(directory / "certs")], stdout=output, stderr=talk)

@@ -21,8 +21,9 @@ from eas_redirect.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from eas_redirect.lab.runner import Lab
+    from eas_redirect.lab.runner import Lab, LabSettings
 
+INTERRUPTED = 130  # as shells say it of Ctrl-C
 LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -30,6 +31,13 @@ ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 def lab(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    transparent: Annotated[
+        bool,
+        typer.Option(
+            "--transparent",
+            help="A phone in a network namespace of its own, the proxy on its way (root, Linux).",
+        ),
     ] = False,
     json: JsonOption = False,
     work: Annotated[
@@ -55,26 +63,42 @@ def lab(
     Everything is made here and ends with the command. Exit code 0: every outcome as expected; 1:
     not so; 2: the lab cannot work with these options; 3: a part of it did not start.
     """
+    from eas_redirect.lab.runner import LabSettings
+
+    own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
+    settings = LabSettings(
+        work=work,
+        certificates=certs,
+        listen=listen,
+        port=port,
+        transparent=transparent,
+        names=tuple(dict.fromkeys((*(name or ()), *own_address))),
+    )
+    good = _run(settings, keep=keep, as_json=json)
+    raise typer.Exit(GOOD if good else FINDINGS)
+
+
+def _run(settings: "LabSettings", *, keep: bool, as_json: bool) -> bool:
+    """The whole lab; whether all was as expected. What cannot be is one message."""
     from eas_redirect.lab.keep import PartEndedError
+    from eas_redirect.lab.namespaces import NamespaceError
     from eas_redirect.lab.processes import NotStartedError
-    from eas_redirect.lab.runner import Lab, LabSettings, WorkDirectoryError
+    from eas_redirect.lab.runner import Lab, WorkDirectoryError
 
     _end_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP)
-    own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
-    names = tuple(dict.fromkeys((*(name or ()), *own_address)))
-    settings = LabSettings(work=work, certificates=certs, listen=listen, port=port, names=names)
     try:
         with Lab(settings, _say) as running:
-            good = _walk(running, as_json=json)
+            good = _walk(running, as_json=as_json)
             if keep:
-                _keep(running, names[0] if names else "localhost", as_json=json)
+                host = settings.names[0] if settings.names else "localhost"
+                _keep(running, host, as_json=as_json)
     except KeyboardInterrupt:
-        fail("lab: ended before all was done", 130)
-    except WorkDirectoryError as error:
+        fail("lab: ended before all was done", INTERRUPTED)
+    except (WorkDirectoryError, NamespaceError) as error:
         fail(f"lab: {error}", USAGE)
     except (NotStartedError, PartEndedError) as error:
         fail(f"lab: {error}", UNREACHABLE)
-    raise typer.Exit(GOOD if good else FINDINGS)
+    return good
 
 
 def _walk(running: "Lab", *, as_json: bool) -> bool:
@@ -90,11 +114,14 @@ def _walk(running: "Lab", *, as_json: bool) -> bool:
 
 
 def _keep(running: "Lab", host: str, *, as_json: bool) -> None:
-    from eas_redirect.lab import keep
+    from eas_redirect.lab import keep, phone_page
 
-    text = keep.instructions(running, host)
-    print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
-    keep.wait(running)
+    with keep.phone_page(running, host) as page:
+        text = keep.instructions(running, host, page)
+        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+        if sys.stdout.isatty() and host != "localhost":
+            print(phone_page.qr_text(page) or "", flush=True)
+        keep.wait(running)
     _say("ended")
 
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -27,10 +28,11 @@ USER_TAG = 8  # MS-ASHTTP 2.2.1.1.1.1.3
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where names lead (`host → (address, port)`) and whom TLS trusts."""
+    """Where names lead (`host → (address, port)`), whom TLS trusts, how to reach an address."""
 
     addresses: dict[str, tuple[str, int]]
     tls: ssl.SSLContext
+    dial: Callable[[tuple[str, int], float], socket.socket] = socket.create_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Line:
         self._connection = http.client.HTTPConnection(host, timeout=timeout_s)
 
     def __enter__(self) -> Self:
-        plain = socket.create_connection(self._network.addresses[self._host], self._timeout_s)
+        plain = self._network.dial(self._network.addresses[self._host], self._timeout_s)
         secure = self._network.tls.wrap_socket(plain, server_hostname=self._host)
         self._local_port: int = secure.getsockname()[1]
         self._connection.sock = secure

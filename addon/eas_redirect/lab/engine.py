@@ -43,16 +43,15 @@ def start_proxy(
     confdir: Path,
     certificates: Sequence[str] = (),
     upstream_ca: Path,
-    address: str = "127.0.0.1",
-    port: int = 0,
+    listen: tuple[str, int],
 ) -> Proxy:
     """mitmdump with the shim; returns when it listens. `certificates` are `--certs` values."""
     settings = {
         "eas_config": str(config),
         "confdir": str(confdir),
         "ssl_verify_upstream_trusted_ca": str(upstream_ca),
-        "listen_host": address,
-        "listen_port": str(port),
+        "listen_host": listen[0],
+        "listen_port": str(listen[1]),
         "flow_detail": "0",
     }
     command = [mitmdump(), "-s", str(shim()), "--mode", mode]
@@ -66,4 +65,4 @@ def start_proxy(
     except BaseException:
         child.stop()
         raise
-    return Proxy(child=child, address=(address, int(listening[1])), command=tuple(command))
+    return Proxy(child=child, address=(listen[0], int(listening[1])), command=tuple(command))

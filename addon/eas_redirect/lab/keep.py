@@ -1,10 +1,14 @@
 """`--keep`: what a person needs to point curl or a phone at the running lab, and the waiting."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from eas_redirect.lab.client import PATH
-from eas_redirect.lab.personas import DOMAIN, PASSWORD, PERSONAS
+from eas_redirect.lab.personas import DOMAIN, HOST, PASSWORD, PERSONAS
+from eas_redirect.lab.phone_page import PhonePage
 from eas_redirect.lab.runner import Lab
+from eas_redirect.lab.server import Server
 
 POLL_S = 0.25
 
@@ -24,11 +28,30 @@ def wait(lab: Lab) -> None:
     raise PartEndedError(f"{lab.proxy.child.name} has ended, and with it the lab:\n{last}")
 
 
-def instructions(lab: Lab, host: str) -> str:
-    """URL, people, password, CA file and two lines to paste. `host` is what clients call."""
-    url = f"https://{host}:{lab.proxy.address[1]}{PATH}"
-    ca = lab.certificates.ca_file
-    curl = f"curl --include --silent --cacert {ca} --user anna@{DOMAIN}:{PASSWORD}"
+@contextmanager
+def phone_page(lab: Lab, host: str) -> Iterator[str]:
+    """The page for phones is up; its URL. `host` is what clients call the proxy."""
+    address = lab.site.proxy[0]
+    called = address if lab.site.transparent else host
+    ca_pem = lab.certificates.ca_file.read_text("ascii")
+    server = HOST if lab.site.transparent else f"{host}:{lab.proxy.address[1]}"
+    page = PhonePage(ca_pem, server, lambda: f"http://{called}:{running.port}/")
+    with lab.site.at_proxy():
+        running = Server(page, host=address).start()
+    try:
+        yield f"http://{called}:{running.port}/"
+    finally:
+        running.stop()
+
+
+def instructions(lab: Lab, host: str, page: str) -> str:
+    """URL, people, password, CA file and a line to paste. `host` is what clients call."""
+    site, ca = lab.site, lab.certificates.ca_file
+    url, there, shell = f"https://{host}:{lab.proxy.address[1]}{PATH}", "", ""
+    if site.transparent:
+        url, there = f"https://{HOST}{PATH}", f"--resolve {HOST}:443:{site.exchange[0]} "
+        shell = f"{' '.join(site.phone_shell)} "
+    user = f"--user anna@{DOMAIN}:{PASSWORD}"
     names = ", ".join(persona.name for persona in PERSONAS)
     return f"""\
 The lab keeps running. Point a phone or curl at it; Ctrl-C ends everything.
@@ -37,12 +60,12 @@ The lab keeps running. Point a phone or curl at it; Ctrl-C ends everything.
   People      {names},
               as anna@{DOMAIN} or CONTOSO\\anna
   Password    {PASSWORD} (everybody's)
-  CA to trust {ca}
+  CA to trust {ca}, for phones {page}
   Journal     {lab.journal}
 
 Anna's mailbox has moved. This asks as her phone would, and is answered 451:
 
-  {curl} \\
+  {shell}curl --include --silent --cacert {ca} {there}{user} \\
     --request POST --header 'MS-ASProtocolVersion: 14.1' \\
     '{url}?Cmd=FolderSync&User=anna&DeviceId=CURL01&DeviceType=curl'
 """

@@ -1,10 +1,11 @@
 """What came of each walk, checked against what was expected: from devices, Exchange and journal."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from eas_redirect.activesync.request import read_request
@@ -16,6 +17,7 @@ from eas_redirect.lab.server import Exchanged
 from eas_redirect.lab.walk import Walk
 
 SENT_ON = "mailbox_moved"
+CONFIRMED = "confirmed"
 EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect")
 
 
@@ -25,7 +27,8 @@ class JournalLine:
 
     client_port: int
     reason: str
-    message: str
+    message: str = ""
+    confirmed: bool = False  # a redirected device arriving at the host that it was sent to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +54,41 @@ def read_journal(path: Path) -> tuple[JournalLine, ...]:
     """The lines about EAS exchanges, in their order; a line still being written is left out."""
     if not path.exists():
         return ()
-    lines = []
-    for text in path.read_text("utf-8").splitlines(keepends=True):
-        if text.endswith("\n"):
-            fields = json.loads(text)
-            if fields["event"]["action"] in EXCHANGE_ACTIONS:
-                port = fields["client"]["port"]
-                lines.append(JournalLine(port, fields["event"]["reason"], fields["message"]))
-    return tuple(lines)
+    complete = [line for line in path.read_text("utf-8").splitlines(True) if line.endswith("\n")]
+    return tuple(
+        _journal_line(fields)
+        for fields in map(json.loads, complete)
+        if fields["event"]["action"] in EXCHANGE_ACTIONS
+    )
+
+
+def _journal_line(fields: dict[str, Any]) -> JournalLine:
+    return JournalLine(
+        client_port=fields["client"]["port"],
+        reason=fields["event"]["reason"],
+        message=fields["message"],
+        confirmed=fields["eas"].get("redirect", {}).get("confirmed", False),
+    )
+
+
+def tells_of(lines: Iterable[JournalLine], walks: Iterable[Walk]) -> bool:
+    """Whether each request to Exchange has its line."""
+    counted: Counter[int | None] = Counter(line.client_port for line in lines)
+    return all(counted[walk.port] >= len(walk.got) for walk in walks if walk.got)
 
 
 def judge(
-    walks: Sequence[Walk], exchanged: Iterable[Exchanged], journal: Iterable[JournalLine]
+    walks: Sequence[Walk],
+    exchanged: Iterable[Exchanged],
+    journal: Iterable[JournalLine],
+    *,
+    both_sides_seen: bool = False,
 ) -> tuple[Row, ...]:
-    """A row for each walk. Journal lines belong to the walk that called from their port."""
-    by_port: defaultdict[int, list[JournalLine]] = defaultdict(list)
+    """A row for each walk. Journal lines belong to the walk that called from their port.
+
+    `both_sides_seen`: the proxy is on the way to the target, too, and must confirm arrivals.
+    """
+    by_port: defaultdict[int | None, list[JournalLine]] = defaultdict(list)
     for line in journal:
         by_port[line.client_port].append(line)
     by_logon: defaultdict[str | None, list[Reply]] = defaultdict(list)
@@ -75,25 +98,37 @@ def judge(
         _row(
             walk,
             by_logon[walk.persona.make_device().authorization],
-            by_port[walk.got[0].local_port] if walk.got else [],
+            by_port[walk.port],
+            by_port[walk.arrived.local_port] if walk.arrived and both_sides_seen else None,
         )
         for walk in walks
     )
 
 
-def _row(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Row:
+def _row(
+    walk: Walk,
+    replies: list[Reply],
+    lines: list[JournalLine],
+    arrival: list[JournalLine] | None,
+) -> Row:
+    """`arrival`: the journal's lines about the phone at the target, where they can be."""
     persona = walk.persona
     last = lines[-1] if lines else None
+    sent_on = bool(last and last.reason == SENT_ON)
+    confirmed = any(line.confirmed for line in arrival or ())
+    problems = list(_problems(walk, replies, lines))
+    if sent_on and arrival is not None and not confirmed:
+        problems.append("the journal does not confirm that the phone arrived")
     return Row(
         name=persona.name,
         who=persona.first_name,
         device=persona.model.words,
         story=persona.story,
         exchange_said=_said(persona, replies[-1]) if replies else "nothing",
-        device_got=_got(walk, sent_on=bool(last and last.reason == SENT_ON)),
+        device_got=_got(walk, sent_on=sent_on) + (f", {CONFIRMED}" if confirmed else ""),
         reason=last.reason if last else "",
         why=last.message if last else "",
-        problems=tuple(_problems(walk, replies, lines)),
+        problems=tuple(problems),
     )
 
 

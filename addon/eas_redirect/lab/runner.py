@@ -15,11 +15,12 @@ from eas_redirect.lab.client import PATH, Network
 from eas_redirect.lab.directory import write_ldif
 from eas_redirect.lab.engine import Proxy, start_proxy
 from eas_redirect.lab.exchange import LegacyExchange, Version
-from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal
+from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
 from eas_redirect.lab.server import Server
+from eas_redirect.lab.site import Site, loopback, transparent
 from eas_redirect.lab.target import Target
-from eas_redirect.lab.walk import walk_all
+from eas_redirect.lab.walk import Walk, walk_all
 
 JOURNAL_WAIT_S = 10.0
 
@@ -28,7 +29,6 @@ CONFIG = """\
 mode = "enforce"
 
 [exchange]
-host_names = ["{host}"]
 default_domain = "CONTOSO"
 
 [directory]
@@ -45,12 +45,17 @@ class WorkDirectoryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """Where the lab keeps its files and where its proxy listens (port 0: any free one)."""
+    """Where the lab keeps its files and where its proxy listens (port 0: any free one).
+
+    `transparent`: in network namespaces, with the proxy on the phones' way; then `listen`, `port`
+    and `names` mean nothing.
+    """
 
     work: Path
     certificates: Path
     listen: str = "127.0.0.1"
     port: int = 0
+    transparent: bool = False
     names: tuple[str, ...] = ()  # further names of the proxy, for its certificate
     personas: Sequence[Persona] = field(default=PERSONAS)
 
@@ -86,41 +91,64 @@ class Lab:
         stack.enter_context(_claimed(settings.work))
         self._say(f"certificates in {settings.certificates}")
         self.certificates = LabCertificates(settings.certificates)
-        own = (HOST, "localhost", "127.0.0.1", *settings.names)
-        front = self.certificates.issue("lab-front", tuple(dict.fromkeys(own)))
-        back = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
-        away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
         config = self._write_files()
-        accounts = [persona.account for persona in settings.personas]
+        self.site = self._choose_site(stack)
+        with self.site.at_servers():
+            self._start_servers(stack)
+        with self.site.at_proxy():
+            self.proxy = self._start_proxy(config)
+        stack.enter_context(self.proxy.child)
+        self._say(f"mitmdump with eas-redirect at {self.proxy.address[0]}:{self.proxy.address[1]}")
+        self.network = self._map_network()
+
+    def _choose_site(self, stack: ExitStack) -> Site:
+        if not self._settings.transparent:
+            return loopback(self._settings.listen, self._settings.port)
+        self._say("network namespaces for a phone, a gate and servers")
+        return stack.enter_context(transparent())
+
+    def _start_servers(self, stack: ExitStack) -> None:
+        accounts = [persona.account for persona in self._settings.personas]
         exchange = LegacyExchange(
             accounts, version=Version.EXCHANGE_2013, location=f"https://{FABRIKAM}{PATH}"
         )
-        self.exchange = stack.enter_context(Server(exchange, tls=back.server_context()))
-        self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
-        self.target = Target(Accounts(accounts), modern_hosts=(CLOUD,))
-        target = stack.enter_context(Server(self.target, tls=away.server_context()))
-        self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {target.url}")
-        self.proxy = self._start_proxy(config, front.file)
-        stack.enter_context(self.proxy.child)
-        self._say(f"mitmdump with eas-redirect at https://{HOST}:{self.proxy.address[1]}")
-        there = ("127.0.0.1", target.port)
-        self.network = Network(
-            {HOST: self.proxy.address, CLOUD: there, FABRIKAM: there},
-            self.certificates.client_context(),
+        back = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
+        host, port = self.site.exchange
+        self.exchange = stack.enter_context(
+            Server(exchange, tls=back.server_context(), host=host, port=port)
         )
+        self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
+        away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
+        target = Target(Accounts(accounts), modern_hosts=(CLOUD,))
+        host, port = self.site.target
+        self.target = stack.enter_context(
+            Server(target, tls=away.server_context(), host=host, port=port)
+        )
+        self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {self.target.url}")
 
-    def _start_proxy(self, config: Path, certificate: Path) -> Proxy:
-        settings = self._settings
+    def _start_proxy(self, config: Path) -> Proxy:
+        """A reverse proxy has a certificate; a transparent one makes one for each name it meets."""
+        work = self._settings.work
+        names = dict.fromkeys((HOST, "localhost", "127.0.0.1", *self._settings.names))
+        front = self.certificates.issue("lab-front", tuple(names)).file.resolve()
+        self.certificates.write_mitmproxy_ca(work / "mitmproxy")
         return start_proxy(
             config,
-            settings.work / "mitmdump.log",
-            mode=f"reverse:{self.exchange.url}",
-            confdir=settings.work / "mitmproxy",
-            certificates=(str(certificate.resolve()),),
+            work / "mitmdump.log",
+            mode="transparent" if self.site.transparent else f"reverse:{self.exchange.url}",
+            confdir=work / "mitmproxy",
+            certificates=() if self.site.transparent else (str(front),),
             upstream_ca=self.certificates.ca_file.resolve(),
-            address=settings.listen,
-            port=settings.port,
+            listen=self.site.proxy,
         )
+
+    def _map_network(self) -> Network:
+        """What DNS would tell the phones."""
+        transparent = self.site.transparent
+        here = (self.exchange.host, self.exchange.port) if transparent else self.proxy.address
+        there = (self.target.host, self.target.port)
+        addresses = {HOST: here, CLOUD: there, FABRIKAM: there}
+        return Network(addresses, self.certificates.client_context(), self.site.dial)
 
     def _write_files(self) -> Path:
         """The configuration, the directory snapshot; the journal of an earlier run goes."""
@@ -129,7 +157,7 @@ class Lab:
         users = [persona.directory_user for persona in self._settings.personas]
         (work / "directory.ldif").write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
         config = work / "eas-redirect.toml"
-        config.write_text(CONFIG.format(host=HOST), "utf-8")
+        config.write_text(CONFIG, "utf-8")
         return config.resolve()
 
     def walk(self) -> tuple[Row, ...]:
@@ -137,18 +165,17 @@ class Lab:
         personas = self._settings.personas
         self._say(f"{len(personas)} devices ask for their mail")
         walks = walk_all(personas, self.network)
-        lines = self._await_journal(sum(len(persona.asks) for persona in personas))
-        return judge(walks, self.exchange.exchanged, lines)
+        journal = self._await_journal(walks)
+        return judge(walks, self.exchange.exchanged, journal, both_sides_seen=self.site.transparent)
 
-    def _await_journal(self, count: int) -> tuple[JournalLine, ...]:
-        """The journal's lines once there are enough of them; what there is after a while."""
+    def _await_journal(self, walks: Sequence[Walk]) -> tuple[JournalLine, ...]:
+        """The journal once it tells of every walk; what there is after a while."""
         deadline = time.monotonic() + JOURNAL_WAIT_S
-        while time.monotonic() < deadline:
-            lines = read_journal(self.journal)
-            if len(lines) >= count:
-                return lines
+        lines = read_journal(self.journal)
+        while not tells_of(lines, walks) and time.monotonic() < deadline:
             time.sleep(0.02)
-        return read_journal(self.journal)
+            lines = read_journal(self.journal)
+        return lines
 
 
 @contextmanager

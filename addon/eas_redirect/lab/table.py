@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from eas_redirect.lab.outcome import SENT_ON, Row
+from eas_redirect.lab.outcome import CONFIRMED, SENT_ON, Row
 
 TABLE_WIDTH = 110  # columns that a table needs; below it the same comes in paragraphs
 
@@ -25,6 +25,9 @@ LEGEND = """\
 451 → name       tells the phone that its mailbox is on that server from now on.
 the same         is what Exchange said, unchanged in every byte.
 """
+CONFIRMED_LEGEND = """\
+confirmed        is when the proxy, on the way to the new server too, has seen the phone arrive.
+"""
 
 
 def print_outcome(console: Console, rows: Sequence[Row], journal: Path) -> None:
@@ -34,7 +37,8 @@ def print_outcome(console: Console, rows: Sequence[Row], journal: Path) -> None:
     left_alone = [row for row in rows if row.reason != SENT_ON]
     console.print(_group(console, f"Sent on to their new server ({SENT_ON})", sent_on))
     console.print(_group(console, "Left alone", left_alone))
-    console.print(LEGEND, style="dim", highlight=False)
+    confirmed = any(CONFIRMED in row.device_got for row in rows)
+    console.print(LEGEND + (CONFIRMED_LEGEND if confirmed else ""), style="dim", highlight=False)
     for row in rows:
         for problem in row.problems:
             console.print(f"[bold red]{escape(row.who)}: {escape(problem)}[/]")

@@ -22,6 +22,11 @@ class Walk:
     arrived: Got | None = None
     problem: str | None = None
 
+    @property
+    def port(self) -> int | None:
+        """The local port that the device called Exchange from."""
+        return self.got[0].local_port if self.got else None
+
 
 def walk_all(personas: Sequence[Persona], network: Network) -> tuple[Walk, ...]:
     """Every persona at once, each on connections of its own; the results in the order given."""

@@ -1,0 +1,75 @@
+"""The page for phones: the CA in three forms that say the same, and a QR code."""
+
+import plistlib
+import ssl
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from eas_redirect.lab.certificates import CA_NAME, LabCertificates
+from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab.phone_page import PhonePage, apple_profile, qr_svg, qr_text
+
+URL = "http://192.0.2.1:8000/"
+
+
+@pytest.fixture
+def ca_pem(tmp_path: Path) -> str:
+    return LabCertificates(tmp_path).ca_file.read_text("ascii")
+
+
+async def get(ca_pem: str, path: str) -> Reply:
+    page = PhonePage(ca_pem, "mail.contoso.example:8443", lambda: URL)
+    return await page(Request("GET", path, ()))
+
+
+async def test_the_page_leads_to_everything(ca_pem: str) -> None:
+    reply = await get(ca_pem, "/")
+    assert isinstance(reply.body, bytes)
+    text = reply.body.decode()
+    assert "mail.contoso.example:8443" in text
+    assert "$" not in text
+    for path in ("/lab-ca.pem", "/lab-ca.cer", "/lab-ca.mobileconfig", "/qr.svg"):
+        assert f'="{path}"' in text
+        assert (await get(ca_pem, path)).status == 200
+
+
+async def test_the_ca_is_the_same_in_each_form(ca_pem: str) -> None:
+    der = ssl.PEM_cert_to_DER_cert(ca_pem)
+    assert (await get(ca_pem, "/lab-ca.pem")).body == ca_pem.encode()
+    assert (await get(ca_pem, "/lab-ca.cer")).body == der
+    body = (await get(ca_pem, "/lab-ca.mobileconfig")).body
+    assert isinstance(body, bytes)
+    profile = plistlib.loads(body)
+    (payload,) = profile["PayloadContent"]
+    assert payload["PayloadContent"] == der
+    assert x509.load_der_x509_certificate(der).subject.rfc4514_string() == f"CN={CA_NAME}"
+    assert b"PRIVATE" not in body
+
+
+def test_a_profile_has_what_apple_requires_and_replaces_itself(ca_pem: str) -> None:
+    der = ssl.PEM_cert_to_DER_cert(ca_pem)
+    profile = plistlib.loads(apple_profile(der))
+    payloads = [profile, *profile["PayloadContent"]]
+    assert [p["PayloadType"] for p in payloads] == ["Configuration", "com.apple.security.root"]
+    required = ("PayloadVersion", "PayloadIdentifier", "PayloadUUID", "PayloadDisplayName")
+    assert all(key in payload for payload in payloads for key in required)
+    assert payloads[0]["PayloadUUID"] != payloads[1]["PayloadUUID"]
+    assert apple_profile(der) == apple_profile(der)
+
+
+async def test_other_paths_are_not_found(ca_pem: str) -> None:
+    assert (await get(ca_pem, "/lab-ca-key.pem")).status == 404
+    assert (await get(ca_pem, "/../lab-ca-key.pem")).status == 404
+
+
+async def test_without_segno_there_is_no_code(ca_pem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (qr_svg(URL) or b"").startswith(b"<?xml")
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert (qr_svg(URL), qr_text(URL)) == (None, None)
+    assert (await get(ca_pem, "/qr.svg")).status == 404
+    page = (await get(ca_pem, "/")).body
+    assert isinstance(page, bytes)
+    assert b"<img" not in page
