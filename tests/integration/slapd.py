@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eas_redirect.directory.values import DirectorySettings
-from tests.integration.certificates import ServerFiles, make_certificate
+from eas_redirect.lab.certificates import LabCertificates
 from tests.integration.processes import ServerProcess, free_port
 from tests.support import DATA, require
 
@@ -29,9 +29,9 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 pidfile {home}/slapd.pid
 rootDSE {root_dse}
-TLSCACertificateFile {tls.ca}
-TLSCertificateFile {tls.certificate}
-TLSCertificateKeyFile {tls.key}
+TLSCACertificateFile {ca_file}
+TLSCertificateFile {certificate}
+TLSCertificateKeyFile {certificate}
 {extra}
 database mdb
 suffix "DC=contoso,DC=example"
@@ -49,10 +49,10 @@ access to * by * read
 class Slapd:
     """One slapd on free ports of 127.0.0.1, with a CA of its own."""
 
-    def __init__(self, home: Path, tls: ServerFiles) -> None:
+    def __init__(self, home: Path, ca_file: Path) -> None:
         self.host = "127.0.0.1"
         self.port, self.tls_port = free_port(), free_port()
-        self.ca_file = tls.ca
+        self.ca_file = ca_file
         self.bind_user = "CN=eas-redirect,DC=contoso,DC=example"
         self.password_file = home / "password"
         self.password_file.write_text(BIND_PASSWORD + "\n")
@@ -85,36 +85,38 @@ class Slapd:
 
 @contextmanager
 def running_slapd(
-    home: Path, *, ldif: str = "", access: str = "", extra: str = "", tls: ServerFiles | None = None
+    home: Path,
+    *,
+    ldif: str = "",
+    access: str = "",
+    extra: str = "",
+    authority: LabCertificates | None = None,
 ) -> Iterator[Slapd]:
     """`ldif` holds further entries, `access` further access rules, `extra` global settings. Several
-    servers with one `tls` have one CA."""
+    servers with one `authority` have one CA."""
     require("slapd", "slapadd")
     (home / "db").mkdir(parents=True)
-    tls = tls or server_certificate(home / "tls")
+    authority = authority or LabCertificates(home / "tls")
+    certificate = authority.issue("slapd", ("dc1.contoso.example", "localhost", "127.0.0.1")).file
     conf = home / "slapd.conf"
     conf.write_text(
         _CONF.format(
             schema=DATA / "ad" / "slapd-exchange.schema",
             root_dse=DATA / "ad" / "root-dse.ldif",
             home=home,
-            tls=tls,
+            ca_file=authority.ca_file,
+            certificate=certificate,
             extra=extra,
             access=access,
         )
     )
     _load(conf, home / "data.ldif", ldif)
-    slapd = Slapd(home, tls)
+    slapd = Slapd(home, authority.ca_file)
     slapd.process.start()
     try:
         yield slapd
     finally:
         slapd.process.kill()
-
-
-def server_certificate(directory: Path, valid_days: tuple[int, int] = (-1, 2)) -> ServerFiles:
-    names = ("dc1.contoso.example", "localhost", "127.0.0.1")
-    return make_certificate(directory, names, valid_days=valid_days)
 
 
 def _load(conf: Path, file: Path, extra: str) -> None:

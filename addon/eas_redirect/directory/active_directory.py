@@ -134,8 +134,11 @@ class LDAPSession:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            opened = connection.socket
             with contextlib.suppress(LDAPException, OSError, AttributeError):
                 connection.unbind()
+            if isinstance(opened, socket.socket):
+                opened.close()  # ldap3 forgets one whose connect or handshake failed
 
     def _password(self) -> str | None:
         return self._credentials.password() if self._settings.bind == "simple" else None
@@ -173,16 +176,16 @@ class LDAPSession:
         try:
             connection.bind(read_server_info=False)
         except LDAPOperationResult as error:
-            fault = refused_bind(str(error.description), str(error.message))
+            fault = _kerberos_fault(error.__context__) or refused_bind(
+                str(error.description), str(error.message)
+            )
             if password is not None and fault.scope == "account":
                 self._credentials.refused(password, fault)
             raise fault from None
-        except (LDAPException, OSError):
-            raise
         except Exception as error:
-            # GSSAPI errors are no exceptions of ldap3, and their classes come with the extra.
-            message = f"the Kerberos bind failed ({error}): check the ticket (klist) and DNS names"
-            raise Fault("kerberos", message, "account") from None
+            if (kerberos := _kerberos_fault(error)) is not None:
+                raise kerberos from None
+            raise
         finally:
             connection.password = None
         if password is not None:
@@ -335,6 +338,14 @@ def _connect_fault(error: Exception) -> Fault:
             return Fault("connection_failed", f"no connection ({cause.strerror})")
         case _:
             return Fault("disconnected", "the server closed the connection while it was made")
+
+
+def _kerberos_fault(error: BaseException | None) -> Fault | None:
+    """Errors of GSSAPI are none of ldap3's, and their classes come with the extra only."""
+    if error is None or not type(error).__module__.startswith("gssapi."):
+        return None
+    message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
+    return Fault("kerberos", message, "account")
 
 
 def _first_cause(error: Exception) -> Exception:

@@ -67,7 +67,8 @@ _SUB_CODES = {
 }
 _BUSY = frozenset({"busy", "unavailable", "timeLimitExceeded", "adminLimitExceeded"})
 _SUB_CODE = re.compile(r"\bdata ([0-9a-f]{3,8})\b", re.IGNORECASE)
-_BIND_FIRST = "000004DC"  # ERROR_NOT_AUTHENTICATED (MS-ERREF 2.2)
+# ERROR_NOT_AUTHENTICATED (MS-ERREF 2.2) of Windows, and Samba's words.
+_BIND_FIRST = ("000004DC", "without authentication")
 # The server works and says no: another one would say the same.
 _ABOUT_THE_QUESTION = frozenset({"insufficientAccessRights", "sizeLimitExceeded"})
 _CHANNEL_BINDING = "80090346"  # SEC_E_BAD_BINDINGS (MS-ERREF 2.1)
@@ -87,8 +88,8 @@ def refused_bind(description: str, diagnostics: str) -> Fault:
     if description in ("strongerAuthRequired", "confidentialityRequired"):
         return Fault(
             "signing_required",
-            "the server requires signing or TLS: use ldaps:// or directory.start_tls with "
-            'directory.bind = "simple"',
+            "the server requires TLS, and signing of Kerberos binds, which there is none of here: "
+            'use ldaps:// or directory.start_tls with directory.bind = "simple"',
             "account",
         )
     code = _SUB_CODE.search(diagnostics)
@@ -108,7 +109,7 @@ def refused_bind(description: str, diagnostics: str) -> Fault:
 
 def refused_search(description: str, diagnostics: str) -> Fault:
     """From the result of a search that is not success and not noSuchObject."""
-    if description == "operationsError" and _BIND_FIRST in diagnostics:
+    if description == "operationsError" and any(text in diagnostics for text in _BIND_FIRST):
         message = 'the server answers no anonymous questions: set directory.bind to "simple"'
         return Fault("bind_required", message, "account")
     if description == "referral":

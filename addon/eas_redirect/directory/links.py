@@ -136,11 +136,12 @@ class Links:
             address = servers.choose()
             try:
                 session = self._open(address, self._patience(servers, deadline))
-            except Fault as fault:
-                servers.failed(address, fault.at(str(address)))
-                self._give_up_if_late(fault.at(str(address)), deadline)
+            except Fault as error:
+                fault = _told_late(error.at(str(address)), deadline)
+                servers.failed(address, fault)
+                self._give_up_if_late(fault, deadline)
                 if fault.scope == "account":
-                    raise fault.at(str(address)) from None
+                    raise fault from None
             else:
                 servers.succeeded(address)
                 link = self._links[id(servers)] = _Link(address, session, time.monotonic())
@@ -151,10 +152,10 @@ class Links:
         if fault.scope == "question":
             raise fault
         self._drop(link, servers)
-        in_time = deadline.remaining() > 0.0
-        stale = link.asked and in_time and fault.error_type == "disconnected"
-        if not stale:  # else the server may only have closed a connection that was idle
+        fault = _told_late(fault, deadline)
+        if not (link.asked and fault.error_type == "disconnected"):
             servers.failed(link.address, fault)
+        # Else the server may only have closed a connection that was idle.
         self._give_up_if_late(fault, deadline)
 
     def _give_up_if_late(self, fault: Fault, deadline: Deadline) -> None:
@@ -191,3 +192,10 @@ class Links:
     def _drop(self, link: _Link, servers: Servers) -> None:
         self._links.pop(id(servers), None)
         link.session.close()
+
+
+def _told_late(fault: Fault, deadline: Deadline) -> Fault:
+    """A connection that was shut down because nobody waited any more was too slow, not closed."""
+    if fault.scope == "server" and deadline.remaining() == 0.0:
+        return Fault("timeout", f"{fault.message} (the time for one look-up is over)")
+    return fault

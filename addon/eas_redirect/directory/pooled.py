@@ -83,7 +83,8 @@ class PooledDirectory:
             raise fault
         self._probe(role)
         limit = self._settings.lookup_timeout_s
-        job = self._workers.submit(question, Deadline(time.monotonic() + limit))
+        # A worker's own limit comes first: it knows better what has failed.
+        job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
         answer = asyncio.wrap_future(job.future)
         answer.add_done_callback(_look_at)
         try:

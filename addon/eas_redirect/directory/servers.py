@@ -124,6 +124,12 @@ class Servers:
                 elif state.fault is not None and state.fault.scope == "account":
                     state.fault = None  # the account is good again, for all of them
 
+    def clear(self) -> None:
+        """Forget what failed, so that every server may be asked at once."""
+        with self._lock:
+            for state in self._states:
+                state.fault = None
+
     def _rested(self) -> _State | None:
         now = self._clock()
         resting = (s for s in self._states if s.fault is not None and s.rests_until <= now)
