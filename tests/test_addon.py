@@ -346,7 +346,7 @@ async def test_a_misspelt_option_is_an_error(
 async def test_the_cache_can_be_cleared(bench: Bench) -> None:
     await bench.run(eas_flow())
     await bench.run(eas_flow())
-    bench.addon.cache_clear()
+    bench.context.master.commands.execute("eas.cache.clear")
     await bench.run(eas_flow())
     found = [line["eas"]["directory"] for line in bench.exchanges]
     assert [f["cache"] for f in found if isinstance(f, dict)] == ["miss", "hit", "miss"]

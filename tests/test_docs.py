@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from eas_redirect.addon import OPTIONS
 from eas_redirect.config import Config
+from eas_redirect.options import OPTIONS
 from eas_redirect.policy.decision import Reason
 from eas_redirect.telemetry.journal import FIELD_NAMES
 from eas_redirect.telemetry.ledger import LedgerState

@@ -9,11 +9,9 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from mitmproxy import command, ctx, exceptions, http, tcp
+from mitmproxy import ctx, exceptions, http, tcp
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 
@@ -28,28 +26,25 @@ from eas_redirect.activesync.response import (
     may_hold_evidence,
     read_answer,
 )
-from eas_redirect.config import Config, ConfigError, load_config
+from eas_redirect.commands import Commands
+from eas_redirect.config import ConfigError, load_config
 from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
 from eas_redirect.engine.failures import stopped
 from eas_redirect.logons import ConnectionLogons
 from eas_redirect.monitor import Monitor, Proxy
+from eas_redirect.options import OPTIONS, read_options
 from eas_redirect.policy.decision import Redirect as RedirectVerdict
 from eas_redirect.redirector import Judgement, whereabouts
+from eas_redirect.reload import Reloader
 from eas_redirect.service import Service
 from eas_redirect.telemetry.journal import to_json
 from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
+from eas_redirect.watching import Watcher
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = {
-    "eas_config": "Path of the eas-redirect.toml (make one with `eas-redirect init`).",
-    "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
-    "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
-    "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
-    "eas_metrics": "host:port, unix:PATH or off; overrides the file's metrics.listen.",
-}
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 
 
@@ -67,17 +62,17 @@ class Redirect:
     def __init__(self) -> None:
         self.service: Service | None = None
         self.monitor: Monitor | None = None
+        self.watcher: Watcher | None = None
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
         self._keep_bodies = False
+        self.addons = [Commands(self)]
 
     # -- start and stop --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
         http1.mend()
         contentview.register()
-        # Strings on purpose: a typed option that is set wrongly on the command line would disable
-        # a script in silence, and traffic would pass.
         for name, text in OPTIONS.items():
             loader.add_option(name, str, "", text)
 
@@ -95,14 +90,15 @@ class Redirect:
             logger.error("eas-redirect cannot start:\n  %s", problems)
 
     def _configure(self) -> None:
-        keep_bodies = _choice("eas_bodies", ("stream", "keep")) == "keep"
-        config = _load_config()
+        settings = read_options({name: str(getattr(ctx.options, name)) for name in OPTIONS})
+        config = load_config(settings.path, settings.overrides)
         if self.service is None:
             self.service = Service(config)
             self.monitor = Monitor(self.service, self._proxy())
         else:
-            self.service.adopt(config)
-        self._keep_bodies = keep_bodies
+            self.service.adopt(self.service.prepare(config))
+        self._keep_bodies = settings.keep_bodies
+        self._watch(Reloader(settings.path, config, settings.overrides))
 
     async def running(self) -> None:
         for name in ctx.options.deferred:
@@ -112,11 +108,15 @@ class Redirect:
         self._adopt_profile()
         if self.service is not None:
             self.service.start()
+            if self.watcher is not None:
+                self.watcher.start()
             self._follow_hangups()
             await self._listen()
             logger.info("eas-redirect: %s", self.service.summary())
 
     def done(self) -> None:
+        if self.watcher is not None:
+            self.watcher.close()
         if self.monitor is not None:
             self.monitor.close()
         if self.service is not None:
@@ -185,16 +185,18 @@ class Redirect:
         if not self._keep_bodies:
             flow.messages.clear()
 
-    # -- commands --------------------------------------------------------------------------------
-
-    @command.command("eas.cache.clear")
-    def cache_clear(self) -> None:
-        """Forget every user that the directory was asked for."""
-        if self.service is not None:
-            self.service.redirector.directory.clear()
-            logger.info("eas-redirect: the cache is empty")
-
     # -- inside ----------------------------------------------------------------------------------
+
+    def _watch(self, reloader: Reloader) -> None:
+        """Look after the files of this configuration, in place of those of an earlier one."""
+        if self.service is None:
+            return
+        running = self.watcher is not None and self.watcher.running
+        if self.watcher is not None:
+            self.watcher.close()
+        self.watcher = Watcher(self.service, reloader)
+        if running:
+            self.watcher.start()
 
     def _adopt_profile(self) -> None:
         """Set what this job needs where the user did not, and warn about the rest."""
@@ -323,23 +325,3 @@ def _ask(flow: http.HTTPFlow) -> Asked:
 def _is_longer_than(response: http.Response, limit: int) -> bool:
     length = response.headers.get("Content-Length", "")
     return length.isdecimal() and int(length) > limit
-
-
-def _choice(option: str, allowed: Sequence[str]) -> str:
-    """The option's value, one of those allowed, or empty; else ConfigError."""
-    value = str(getattr(ctx.options, option))
-    if value and value not in allowed:
-        raise ConfigError((f"{option}={value!r}: must be {' or '.join(allowed)}",))
-    return value
-
-
-def _load_config() -> Config:
-    path = str(ctx.options.eas_config)
-    if not path:
-        advice = "`eas-redirect init` writes one; name it with --set eas_config=FILE"
-        raise ConfigError((f"eas_config: no configuration: {advice}",))
-    overrides = {
-        "mode": _choice("eas_mode", ("observe", "enforce")),
-        "journal.path": str(ctx.options.eas_journal),
-    }
-    return load_config(Path(path), {key: value for key, value in overrides.items() if value})

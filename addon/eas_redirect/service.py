@@ -6,13 +6,14 @@ Knows no mitmproxy, so that commands and tests can run it too.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from eas_redirect.config import Config, ConfigError, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.values import Drift
 from eas_redirect.forwarded import Network
+from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.redirector import Redirector
 from eas_redirect.telemetry.journal import Journal, Record, Redaction
@@ -20,6 +21,16 @@ from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.records import drift_record
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A configuration with what it needs, ready to be adopted."""
+
+    config: Config
+    policy: Policy
+    directory: CachedDirectory
+    journal: Journal
 
 
 class Service:
@@ -34,25 +45,37 @@ class Service:
         self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
         self.ledger = Ledger(time.time)
         self._journal = _open_journal(config)
-        self.redirector = self._redirector(config, self._open_directory(config))
+        self.redirector = _redirector(config, policy(config), self._open_directory(config))
         self._started = False
 
-    def adopt(self, config: Config) -> None:
-        """Go on under another configuration. What it does not change (cache, journal) stays."""
-        journal = self._journal
+    def prepare(self, config: Config, *, snapshot_changed: bool = False) -> Prepared:
+        """Make what another configuration needs. May take seconds (a snapshot), so not for the
+        event loop; raises what making a service raises, and then nothing has changed."""
+        made = policy(config)
+        journal, directory = self._journal, self.redirector.directory
+        if snapshot_changed or not _same_directory(config, self.config):
+            directory = self._open_directory(config)
         if config.journal != self.config.journal:
-            journal = _open_journal(config)
-        old = self.redirector.directory
-        directory = old if _same_directory(config, self.config) else self._open_directory(config)
-        self.config = config
-        self.redirector = self._redirector(config, directory)
-        if journal is not self._journal:
-            self._journal.close()
-            self._journal = journal
-        if directory is not old:
-            old.close()
+            try:
+                journal = _open_journal(config)
+            except ConfigError:
+                if directory is not self.redirector.directory:
+                    directory.close()
+                raise
+        return Prepared(config=config, policy=made, directory=directory, journal=journal)
+
+    def adopt(self, prepared: Prepared) -> None:
+        """Go on under another configuration, at once. What it does not change (cache, journal)
+        stays; exchanges under way keep what they began with."""
+        old_directory, old_journal = self.redirector.directory, self._journal
+        self.config, self._journal = prepared.config, prepared.journal
+        self.redirector = _redirector(prepared.config, prepared.policy, prepared.directory)
+        if old_journal is not prepared.journal:
+            old_journal.close()
+        if old_directory is not prepared.directory:
+            old_directory.close()
             if self._started:
-                directory.start()
+                prepared.directory.start()
 
     def start(self) -> None:
         """Begin what needs the event loop: reading the relationships in the background."""
@@ -127,15 +150,6 @@ class Service:
             findings=lambda known: findings(known, self.redirector.policy),
         )
 
-    @staticmethod
-    def _redirector(config: Config, directory: CachedDirectory) -> Redirector:
-        return Redirector(
-            policy=policy(config),
-            directory=directory,
-            mode=config.mode,
-            lookup_timeout_s=config.directory.lookup_timeout_s,
-        )
-
     def _drifted(self, drifts: tuple[Drift, ...]) -> None:
         for drift in drifts:
             record = drift_record(drift, time.time())
@@ -155,6 +169,15 @@ def _open_journal(config: Config) -> Journal:
     except OSError as error:
         advice = f"{settings.path} cannot be written: {error.strerror}"
         raise ConfigError((f"journal.path: {advice}",)) from error
+
+
+def _redirector(config: Config, made: Policy, directory: CachedDirectory) -> Redirector:
+    return Redirector(
+        policy=made,
+        directory=directory,
+        mode=config.mode,
+        lookup_timeout_s=config.directory.lookup_timeout_s,
+    )
 
 
 def _same_directory(one: Config, other: Config) -> bool:

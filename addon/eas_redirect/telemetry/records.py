@@ -10,6 +10,7 @@ from eas_redirect.redirector import Judgement
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.journal import Record
 
+MAX_PROBLEMS = 2000  # characters of a journal line about a configuration
 _ACTIONS = {
     "redirect": "eas.redirect",
     "would_redirect": "eas.would_redirect",
@@ -133,6 +134,25 @@ def drift_record(drift: Drift, now_s: float) -> Record:
         directory_change=drift.kind,
         directory_relationship=drift.relationship,
         directory_target_domain=drift.domain,
+    )
+
+
+def config_record(
+    changed: tuple[str, ...], problems: tuple[str, ...], mode: str, now_s: float
+) -> Record:
+    """The journal line of a configuration that was read anew. `changed`: names of files."""
+    what = ", ".join(changed) or "unchanged files"
+    taken = f"read {what}: the configuration is adopted"
+    kept = f"read {what}: the last good configuration goes on"
+    return Record(
+        timestamp_s=now_s,
+        action="eas.config",
+        message=kept if problems else taken,
+        level="warning" if problems else "info",
+        outcome="failure" if problems else "success",
+        mode=mode,
+        error_type="configuration" if problems else None,
+        error_message="; ".join(problems)[:MAX_PROBLEMS] or None,
     )
 
 

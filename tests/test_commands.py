@@ -1,0 +1,58 @@
+"""What the console can ask of a running addon."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.addon import Redirect
+from eas_redirect.commands import Commands
+from tests.test_addon import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    with made.context:
+        made.configure()
+        yield made
+        made.addon.done()
+
+
+async def execute(bench: Bench, line: str) -> None:
+    bench.context.master.commands.execute(line)
+    [commands] = bench.addon.addons
+    async with asyncio.timeout(20):
+        await asyncio.gather(*commands._tasks)
+
+
+async def test_lookup_shows_the_steps(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await execute(bench, "eas.lookup anna@contoso.example")
+    assert "✓ Who is it? One recipient: CN=Anna Moved" in caplog.text
+    assert "(mailbox_moved)" in caplog.text
+
+
+async def test_lookup_of_what_is_no_logon(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await execute(bench, "eas.lookup @")
+    assert "This is no logon." in caplog.text
+
+
+async def test_reload_reads_everything_again(bench: Bench) -> None:
+    text = (bench.directory / "eas.toml").read_text()
+    (bench.directory / "eas.toml").write_text('mode = "observe"\n' + text)
+    await execute(bench, "eas.reload")
+    assert bench.addon.service is not None
+    assert bench.addon.service.config.mode == "observe"
+    assert bench.journal[-1]["event"]["action"] == "eas.config"
+
+
+def test_before_the_start_there_is_nothing_to_do() -> None:
+    commands = Commands(Redirect())
+    commands.cache_clear()
+    commands.reload()
+    commands.lookup("anna")
+    assert not commands._tasks
