@@ -1,6 +1,6 @@
 """Active Directory over LDAP: `ActiveDirectory`, and the sessions it asks over.
 
-No other module imports ldap3, and no ldap3 object leaves this one. Used so as not to trust its
+Only this module and `ldap_faults.py` import ldap3, and no ldap3 object leaves them. Used so as not to trust its
 defaults: one SYNC connection per thread, nothing read at connect, no referral followed, every wait
 bounded, certificates verified by Python.
 """
@@ -16,16 +16,15 @@ from typing import Literal, cast
 import ldap3
 from ldap3.core.exceptions import (
     LDAPException,
-    LDAPExtensionError,
     LDAPNoSuchObjectResult,
     LDAPOperationResult,
-    LDAPPackageUnavailableError,
 )
 from ldap3.utils.conv import escape_filter_chars
 
 from eas_redirect.directory.credentials import Credentials
 from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
+from eas_redirect.directory.ldap_faults import connect_fault, kerberos_fault, lost_fault
 from eas_redirect.directory.links import RootDSE, Session
 from eas_redirect.directory.pooled import PooledDirectory
 from eas_redirect.directory.servers import COOL_DOWN_S, Address
@@ -91,7 +90,7 @@ class LDAPSession:
             if tls.fault is not None:
                 raise tls.fault from None
             if isinstance(error, LDAPException | OSError):
-                raise _connect_fault(error) from None
+                raise connect_fault(error) from None
             raise
 
     def find(
@@ -176,14 +175,14 @@ class LDAPSession:
         try:
             connection.bind(read_server_info=False)
         except LDAPOperationResult as error:
-            fault = _kerberos_fault(error.__context__) or refused_bind(
+            fault = kerberos_fault(error.__context__) or refused_bind(
                 str(error.description), str(error.message)
             )
             if password is not None and fault.scope == "account":
                 self._credentials.refused(password, fault)
             raise fault from None
         except Exception as error:
-            if (kerberos := _kerberos_fault(error)) is not None:
+            if (kerberos := kerberos_fault(error)) is not None:
                 raise kerberos from None
             raise
         finally:
@@ -232,7 +231,7 @@ class LDAPSession:
         except LDAPOperationResult as error:
             raise refused_search(str(error.description), str(error.message)) from None
         except (LDAPException, OSError) as error:
-            raise _lost_fault(error) from None
+            raise lost_fault(error) from None
         return [_entry(item) for item in connection.response or () if _is_entry(item)]
 
     def _cookie(self) -> bytes | None:
@@ -309,47 +308,3 @@ def _text(value: bytes) -> str | None:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return None  # binary, or no text that could be compared
-
-
-def _lost_fault(error: Exception) -> Fault:
-    if isinstance(error, TimeoutError):
-        return Fault("timeout", "the server did not answer in time: is it overloaded or hanging?")
-    return Fault("disconnected", "the server closed the connection")
-
-
-def _connect_fault(error: Exception) -> Fault:
-    """What an exception between the TCP connect and the rootDSE means, in words."""
-    match _first_cause(error):
-        case LDAPPackageUnavailableError():
-            message = "Kerberos needs the gssapi package: install eas-redirect[kerberos]"
-            return Fault("kerberos", message, "account")
-        case TimeoutError():
-            return Fault("timeout", "no answer to the connection in time: is it up and reachable?")
-        case ConnectionRefusedError():
-            message = "the connection was refused: is the port in directory.servers right?"
-            return Fault("connection_refused", message)
-        case ssl.SSLError() as cause:
-            return Fault("tls", f"TLS failed ({cause.reason or 'handshake'}): is it a TLS port?")
-        case LDAPExtensionError() | LDAPOperationResult():
-            return Fault("tls", "the server offers no StartTLS: use ldaps://")
-        case LDAPException() as cause if "invalid server address" in str(cause):
-            return Fault("host_not_found", "its name cannot be resolved: check DNS")
-        case OSError() as cause if cause.errno is not None:
-            return Fault("connection_failed", f"no connection ({cause.strerror})")
-        case _:
-            return Fault("disconnected", "the server closed the connection while it was made")
-
-
-def _kerberos_fault(error: BaseException | None) -> Fault | None:
-    """Errors of GSSAPI are none of ldap3's, and their classes come with the extra only."""
-    if error is None or not type(error).__module__.startswith("gssapi."):
-        return None
-    message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
-    return Fault("kerberos", message, "account")
-
-
-def _first_cause(error: Exception) -> Exception:
-    """The first failure where ldap3 tried several addresses of one name."""
-    history = error.args[1] if len(error.args) > 1 else None
-    first = history[0][0] if isinstance(history, list) and history else error
-    return first if isinstance(first, Exception) else error
