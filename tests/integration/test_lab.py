@@ -221,12 +221,20 @@ def test_two_labs_in_one_directory_are_one_too_many(tmp_path: Path) -> None:
         assert "Traceback" not in second.stderr
 
 
-def test_a_work_directory_that_cannot_be_is_one_message(tmp_path: Path) -> None:
-    (tmp_path / "work").write_text("a file")
+@pytest.mark.parametrize("directory", ["work", "certs"])
+def test_a_directory_that_cannot_be_is_one_message(tmp_path: Path, directory: str) -> None:
+    (tmp_path / directory).write_text("a file")
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert "--work" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"--{directory}" in done.stderr.splitlines()[-1]
+
+
+def test_an_address_that_is_not_ours_is_one_message(tmp_path: Path) -> None:
+    done = run(tmp_path, "--listen", "203.0.113.77")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" not in done.stderr
+    assert "203.0.113.77" in done.stderr
 
 
 def test_a_port_that_is_taken_is_one_message(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ FOLDERS, PING, OPTIONS = Ask(), Ask("Ping"), Ask("OPTIONS", query="none")
         (Version.EXCHANGE_2013, Ask("FolderSync", "16.1"), 403, False),
         (Version.EXCHANGE_2013, Ask("FolderSync", "12.1"), 403, False),
         (Version.EXCHANGE_2013, OPTIONS, 403, False),
+        (Version.EXCHANGE_2016, Ask("FolderSync", "16.1"), 200, True),
         (Version.EXCHANGE_2010, Ask("Ping", "14.1"), 200, True),
         (Version.EXCHANGE_2010, Ask("Ping", "2.5"), 403, False),
         (Version.EXCHANGE_2007, Ask("FolderSync", "12.1"), 403, False),
@@ -182,7 +183,12 @@ async def test_options_tells_what_the_version_speaks() -> None:
         exchange = LegacyExchange([account(Behaviour.MAILBOX)], version=version)
         reply = await ask(exchange, OPTIONS)
         versions[version.value.name] = (reply.header("MS-ASProtocolVersions") or "").split(",")[-1]
-    assert versions == {"Exchange 2007": "12.1", "Exchange 2010": "14.1", "Exchange 2013": "14.1"}
+    assert versions == {
+        "Exchange 2007": "12.1",
+        "Exchange 2010": "14.1",
+        "Exchange 2013": "14.1",
+        "Exchange 2016": "16.1",
+    }
 
 
 @pytest.mark.parametrize(("path", "status"), [("/owa/", 200), ("/nothing", 404)])

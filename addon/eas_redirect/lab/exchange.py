@@ -1,4 +1,4 @@
-"""A legacy Exchange stand-in: answers EAS as Exchange 2007, 2010 and 2013 do.
+"""A legacy Exchange stand-in: answers EAS as Exchange 2007 to 2016 do.
 
 Sources: MS-ASHTTP 2.2.1.1 (requests) and 2.2.2.1 (answers), MS-ASCMD 2.2.2 (common status codes).
 It holds no mail: a user with a mailbox has the default folders and nothing in them.
@@ -45,6 +45,9 @@ class Version(Enum):
     )
     EXCHANGE_2013 = Product(
         "Exchange 2013", "15.0", "2.0,2.1,2.5,12.0,12.1,14.0,14.1", "Microsoft-IIS/8.5"
+    )
+    EXCHANGE_2016 = Product(
+        "Exchange 2016", "15.1", "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1", "Microsoft-IIS/10.0"
     )
 
 
@@ -146,7 +149,7 @@ class LegacyExchange:
         return self._error(449, pages.NEED_PROVISIONING)
 
     def _in_band(self, eas: EASRequest) -> bool:
-        recent = eas.protocol_version in ("14.0", "14.1")
+        recent = eas.protocol_version in ("14.0", "14.1", "16.0", "16.1")
         known = self._product.speaks(eas.protocol_version)
         return eas.method == "POST" and recent and known and eas.command in ROOTS
 

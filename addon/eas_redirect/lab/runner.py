@@ -90,8 +90,9 @@ class Lab:
         settings = self._settings
         stack.enter_context(_claimed(settings.work))
         self._say(f"certificates in {settings.certificates}")
-        self.certificates = LabCertificates(settings.certificates)
-        config = self._write_files()
+        with _advice_on_files():
+            self.certificates = LabCertificates(settings.certificates)
+            config = self._write_files()
         self.site = self._choose_site(stack)
         with self.site.at_servers():
             self._start_servers(stack)
@@ -179,13 +180,20 @@ class Lab:
 
 
 @contextmanager
+def _advice_on_files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "name other directories with --work and --certs."
+        raise WorkDirectoryError(f"{error}: {advice}") from error
+
+
+@contextmanager
 def _claimed(work: Path) -> Iterator[None]:
     """The work directory for one lab at a time; the system lets go of it however the lab ends."""
-    try:
+    with _advice_on_files():
         work.mkdir(parents=True, exist_ok=True)
         lock = (work / "lock").open("w")
-    except OSError as error:
-        raise WorkDirectoryError(f"{error}: name another directory with --work.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
