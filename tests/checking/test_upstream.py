@@ -1,6 +1,6 @@
 """The legacy Exchange seen by `check`: over real sockets and real TLS."""
 
-import ssl
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from eas_redirect.checking.upstream import UpstreamURLError, check_upstream, parse_upstream
 from eas_redirect.checking.values import Check
-from tests.integration.certificates import make_certificate
+from eas_redirect.lab.certificates import LEAF_DAYS, LabCertificates
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering
 
@@ -71,26 +71,24 @@ def test_nobody_there() -> None:
     assert check.state == "unreachable"
 
 
-def tls_server(tmp_path: Path, days: tuple[int, int]) -> tuple[RawServer, Path]:
-    files = make_certificate(tmp_path / "tls", ("localhost", "127.0.0.1"), valid_days=days)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.certificate, files.key)
-    return RawServer(answering(answer(ASKS)), context), files.ca
+def tls_server(tmp_path: Path, days_left: int) -> tuple[RawServer, Path]:
+    issued_at = datetime.now(UTC) - timedelta(days=LEAF_DAYS - days_left)
+    authority = LabCertificates(tmp_path / "tls", now=issued_at)
+    context = authority.issue("server", ("localhost", "127.0.0.1")).server_context()
+    return RawServer(answering(answer(ASKS)), context), authority.ca_file
 
 
 @pytest.mark.parametrize(
-    ("days", "ca", "certificates"),
+    ("days_left", "ca", "certificates"),
     [
-        ((-1, 300), "pinned", {"good"}),
-        ((-1, 3), "pinned", {"warning"}),
-        ((-9, -1), "pinned", {"failed"}),
-        ((-1, 300), "unknown", {"failed", "good"}),
+        (300, "pinned", {"good"}),
+        (3, "pinned", {"warning"}),
+        (-1, "pinned", {"failed"}),
+        (300, "unknown", {"failed", "good"}),
     ],
 )
-def test_its_certificate(
-    tmp_path: Path, days: tuple[int, int], ca: str, certificates: set[str]
-) -> None:
-    prepared, ca_file = tls_server(tmp_path, days)
+def test_its_certificate(tmp_path: Path, days_left: int, ca: str, certificates: set[str]) -> None:
+    prepared, ca_file = tls_server(tmp_path, days_left)
     with prepared as server:
         checks = tried(f"https://localhost:{server.port}", ca_file if ca == "pinned" else None)
     found = {check.state for check in checks if check.subject.endswith("certificate")}

@@ -1,5 +1,6 @@
 """Server processes for tests: started, hung, killed, and always ended, by their own pid."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -43,6 +44,7 @@ class ServerProcess:
     def pause(self) -> None:
         """It hangs: connections are accepted by the kernel, and nothing answers."""
         self._signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # every thread of it has stopped now
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

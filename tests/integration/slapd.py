@@ -29,9 +29,7 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 pidfile {home}/slapd.pid
 rootDSE {root_dse}
-TLSCACertificateFile {ca_file}
-TLSCertificateFile {certificate}
-TLSCertificateKeyFile {certificate}
+{tls}
 {extra}
 database mdb
 suffix "DC=contoso,DC=example"
@@ -43,6 +41,13 @@ index objectClass,sAMAccountName,userPrincipalName,proxyAddresses eq
 access to attrs=userPassword by anonymous auth by * none
 {access}
 access to * by * read
+"""
+
+
+_TLS = """\
+TLSCACertificateFile {ca_file}
+TLSCertificateFile {certificate}
+TLSCertificateKeyFile {certificate}
 """
 
 
@@ -91,6 +96,7 @@ def running_slapd(
     access: str = "",
     extra: str = "",
     authority: LabCertificates | None = None,
+    with_tls: bool = True,
 ) -> Iterator[Slapd]:
     """`ldif` holds further entries, `access` further access rules, `extra` global settings. Several
     servers with one `authority` have one CA."""
@@ -104,8 +110,7 @@ def running_slapd(
             schema=DATA / "ad" / "slapd-exchange.schema",
             root_dse=DATA / "ad" / "root-dse.ldif",
             home=home,
-            ca_file=authority.ca_file,
-            certificate=certificate,
+            tls=_TLS.format(ca_file=authority.ca_file, certificate=certificate) if with_tls else "",
             extra=extra,
             access=access,
         )

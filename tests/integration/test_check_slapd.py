@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from eas_redirect.lab.certificates import LabCertificates
 from tests.cli.running import Ran, run
-from tests.integration.slapd import Slapd, running_slapd, server_certificate
+from tests.integration.slapd import Slapd, running_slapd
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +42,7 @@ def test_all_steps(tmp_path: Path, slapd: Slapd) -> None:
     ran = tried(tmp_path, slapd, "--user", "anna@contoso.example")
     said = states(ran)
     assert said["connect"] == said["TLS"] == said["bind"] == said["naming contexts"] == "good"
-    assert said["certificate"] == "warning", "the test's certificate ends in two days"
+    assert said["certificate"] == "good"
     assert said["To the cloud"] == "good"
     assert "CN=Configuration,DC=contoso,DC=example" in ran.out
     assert "bind-Passw0rd" not in ran.out + ran.err
@@ -55,7 +57,7 @@ def test_a_wrong_password(tmp_path: Path, slapd: Slapd) -> None:
 
 
 def test_an_unknown_ca(tmp_path: Path, slapd: Slapd) -> None:
-    other = server_certificate(tmp_path / "other").ca
+    other = LabCertificates(tmp_path / "other").ca_file
     ran = tried(tmp_path, slapd, ca_file=json.dumps(str(other)))
     assert ran.code == 3
     assert (states(ran)["TLS"], states(ran)["bind"]) == ("failed", "skipped")
@@ -97,8 +99,8 @@ def test_the_missing_right_is_named(tmp_path: Path) -> None:
 
 
 def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
-    tls = server_certificate(tmp_path / "tls", valid_days=(-9, -1))
-    with running_slapd(tmp_path / "home", tls=tls) as slapd:
+    authority = LabCertificates(tmp_path / "tls", now=datetime.now(UTC) - timedelta(days=500))
+    with running_slapd(tmp_path / "home", authority=authority) as slapd:
         ran = tried(tmp_path, slapd)
     assert ran.code == 3
     assert "expired" in ran.out

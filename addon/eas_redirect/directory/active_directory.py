@@ -19,6 +19,7 @@ from ldap3.core.exceptions import (
     LDAPNoSuchObjectResult,
     LDAPOperationResult,
 )
+from ldap3.core.results import RESULT_SUCCESS
 from ldap3.utils.conv import escape_filter_chars
 
 from eas_redirect.directory.credentials import Credentials
@@ -89,9 +90,9 @@ class LDAPSession:
             self.close()
             if tls.fault is not None:
                 raise tls.fault from None
-            if isinstance(error, LDAPException | OSError):
-                raise connect_fault(error) from None
-            raise
+            if isinstance(error, Fault) or not isinstance(error, Exception):
+                raise
+            raise connect_fault(error) from None
 
     def find(
         self,
@@ -230,9 +231,17 @@ class LDAPSession:
             raise NoSuchObjectError(base) from None
         except LDAPOperationResult as error:
             raise refused_search(str(error.description), str(error.message)) from None
-        except (LDAPException, OSError) as error:
+        except Exception as error:  # ldap3's decoder raises what it likes on malformed bytes
             raise lost_fault(error) from None
+        self._check_result(connection)
         return [_entry(item) for item in connection.response or () if _is_entry(item)]
+
+    @staticmethod
+    def _check_result(connection: ldap3.Connection) -> None:
+        """ldap3 raises nothing for a referral, which is no answer of "nobody"."""
+        result = connection.result or {}
+        if result.get("result") != RESULT_SUCCESS:
+            raise refused_search(str(result.get("description")), str(result.get("message")))
 
     def _cookie(self) -> bytes | None:
         """The cookie of the next page (RFC 2696), or None after the last one."""

@@ -15,7 +15,9 @@ from eas_redirect.directory.faults import Fault
 def lost_fault(error: Exception) -> Fault:
     if isinstance(error, TimeoutError):
         return Fault("timeout", "the server did not answer in time: is it overloaded or hanging?")
-    return Fault("disconnected", "the server closed the connection")
+    if isinstance(error, LDAPException | OSError):
+        return Fault("disconnected", "the server closed the connection")
+    return Fault("protocol", "the server sent what is no LDAP: is it a directory's port?")
 
 
 def connect_fault(error: Exception) -> Fault:
@@ -29,16 +31,16 @@ def connect_fault(error: Exception) -> Fault:
         case ConnectionRefusedError():
             message = "the connection was refused: is the port in directory.servers right?"
             return Fault("connection_refused", message)
-        case ssl.SSLError() as cause:
-            return Fault("tls", f"TLS failed ({cause.reason or 'handshake'}): is it a TLS port?")
+        case ssl.SSLError():
+            return Fault("tls", "the TLS handshake failed: is it a TLS port?")
         case LDAPExtensionError() | LDAPOperationResult():
             return Fault("tls", "the server offers no StartTLS: use ldaps://")
         case LDAPException() as cause if "invalid server address" in str(cause):
             return Fault("host_not_found", "its name cannot be resolved: check DNS")
         case OSError() as cause if cause.errno is not None:
             return Fault("connection_failed", f"no connection ({cause.strerror})")
-        case _:
-            return Fault("disconnected", "the server closed the connection while it was made")
+        case cause:
+            return lost_fault(cause)
 
 
 def kerberos_fault(error: BaseException | None) -> Fault | None:
