@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eas_redirect.cli.common import FINDINGS, GOOD, USAGE, fail, load, print_json
+from eas_redirect.cli.progress import progress
 
 if TYPE_CHECKING:
     from eas_redirect.config import Config
@@ -40,8 +41,8 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
     from eas_redirect.debugging.timeline import report
 
     loaded = None if config is None else load(config)
-    with _redirector(loaded) as redirector, _progress(path) as progress:
-        whole = asyncio.run(report(_exchanges(path, loaded, progress), redirector, wanted))
+    with _redirector(loaded) as redirector, progress(path) as advance:
+        whole = asyncio.run(report(_exchanges(path, loaded, advance), redirector, wanted))
     if as_json:
         print_json(room.as_json(whole))
     else:
@@ -56,9 +57,9 @@ def _differences(
     from eas_redirect.debugging.compare import compare
 
     one, other = load(config), load(against)
-    with _redirector(one) as now, _redirector(other) as then, _progress(path) as progress:
+    with _redirector(one) as now, _redirector(other) as then, progress(path) as advance:
         assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
-        before = _exchanges(path, one, progress)
+        before = _exchanges(path, one, advance)
         after = _exchanges(path, other, lambda _: None)
         changes, troubles = asyncio.run(compare(before, now, after, then, wanted))
     if as_json:
@@ -69,14 +70,14 @@ def _differences(
 
 
 def _exchanges(
-    path: Path, config: "Config | None", progress: Callable[[int], None]
+    path: Path, config: "Config | None", advance: Callable[[int], None]
 ) -> "Iterator[Captured | Trouble]":
     from eas_redirect.debugging.capture import read_exchanges
 
     if config is None:
-        return read_exchanges(path, progress=progress)
+        return read_exchanges(path, progress=advance)
     weak = frozenset(config.exchange.weak_statuses)
-    return read_exchanges(path, weak, config.exchange.trusted_proxies, progress)
+    return read_exchanges(path, weak, config.exchange.trusted_proxies, advance)
 
 
 @contextmanager
@@ -97,15 +98,3 @@ def _redirector(config: "Config | None") -> "Iterator[Redirector | None]":
         yield redirector
     finally:
         redirector.directory.close()
-
-
-@contextmanager
-def _progress(path: Path) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(path.name, total=path.stat().st_size)
-        yield lambda count: bar.advance(task, count)

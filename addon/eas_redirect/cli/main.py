@@ -12,6 +12,7 @@ from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.lab import lab
+from eas_redirect.cli.redact import redact
 from eas_redirect.cli.run import run
 from eas_redirect.cli.script import script
 
@@ -28,6 +29,7 @@ app.command("init")(init)
 app.command("check")(check)
 app.command("explain")(explain)
 app.command("run")(run)
+app.command("redact")(redact)
 app.command("script")(script)
 
 

@@ -1,0 +1,47 @@
+"""`eas-redirect redact`: a capture that can be shared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eas_redirect.cli.common import FINDINGS, USAGE, fail, tell
+
+_Capture = Annotated[
+    Path, typer.Argument(metavar="CAPTURE", help="A flow file of mitmproxy, or a HAR.")
+]
+_Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="CLEAN", help="The flow file to write, a new one.")
+]
+
+
+def redact(capture: _Capture, output: _Output) -> None:
+    """Take credentials, names, addresses and contents out of a capture.
+
+    Commands, statuses, times and sizes stay; a user or a device has the same stand-in throughout.
+    Flows that are no ActiveSync are left out. What was written is read again and searched.
+
+    Exit code 0: written and clean; 1: part of the capture could not be read, or something was
+    found again and the file was removed; 2: usage.
+    """
+    from eas_redirect.cli.progress import progress
+    from eas_redirect.debugging.redact import redact as room
+
+    if not capture.is_file():
+        fail(f"There is no capture {capture}.", USAGE)
+    try:
+        with progress(capture) as advance:
+            done = room(capture, output, advance)
+    except FileExistsError:
+        fail(f"{output} exists already: name a new file.", USAGE)
+    except OSError as error:
+        fail(f"{output} cannot be written: {error.strerror}", USAGE)
+    for trouble in done.troubles:
+        tell(f"! {trouble}")
+    if done.leaks:
+        output.unlink()
+        tell("\n".join(done.leaks))
+        fail(f"{output} was removed again: something was left in it. Please report this.", FINDINGS)
+    print(f"{output}: {done.kept} exchanges; {done.left_out} other flows were left out")
+    if done.troubles or not done.kept:
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,75 @@
+"""Searches flows for what was taken out of them, also behind compression and base64."""
+
+import base64
+import binascii
+import contextlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+
+from mitmproxy import http
+
+from eas_redirect.activesync.code_pages import TAGS
+from eas_redirect.activesync.query import COMMAND_CODES
+from eas_redirect.debugging.inflate import inflated
+from eas_redirect.debugging.pseudonyms import Pseudonyms, runs
+
+# What every capture says: a user may be named as a command is.
+_VOCABULARY = frozenset(
+    {name.casefold() for tags in TAGS.values() for name in tags.values()}
+    | {name.casefold() for name in COMMAND_CODES.values()}
+    | {"microsoft server activesync", "userhasnomailbox"}
+)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}={0,2}")
+
+
+def leaks(flows: Iterable[http.HTTPFlow], names: Pseudonyms) -> Iterator[str]:
+    """Where something was found again: a sentence each, which does not repeat it.
+
+    Linear: the words of each place are looked up, however many were taken out.
+    """
+    wanted = names.taken - names.kept - _VOCABULARY
+    for number, flow in enumerate(flows, 1):
+        for place, data in _places(flow):
+            if any(not wanted.isdisjoint(_all_runs(text)) for text in _readings(data)):
+                yield f"flow {number}: something is left in the {place}"
+
+
+def _readings(data: bytes) -> Iterator[str]:
+    """As text, and as NTLM writes it (UTF-16, at either parity)."""
+    yield data.decode("utf-8", "replace")
+    if b"\0" in data:
+        yield data.decode("utf-16-le", "replace")
+        yield data[1:].decode("utf-16-le", "replace")
+
+
+def _all_runs(text: str) -> Iterator[str]:
+    """Also the shorter runs inside: one word and two, of which a short text consisted."""
+    words = re.findall(r"[^\W_]+", text.casefold())
+    yield from words
+    yield from (f"{one} {two}" for one, two in itertools.pairwise(words))
+    yield from runs(text)
+
+
+def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
+    yield "request target", flow.request.data.path
+    yield "connections", repr((flow.client_conn.get_state(), flow.server_conn.get_state())).encode()
+    yield "notes", f"{flow.comment} {flow.error} {flow.metadata}".encode("utf-8", "replace")
+    yield from _decoded("request target", flow.request.data.path)
+    for name, message in (("request", flow.request), ("answer", flow.response)):
+        if message is None:
+            continue
+        for _, value in message.headers.fields:
+            yield f"headers of the {name}", value
+            yield from _decoded(f"headers of the {name}", value)
+        body = message.raw_content or b""
+        yield f"body of the {name}", body
+        coding = message.headers.get("Content-Encoding", "").strip().lower()
+        if coding not in ("", "identity"):
+            yield f"body of the {name}", inflated(body, coding) or b""
+
+
+def _decoded(place: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    for found in _BASE64.findall(data):
+        with contextlib.suppress(binascii.Error):
+            yield place, base64.b64decode(found.rstrip(b"=") + b"==", altchars=b"-_")
