@@ -1,8 +1,8 @@
 """Active Directory over LDAP: `ActiveDirectory`, and the sessions it asks over.
 
-Only this module and `ldap_faults.py` import ldap3, and no ldap3 object leaves them. Used so as not to trust its
-defaults: one SYNC connection per thread, nothing read at connect, no referral followed, every wait
-bounded, certificates verified by Python.
+Only this module and `ldap_faults.py` import ldap3, and no ldap3 object leaves them. Used so as not
+to trust its defaults: one SYNC connection per thread, nothing read at connect, no referral
+followed, every wait bounded, certificates verified by Python.
 """
 
 import contextlib

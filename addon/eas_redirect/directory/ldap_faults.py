@@ -1,4 +1,4 @@
-"""What exceptions of ldap3, of sockets and of TLS mean, in words. For `active_directory.py` only."""
+"""What exceptions of ldap3, of sockets and of TLS mean; for `active_directory.py` alone."""
 
 import ssl
 
