@@ -16,7 +16,8 @@ from eas_redirect.forwarded import Network
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.redirector import Redirector
-from eas_redirect.telemetry.journal import Journal, Record, Redaction
+from eas_redirect.telemetry.iis import Journals
+from eas_redirect.telemetry.journal import Record, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.records import drift_record
 
@@ -30,7 +31,7 @@ class Prepared:
     config: Config
     policy: Policy
     directory: CachedDirectory
-    journal: Journal
+    journal: Journals
 
 
 class Service:
@@ -161,14 +162,16 @@ class Service:
             )
 
 
-def _open_journal(config: Config) -> Journal:
+def _open_journal(config: Config) -> Journals:
     settings = config.journal
-    key = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
+    secret = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
+    iis_path = None if settings.iis_path is None else str(settings.iis_path)
     try:
-        return Journal(settings.path, Redaction(users=settings.users, key=key))
+        return Journals(settings.path, iis_path, Redaction(users=settings.users, key=secret))
     except OSError as error:
-        advice = f"{settings.path} cannot be written: {error.strerror}"
-        raise ConfigError((f"journal.path: {advice}",)) from error
+        key = "path" if error.filename == settings.path else "iis_path"
+        advice = f"{error.filename} cannot be written: {error.strerror}"
+        raise ConfigError((f"journal.{key}: {advice}",)) from error
 
 
 def _redirector(config: Config, made: Policy, directory: CachedDirectory) -> Redirector:

@@ -13,6 +13,7 @@ from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.lab import lab
 from eas_redirect.cli.redact import redact
+from eas_redirect.cli.report import report
 from eas_redirect.cli.run import run
 from eas_redirect.cli.script import script
 
@@ -30,6 +31,7 @@ app.command("check")(check)
 app.command("explain")(explain)
 app.command("run")(run)
 app.command("redact")(redact)
+app.command("report")(report)
 app.command("script")(script)
 
 

@@ -186,7 +186,9 @@ class Journal:
         """Never raises; what cannot be written is counted in `lost`, and said once a minute."""
         try:
             self._follow_rotation()
-            self._append(render(self.redaction.apply(record)))
+            line = self._line(self.redaction.apply(record))
+            if line is not None:
+                self._append(line)
         except OSError as error:
             self._complain(error)
 
@@ -201,6 +203,10 @@ class Journal:
         if self._fd > 2:
             os.close(self._fd)
         self._fd = -1
+
+    def _line(self, record: Record) -> bytes | None:
+        """A redacted record as the line to write, with its end; None: not for this file."""
+        return render(record)
 
     def _open(self) -> None:
         if self.path == "-":

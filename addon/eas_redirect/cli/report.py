@@ -1,0 +1,110 @@
+"""`eas-redirect report`: who followed, who did not, and when the old server can go."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eas_redirect.cli.common import FINDINGS, USAGE, JsonOption, console, fail, print_json, tell
+
+if TYPE_CHECKING:
+    from eas_redirect.reporting.values import Report
+
+
+def report(
+    journals: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOURNAL...",
+            help="Journals and IIS logs: files, folders or globs; plain, gzip or zstd.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the page (HTML).")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print one row for each device as CSV.")
+    ] = False,
+) -> None:
+    """Say who followed, who came back, who is stuck, and when the old server can go.
+
+    From journals alone: of any number of proxies, over any time.
+    """
+    if as_json and as_csv:
+        fail("--json and --csv: choose one.", USAGE)
+    made = _make(journals)
+    if output is not None:
+        _write_page(output, made)
+    if as_json:
+        from eas_redirect.reporting.exports import to_json
+
+        print_json(to_json(made))
+    elif as_csv:
+        from eas_redirect.reporting.exports import to_csv
+
+        for piece in to_csv(made.devices):
+            sys.stdout.write(piece)
+    elif output is None:
+        from eas_redirect.reporting.summary import print_summary
+
+        print_summary(console(), made)
+    for note in made.notes:
+        tell(note)
+    if not made.input.exchanges and made.input.lines:
+        raise typer.Exit(FINDINGS)
+
+
+def _make(journals: list[str]) -> "Report":
+    import time
+
+    try:
+        from eas_redirect.reporting.figures import make_report
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
+    from eas_redirect.reporting.sources import SourceError, find_sources
+    from eas_redirect.reporting.store import StoreError
+
+    try:
+        sources = find_sources(journals)
+        with _bar(sum(source.size for source in sources)) as progress:
+            return make_report(sources, time.time(), progress)
+    except SourceError as error:
+        fail("\n".join(error.problems), USAGE)
+    except StoreError as error:
+        fail(str(error), FINDINGS)
+
+
+def _write_page(path: Path, made: "Report") -> None:
+    from eas_redirect.reporting.page import render
+
+    try:
+        path.write_text(render(made), encoding="utf-8")
+    except OSError as error:
+        fail(f"{path}: cannot be written ({error.strerror}).", USAGE)
+    tell(f"The page is in {path}.")
+
+
+@contextmanager
+def _bar(size: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    talk = Console(stderr=True)
+    with Progress(
+        TextColumn("Reading"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=talk,
+        transient=True,
+        disable=not talk.is_terminal,
+    ) as bars:
+        task = bars.add_task("read", total=size)
+        yield lambda read: bars.advance(task, read)

@@ -1,0 +1,228 @@
+"""What became of each device: the same states as the live ledger, from the journals alone.
+
+Works on the table `lines` of `store.py` and leaves the tables `devices` and `daily` behind, which
+`figures.py` counts. Imports DuckDB for its types only.
+"""
+
+from typing import Any
+
+import duckdb
+
+from eas_redirect.reporting.causes import Behaviour, likely_cause
+from eas_redirect.reporting.readiness import Readiness, judge, logon_findings
+from eas_redirect.reporting.values import Device
+from eas_redirect.telemetry.clients import Client, family, identify
+from eas_redirect.telemetry.ledger import (
+    QUIET_AFTER_S,
+    QUIET_INTERVALS,
+    RETURNS_UNTIL_STUCK,
+    STUCK_SPAN_S,
+    VISIT_S,
+    LedgerState,
+)
+
+# The macro is the ledger's rule for a device at a moment; see telemetry/ledger.py.
+_STATE = """
+CREATE MACRO state_at(
+  moment, first_redirect, first_return, stuck_at, called, arrived, quiet_after) AS
+  CASE WHEN first_redirect IS NULL OR first_redirect > moment THEN 'seen'
+       WHEN arrived > called OR moment - called >= quiet_after THEN 'quiet'
+       WHEN stuck_at <= moment THEN 'stuck'
+       WHEN first_return <= moment THEN 'returned'
+       ELSE 'redirected' END
+"""
+
+_REDIRECTED = """
+CREATE TABLE redirected AS
+SELECT key, min(ts) AS first_redirect, count(*) AS redirects,
+  arg_max(location, ts) AS target, arg_max(location_host, ts) AS target_host
+FROM lines WHERE class = 0 AND key IS NOT NULL AND decision = 'redirect' GROUP BY key
+"""
+
+# A comeback was sent after the device was last told; what was on its way by then is none.
+_COMEBACKS = f"""
+CREATE TABLE comebacks AS
+WITH calls AS (
+  SELECT key, ts, began, reason, status, version,
+    max(CASE WHEN decision = 'redirect' THEN ts END) OVER (PARTITION BY key ORDER BY ts
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS told
+  FROM lines JOIN redirected USING (key)
+  WHERE class = 0 AND ts >= first_redirect AND (host = target_host) IS NOT TRUE
+), numbered AS (
+  SELECT *, row_number() OVER (PARTITION BY key ORDER BY ts) AS n,
+    ts - min(ts) OVER (PARTITION BY key) AS span
+  FROM calls WHERE began > told
+)
+SELECT key, count(*) AS returns, min(ts) AS first_return,
+  min(ts) FILTER (n >= {RETURNS_UNTIL_STUCK} AND span >= {STUCK_SPAN_S * 1000:.0f}) AS stuck_at,
+  count(*) FILTER (reason = 'mailbox_moved') AS again,
+  count(*) FILTER (reason = 'unauthenticated') AS unauthenticated,
+  count(*) FILTER (reason = 'other_answer' AND status BETWEEN 200 AND 299) AS served,
+  count(*) FILTER (reason = 'directory_unavailable') AS directory_down,
+  arg_max(reason, ts) AS last_reason
+FROM numbered GROUP BY key
+"""
+
+_INTERVALS = f"""
+CREATE TABLE intervals AS
+SELECT key, median(gap) AS usual FROM (
+  SELECT key, ts - lag(ts) OVER (PARTITION BY key ORDER BY ts) AS gap
+  FROM lines WHERE class = 0 AND key IS NOT NULL)
+WHERE gap >= {VISIT_S * 1000:.0f} GROUP BY key
+"""
+
+_DAILY = """
+CREATE TABLE daily AS
+SELECT key, ts // 86400000 AS day,
+  max(ts) FILTER ((host = target_host) IS NOT TRUE) AS called,
+  max(ts) FILTER (host = target_host) AS arrived
+FROM lines LEFT JOIN redirected USING (key)
+WHERE class = 0 AND key IS NOT NULL GROUP BY key, day
+"""
+
+# The newest line that names the device describes it. Who was only ever refused (401) is nobody.
+_DEVICES = f"""
+CREATE TABLE devices AS
+WITH seen AS (
+  SELECT key, min(ts) AS first_seen, max(ts) AS last_any, count(*) AS calls,
+    any_value(user_key) AS user_key,
+    arg_max(rowid, ts + CASE WHEN named THEN 100000000000000 ELSE 0 END) AS row,
+    arg_max(location, ts) FILTER (location IS NOT NULL) AS would_go,
+    arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,
+    arg_max(wave, ts) FILTER (wave IS NOT NULL) AS wave,
+    arg_max(version, ts) FILTER (version IS NOT NULL) AS version,
+    arg_max(user_agent, ts) FILTER (user_agent IS NOT NULL) AS user_agent,
+    arg_max(reason, ts) AS reason
+  FROM lines WHERE class = 0 AND key IS NOT NULL GROUP BY key
+  HAVING count(*) FILTER (reason IS DISTINCT FROM 'unauthenticated') > 0
+), last_calls AS (
+  SELECT key, max(called) AS called, max(arrived) AS arrived FROM daily GROUP BY key
+)
+SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_email,
+  lines.device_id, lines.device_type, lines.family, lines.scheme, lines.logon_format,
+  coalesce(called, arrived) AS called, arrived,
+  first_redirect, coalesce(redirects, 0) AS redirects,
+  coalesce(target, would_go) AS location,
+  coalesce(target_host, would_go_host) AS location_host,
+  first_return, stuck_at, coalesce(returns, 0) AS returns,
+  again, unauthenticated, served, directory_down, last_reason, usual,
+  greatest({QUIET_AFTER_S * 1000:.0f}, {QUIET_INTERVALS} * coalesce(usual, 0)) AS quiet_after,
+  false AS machine
+FROM seen JOIN lines ON lines.rowid = seen.row
+LEFT JOIN last_calls ON last_calls.key = seen.key
+LEFT JOIN redirected ON redirected.key = seen.key
+LEFT JOIN comebacks ON comebacks.key = seen.key
+LEFT JOIN intervals ON intervals.key = seen.key
+"""
+
+_LIST = """
+SELECT *, state_at($until, first_redirect, first_return, stuck_at, called, arrived, quiet_after)
+  AS state FROM devices
+ORDER BY CASE state WHEN 'stuck' THEN 0 WHEN 'returned' THEN 1 WHEN 'redirected' THEN 2
+    WHEN 'seen' THEN 3 ELSE 4 END, returns DESC, redirects DESC, called DESC, key
+"""
+
+type Row = dict[str, Any]  # the edge: a row as DuckDB gives it
+
+
+def follow_devices(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Device, ...]:
+    """Every device as it stands at the end of the journals, the most urgent first."""
+    for sql in (_STATE, _REDIRECTED, _COMEBACKS, _INTERVALS, _DAILY, _DEVICES):
+        connection.execute(sql)
+    ceiling = _ceiling(connection)
+    cursor = connection.execute(_LIST, {"until": until_ms})
+    names = [column[0] for column in cursor.description or ()]
+    devices: list[Device] = []
+    machines: list[int] = []
+    while rows := cursor.fetchmany(10_000):
+        for values in rows:
+            row = dict(zip(names, values, strict=True))
+            device = _device(row, until_ms, ceiling)
+            devices.append(device)
+            if device.machine:
+                machines.append(row["key"])
+    connection.execute(
+        "UPDATE devices SET machine = true WHERE key IN (SELECT unnest($keys::UBIGINT[]))",
+        {"keys": machines},
+    )
+    return tuple(devices)
+
+
+def _ceiling(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The highest version that the old server was seen to speak."""
+    row = connection.execute(
+        "SELECT arg_max(version, try_cast(version AS DOUBLE)) FROM lines"
+        " WHERE class = 0 AND status BETWEEN 200 AND 299 AND try_cast(version AS DOUBLE) < 20"
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
+    client = _client(row)
+    state = LedgerState(row["state"])
+    readiness = None
+    if row["location_host"]:
+        readiness = judge(
+            client,
+            host=row["location_host"],
+            protocol_version=row["version"],
+            ceiling=ceiling,
+            auth_scheme=row["scheme"],
+        )
+    return Device(
+        user=user_text(row["user_name"], row["user_domain"], row["user_email"]),
+        device_id=row["device_id"],
+        device_type=row["device_type"],
+        family=client.family.name if client else row["family"],
+        user_agent=row["user_agent"],
+        state=state,
+        confirmed=state is LedgerState.QUIET and (row["arrived"] or 0) > row["called"],
+        first_seen_s=row["first_seen"] / 1000,
+        last_seen_s=row["called"] / 1000,
+        silent_s=max(0, until_ms - row["called"]) / 1000,
+        usual_interval_s=row["usual"] / 1000 if row["usual"] else None,
+        calls=row["calls"],
+        redirects=row["redirects"],
+        returns=row["returns"],
+        redirected_s=row["first_redirect"] / 1000 if row["first_redirect"] else None,
+        location=row["location"],
+        wave=row["wave"],
+        protocol_version=row["version"],
+        auth_scheme=row["scheme"],
+        logon_format=row["logon_format"],
+        last_reason=row["reason"],
+        cause=_cause(row, state, readiness),
+        readiness=readiness,
+        findings=logon_findings(row["logon_format"], row["location_host"]),
+        machine=bool(client and client.family.machine),
+    )
+
+
+def _client(row: Row) -> Client | None:
+    """By the User-Agent where it is known; older journals name the family only."""
+    known = identify(row["user_agent"], row["device_type"])
+    if known is None and row["family"] and (named := family(row["family"])):
+        return Client(family=named)
+    return known
+
+
+def _cause(row: Row, state: LedgerState, readiness: Readiness | None) -> str | None:
+    if state not in (LedgerState.STUCK, LedgerState.RETURNED):
+        return None
+    did = Behaviour(
+        comebacks=row["returns"],
+        redirected_again=row["again"],
+        refused_logon=row["unauthenticated"],
+        served=row["served"],
+        directory_down=row["directory_down"],
+        last_reason=row["last_reason"],
+        protocol_version=row["version"],
+    )
+    return likely_cause(did, readiness)
+
+
+def user_text(name: str | None, domain: str | None, email: str | None) -> str:
+    """A user as a person would write the name."""
+    if email:
+        return email
+    return f"{domain}\\{name}" if domain else name or ""

@@ -1,0 +1,87 @@
+"""Plain sentences about the journals themselves: what was torn, foreign, misdated, missing.
+
+Imports DuckDB for its types only.
+"""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from eas_redirect.reporting.sources import Kind, Source
+from eas_redirect.reporting.store import Lines
+from eas_redirect.telemetry.journal import ECS_VERSION
+from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
+
+MANY_REASONS = 100  # the addon knows about two dozen
+
+_ODDITIES = """
+SELECT count(*) FILTER (schema IS NULL), count(*) FILTER (schema <> $schema),
+  min(schema) FILTER (schema <> $schema),
+  count(*) FILTER (zone = ''), count(*) FILTER (zone NOT IN ('', 'Z', '+00:00')),
+  count(*) FILTER (class = 0 AND user_key IS NULL AND reason IS DISTINCT FROM 'unauthenticated'),
+  count(*) FILTER (class = 0)
+FROM lines WHERE class < 2
+"""
+
+_WITHOUT_MAILBOX = """
+SELECT count(DISTINCT key), count(DISTINCT user_key) FROM lines
+WHERE class = 0 AND reason = $reason
+"""
+
+
+def notes_about(
+    connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], lines: Lines
+) -> tuple[str, ...]:
+    """One sentence each; none when all is well."""
+    values = {"schema": ECS_VERSION}
+    row = connection.execute(_ODDITIES, values).fetchall()[0]
+    unversioned, other_version, version, naive, zoned, nameless, exchanges = row
+    reasons = connection.execute(
+        "SELECT count(DISTINCT reason) FROM lines WHERE class = 0"
+    ).fetchall()[0][0]
+    notes = [
+        *_about_lines(lines),
+        *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
+        _if(
+            other_version,
+            "{} of another version of the journal ({}): read as far as they go.",
+            version,
+        ),
+        _if(unversioned, "{} without a version: of an older journal, read as far as they go."),
+        _if(zoned, "{} with a time in another zone: counted in UTC."),
+        _if(naive, "{} with a time that names no zone: taken as UTC."),
+        _if(nameless, "{} without a user (dropped, or not to be read): counted, but in no device."),
+    ]
+    if reasons > MANY_REASONS:
+        notes.append(f"{reasons} distinct reasons: something else wrote into these journals.")
+    if not exchanges:
+        notes.append("No exchange of a device in any of the files: there is nothing to report yet.")
+    without, users = connection.execute(_WITHOUT_MAILBOX, {"reason": NO_MAILBOX_REASON}).fetchall()[
+        0
+    ]
+    if without:
+        notes.append(
+            f"{without} devices of {users} users were told UserHasNoMailbox: these are the ones"
+            " that a proxy would look up and redirect."
+        )
+    if any(source.kind is Kind.IIS for source in sources):
+        notes.append(
+            "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
+            " begin with the proxy."
+        )
+    return tuple(note for note in notes if note)
+
+
+def _about_lines(lines: Lines) -> tuple[str, ...]:
+    return (
+        _if(lines.torn, "{} torn: cut short, as by a full disk or a crash."),
+        _if(lines.foreign, "{} foreign: not from a journal of eas-redirect."),
+        _if(lines.untimed, "{} without a time that can be read: left out."),
+        _if(lines.future, "{} dated in the future: a wrong clock; left out."),
+    )
+
+
+def _if(count: int, text: str, *values: object) -> str:
+    """The sentence, or nothing when there is nothing to say."""
+    counted = f"{count:,} line{'' if count == 1 else 's'}".replace(",", "\u202f")
+    return text.format(counted, *values) if count else ""

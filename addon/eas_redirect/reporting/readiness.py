@@ -1,0 +1,200 @@
+"""Can this device work at its target? A verdict with its rule and its source. Pure.
+
+What a device speaks here is bounded by the old server (Exchange 2010 and 2013 end at 14.1), so a
+version equal to that ceiling says nothing: the client family and its system do.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from eas_redirect.telemetry.clients import Client, version
+
+ONLINE_HOSTS = frozenset(
+    {
+        "outlook.office365.com",
+        "partner.outlook.cn",
+        "outlook.office365.us",
+        "outlook-dod.office365.us",
+    }
+)
+ONLINE_FLOOR = "16.1"
+FLOOR_SOURCE = (
+    "https://techcommunity.microsoft.com/blog/exchange/"
+    "exchange-online-activesync-device-support-update/4477883"
+)
+BASIC_SOURCE = (
+    "https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/"
+    "deprecation-of-basic-authentication-exchange-online"
+)
+REDIRECT_SOURCE = "https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-ashttp"
+
+
+class Verdict(StrEnum):
+    """What to expect at the target."""
+
+    READY = "ready"
+    ASKED = "asked_to_sign_in"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """A verdict, the rule that led to it in one sentence, and where that is documented."""
+
+    verdict: Verdict
+    rule: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something about an account that will not survive the move as it is."""
+
+    code: str  # logon_down_level, logon_bare, upn_not_primary_smtp
+    message: str
+
+
+def is_online(host: str | None) -> bool:
+    """Whether an EAS host is one of Exchange Online's."""
+    return host is not None and host.lower() in ONLINE_HOSTS
+
+
+def judge(
+    client: Client | None,
+    *,
+    host: str | None,
+    protocol_version: str | None = None,
+    ceiling: str | None = None,
+    auth_scheme: str | None = None,
+) -> Readiness:
+    """What to expect of a client at `host`.
+
+    `protocol_version` is what it speaks to the old server, `ceiling` the highest version that the
+    old server was seen to speak.
+    """
+    if host is None:
+        return _unknown("Where the mailbox went is not known.", REDIRECT_SOURCE)
+    if not is_online(host):
+        return Readiness(
+            verdict=Verdict.READY,
+            rule=f"{host} is not Exchange Online, which alone refuses old versions and passwords.",
+            source=FLOOR_SOURCE,
+        )
+    if client is None:
+        return _by_version(protocol_version, ceiling) or _unknown(
+            "Nobody knows this client; try one device first.", FLOOR_SOURCE
+        )
+    return (
+        _judge_online(client, auth_scheme)
+        or _by_version(protocol_version, ceiling)
+        or _unheard(client)
+    )
+
+
+def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
+    row, title = client.family, _titled(client)
+    if row.machine:
+        return _unknown(f"{title}: a probe, nobody's device.", row.source)
+    if not row.eas_online:
+        rule = f"{title} does not use ActiveSync towards Exchange Online: add the account anew."
+        return Readiness(verdict=Verdict.ASKED, rule=rule, source=row.source)
+    if client.speaks is not None and version(client.speaks) < version(ONLINE_FLOOR):
+        return _refused(
+            f"{title} speaks {client.speaks} at most; Exchange Online asks for {ONLINE_FLOOR}"
+            " since March 2026.",
+            row.source,
+        )
+    if client.sign_in == "none":
+        return _refused(
+            f"{title} knows passwords only, which Exchange Online refuses since October 2022.",
+            row.source,
+        )
+    if client.speaks is None or client.sign_in is None:
+        return None
+    if auth_scheme == "bearer":
+        rule = f"{title} speaks {client.speaks} and signs in with a token already."
+        return Readiness(verdict=Verdict.READY, rule=rule, source=row.source)
+    rule = f"{title} speaks {client.speaks}; its account uses a password, which ends with the move."
+    return Readiness(verdict=Verdict.ASKED, rule=rule, source=BASIC_SOURCE)
+
+
+def _by_version(spoken: str | None, ceiling: str | None) -> Readiness | None:
+    """Below the ceiling the device chose less than it was offered, so it knows no more."""
+    if not spoken or not ceiling or version(spoken) >= min(version(ceiling), version(ONLINE_FLOOR)):
+        return None
+    return _refused(
+        f"Speaks {spoken} where {ceiling} is offered, so it does not know {ONLINE_FLOOR}.",
+        FLOOR_SOURCE,
+    )
+
+
+def _unheard(client: Client) -> Readiness:
+    return _unknown(
+        f"{_titled(client)}: whether this one speaks {ONLINE_FLOOR} and signs in with a token"
+        " depends on its version; try one device first.",
+        client.family.source,
+    )
+
+
+def _titled(client: Client) -> str:
+    if client.os_version and client.family.os:
+        return f"{client.family.title} on {client.family.os} {client.os_version}"
+    return client.family.title
+
+
+def _refused(rule: str, source: str) -> Readiness:
+    return Readiness(verdict=Verdict.REFUSED, rule=rule, source=source)
+
+
+def _unknown(rule: str, source: str) -> Readiness:
+    return Readiness(verdict=Verdict.UNKNOWN, rule=rule, source=source)
+
+
+def logon_findings(logon_format: str | None, host: str | None) -> tuple[Finding, ...]:
+    """Exchange Online knows users by their UPN: other logons end with the move."""
+    if not is_online(host):
+        return ()
+    match logon_format:
+        case "down_level":
+            return (
+                Finding(
+                    code="logon_down_level",
+                    message=r"logs on as DOMAIN\user; Exchange Online wants the UPN",
+                ),
+            )
+        case "bare":
+            return (
+                Finding(
+                    code="logon_bare",
+                    message="logs on with a bare name; Exchange Online wants the UPN",
+                ),
+            )
+        case _:
+            return ()
+
+
+def address_findings(
+    user_principal_name: str | None, proxy_addresses: tuple[str, ...], mail: str | None
+) -> tuple[Finding, ...]:
+    """Whether the UPN is the primary SMTP address (`SMTP:` in capitals), as phones expect."""
+    primary = next((a[5:] for a in proxy_addresses if a.startswith("SMTP:")), mail)
+    if not user_principal_name or not primary:
+        return ()
+    if user_principal_name.lower() == primary.lower():
+        return ()
+    return (
+        Finding(
+            code="upn_not_primary_smtp",
+            message=f"the UPN {user_principal_name} is not the primary address {primary}:"
+            " phones that ask for an address will sign in under the wrong name",
+        ),
+    )
+
+
+def os_version(device_os: str | None) -> str | None:
+    """The version in what a device says of its system (`iOS 12.1 16B92`: the OS of the
+    Settings command in MS-ASCMD)."""
+    found = re.search(r"[0-9]+(?:\.[0-9]+)*", device_os or "")
+    return found.group() if found else None

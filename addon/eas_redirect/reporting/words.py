@@ -1,0 +1,105 @@
+"""Times, lengths and states in words, the same on the page and in the CSV. Pure."""
+
+from datetime import UTC, datetime
+
+from eas_redirect.telemetry.clients import family
+from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
+
+STATE_TITLES = {
+    LedgerState.SEEN: "not redirected",
+    LedgerState.REDIRECTED: "redirected just now",
+    LedgerState.RETURNED: "came back",
+    LedgerState.STUCK: "stuck",
+    LedgerState.QUIET: "followed (presumed)",
+}
+
+VERDICT_TITLES = {
+    "ready": "ready",
+    "asked_to_sign_in": "will be asked to sign in",
+    "refused": "will be refused",
+    "unknown": "unknown",
+}
+
+# One line each; the reference says more.
+REASON_TITLES = {
+    "mailbox_moved": "redirected: the mailbox is elsewhere",
+    "other_answer": "everyday traffic",
+    "native_redirect": "Exchange redirected by itself",
+    "unauthenticated": "Exchange asked for a logon",
+    "no_identity": "nobody was named",
+    "recipient_not_found": "the directory has nobody of that name",
+    "recipient_ambiguous": "several users have that name",
+    "recipient_has_mailbox": "the mailbox is here",
+    "no_target_address": "no targetAddress",
+    "target_address_invalid": "targetAddress is no SMTP address",
+    "no_relationship": "no organization relationship names the domain",
+    "relationship_disabled": "the relationship is disabled",
+    "relationship_ambiguous": "several relationships name the domain",
+    "no_target_owa_url": "the relationship has no TargetOwaURL",
+    "target_owa_url_invalid": "the TargetOwaURL cannot be used",
+    "target_not_allowed": "the target is not allowed",
+    "redirect_loop": "the target leads back here",
+    "protocol_version_too_low": "the device speaks too old a version",
+    "not_in_wave": "not in this wave",
+    "directory_unavailable": "the directory was out of reach",
+    "malformed_answer": "the answer could not be read",
+    "internal_error": "a fault of the addon",
+    NO_MAILBOX_REASON: "Exchange said UserHasNoMailbox (IIS log; no proxy yet)",
+}
+
+
+def moment(at_s: float | None) -> str:
+    """A UTC time to the minute, as ISO 8601 has it, with a space."""
+    return "" if at_s is None else _utc(at_s).strftime("%Y-%m-%d %H:%M")
+
+
+def day(at_s: float) -> str:
+    return _utc(at_s).strftime("%Y-%m-%d")
+
+
+def stamp(at_s: float | None) -> str | None:
+    """A UTC time for machines."""
+    if at_s is None:
+        return None
+    return _utc(at_s).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def length(seconds: float | None) -> str:
+    """A length of time in its two largest units."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "under 1 min"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours and days < 10 else f"{days} d"
+
+
+def milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g} ms"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that fits."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def client_title(name: str | None) -> str:
+    """What people call a client family."""
+    row = family(name) if name else None
+    return row.title if row else name or "unknown client"
+
+
+def _utc(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)

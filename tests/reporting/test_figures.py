@@ -1,0 +1,238 @@
+"""A simulated month whose truth is known: every label right, and every output of one mind."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.reporting.exports import to_csv, to_json
+from eas_redirect.reporting.figures import make_report
+from eas_redirect.reporting.page import render
+from eas_redirect.reporting.plots import number
+from eas_redirect.reporting.sources import find_sources
+from eas_redirect.reporting.values import Report
+from eas_redirect.telemetry.iis import IISLog
+from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.ledger import Ledger
+from tests.reporting.simulator import MINUTE, OLD_HOST, START, Simulation, write_journal
+
+MONTH = Simulation(phones=120)
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_journal(tmp_path_factory.mktemp("month") / "eas.jsonl", MONTH.records())
+
+
+@pytest.fixture(scope="module")
+def report(journal: Path) -> Report:
+    return make_report(find_sources([str(journal)]), MONTH.end_s + MINUTE)
+
+
+def made_of(tmp_path: Path, *records: Record) -> Report:
+    path = write_journal(tmp_path / "some.jsonl", records)
+    return make_report(find_sources([str(path)]), records[-1].timestamp_s + MINUTE)
+
+
+def test_every_device_is_labelled_rightly(report: Report) -> None:
+    found = {device.device_id: device.state.value for device in report.devices}
+    truths = MONTH.truths() | {"Probe": "seen"}
+    assert set(truths.values()) == {"seen", "redirected", "returned", "stuck", "quiet"}
+    assert found == truths
+
+
+def test_the_live_ledger_says_the_same(report: Report) -> None:
+    now = 0.0
+    ledger = Ledger(clock=lambda: now)
+    live: dict[str | None, str | None] = {}
+    for record in MONTH.records():
+        now = record.timestamp_s
+        for change in ledger.observe(record):
+            live[change.device_id] = change.ledger_state
+    assert live == {device.device_id: device.state.value for device in report.devices}
+    states = {state.value: count for state, count in ledger.statistics().states.items()}
+    assert states == report.totals.states
+
+
+def test_only_those_seen_at_the_target_are_confirmed(report: Report) -> None:
+    confirmed = {device.device_id for device in report.devices if device.confirmed}
+    assert confirmed == {phone.device_id for phone in MONTH.cast if phone.persona == "arrived"}
+    assert report.totals.devices_confirmed == len(confirmed) > 0
+
+
+def test_page_json_and_csv_agree(report: Report) -> None:
+    truths = Counter(MONTH.truths().values())
+    truths["seen"] += 1  # the probe
+    as_json = json.loads(json.dumps(to_json(report)))
+    rows = list(csv.DictReader(io.StringIO("".join(to_csv(report.devices)))))
+    page = render(report)
+    assert as_json["totals"]["states"] == dict(truths)
+    assert Counter(row["state"] for row in as_json["devices"]) == truths
+    assert Counter(row["state"] for row in rows) == truths
+    assert as_json["states_over_time"][-1] == {"at": as_json["until"], **truths}
+    tiles = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)<", page))
+    assert tiles == {
+        "Devices seen": number(truths.total()),
+        "Redirected": number(as_json["totals"]["devices_redirected"]),
+        "Followed": number(truths["quiet"]),
+        "Came back": number(truths["returned"]),
+        "Stuck": number(truths["stuck"]),
+    }
+    for group in ("by_wave", "by_device_type", "by_client_family"):
+        assert sum(row["stuck"] for row in as_json[group]) == truths["stuck"]
+        assert sum(row["devices"] for row in as_json[group]) == truths.total()
+
+
+def test_exchanges_add_up(report: Report) -> None:
+    records = list(MONTH.records())
+    reasons = Counter(record.reason for record in records)
+    assert report.totals.exchanges == len(records)
+    assert {row.reason: row.exchanges for row in report.reasons} == dict(reasons)
+    assert sum(day.exchanges for day in report.days) == len(records)
+    assert report.totals.redirects == reasons["mailbox_moved"] == report.latency.lookups
+    assert sum(count for _, count in report.latency.buckets) == report.latency.lookups
+
+
+def test_who_is_stuck_has_a_cause_and_comes_first(report: Report) -> None:
+    stuck = [device for device in report.devices if device.state.value == "stuck"]
+    assert report.devices[: len(stuck)] == tuple(stuck)
+    assert all(device.cause for device in stuck)
+    assert all(device.cause is None for device in report.devices if device.state.value == "quiet")
+
+
+def test_silence_has_an_age_and_a_usual_interval(report: Report) -> None:
+    phones = {phone.device_id: phone for phone in MONTH.cast}
+    for device in report.devices:
+        phone = phones.get(device.device_id or "")
+        if phone and phone.persona == "obedient":
+            assert device.silent_s == pytest.approx(MONTH.end_s - phone.moves_s - 3, abs=1)
+            assert device.usual_interval_s == pytest.approx(phone.interval_s, rel=0.25)
+
+
+def test_the_same_figures_from_many_files_packed_or_not(
+    journal: Path, report: Report, tmp_path: Path
+) -> None:
+    import gzip
+
+    lines = journal.read_bytes().splitlines(keepends=True)
+    third = len(lines) // 3
+    (tmp_path / "proxy1.jsonl").write_bytes(b"".join(lines[:third]))
+    (tmp_path / "proxy2.jsonl.1.gz").write_bytes(gzip.compress(b"".join(lines[third : 2 * third])))
+    (tmp_path / "proxy2.jsonl").write_bytes(b"".join(lines[2 * third :]))
+    sources = find_sources([str(tmp_path / "proxy*"), str(tmp_path / "proxy1.jsonl")])
+    again = make_report(sources, report.now_s)
+    assert replace(again, input=report.input) == report
+
+
+def test_hashed_users_stay_hashed(tmp_path: Path) -> None:
+    redaction = Redaction(users="hash", key=b"k")
+    records = [redaction.apply(record) for record in MONTH.records()]
+    made = made_of(tmp_path, *records)
+    assert Counter(device.state.value for device in made.devices)["stuck"] > 0
+    assert made.totals.states["stuck"] == Counter(MONTH.truths().values())["stuck"]
+    for output in (render(made), json.dumps(to_json(made)), "".join(to_csv(made.devices))):
+        assert "user1@" not in output
+        assert "Appl000" not in output
+
+
+def test_dropped_users_are_counted_in_no_device(tmp_path: Path) -> None:
+    redaction = Redaction(users="drop")
+    records = [redaction.apply(record) for record in MONTH.records()]
+    made = made_of(tmp_path, *records)
+    assert made.totals.exchanges == len(records)
+    assert made.devices == ()
+    assert any("without a user" in note for note in made.notes)
+    assert "There is" not in render(made)
+
+
+def test_a_log_in_w3c_form_tells_the_same_story(tmp_path: Path, report: Report) -> None:
+    path = tmp_path / "u_ex.log"
+    log = IISLog(str(path))
+    for record in MONTH.records():
+        log.write(record)
+    log.close()
+    made = make_report(find_sources([str(path)]), report.now_s)
+    assert made.input.foreign == 0
+    assert made.totals.states["quiet"] == report.totals.states["quiet"]
+    found = {device.device_id: device.state for device in made.devices}
+    assert found == {d.device_id: d.state for d in report.devices if d.device_id != "Probe"}
+
+
+def call(at_s: float, **fields: object) -> Record:
+    base = Record(
+        timestamp_s=START + at_s,
+        action="eas.exchange",
+        message="",
+        reason="other_answer",
+        status_code=200,
+        url_domain=OLD_HOST,
+        user_name="anna",
+        user_domain="CONTOSO",
+        device_id="A",
+        device_type="iPhone",
+        user_agent="Apple-iPhone14C5/2105.90",
+        decision="pass",
+    )
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+def test_a_missing_relationship_shows(tmp_path: Path) -> None:
+    blocked = {"reason": "no_relationship", "directory_target_domain": "fabrikam.example"}
+    made = made_of(
+        tmp_path,
+        call(0, **blocked),
+        call(60, **blocked),
+        call(90, **blocked, user_name="berta", device_id="B"),
+        call(120, reason="relationship_disabled", directory_target_domain="tailspin.example"),
+    )
+    rows = [(o.reason, o.target_domain, o.users, o.devices, o.exchanges) for o in made.obstacles]
+    assert rows == [
+        ("no_relationship", "fabrikam.example", 2, 2, 3),
+        ("relationship_disabled", "tailspin.example", 1, 1, 1),
+    ]
+    assert "fabrikam.example" in render(made)
+
+
+def test_options_belongs_to_the_device(tmp_path: Path) -> None:
+    made = made_of(tmp_path, call(0), call(5, device_id=None, device_type=None, command="OPTIONS"))
+    assert [(device.device_id, device.calls) for device in made.devices] == [("A", 2)]
+
+
+def test_who_was_only_ever_refused_is_no_device(tmp_path: Path) -> None:
+    refused = {"reason": "unauthenticated", "status_code": 401}
+    made = made_of(tmp_path, call(0), call(1, **refused, user_name="guess", device_id="X"))
+    assert [device.device_id for device in made.devices] == ["A"]
+
+
+def test_the_old_server_can_go_after_a_silent_week(tmp_path: Path) -> None:
+    probe = {"user_name": "HealthMailbox", "device_id": "P", "device_type": "EASProbeDeviceType"}
+    day = 86400
+    waiting = made_of(tmp_path, call(0), call(6 * day, **probe, user_agent="x"))
+    assert not waiting.arrivals.can_go
+    assert waiting.arrivals.devices == 1
+    gone = made_of(tmp_path, call(0), call(8 * day, **probe, user_agent="x"))
+    assert gone.arrivals.can_go
+    assert gone.arrivals.last_s == START
+
+
+def test_observed_redirects_are_judged_without_any_redirect(tmp_path: Path) -> None:
+    would = {
+        "action": "eas.would_redirect",
+        "decision": "would_redirect",
+        "reason": "mailbox_moved",
+        "redirect_location": "https://outlook.office365.com/Microsoft-Server-ActiveSync",
+        "logon_format": "down_level",
+    }
+    made = made_of(tmp_path, call(0, **would), call(86400, **would))
+    device = made.devices[0]
+    assert made.totals.would_redirects == 2
+    assert (device.state.value, device.redirects) == ("seen", 0)
+    assert device.readiness is not None
+    assert device.readiness.verdict.value == "asked_to_sign_in"
+    assert [finding.code for finding in device.findings] == ["logon_down_level"]
+    assert made.readiness["asked_to_sign_in"] == 1

@@ -1,0 +1,197 @@
+"""The W3C form: a log as Exchange writes it, and our own, there and back."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.telemetry.iis import IISLog, Journals
+from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.w3c import FIELDS, LogTokens, read_line, read_tokens, render
+from tests.support import DATA
+
+CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+
+
+def records_of(path: Path) -> list[Record | None]:
+    names: tuple[str, ...] = ()
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("#Fields:"):
+            names = tuple(line.split()[1:])
+        elif not line.startswith("#"):
+            found.append(read_line(names, line))
+    return found
+
+
+def test_a_log_of_exchange_is_read() -> None:
+    found = records_of(DATA / "iis" / "u_ex260302.log")
+    facts = [
+        r
+        and (
+            r.user_email or f"{r.user_domain}\\{r.user_name}",
+            r.device_id,
+            r.command,
+            r.protocol_version,
+            r.status_code,
+            r.reason,
+        )
+        for r in found
+    ]
+    assert facts == [
+        ("CONTOSO\\anna", "ApplDN6GW0CCDFJ2", "Sync", "14.1", 200, "other_answer"),
+        None,  # OWA
+        ("CONTOSO\\anna", "ApplDN6GW0CCDFJ2", "Sync", "14.1", 200, "user_has_no_mailbox"),
+        ("CONTOSO\\anna", None, "OPTIONS", None, 403, "other_answer"),
+        ("berta@contoso.example", "v140Device", "Sync", "14.0", 200, "user_has_no_mailbox"),
+        ("carl@contoso.example", "C1", "FolderSync", "14.0", 451, "native_redirect"),
+        ("None\\dora", "D1", "Ping", "2.5", 401, "unauthenticated"),
+        None,  # cut short
+        ("emil@contoso.example", "E1", "Ping", "16.1", 200, "other_answer"),
+    ]
+    redirected = found[5]
+    assert redirected is not None
+    assert (redirected.decision, redirected.redirect_location) == ("redirect", CLOUD)
+    assert found[6] is not None
+    assert found[6].url_domain == "mail.contoso.example"
+    assert found[0] is not None
+    assert found[0].duration_ns == 93_000_000
+    assert found[0].client_family == "apple_mail"
+
+
+@pytest.mark.parametrize(
+    ("query", "tokens"),
+    [
+        ("", LogTokens()),
+        ("Cmd=Sync", LogTokens()),
+        (
+            "Cmd=Sync&Log=V121_Sst1_Error:UserHasNoMailbox",
+            LogTokens(version="12.1", error="UserHasNoMailbox"),
+        ),
+        (
+            "Log=V141_PrxFrom:10.0.0.9_HH:a.example_",
+            LogTokens(version="14.1", proxied_from="10.0.0.9", host="a.example"),
+        ),
+        ("Log=XV141_Vxx", LogTokens()),
+        ("Log=V141_V140_Error:_HH:x", LogTokens(version="14.1", host="x")),
+    ],
+)
+def test_tokens(query: str, tokens: LogTokens) -> None:
+    assert read_tokens(query) == tokens
+
+
+WORDS = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=30)
+
+
+@given(
+    user=WORDS,
+    device=st.text("abcXYZ0189_-", min_size=1, max_size=32),
+    agent=WORDS,
+    redirect=st.booleans(),
+)
+def test_what_is_written_is_read_back(user: str, device: str, agent: str, redirect: bool) -> None:
+    record = Record(
+        timestamp_s=1_772_409_600.0,
+        action="eas.redirect" if redirect else "eas.exchange",
+        message="from an IIS log",
+        reason="mailbox_moved" if redirect else "other_answer",
+        duration_ns=12_000_000,
+        client_address="192.0.2.1",
+        method="POST",
+        status_code=451 if redirect else 200,
+        url_domain="mail.contoso.example",
+        url_path="/Microsoft-Server-ActiveSync",
+        user_agent=agent,
+        user_name=user,
+        device_id=device,
+        device_type="iPhone",
+        command="Sync",
+        protocol_version="14.1",
+        decision="redirect" if redirect else "pass",
+        evidence="certain" if redirect else None,
+        redirect_location=CLOUD if redirect else None,
+    )
+    line = render(record)
+    assert line is not None
+    assert "\n" not in line
+    assert len(line.split(" ")) == len(FIELDS)
+    back = read_line(FIELDS, line)
+    assert back is not None
+    same: tuple[str, ...] = (
+        "timestamp_s",
+        "action",
+        "reason",
+        "duration_ns",
+        "method",
+        "status_code",
+        "url_domain",
+    )
+    same += ("device_id", "device_type", "command", "protocol_version", "decision", "evidence")
+    same += ("redirect_location", "client_address")
+    assert {n: getattr(back, n) for n in same} == {n: getattr(record, n) for n in same}
+    if agent.strip() == agent and "%2B" not in agent:
+        assert back.user_agent is not None
+        assert (
+            back.user_agent.split() == "".join(c if c.isprintable() else "?" for c in agent).split()
+        )
+
+
+@given(st.text(max_size=300))
+def test_any_line_is_a_record_or_none(line: str) -> None:
+    names = tuple(f"x{n}" for n in range(len(line.split(" "))))
+    assert read_line(names, line) is None
+    read_line((*FIELDS,), " ".join(("2026-03-02 00:00:00", line)))
+    read_tokens(line)
+
+
+def test_events_are_no_lines() -> None:
+    event = Record(timestamp_s=1.0, action="eas.ledger", message="", method=None)
+    assert render(event) is None
+
+
+def test_the_log_begins_with_its_fields_and_follows_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "eas.log"
+    log = IISLog(str(path), Redaction(users="hash", key=b"k"))
+    record = Record(
+        timestamp_s=1_772_409_600.0,
+        action="eas.exchange",
+        message="",
+        method="POST",
+        user_name="anna",
+        user_domain="CONTOSO",
+        device_id="Appl1",
+    )
+    log.write(record)
+    log.write(Record(timestamp_s=1.0, action="eas.config", message="no exchange"))
+    path.rename(tmp_path / "eas.log.1")
+    log.reopen()
+    log.write(record)
+    log.close()
+    IISLog(str(path)).close()  # a restart appends
+    for name in ("eas.log", "eas.log.1"):
+        lines = (tmp_path / name).read_text("utf-8").splitlines()
+        assert [line.split()[0] for line in lines[:4]] == [
+            "#Software:",
+            "#Version:",
+            "#Date:",
+            "#Fields:",
+        ]
+        assert len(lines) == 5
+        assert "anna" not in lines[4]
+        assert "Appl1" not in lines[4]
+        assert "CONTOSO\\" in lines[4]
+
+
+def test_both_journals_are_one_thing_to_write_to(tmp_path: Path) -> None:
+    record = Record(timestamp_s=1.0, action="eas.exchange", message="", method="POST")
+    both = Journals(str(tmp_path / "a.jsonl"), str(tmp_path / "a.log"), Redaction())
+    both.write(record)
+    both.reopen()
+    both.write(record)
+    both.close()
+    assert both.lost == 0
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "a.log").read_text().splitlines()) == 4 + 2
+    with pytest.raises(OSError, match="no-folder"):
+        Journals(str(tmp_path / "b.jsonl"), str(tmp_path / "no-folder" / "b.log"), Redaction())
