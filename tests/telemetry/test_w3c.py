@@ -85,7 +85,7 @@ WORDS = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1
 
 
 @given(
-    user=WORDS,
+    user=st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=30),
     device=st.text("abcXYZ0189_-", min_size=1, max_size=32),
     agent=WORDS,
     redirect=st.booleans(),
