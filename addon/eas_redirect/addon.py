@@ -11,9 +11,9 @@ import signal
 import time
 from dataclasses import dataclass, replace
 
-from mitmproxy import ctx, exceptions, http, tcp
+from mitmproxy import ctx, exceptions, http, tcp, tls
 from mitmproxy.addonmanager import Loader
-from mitmproxy.connection import Client
+from mitmproxy.connection import Address, Client
 
 from eas_redirect import flows, profile
 from eas_redirect.activesync.authorization import Credentials
@@ -32,6 +32,7 @@ from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
 from eas_redirect.engine.failures import stopped
+from eas_redirect.engine.tls_advice import tls_advice
 from eas_redirect.logons import ConnectionLogons
 from eas_redirect.monitor import Monitor, Proxy
 from eas_redirect.options import OPTIONS, read_options
@@ -65,6 +66,7 @@ class Redirect:
         self.watcher: Watcher | None = None
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
+        self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
         self.addons = [Commands(self)]
 
@@ -125,6 +127,15 @@ class Redirect:
 
     def client_disconnected(self, client: Client) -> None:
         self._logons.forget(client.id)
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """Say what helps, once for each cause and server; the client gets mitmproxy's 502."""
+        advice = tls_advice(data.conn.error or "", ctx.options.tls_version_server_min)
+        address = data.context.server.address
+        if advice is None or address is None or (address, advice) in self._advised:
+            return
+        self._advised.add((address, advice))
+        logger.warning("eas-redirect: no TLS with %s:%s: %s", address[0], address[1], advice)
 
     # -- the way of an exchange ------------------------------------------------------------------
 

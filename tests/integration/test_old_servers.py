@@ -1,0 +1,132 @@
+"""Old servers over TLS: reached by pinning, verified all the same, or said to be out of reach."""
+
+import ssl
+import subprocess
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
+from tests.integration.mitmdump import Mitmdump, mitmdump
+from tests.integration.rawserver import RawServer, Wire, answering, connected
+from tests.support import require
+
+pytestmark = pytest.mark.integration
+
+FATAL_HANDSHAKE_FAILURE = bytes.fromhex("15 0300 0002 0228")  # an alert of SSLv3 (RFC 6101 5.4)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Self-signed with SHA-1, as Exchange 2007 made its own."""
+
+    file: Path
+    key: Path
+
+    def server(self, version: ssl.TLSVersion) -> ssl.SSLContext:
+        """A server that speaks this version of TLS and no other, with ciphers of its time."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = version
+        context.load_cert_chain(self.file, self.key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return made(tmp_path_factory.mktemp("pinned"))
+
+
+def made(directory: Path, name: str = "IP:127.0.0.1") -> Certificate:
+    require("openssl")
+    certificate = Certificate(directory / "server.pem", directory / "key.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-sha1", "-nodes", "-days", "30"]
+    words += ["-subj", "/CN=ex2007.contoso.example", "-addext", f"subjectAltName={name}"]
+    words += ["-keyout", str(certificate.key), "-out", str(certificate.file)]
+    subprocess.run(words, check=True, capture_output=True)
+    return certificate
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1], ids=["TLS 1.0", "TLS 1.1"])
+def old(certificate: Certificate, request: pytest.FixtureRequest) -> Iterator[RawServer]:
+    with RawServer(answering(NO_MAILBOX), tls=certificate.server(request.param)) as server:
+        yield server
+
+
+def pinned(certificate: Certificate, minimum: str = "TLS1") -> dict[str, str]:
+    return {
+        "tls_version_server_min": minimum,
+        "ssl_verify_upstream_trusted_ca": str(certificate.file),
+    }
+
+
+def first_answer(proxy: Mitmdump, logon: bytes = ANNA) -> bytes:
+    with connected(proxy.port) as client:
+        client.send(post(FOLDER_SYNC, logon))
+        return client.read_answer()
+
+
+def test_tls_1_0_and_sha_1_are_reached_by_pinning(
+    old: RawServer, certificate: Certificate, tmp_path: Path
+) -> None:
+    mode = f"reverse:https://127.0.0.1:{old.port}"
+    with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
+        assert first_answer(proxy, BERT) == NO_MAILBOX
+        assert LOCATION in first_answer(proxy)
+
+
+def test_another_certificate_is_not_taken_for_the_pinned_one(
+    old: RawServer, tmp_path: Path
+) -> None:
+    """Verification stays on: somebody in between with a certificate of the same name is refused."""
+    other = made(tmp_path)
+    mode = f"reverse:https://127.0.0.1:{old.port}"
+    with mitmdump(tmp_path / "proxy", mode, config=CONFIG, options=pinned(other)) as proxy:
+        assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+        proxy.wait_for_log("trust its certificate: set ssl_verify_upstream_trusted_ca=FILE")
+    assert all(b"Authorization" not in wire.received for wire in old.wires)
+
+
+def test_the_pinned_certificate_under_another_name_is_refused(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    tls = certificate.server(ssl.TLSVersion.TLSv1)
+    with RawServer(answering(NO_MAILBOX), tls=tls) as server:
+        mode = f"reverse:https://localhost:{server.port}"
+        with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
+            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+            proxy.wait_for_log("its certificate is not for the name")
+
+
+def test_without_the_option_it_is_said_what_to_set(
+    old: RawServer, certificate: Certificate, tmp_path: Path
+) -> None:
+    options = pinned(certificate, minimum="TLS1_2")
+    mode = f"reverse:https://127.0.0.1:{old.port}"
+    with mitmdump(tmp_path, mode, config=CONFIG, options=options) as proxy:
+        for _ in range(3):
+            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+        proxy.wait_for_log("set tls_version_server_min=TLS1")
+        assert proxy.log.count("set tls_version_server_min=TLS1") == 1, "said once"
+
+
+def test_a_server_out_of_reach_is_named_with_what_to_put_between(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    def script(wire: Wire) -> None:
+        wire.read_exactly(50)
+        wire.send(FATAL_HANDSHAKE_FAILURE)
+
+    with RawServer(script) as server:
+        mode = f"reverse:https://127.0.0.1:{server.port}"
+        with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
+            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+            proxy.wait_for_log(f"no TLS with 127.0.0.1:{server.port}: it seems to speak nothing")
+            proxy.wait_for_log("put HAProxy or stunnel")
+            (line,) = proxy.exchanges(1)
+    assert "handshake" in str(line["error"])
