@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PORT = "8443"  # what the page says; the test takes a free one
-_BLOCK = re.compile(r"^```(sh|sh terminal|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(sh|sh terminal|sh exit 1|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Step:
 
     commands: str
     own_terminal: bool
+    code: int
     expected: tuple[str, ...]
 
 
@@ -36,7 +37,7 @@ def steps() -> Iterator[Step]:
         following = blocks[number + 1] if number + 1 < len(blocks) else ("", "")
         if kind != "text":
             expected = following[1].splitlines() if following[0] == "text" else []
-            yield Step(text, kind == "sh terminal", tuple(expected))
+            yield Step(text, kind == "sh terminal", int(kind == "sh exit 1"), tuple(expected))
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def shows(line: str, output: str) -> bool:
     return re.search(r".*?\s*".join(parts), output) is not None
 
 
-def in_shell(commands: str, directory: Path) -> str:
+def in_shell(commands: str, directory: Path, code: int) -> str:
     done = subprocess.run(
         ["sh", "-e", "-c", commands],
         cwd=directory,
@@ -72,7 +73,7 @@ def in_shell(commands: str, directory: Path) -> str:
         timeout=180,
         check=False,
     )
-    assert done.returncode == 0, f"{commands}\n{done.stdout}"
+    assert done.returncode == code, f"{commands}\n{done.stdout}"
     return done.stdout
 
 
@@ -100,7 +101,7 @@ def test_every_command_does_what_the_page_says(checkout: Path) -> None:
             if step.own_terminal:
                 terminals.append(in_own_terminal(commands, checkout))
                 continue
-            output = in_shell(commands, checkout)
+            output = in_shell(commands, checkout, step.code)
             missing = [line for line in step.expected if not shows(line, output)]
             assert missing == [], f"{commands}\n{output}"
     finally:

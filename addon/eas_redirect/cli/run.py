@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, load
-from eas_redirect.cli.script import find
+from eas_redirect.shim import find
 
 if TYPE_CHECKING:
     from eas_redirect.engine.command_line import Listen, Plan

@@ -1,8 +1,7 @@
 """`eas-redirect script`: where the file is that mitmdump loads."""
 
-from pathlib import Path
-
 from eas_redirect.cli.common import USAGE, fail
+from eas_redirect.shim import find
 
 
 def script() -> None:
@@ -15,10 +14,3 @@ def script() -> None:
     if path is None:
         fail("The script is missing beside the package; install eas-redirect again.", USAGE)
     print(path)
-
-
-def find() -> Path | None:
-    """Inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    candidates = (package / "redirect.py", package.parent / "redirect.py")
-    return next((path for path in candidates if path.is_file()), None)

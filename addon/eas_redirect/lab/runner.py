@@ -13,10 +13,10 @@ from eas_redirect.lab.accounts import Accounts
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.client import PATH, Network
 from eas_redirect.lab.directory import write_ldif
-from eas_redirect.lab.engine import Proxy, start_proxy
 from eas_redirect.lab.exchange import LegacyExchange, Version
 from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.proxy import Proxy, start_proxy
 from eas_redirect.lab.server import Server
 from eas_redirect.lab.site import Site, loopback, transparent
 from eas_redirect.lab.target import Target

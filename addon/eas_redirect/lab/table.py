@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from eas_redirect.lab.outcome import CONFIRMED, SENT_ON, Row
 
@@ -32,64 +32,68 @@ confirmed        is when the proxy, on the way to the new server too, has seen t
 
 def print_outcome(console: Console, rows: Sequence[Row], journal: Path) -> None:
     """Who was sent on, who was left alone, and whether all of it was as it should be."""
-    console.print(INTRODUCTION)
+    console.print(Text.from_markup(INTRODUCTION))
     sent_on = [row for row in rows if row.reason == SENT_ON]
     left_alone = [row for row in rows if row.reason != SENT_ON]
     console.print(_group(console, f"Sent on to their new server ({SENT_ON})", sent_on))
     console.print(_group(console, "Left alone", left_alone))
     confirmed = any(CONFIRMED in row.device_got for row in rows)
-    console.print(LEGEND + (CONFIRMED_LEGEND if confirmed else ""), style="dim", highlight=False)
+    console.print(Text(LEGEND + (CONFIRMED_LEGEND if confirmed else ""), "dim"))
     for row in rows:
         for problem in row.problems:
-            console.print(f"[bold red]{escape(row.who)}: {escape(problem)}[/]")
+            console.print(Text(f"{row.who}: {problem}", "bold red"))
     good = sum(row.as_expected for row in rows)
     colour = "green" if good == len(rows) else "red"
-    console.print(f"[bold {colour}]{good} of {len(rows)} as expected.[/]")
-    where = escape(str(journal))
-    console.print(f"The journal has a line for each request: {where}", soft_wrap=True)
+    console.print(Text(f"{good} of {len(rows)} as expected.", f"bold {colour}"))
+    console.print(Text(f"The journal has a line for each request: {journal}"), soft_wrap=True)
 
 
 def _group(console: Console, title: str, rows: Sequence[Row]) -> RenderableType:
     if console.width >= TABLE_WIDTH:
         return _table(title, rows)
-    return Group(f"[bold]{title}[/]\n", *(_paragraph(row) for row in rows))
+    return Group(Text(f"{title}\n", "bold"), *(_paragraph(row) for row in rows))
 
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
+    """The reason has a column unless the title says it for all."""
     table = Table(
-        title=f"{title}\n",
-        title_style="bold",
+        title=Text(f"{title}\n", "bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 2, 0, 0),
     )
-    headers = ("Who", "What is the matter", "Exchange said", "The phone got", "Why", "Expected")
+    one_reason = all(row.reason == SENT_ON for row in rows)
+    table.add_column("Who", no_wrap=True)
+    table.add_column("What is the matter", ratio=1)
+    headers = ("Exchange said", "The phone got", *(() if one_reason else ("Why",)), "Expected")
     for header in headers:
-        matter = header == "What is the matter"
-        table.add_column(header, ratio=1 if matter else None, no_wrap=not matter)
+        table.add_column(header, no_wrap=True)
     for row in rows:
-        texts = (row.story, row.exchange_said, row.device_got, row.reason)
-        table.add_row(_who(row), *(escape(text) for text in texts), _verdict(row))
+        texts = (
+            row.story,
+            row.exchange_said,
+            row.device_got,
+            *(() if one_reason else (row.reason,)),
+        )
+        table.add_row(_who(row), *map(Text, texts), _verdict(row))
     table.add_row()
-    if all(row.reason == SENT_ON for row in rows):
-        del table.columns[headers.index("Why")]  # The title says it.
     return table
 
 
-def _paragraph(row: Row) -> str:
+def _paragraph(row: Row) -> Text:
     """The same for a narrow terminal."""
-    answers = f"Exchange said {row.exchange_said}; the phone got {row.device_got}."
-    why = f"{row.reason}; as expected: {_verdict(row)}"
-    return f"{_who(row)}: {escape(row.story)}\n  {escape(answers)}\n  {why}\n"
+    answers = f"Exchange: {row.exchange_said}; phone: {row.device_got}"
+    head = Text.assemble(_who(row), f": {row.story}\n  {answers}\n")
+    return Text.assemble(head, f"  {row.reason}; as expected: ", _verdict(row), "\n")
 
 
-def _who(row: Row) -> str:
-    return f"{escape(row.who)} [dim]({escape(row.device)})[/]"
+def _who(row: Row) -> Text:
+    return Text.assemble(row.who, (f" ({row.device})", "dim"))
 
 
-def _verdict(row: Row) -> str:
-    return "[green]yes[/]" if row.as_expected else "[bold red]NO[/]"
+def _verdict(row: Row) -> Text:
+    return Text("yes", "green") if row.as_expected else Text("NO", "bold red")
 
 
 def to_json(rows: Sequence[Row], journal: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import eas_redirect
+from eas_redirect import shim
 from eas_redirect.lab.processes import Child, NotStartedError
 
 
@@ -19,11 +19,12 @@ class Proxy:
     command: tuple[str, ...]
 
 
-def shim() -> Path:
-    """`redirect.py`: beside the package in a checkout, inside it when installed."""
-    package = Path(eas_redirect.__file__).parent
-    places = (package.parent / "redirect.py", package / "redirect.py")
-    return next((place for place in places if place.is_file()), places[0])
+def script() -> Path:
+    """The shim, or NotStartedError."""
+    found = shim.find()
+    if found is None:
+        raise NotStartedError("redirect.py is missing beside the package.")
+    return found
 
 
 def mitmdump() -> str:
@@ -54,7 +55,7 @@ def start_proxy(
         "listen_port": str(listen[1]),
         "flow_detail": "0",
     }
-    command = [mitmdump(), "-s", str(shim()), "--mode", mode]
+    command = [mitmdump(), "-s", str(script()), "--mode", mode]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     for certificate in certificates:
