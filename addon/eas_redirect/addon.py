@@ -33,6 +33,7 @@ from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import http1
 from eas_redirect.engine.failures import stopped
 from eas_redirect.engine.tls_advice import tls_advice
+from eas_redirect.forwarded import Network
 from eas_redirect.logons import ConnectionLogons
 from eas_redirect.monitor import Monitor, Proxy
 from eas_redirect.options import OPTIONS, read_options
@@ -40,7 +41,6 @@ from eas_redirect.policy.decision import Redirect as RedirectVerdict
 from eas_redirect.redirector import Judgement, whereabouts
 from eas_redirect.reload import Reloader
 from eas_redirect.service import Service
-from eas_redirect.telemetry.journal import to_json
 from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
 from eas_redirect.watching import Watcher
 
@@ -282,7 +282,6 @@ class Redirect:
     def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
         connections = (flow.client_conn.id, flow.server_conn.id)
         remembered = self._logons.recall(*connections, asked.credentials)
-        wire = self._wire(flow, asked)
         return Exchange(
             request=asked.request,
             credentials=asked.credentials,
@@ -290,7 +289,7 @@ class Redirect:
             answer=answer,
             called_host=flows.called_host(flow),
             further_names=flows.further_names(flow),
-            client_address=wire.forwarded_ip or wire.client_address,
+            client_address=flows.client_address(flow, self._trusted_proxies()),
         )
 
     def _finish(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
@@ -309,8 +308,8 @@ class Redirect:
 
     def _journal(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
         assert self.service is not None  # noqa: S101 - both callers have looked
-        record = self.service.exchange(exchange_record(judgement, self._wire(flow, asked)))
-        flow.metadata[METADATA] = to_json(record)
+        record = exchange_record(judgement, self._wire(flow, asked))
+        flow.metadata[METADATA] = self.service.exchange(record)
 
     def _fault(self, error: Exception) -> None:
         """A fault of ours outside the decision: said, journalled and counted."""
@@ -325,8 +324,11 @@ class Redirect:
                 self.service.record(fault_record(type(error).__name__, where, time.time()))
 
     def _wire(self, flow: http.HTTPFlow, asked: Asked) -> WireFacts:
-        trusted = self.service.trusted_proxies if self.service else ()
+        trusted = self._trusted_proxies()
         return flows.wire_facts(flow, asked.request, asked.credentials, trusted)
+
+    def _trusted_proxies(self) -> tuple[Network, ...]:
+        return self.service.trusted_proxies if self.service else ()
 
 
 def _ask(flow: http.HTTPFlow) -> Asked:

@@ -5,7 +5,8 @@ Beside `addon.py` the only top-level module that imports mitmproxy; captures use
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy import mode_specs
@@ -41,13 +42,23 @@ def headers_of(message: http.Message) -> Headers:
     )
 
 
+def header_values(message: http.Message, name: bytes) -> list[str]:
+    """All values of a header (`name` in lower case). mitmproxy's own way lowers every name each
+    time, and every exchange asks for several."""
+    return [
+        value.decode("utf-8", "surrogateescape")
+        for key, value in message.headers.fields
+        if len(key) == len(name) and key.lower() == name
+    ]
+
+
 def request_of(flow: http.HTTPFlow) -> EASRequest:
     return read_request(flow.request.method, flow.request.path, headers_of(flow.request))
 
 
 def credentials_of(flow: http.HTTPFlow) -> Credentials:
     """From the one Authorization header; two of them name nobody."""
-    values = flow.request.headers.get_all("Authorization")
+    values = header_values(flow.request, b"authorization")
     if len(values) > 1:
         return Credentials(scheme="other", problem="the request has several Authorization headers")
     return read_authorization(values[0] if values else None)
@@ -64,9 +75,11 @@ def logon_of(
 
 def called_host(flow: http.HTTPFlow) -> str | None:
     """The one name by which the client called: lower case, no port, no trailing dot, else None."""
-    if len(flow.request.headers.get_all("Host")) > 1:
+    named = header_values(flow.request, b"host")
+    if len(named) > 1:
         return None
-    return bare_host(flow.request.host_header)
+    authority = flow.request.data.authority  # HTTP/2, and the absolute form
+    return bare_host(flow.request.host_header if authority or not named else named[0])
 
 
 def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
@@ -83,6 +96,7 @@ def reverse_upstream() -> tuple[str, int] | None:
     return servers.pop() if len(servers) == 1 == len(modes) else None
 
 
+@lru_cache(maxsize=1024)
 def bare_host(authority: str | None) -> str | None:
     if not authority:
         return None
@@ -97,7 +111,7 @@ def wire_facts(
     flow: http.HTTPFlow,
     request: EASRequest,
     credentials: Credentials,
-    trusted: Iterable[Network] = (),
+    trusted: Sequence[Network] = (),
 ) -> WireFacts:
     """What the connection, the clock and the headers say. Never the query, never a secret."""
     started = flow.request.timestamp_start
@@ -112,19 +126,30 @@ def wire_facts(
         upstream_ended_s=answered,
         client_address=peer[0] if peer else None,
         client_port=peer[1] if peer else None,
-        forwarded_ip=forwarded_address(
-            peer[0] if peer else None, flow.request.headers.get_all("X-Forwarded-For"), trusted
-        ),
+        forwarded_ip=_forwarded_ip(flow, trusted),
         server_address=upstream[0] if upstream else None,
         server_port=upstream[1] if upstream else None,
-        url_domain=bare_host(flow.request.host_header),
+        url_domain=called_host(flow),
         url_path=flow.request.path.partition("?")[0],
-        user_agent=flow.request.headers.get("User-Agent"),
+        user_agent=", ".join(header_values(flow.request, b"user-agent")) or None,
         contradiction=contradicts(request, credentials),
         proxy_status=failure.status_code if failure else None,
         error_type=failure.type if failure else None,
         error_message=failure.message if failure else None,
     )
+
+
+def client_address(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
+    """The device's own: the peer's, or the one that trusted proxies forwarded."""
+    peer = flow.client_conn.peername
+    return _forwarded_ip(flow, trusted) or (peer[0] if peer else None)
+
+
+def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
+    peer = flow.client_conn.peername
+    if not trusted or not peer:
+        return None
+    return forwarded_address(peer[0], header_values(flow.request, b"x-forwarded-for"), trusted)
 
 
 def stored_answer(record: dict[str, object], status_code: int) -> Answer:
@@ -153,19 +178,22 @@ def redirect_response(location: str, old: http.Response) -> http.Response:
     Kept of the old answer: its date, and `Connection: close`, for a client that stayed on the line
     would find its connection-bound logon gone.
     """
-    headers = http.Headers()
-    if "Date" in old.headers:
-        headers["Date"] = old.headers["Date"]
-    headers["Cache-Control"] = "private"
-    headers["X-MS-Location"] = location
-    headers["Content-Length"] = "0"
-    if "close" in old.headers.get("Connection", "").lower():
-        headers["Connection"] = "close"
+    fields = [
+        *(
+            (b"Date", date.encode("utf-8", "surrogateescape"))
+            for date in header_values(old, b"date")[:1]
+        ),
+        (b"Cache-Control", b"private"),
+        (b"X-MS-Location", location.encode()),
+        (b"Content-Length", b"0"),
+    ]
+    if "close" in ", ".join(header_values(old, b"connection")).lower():
+        fields.append((b"Connection", b"close"))
     return http.Response(
         http_version=old.data.http_version,
         status_code=REDIRECT,
         reason=REDIRECT_PHRASE,
-        headers=headers,
+        headers=http.Headers(fields),
         content=b"",
         trailers=None,
         timestamp_start=old.timestamp_start,

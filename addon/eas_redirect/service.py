@@ -17,7 +17,7 @@ from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.redirector import Redirector
 from eas_redirect.telemetry.iis import Journals
-from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.journal import JSONLine, Record, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.records import drift_record
 
@@ -97,20 +97,24 @@ class Service:
     def trusted_proxies(self) -> tuple[Network, ...]:
         return self.config.exchange.trusted_proxies
 
-    def exchange(self, record: Record) -> Record:
+    def exchange(self, record: Record) -> JSONLine:
         """Take in an exchange: ledger, journal, sinks. Gives back what the journal says of it."""
-        counted = record
-        if record.decision == "redirect":
-            counted = replace(record, redirect_count=self.ledger.redirect_count(record))
-        elif self.ledger.confirms(record):
-            counted = replace(record, redirect_confirmed=True)
-        changes = self.ledger.observe(record)
-        state = self.ledger.state(record)
-        counted = replace(counted, ledger_state=str(state) if state else None)
-        self.record(counted)
+        redirected, ledger = record.decision == "redirect", self.ledger
+        count = ledger.redirect_count(record) if redirected else None
+        confirms = not redirected and ledger.confirms(record)
+        changes = ledger.observe(record)
+        state = ledger.state(record)
+        counted = replace(
+            record,
+            redirect_count=count,
+            redirect_confirmed=confirms or None,
+            ledger_state=str(state) if state else None,
+        )
+        line = self._journal.line(counted)
+        self._pass_on(counted, line)
         for change in changes:
             self.record(change)
-        return self._journal.redaction.apply(counted)
+        return line
 
     def settle(self) -> None:
         """Journal the devices that have become quiet by mere time."""
@@ -119,8 +123,11 @@ class Service:
 
     def record(self, record: Record) -> None:
         """Journal a record and tell the sinks."""
+        self._pass_on(record, self._journal.line(record))
+
+    def _pass_on(self, record: Record, line: JSONLine) -> None:
         if self.config.journal.exchanges == "all" or _is_decision(record):
-            self._journal.write(record)
+            self._journal.write(record, line)
         for sink in self.sinks:
             sink(record)
 

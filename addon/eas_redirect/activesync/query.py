@@ -116,6 +116,8 @@ def unquoted(text: str) -> bytes:
 
 def _percent_decoded(text: str) -> str:
     """Percent-encoding and `+` undone; UTF-8, else Latin-1, as old devices write it."""
+    if "%" not in text and text.isascii():
+        return text.replace("+", " ")
     if BAD_PERCENT.search(text):
         raise MalformedError("the query has a percent sign without two hexadecimal digits")
     raw = unquoted(text.replace("+", " "))

@@ -57,6 +57,8 @@ def is_eas_path(target: str) -> bool:
     still odd after that (encoded slashes, backslashes, dot segments) is not taken for EAS.
     """
     path = _origin_form(target).partition("?")[0]
+    if path.lower() in _PATHS:
+        return True
     if len(path) > MAX_VALUE or "%2f" in path.lower() or BAD_PERCENT.search(path):
         return False
     decoded = unquoted(path).decode("latin-1").lower()
@@ -96,7 +98,7 @@ def header_values(headers: Headers, name: str) -> list[str]:
 
 def _origin_form(target: str) -> str:
     """RFC 9112 3.2.2: the absolute form without scheme and authority."""
-    absolute = _ABSOLUTE.match(target)
+    absolute = None if target.startswith("/") else _ABSOLUTE.match(target)
     if absolute is None:
         return target
     rest = target[absolute.end() :]

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from types import MappingProxyType
 
 from eas_redirect.activesync.host_name import (
@@ -85,6 +86,7 @@ def is_own_name(host: str, called_host: str | None, own_names: Iterable[str]) ->
     return any(same_host(host, own) for own in own_names)
 
 
+@lru_cache(maxsize=1024)
 def _named_host(url: str) -> str:
     """The URL's host in A-labels, not yet mapped, or HostNameError."""
     if len(url) > MAX_URL:

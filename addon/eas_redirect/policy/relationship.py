@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.values import (
@@ -31,6 +32,7 @@ def target_domain(recipient: Recipient, trail: Trail) -> str | Pass:
     return domain
 
 
+@lru_cache(maxsize=4096)
 def _smtp_domain(target_address: str) -> str:
     """The part after the last `@` (a quoted local part may hold one, RFC 5321 4.1.2)."""
     address = target_address.strip(" ")

@@ -4,16 +4,16 @@ import os
 from datetime import UTC, datetime
 
 from eas_redirect.telemetry import w3c
-from eas_redirect.telemetry.journal import Journal, Record, Redaction
+from eas_redirect.telemetry.journal import Journal, JSONLine, Record, Redaction
 
 
 class IISLog(Journal):
     """A journal of another form: the same writing, rotation and redaction. Each new file begins
     with the directives that name its fields."""
 
-    def _line(self, record: Record) -> bytes | None:
-        line = w3c.render(record)
-        return None if line is None else line.encode("utf-8", "replace") + b"\n"
+    def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
+        text = w3c.render(self.redaction.apply(record))
+        return None if text is None else text.encode("utf-8", "replace") + b"\n"
 
     def _open(self) -> None:
         super()._open()
@@ -41,9 +41,13 @@ class Journals:
         """Lines that could not be written."""
         return sum(log.lost for log in self._logs)
 
-    def write(self, record: Record) -> None:
+    def line(self, record: Record) -> JSONLine:
+        """What the journal says of a record: redacted."""
+        return self._journal.line(record)
+
+    def write(self, record: Record, line: JSONLine | None = None) -> None:
         for log in self._logs:
-            log.write(record)
+            log.write(record, line)
 
     def reopen(self) -> None:
         for log in self._logs:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ ECS_VERSION = "8.11"
 MAX_TEXT = 512  # characters of any one value: a hostile header must not make a hostile line
 
 type JSONValue = str | int | float | bool | dict[str, "JSONValue"]
+type JSONLine = dict[str, JSONValue]
 type Users = Literal["clear", "hash", "drop"]
 
 
@@ -87,44 +89,51 @@ class Record:
     ledger_previous: str | None = _key("eas.ledger.previous")
 
 
-_PATHS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
-    (f.name, tuple(f.metadata["key"].split("."))) for f in fields(Record) if "key" in f.metadata
-)
+type _Path = tuple[str, ...]
+
+_KEYED = tuple(f for f in fields(Record) if "key" in f.metadata)
+_PATHS: tuple[_Path, ...] = tuple(tuple(f.metadata["key"].split(".")) for f in _KEYED)
+_PLACES = tuple((path[:-1], path[-1]) for path in _PATHS)  # the table that a key stands in, the key
+_values = attrgetter(*(f.name for f in _KEYED))
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 FIELD_NAMES: tuple[str, ...] = (
     "@timestamp",
     "ecs.version",
-    *(f.metadata["key"] for f in fields(Record) if "key" in f.metadata),
+    *(f.metadata["key"] for f in _KEYED),
 )
 """Every key that a journal line can have, dotted, in the order of a line."""
 
 
-def to_json(record: Record) -> dict[str, JSONValue]:
+def to_json(record: Record) -> JSONLine:
     """The record as nested plain values; absent facts are absent keys."""
     at = datetime.fromtimestamp(record.timestamp_s, UTC).isoformat(timespec="milliseconds")
-    line: dict[str, JSONValue] = {
+    line: JSONLine = {
         "@timestamp": at.replace("+00:00", "Z"),
         "ecs": {"version": ECS_VERSION},
     }
-    for name, path in _PATHS:
-        value = getattr(record, name)
+    tables: dict[_Path, JSONLine] = {(): line}
+    for (path, key), value in zip(_PLACES, _values(record), strict=True):
         if value is not None:
-            _place(line, path, value[:MAX_TEXT] if isinstance(value, str) else value)
+            table = tables.get(path) or _table(tables, path)
+            table[key] = value[:MAX_TEXT] if isinstance(value, str) else value
     return line
 
 
-def _place(line: dict[str, JSONValue], path: tuple[str, ...], value: JSONValue) -> None:
-    for part in path[:-1]:
-        inner = line.setdefault(part, {})
-        assert isinstance(inner, dict)  # noqa: S101 - no key is a prefix of another
-        line = inner
-    line[path[-1]] = value
+def _table(tables: dict[_Path, JSONLine], path: _Path) -> JSONLine:
+    """The table of that path, made where it is missing, with those it stands in."""
+    if path not in tables:
+        tables[path] = _table(tables, path[:-1])[path[-1]] = {}
+    return tables[path]
 
 
 def render(record: Record) -> bytes:
     """One line of UTF-8 with its newline. What UTF-8 cannot say becomes a question mark."""
-    text = json.dumps(to_json(record), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace") + b"\n"
+    return encoded(to_json(record))
+
+
+def encoded(line: JSONLine) -> bytes:
+    return _encode(line).encode("utf-8", "replace") + b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +191,20 @@ class Journal:
         self._complained_at = float("-inf")
         self._open()
 
-    def write(self, record: Record) -> None:
-        """Never raises; what cannot be written is counted in `lost`, and said once a minute."""
+    def line(self, record: Record) -> JSONLine:
+        """What the journal says of a record: redacted."""
+        return to_json(self.redaction.apply(record))
+
+    def write(self, record: Record, line: JSONLine | None = None) -> None:
+        """Never raises; what cannot be written is counted in `lost`, and said once a minute.
+
+        `line` is what `line` made of the record, where somebody has needed it already.
+        """
         try:
             self._follow_rotation()
-            line = self._line(self.redaction.apply(record))
-            if line is not None:
-                self._append(line)
+            data = self._rendered(record, line)
+            if data is not None:
+                self._append(data)
         except OSError as error:
             self._complain(error)
 
@@ -204,9 +220,9 @@ class Journal:
             os.close(self._fd)
         self._fd = -1
 
-    def _line(self, record: Record) -> bytes | None:
-        """A redacted record as the line to write, with its end; None: not for this file."""
-        return render(record)
+    def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
+        """The bytes of a line; None for a record that this journal leaves out."""
+        return encoded(self.line(record) if line is None else line)
 
     def _open(self) -> None:
         if self.path == "-":
