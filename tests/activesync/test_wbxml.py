@@ -296,6 +296,7 @@ def test_a_megabyte_of_the_dearest_input_is_read_in_linear_time(unit: bytes) -> 
         (Document(Element(0, 4)), "no tag"),
         (Document(Element(0, 0x40)), "no tag"),
         (Document(Element(256, 5)), "no tag"),
+        (Document(Element(0, 5, literal=TableText(0, ""))), "a name of the string table"),
         (Document(Element(0, 5, ("a\0b",))), "NUL"),
         (Document(Element(0, 5, ("\ud800",))), "cannot write"),
         (Document(Element(0, 5, ("ä",)), charset=3), "cannot write"),

@@ -52,7 +52,8 @@ def vectors() -> list[bytes]:
     ]
 
 
-@target(seeds=vectors, tokens=WBXML_TOKENS, per_byte=1024)
+# Read three times and written once: a microsecond a byte each, at worst.
+@target(seeds=vectors, tokens=WBXML_TOKENS, per_byte_us=8, per_byte=1024)
 def fuzz_wbxml(data: bytes) -> None:
     """Any bytes are a document or a WBXMLError; a document that is written reads the same; for
     people something is shown either way."""
@@ -67,7 +68,7 @@ def fuzz_wbxml(data: bytes) -> None:
     assert parse(write(document)) == document
 
 
-@target(seeds=vectors, tokens=WBXML_TOKENS, per_byte=1024)
+@target(seeds=vectors, tokens=WBXML_TOKENS, per_byte_us=8, per_byte=1024)
 def fuzz_wbxml_body(data: bytes) -> None:
     """The same behind a good header, so that more of the grammar is reached."""
     fuzz_wbxml(HEADER + data)

@@ -94,6 +94,7 @@ class Writer:
 
     def _tag(self, element: Element, flags: int) -> None:
         if element.literal is not None:
+            _check_literal(element.page, element.token)
             self._out.append(LITERAL | flags)
             self._table_text(element.literal)
             return
@@ -120,6 +121,7 @@ class Writer:
 
     def _attribute(self, attribute: Attribute) -> None:
         if attribute.literal is not None:
+            _check_literal(attribute.page, attribute.token)
             self._out.append(LITERAL)
             self._table_text(attribute.literal)
         else:
@@ -198,3 +200,9 @@ class Writer:
         if 0 in raw:
             raise WBXMLError("text with a NUL; only opaque data can hold one")
         return raw
+
+
+def _check_literal(page: int, token: int) -> None:
+    """A name from the string table has no token of its own, and no page."""
+    if (page, token) != (0, LITERAL):
+        raise WBXMLError(f"a name of the string table with page {page} and token {token}")
