@@ -1,0 +1,70 @@
+"""A real mitmdump whose configuration changes while devices ask."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.device import ask
+from tests.integration.mitmdump import Mitmdump, mitmdump
+from tests.integration.upstream import Scripted, Upstream, upstream
+from tests.support import DATA
+from tests.test_reload import write
+
+pytestmark = pytest.mark.integration
+
+NO_MAILBOX = bytes.fromhex("03016A000007564C03313233000101")
+WBXML = {"Content-Type": "application/vnd.ms-sync.wbxml"}
+ANNA = "anna@contoso.example"
+CONFIG = f"""\
+[directory]
+snapshot = "{DATA / "migration.ldif"}"
+[redirect.only]
+users_file = "pilot.txt"
+"""
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[Upstream]:
+    with upstream({"moved": Scripted(200, WBXML, NO_MAILBOX)}) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(exchange: Upstream, tmp_path: Path) -> Iterator[Mitmdump]:
+    (tmp_path / "pilot.txt").write_text("# nobody yet\n")
+    mode = f"reverse:http://127.0.0.1:{exchange.port}"
+    with mitmdump(tmp_path, mode, config=CONFIG) as running:
+        yield running
+
+
+def config_lines(proxy: Mitmdump, count: int) -> list[dict[str, dict[str, object]]]:
+    """The journal's readings of the configuration, after waiting for so many of them."""
+    deadline = time.monotonic() + 30
+    while True:
+        lines: list[dict[str, dict[str, object]]] = proxy.journal  # type: ignore[assignment]
+        found = [line for line in lines if line["event"]["action"] == "eas.config"]
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def test_a_wave_a_bad_file_and_its_mending(proxy: Mitmdump) -> None:
+    assert ask(proxy.port, ANNA, "moved").status == 200
+
+    write(proxy.directory / "pilot.txt", f"{ANNA}\n")
+    assert len(config_lines(proxy, 1)) == 1
+    assert ask(proxy.port, ANNA, "moved").status == 451
+
+    file = proxy.directory / "eas-redirect.toml"
+    write(file, 'mode = "enforced"\n' + CONFIG)
+    refused = config_lines(proxy, 2)[1]
+    assert refused["event"]["outcome"] == "failure"
+    assert "eas-redirect.toml:1: mode: must be" in str(refused["error"]["message"])
+    assert ask(proxy.port, ANNA, "moved").status == 451, "the last good configuration goes on"
+
+    write(file, 'mode = "observe"\n' + CONFIG)
+    assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
+    assert ask(proxy.port, ANNA, "moved").status == 200
+    assert "the last good configuration goes on" in proxy.log
