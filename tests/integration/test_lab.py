@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.lab import runner
 from eas_redirect.lab.client import basic
 from eas_redirect.lab.personas import PASSWORD, PERSONAS
 from tests.support import DATA
@@ -257,3 +258,19 @@ def test_further_names_are_in_the_certificate(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert "DNS:eas.fabrikam.example" in text
+
+
+def test_a_proxy_that_does_not_redirect_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observing = runner.CONFIG.replace('mode = "enforce"', 'mode = "observe"')
+    monkeypatch.setattr(runner, "CONFIG", observing)
+    settings = runner.LabSettings(
+        work=tmp_path / "work",
+        certificates=tmp_path / "certs",
+        personas=[ROWS["anna"], ROWS["jana"]],
+    )
+    with runner.Lab(settings, lambda _: None) as lab:
+        anna, jana = lab.walk()
+    assert "the device got 200, expected 451" in anna.problems
+    assert jana.problems == ()

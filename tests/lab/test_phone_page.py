@@ -65,6 +65,12 @@ async def test_other_paths_are_not_found(ca_pem: str) -> None:
     assert (await get(ca_pem, "/../lab-ca-key.pem")).status == 404
 
 
+def test_the_code_in_a_terminal_is_a_square() -> None:
+    lines = (qr_text(URL) or "").rstrip("\n").split("\n")
+    assert len({len(line) for line in lines if "\x1b" not in line}) == 1
+    assert any("█" in line for line in lines)
+
+
 async def test_without_segno_there_is_no_code(ca_pem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (qr_svg(URL) or b"").startswith(b"<?xml")
     monkeypatch.setitem(sys.modules, "segno", None)

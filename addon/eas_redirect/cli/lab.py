@@ -1,5 +1,6 @@
 """`eas-redirect lab`: the main job on loopback, from end to end, with people to watch."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -63,6 +64,8 @@ def lab(
     Everything is made here and ends with the command. Exit code 0: every outcome as expected; 1:
     not so; 2: the lab cannot work with these options; 3: a part of it did not start.
     """
+    if os.name != "posix":
+        fail("lab: it needs Linux or macOS; on Windows run it in WSL", USAGE)
     from eas_redirect.lab.runner import LabSettings
 
     own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from eas_redirect.lab.locking import locked
+
 CA_NAME = "eas-redirect lab CA"
 CA_DAYS = 825
 LEAF_DAYS = 397  # Phones refuse server certificates that live longer than 398 days.
@@ -45,17 +47,18 @@ class LabCertificates:
     def __init__(self, directory: Path, *, now: datetime | None = None) -> None:
         self._directory = directory
         self._now = now or datetime.now(UTC)
-        directory.mkdir(parents=True, exist_ok=True)
         self.ca_file = directory / "lab-ca.pem"
         self._key_file = directory / "lab-ca-key.pem"
-        if not self._ca_is_good():
-            self._make_ca()
+        with locked(directory, wait=True):
+            if not self._ca_is_good():
+                self._make_ca()
 
     def issue(self, stem: str, names: Sequence[str]) -> Issued:
         """`<stem>.pem` for these DNS names and IP addresses; kept while it is good."""
         issued = Issued(self._directory / f"{stem}.pem", tuple(names))
-        if not self._is_good(issued):
-            self._sign(issued)
+        with locked(self._directory, wait=True):
+            if not self._is_good(issued):
+                self._sign(issued)
         return issued
 
     def client_context(self) -> ssl.SSLContext:

@@ -32,9 +32,9 @@ def wait(lab: Lab) -> None:
 def phone_page(lab: Lab, host: str) -> Iterator[str]:
     """The page for phones is up; its URL. `host` is what clients call the proxy."""
     address = lab.site.proxy[0]
-    called = address if lab.site.transparent else host
+    called = _in_url(address if lab.site.transparent else host)
     ca_pem = lab.certificates.ca_file.read_text("ascii")
-    server = HOST if lab.site.transparent else f"{host}:{lab.proxy.address[1]}"
+    server = HOST if lab.site.transparent else f"{_in_url(host)}:{lab.proxy.address[1]}"
     page = PhonePage(ca_pem, server, lambda: f"http://{called}:{running.port}/")
     with lab.site.at_proxy():
         running = Server(page, host=address).start()
@@ -44,10 +44,14 @@ def phone_page(lab: Lab, host: str) -> Iterator[str]:
         running.stop()
 
 
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def instructions(lab: Lab, host: str, page: str) -> str:
     """URL, people, password, CA file and a line to paste. `host` is what clients call."""
     site, ca = lab.site, lab.certificates.ca_file
-    url, there, shell = f"https://{host}:{lab.proxy.address[1]}{PATH}", "", ""
+    url, there, shell = f"https://{_in_url(host)}:{lab.proxy.address[1]}{PATH}", "", ""
     if site.transparent:
         url, there = f"https://{HOST}{PATH}", f"--resolve {HOST}:443:{site.exchange[0]} "
         shell = f"{' '.join(site.phone_shell)} "

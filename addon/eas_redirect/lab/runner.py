@@ -1,6 +1,5 @@
 """The whole lab as one context: certificates, files, stand-ins and the real mitmdump."""
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.client import PATH, Network
 from eas_redirect.lab.directory import write_ldif
 from eas_redirect.lab.exchange import LegacyExchange, Version
+from eas_redirect.lab.locking import InUseError, locked
 from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
 from eas_redirect.lab.proxy import Proxy, start_proxy
@@ -190,14 +190,12 @@ def _advice_on_files() -> Iterator[None]:
 
 @contextmanager
 def _claimed(work: Path) -> Iterator[None]:
-    """The work directory for one lab at a time; the system lets go of it however the lab ends."""
-    with _advice_on_files():
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    with lock:
+    """The work directory for one lab at a time."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            with _advice_on_files():
+                stack.enter_context(locked(work, wait=False))
+        except InUseError as error:
             advice = "end it, or give this one a directory of its own with --work."
             raise WorkDirectoryError(f"Another lab runs in {work}: {advice}") from error
         yield
