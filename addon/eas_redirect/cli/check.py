@@ -19,6 +19,7 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
+    print_text,
     progress,
 )
 
@@ -163,7 +164,7 @@ def _print_table(checks: Sequence["Check"], code: int) -> None:
     with out.capture() as drawn:
         out.print(table)
     for line in drawn.get().splitlines():
-        print(line.rstrip())  # a table pads its last column
+        print_text(line.rstrip())  # a table pads its last column
     print(_summary(checks, code))
 
 

@@ -52,8 +52,14 @@ def load(path: Path) -> "Config":
         fail("\n".join(error.problems), USAGE)
 
 
+def print_text(text: str) -> None:
+    """A result for people. Bytes that were no text, and are half of a surrogate pair since they
+    were read, become `?`: no terminal takes them."""
+    print(text.encode("utf-8", "replace").decode("utf-8"))
+
+
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print_text(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def console() -> "Console":

@@ -18,6 +18,7 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
+    print_text,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _explain_user(user: str, config: Path, device: "Device", *, as_json: bool) -
     if as_json:
         print_json(room.as_json(explanation))
     else:
-        print("\n".join(room.in_lines(explanation)))
+        print_text("\n".join(room.in_lines(explanation)))
     return _exit_code(explanation)
 
 

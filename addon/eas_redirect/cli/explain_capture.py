@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eas_redirect.cli.common import FINDINGS, GOOD, USAGE, fail, load, print_json
+from eas_redirect.cli.common import FINDINGS, GOOD, USAGE, fail, load, print_json, print_text
 from eas_redirect.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
     if as_json:
         print_json(room.as_json(whole))
     else:
-        print("\n".join(room.in_lines(whole)))
+        print_text("\n".join(room.in_lines(whole)))
     return FINDINGS if room.something_is_wrong(whole) else GOOD
 
 
@@ -65,7 +65,7 @@ def _differences(
     if as_json:
         print_json(room.changes_json(changes, troubles))
     else:
-        print("\n".join(room.change_lines(changes, troubles)))
+        print_text("\n".join(room.change_lines(changes, troubles)))
     return FINDINGS if changes or troubles else GOOD
 
 
