@@ -15,7 +15,7 @@ from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.config import Config, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory
-from eas_redirect.directory.values import Found, Recipient
+from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.policy.decision import Reason, Redirect, Step
 from eas_redirect.redirector import Judgement, Redirector
 
@@ -59,7 +59,13 @@ def open_redirector(config: Config) -> Redirector:
 
     Raises SnapshotError and ConfigError as the service does; a directory that is down does not.
     """
-    directory = open_directory(directory_settings(config), config.directory.snapshot)
+    return redirector_over(
+        config, open_directory(directory_settings(config), config.directory.snapshot)
+    )
+
+
+def redirector_over(config: Config, directory: Directory) -> Redirector:
+    """The same over a directory that is open already. Raises ConfigError."""
     return Redirector(
         policy=policy(config),
         directory=CachedDirectory(directory, cache_settings(config)),

@@ -41,7 +41,8 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
     from eas_redirect.debugging.timeline import report
 
     loaded = None if config is None else load(config)
-    with _redirector(loaded) as redirector, progress(path) as advance:
+    size = path.stat().st_size
+    with _redirector(loaded) as redirector, progress(path.name, size) as advance:
         whole = asyncio.run(report(_exchanges(path, loaded, advance), redirector, wanted))
     if as_json:
         print_json(room.as_json(whole))
@@ -57,7 +58,8 @@ def _differences(
     from eas_redirect.debugging.compare import compare
 
     one, other = load(config), load(against)
-    with _redirector(one) as now, _redirector(other) as then, progress(path) as advance:
+    bar = progress(path.name, path.stat().st_size)
+    with _redirector(one) as now, _redirector(other) as then, bar as advance:
         assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
         before = _exchanges(path, one, advance)
         after = _exchanges(path, other, lambda _: None)

@@ -12,6 +12,7 @@ from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
 from eas_redirect.cli.lab import lab
+from eas_redirect.cli.plan import plan
 from eas_redirect.cli.redact import redact
 from eas_redirect.cli.report import report
 from eas_redirect.cli.run import run
@@ -30,6 +31,7 @@ app.command("init")(init)
 app.command("check")(check)
 app.command("explain")(explain)
 app.command("run")(run)
+app.command("plan")(plan)
 app.command("redact")(redact)
 app.command("report")(report)
 app.command("script")(script)

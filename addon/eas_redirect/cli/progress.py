@@ -1,17 +1,16 @@
-"""A bar on standard error while a file is read, on a terminal only."""
+"""A bar on standard error while files are read, on a terminal only."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 
 @contextmanager
-def progress(path: Path) -> Iterator[Callable[[int], None]]:
+def progress(what: str, size: int) -> Iterator[Callable[[int], None]]:
     """Gives the function to be called with the bytes that have been read."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(path.name, total=path.stat().st_size)
+        task = bar.add_task(what, total=size)
         yield lambda count: bar.advance(task, count)

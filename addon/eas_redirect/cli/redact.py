@@ -30,7 +30,7 @@ def redact(capture: _Capture, output: _Output) -> None:
     if not capture.is_file():
         fail(f"There is no capture {capture}.", USAGE)
     try:
-        with progress(capture) as advance:
+        with progress(capture.name, capture.stat().st_size) as advance:
             done = room(capture, output, advance)
     except FileExistsError:
         fail(f"{output} exists already: name a new file.", USAGE)

@@ -1,8 +1,6 @@
 """`eas-redirect report`: who followed, who did not, and when the old server can go."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,13 +65,14 @@ def _make(journals: list[str]) -> "Report":
         if error.name != "duckdb":
             raise
         fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
+    from eas_redirect.cli.progress import progress
     from eas_redirect.reporting.sources import SourceError, find_sources
     from eas_redirect.reporting.store import StoreError
 
     try:
         sources = find_sources(journals)
-        with _bar(sum(source.size for source in sources)) as progress:
-            return make_report(sources, time.time(), progress)
+        with progress("journals", sum(source.size for source in sources)) as advance:
+            return make_report(sources, time.time(), advance)
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
     except StoreError as error:
@@ -88,23 +87,3 @@ def _write_page(path: Path, made: "Report") -> None:
     except OSError as error:
         fail(f"{path}: cannot be written ({error.strerror}).", USAGE)
     tell(f"The page is in {path}.")
-
-
-@contextmanager
-def _bar(size: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    talk = Console(stderr=True)
-    with Progress(
-        TextColumn("Reading"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=talk,
-        transient=True,
-        disable=not talk.is_terminal,
-    ) as bars:
-        task = bars.add_task("read", total=size)
-        yield lambda read: bars.advance(task, read)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.names import domain_dn, fold
-from eas_redirect.directory.values import OrganizationRelationship, Recipient
+from eas_redirect.directory.values import DirectoryDevice, OrganizationRelationship, Recipient
 
 RECIPIENT_ATTRIBUTES = (
     "objectClass",
@@ -34,6 +34,16 @@ RELATIONSHIP_ATTRIBUTES = (
     "msExchFedTargetAutodiscoverEPR",
     "msExchFedTargetSharingEPR",
 )
+DEVICE_ATTRIBUTES = (
+    "objectClass",
+    "msExchDeviceID",
+    "msExchDeviceType",
+    "msExchDeviceUserAgent",
+    "msExchDeviceModel",
+    "msExchDeviceOS",
+    "msExchDeviceEASVersion",
+)
+DEVICE_CLASS = "msExchActiveSyncDevice"
 PARTITION_ATTRIBUTES = ("objectClass", "nCName", "nETBIOSName", "dnsRoot", "systemFlags")
 SUFFIX_ATTRIBUTES = ("objectClass", "uPNSuffixes")
 
@@ -102,6 +112,25 @@ def _is_account(entry: Entry) -> bool:
     name = entry.first("samaccountname")
     named = name is not None or entry.first("userprincipalname") is not None
     return named and not (name or "").endswith("$") and "grouptype" not in entry.attributes
+
+
+def device(entry: Entry) -> DirectoryDevice:
+    first = entry.first
+    return DirectoryDevice(
+        dn=entry.dn,
+        device_id=first("msexchdeviceid"),
+        device_type=first("msexchdevicetype"),
+        user_agent=first("msexchdeviceuseragent"),
+        model=first("msexchdevicemodel"),
+        os=first("msexchdeviceos"),
+        protocol_version=first("msexchdeviceeasversion"),
+    )
+
+
+def owner_of_device(dn: str) -> str | None:
+    """The DN of the user, folded: a device lies in a container of its own below the user."""
+    owner = fold(dn).partition("cn=exchangeactivesyncdevices,")[2]
+    return owner or None
 
 
 def relationship(entry: Entry) -> OrganizationRelationship:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eas_redirect.directory.entries import (
+    DEVICE_ATTRIBUTES,
+    DEVICE_CLASS,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
     Partition,
+    device,
     partition,
     recipient,
     relationship,
@@ -23,7 +26,12 @@ from eas_redirect.directory.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.links import Links, Role, RootDSE, Session
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
 from eas_redirect.directory.names import domain_dn, fold
-from eas_redirect.directory.values import DirectorySettings, OrganizationRelationship, Recipient
+from eas_redirect.directory.values import (
+    DirectoryDevice,
+    DirectorySettings,
+    OrganizationRelationship,
+    Recipient,
+)
 from eas_redirect.directory.workers import Deadline
 
 MAP_LIFE_S = 300.0
@@ -95,8 +103,21 @@ class LinkedForest:
     def relationships(self) -> tuple[OrganizationRelationship, ...]:
         return self._ask("configuration", self._read_relationships)
 
+    def everyone(self) -> tuple[Recipient, ...]:
+        return tuple(found for found in self._users("user", None, None) if found.is_account)
+
+    def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...]:
+        def question(session: Session, patience_s: float) -> tuple[DirectoryDevice, ...]:
+            try:
+                found = session.find(user_dn, DEVICE_CLASS, None, DEVICE_ATTRIBUTES, patience_s)
+            except NoSuchObjectError:
+                return ()  # what may not be read looks absent
+            return tuple(map(device, found))
+
+        return self._ask("users", question)
+
     def _users(
-        self, object_class: str | None, equals: tuple[str, str], domain: Partition | None
+        self, object_class: str | None, equals: tuple[str, str] | None, domain: Partition | None
     ) -> list[Recipient]:
         def question(session: Session, patience_s: float) -> list[Recipient]:
             return [

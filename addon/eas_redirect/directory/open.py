@@ -10,7 +10,9 @@ from eas_redirect.directory.values import Directory, DirectorySettings
 _SHOWN = 3  # malformed entries of a snapshot
 
 
-def open_directory(settings: DirectorySettings, snapshot: Path | None) -> Directory:
+def open_directory(
+    settings: DirectorySettings, snapshot: Path | None
+) -> Snapshot | ActiveDirectory:
     """Raises SnapshotError for a snapshot that cannot be used; servers are not asked yet."""
     if snapshot is not None:
         return Snapshot.load(snapshot, default_domain=settings.default_domain)

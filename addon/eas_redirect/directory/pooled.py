@@ -15,10 +15,13 @@ from eas_redirect.directory.logons import resolve
 from eas_redirect.directory.servers import COOL_DOWN_S, Servers, parse_address
 from eas_redirect.directory.values import (
     DirectoryAnswer,
+    DirectoryDevice,
     DirectorySettings,
     Lookup,
+    Recipient,
     RelationshipsAnswer,
     Source,
+    Unavailable,
 )
 from eas_redirect.directory.workers import Deadline, Workers
 
@@ -73,8 +76,23 @@ class PooledDirectory:
         except Fault as fault:
             return RelationshipsAnswer(relationships=fault.as_unavailable(), source=self.source)
 
+    async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
+        return await self._census(LinkedForest.everyone)
+
+    async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
+        return await self._census(lambda forest: forest.devices(user_dn))
+
     def close(self) -> None:
         self._workers.close()
+
+    async def _census[R](self, ask: Callable[[LinkedForest], R]) -> R | Unavailable:
+        def question(links: Links, deadline: Deadline) -> R:
+            return ask(LinkedForest(links, deadline, self._settings, self._maps))
+
+        try:
+            return await self._ask("users", question)
+        except Fault as fault:
+            return fault.as_unavailable()
 
     async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
         """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""

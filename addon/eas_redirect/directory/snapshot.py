@@ -13,12 +13,16 @@ from pathlib import Path
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.entries import (
+    DEVICE_ATTRIBUTES,
+    DEVICE_CLASS,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
     Entry,
     Partition,
+    device,
+    owner_of_device,
     partition,
     recipient,
     relationship,
@@ -28,6 +32,7 @@ from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, 
 from eas_redirect.directory.names import fold
 from eas_redirect.directory.values import (
     DirectoryAnswer,
+    DirectoryDevice,
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
@@ -41,6 +46,7 @@ _WANTED = frozenset(
         *RELATIONSHIP_ATTRIBUTES,
         *PARTITION_ATTRIBUTES,
         *SUFFIX_ATTRIBUTES,
+        *DEVICE_ATTRIBUTES,
         "groupType",
     )
 )
@@ -110,6 +116,12 @@ class Snapshot:
             age_s=time.monotonic() - self._loaded,
         )
 
+    async def everyone(self) -> tuple[Recipient, ...]:
+        return self._index.everyone()
+
+    async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...]:
+        return tuple(self._index.devices.get(fold(user_dn), ()))
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -120,6 +132,7 @@ class _Index:
     def __init__(self) -> None:
         self.size = 0
         self.relationships: list[OrganizationRelationship] = []
+        self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
         self._accounts: dict[AccountAttribute, dict[str, list[Recipient]]] = {
             "sAMAccountName": {},
             "userPrincipalName": {},
@@ -138,8 +151,20 @@ class _Index:
             self.relationships.append(relationship(entry))
         elif "upnsuffixes" in attributes:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
+        elif entry.is_a(DEVICE_CLASS.lower()) or "msexchdeviceid" in attributes:
+            self._add_device(entry)
         elif any(name in attributes for name in _IDENTITIES):
             self._add_recipient(recipient(entry))
+
+    def _add_device(self, entry: Entry) -> None:
+        if (owner := owner_of_device(entry.dn)) is not None:
+            self.devices.setdefault(owner, []).append(device(entry))
+
+    def everyone(self) -> tuple[Recipient, ...]:
+        """Each account once, however many names it has."""
+        named = self._accounts["sAMAccountName"], self._accounts["userPrincipalName"]
+        found = (one for names in named for holders in names.values() for one in holders)
+        return tuple({one.dn: one for one in found}.values())
 
     def _add_recipient(self, found: Recipient) -> None:
         self.size += 1

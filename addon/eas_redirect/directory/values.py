@@ -37,6 +37,19 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryDevice:
+    """A device as Exchange keeps it below its user (`msExchActiveSyncDevice`), in its own words."""
+
+    dn: str
+    device_id: str | None = None
+    device_type: str | None = None
+    user_agent: str | None = None
+    model: str | None = None
+    os: str | None = None  # such as "iOS 12.1 16B92"
+    protocol_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRelationship:
     """An organization relationship, by the names of its cmdlet (Get-OrganizationRelationship)."""
 
@@ -148,6 +161,19 @@ class Directory(Protocol):
 
     def close(self) -> None:
         """Let go of threads and connections. Idempotent, never blocks longer than a second."""
+
+
+class Census(Protocol):
+    """What the rehearsal of a wave asks beyond `Directory`. What may not be read looks absent.
+
+    Coroutines never raise for a directory that is down: `Unavailable`.
+    """
+
+    async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
+        """Every account that the directory holds. Takes its time."""
+
+    async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
+        """The devices that Exchange keeps below a user."""
 
 
 type DriftListener = Callable[[tuple[Drift, ...]], None]

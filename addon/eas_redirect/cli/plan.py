@@ -1,0 +1,141 @@
+"""`eas-redirect plan`: rehearse a wave before anybody is redirected."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eas_redirect.cli.common import (
+    DEFAULT_CONFIG,
+    FINDINGS,
+    GOOD,
+    UNREACHABLE,
+    USAGE,
+    ConfigOption,
+    JsonOption,
+    console,
+    fail,
+    load,
+    print_json,
+    progress,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from eas_redirect.config import Config
+    from eas_redirect.reporting.plan import PlannedUser
+
+CENSUS_S = 600.0  # for reading every account of the directory, which --all does
+
+
+def plan(
+    users: Annotated[
+        Path | None,
+        typer.Argument(metavar="USERS.csv", help="A list of users, with or without a head."),
+    ] = None,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="Everybody whose mailbox has moved.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    protocol_version: Annotated[
+        str, typer.Option(metavar="VERSION", help="What devices speak of which none is known.")
+    ] = "14.1",
+    called: Annotated[
+        str | None, typer.Option(metavar="HOST", help="The name by which phones call this proxy.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a row for each user and device as CSV.")
+    ] = False,
+) -> None:
+    """Rehearse a wave: location, findings and readiness for each user. Nothing is changed.
+
+    Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
+    configuration; 3: the directory is out of reach.
+    """
+    if (users is None) == (not everyone):
+        fail("Name either USERS.csv or --all.", USAGE)
+    if as_json and as_csv:
+        fail("--json and --csv: choose one.", USAGE)
+    names = _read(users) if users is not None else None
+    planned = asyncio.run(_plan(load(config), names, protocol_version, called))
+    _print(planned, as_json=as_json, as_csv=as_csv)
+    raise typer.Exit(_exit_code(planned))
+
+
+def _read(path: Path) -> tuple[str, ...]:
+    from eas_redirect.reporting.user_list import UserListError, read_users
+
+    try:
+        return read_users(path)
+    except UserListError as error:
+        fail(str(error), USAGE)
+
+
+async def _plan(
+    config: "Config", names: tuple[str, ...] | None, protocol_version: str, called: str | None
+) -> "tuple[PlannedUser, ...]":
+    from eas_redirect.config import ConfigError, directory_settings
+    from eas_redirect.directory.open import open_directory, remarks
+    from eas_redirect.directory.snapshot import SnapshotError
+    from eas_redirect.explain import Device, redirector_over
+    from eas_redirect.reporting.plan import Planner
+
+    settings = directory_settings(config)
+    try:
+        directory = open_directory(settings, config.directory.snapshot)
+        redirector = redirector_over(config, directory)
+    except (ConfigError, SnapshotError) as error:
+        fail(str(error), USAGE)
+    for remark in remarks(directory, settings):
+        tell(remark)
+    try:
+        if names is None:
+            names = await _everyone(config)
+        planner = Planner(
+            redirector, directory, Device(protocol_version=protocol_version, called_host=called)
+        )
+        return await planner.plan(names, progress("users", len(names)))
+    finally:
+        redirector.directory.close()
+
+
+async def _everyone(config: "Config") -> tuple[str, ...]:
+    """Over connections of their own, which may take longer than a phone can wait."""
+    from eas_redirect.config import directory_settings
+    from eas_redirect.directory.open import open_directory
+    from eas_redirect.directory.values import Unavailable
+    from eas_redirect.reporting.plan import everyone_moved
+
+    patient = replace(directory_settings(config), lookup_timeout_s=CENSUS_S)
+    directory = open_directory(patient, config.directory.snapshot)
+    try:
+        found = await everyone_moved(directory)
+    finally:
+        directory.close()
+    if isinstance(found, Unavailable):
+        fail(f"The directory is out of reach: {found.message}", UNREACHABLE)
+    if not found:
+        tell("Nobody has moved: no account has a targetAddress and no mailbox here.")
+    return found
+
+
+def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -> None:
+    from eas_redirect.reporting import plan_output
+
+    if as_json:
+        print_json(plan_output.to_json(planned))
+    elif as_csv:
+        for piece in plan_output.to_csv(planned):
+            sys.stdout.write(piece)
+    else:
+        plan_output.print_table(console(), planned)
+
+
+def _exit_code(planned: "tuple[PlannedUser, ...]") -> int:
+    if any(user.unreachable for user in planned):
+        return UNREACHABLE
+    return GOOD if all(user.in_order for user in planned) else FINDINGS

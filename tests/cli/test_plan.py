@@ -1,0 +1,81 @@
+"""`eas-redirect plan`, as a person calls it."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eas_redirect.cli.main import app
+from tests.support import DATA
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "forest.ldif").write_bytes(
+        (DATA / "migration.ldif").read_bytes()
+        + b"\n"
+        + (DATA / "ldif" / "devices.ldif").read_bytes()
+    )
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    return path
+
+
+def test_a_table_of_a_wave(config: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("EmailAddress\nanna@contoso.example\nbert@contoso.example\n")
+    result = RUNNER.invoke(app, ["plan", str(users), "--config", str(config)])
+    assert result.exit_code == 0, result.stderr
+    assert "goes" in result.stdout
+    assert "stays: the mailbox is here" in result.stdout
+    assert "will be asked to sign in 1" in result.stdout
+    assert "will be refused 1" in result.stdout
+    assert "stays (protocol_version_too_low)" in result.stdout
+
+
+def test_everybody_as_json_and_csv(config: Path) -> None:
+    as_json = RUNNER.invoke(app, ["plan", "--all", "--json", "--config", str(config)])
+    as_csv = RUNNER.invoke(app, ["plan", "--all", "--csv", "--config", str(config)])
+    assert as_json.exit_code == as_csv.exit_code == 1  # some of the forest is to be mended
+    users = [user["user"] for user in json.loads(as_json.stdout)["users"]]
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    assert users == list(dict.fromkeys(row["user"] for row in rows))
+    assert "anna@contoso.example" in users
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "USERS.csv or --all"),
+        (["--all", "x.csv"], "USERS.csv or --all"),
+        (["--all", "--json", "--csv"], "choose one"),
+        (["no-such.csv"], "cannot be read"),
+        (["--all", "--config", "no-such.toml"], "no-such.toml"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    arguments: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = RUNNER.invoke(app, ["plan", *arguments])
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_directory_that_is_down_is_out_of_reach(tmp_path: Path) -> None:
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        '[directory]\nservers = ["ldap://127.0.0.1:9"]\nbind = "anonymous"\n'
+        "connect_timeout_s = 1\nlookup_timeout_s = 1\n"
+    )
+    users = tmp_path / "users.csv"
+    users.write_text("anna@contoso.example\n")
+    for arguments in (["--all"], [str(users)]):
+        result = RUNNER.invoke(app, ["plan", *arguments, "--config", str(config)])
+        assert result.exit_code == 3, result.stdout
