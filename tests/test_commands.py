@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mitmproxy.test import tflow
 
 from eas_redirect.addon import Redirect
 from eas_redirect.commands import Commands
+from tests.activesync.vectors import VECTORS
+from tests.debugging.captures import PASSWORD, eas_flow
 from tests.test_addon import Bench
 
 
@@ -56,3 +59,26 @@ def test_before_the_start_there_is_nothing_to_do() -> None:
     commands.reload()
     commands.lookup("anna")
     assert not commands._tasks
+
+
+async def test_explain_says_why_flows_were_redirected_or_passed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    flows = [
+        eas_flow(0, body=VECTORS["FolderSync"]),
+        eas_flow(1, code=None),
+        eas_flow(2, user=None, body=b""),
+        tflow.ttcpflow(),
+    ]
+    [commands] = bench.addon.addons
+    commands.explain(flows)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*commands._tasks)
+    assert "POST FolderSync, version 14.1, user CONTOSO\\anna" in caplog.text
+    assert "answer 200 (OK), status 123 (UserHasNoMailbox), evidence certain" in caplog.text
+    assert "(mailbox_moved)" in caplog.text
+    assert "no answer: server closed connection" in caplog.text
+    assert "(other_answer)" in caplog.text
+    assert "no ActiveSync" in caplog.text
+    assert PASSWORD not in caplog.text

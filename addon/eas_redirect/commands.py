@@ -1,13 +1,14 @@
 """The commands that the addon gives to mitmproxy's console: `eas.cache.clear`, `eas.reload`,
-`eas.lookup`. They say what they did in the event log."""
+`eas.lookup`, `eas.explain`. They say what they did in the event log."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Protocol
 
-from mitmproxy import command
+from mitmproxy import command, flow
 
+from eas_redirect.debugging.explain_flows import explained
 from eas_redirect.explain import Device, explain_user, in_lines
 from eas_redirect.redirector import Redirector
 from eas_redirect.service import Service
@@ -51,6 +52,12 @@ class Commands:
         if self._running.service is not None:
             self._later(_explain(self._running.service.redirector, user))
 
+    @command.command("eas.explain")
+    def explain(self, flows: Sequence[flow.Flow]) -> None:
+        """Log why each flow was redirected or passed, step by step."""
+        if self._running.service is not None:
+            self._later(_explain_flows(self._running.service.redirector, flows))
+
     def _later(self, work: Coroutine[None, None, None]) -> None:
         """Commands are not awaited; a task that nobody holds could vanish half-way."""
         task = asyncio.get_running_loop().create_task(work)
@@ -62,3 +69,8 @@ async def _explain(redirector: Redirector, user: str) -> None:
     explanation = await explain_user(redirector, user, Device())
     lines = in_lines(explanation) if explanation else ("This is no logon.",)
     logger.info("eas-redirect: %s", "\n".join(lines))
+
+
+async def _explain_flows(redirector: Redirector, flows: Sequence[flow.Flow]) -> None:
+    lines = [line async for line in explained(flows, redirector)]
+    logger.info("eas-redirect: %s", "\n".join(lines) or "no flows were named")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ def eas_flow(
     )
     client.id = f"client-{device}-{at}"
     found = http.HTTPFlow(client, connection.Server(address=("exchange.contoso.example", 443)))
-    found.id = f"flow-{device}-{at}"
+    found.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{device} {at} {command}"))
     name = (user or "anna").rpartition("\\")[2].partition("@")[0]
     query = f"?Cmd={command}&User={name}&DeviceId={device}&DeviceType=iPhone" if command else ""
     method = "POST" if command else "OPTIONS"

@@ -1,0 +1,141 @@
+"""mitmweb in a real browser: the mark and comment of a redirected flow, and the decoded view.
+
+`pytest tests/integration/test_mitmweb.py --regenerate` writes the pictures of docs/debugging.md.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.activesync.vectors import VECTORS
+from tests.cli.test_redact import mail
+from tests.debugging.captures import eas_flow, write_flows
+from tests.integration.mitmdump import SHIM
+from tests.integration.processes import ServerProcess, free_port
+from tests.support import DATA, ROOT, require
+
+pytestmark = pytest.mark.integration
+
+WAIT_S = 60  # a browser on a busy machine takes its time
+PICTURES = ROOT / "docs" / "pictures"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1500,760",
+)
+
+
+@pytest.fixture
+def mitmweb(tmp_path: Path) -> Iterator[str]:
+    """mitmweb with a capture of two flows; its address with the token."""
+    flows = [
+        eas_flow(0, body=VECTORS["FolderSync"]),
+        eas_flow(5, "Sync", user="CONTOSO\\bert", device="SEC2", body=mail()),
+    ]
+    capture = write_flows(tmp_path / "capture.flows", flows)
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    port = free_port()
+    options = {
+        "eas_config": config,
+        "eas_journal": tmp_path / "journal.jsonl",
+        "confdir": tmp_path / "confdir",
+        "web_open_browser": "false",
+        "web_port": port,
+        "web_password": "token-of-the-test",
+    }
+    command = [str(Path(sys.executable).with_name("mitmweb")), "-nr", str(capture)]
+    command += ["-s", str(SHIM)]
+    command += [w for name, value in options.items() for w in ("--set", f"{name}={value}")]
+    server = ServerProcess(command, [("127.0.0.1", port)], tmp_path / "mitmweb.log")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}/?token=token-of-the-test"
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    require("chromium", "chromedriver")
+    options = Options()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    service = Service(shutil.which("chromedriver"), log_output=subprocess.DEVNULL)
+    chrome = webdriver.Chrome(options=options, service=service)
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+def until(browser: webdriver.Chrome, found: Callable[[], WebElement | None]) -> WebElement:
+    """Poll the page; it is drawn anew while one looks."""
+
+    def look(_: webdriver.Chrome) -> WebElement | None:
+        try:
+            return found()
+        except Exception:  # the element vanished between two looks
+            return None
+
+    element = WebDriverWait(browser, WAIT_S).until(look)
+    assert element is not None
+    return element
+
+
+def showing(browser: webdriver.Chrome, selector: str, text: str) -> WebElement:
+    """The element of a selector that shows a text, once it is there."""
+
+    def find() -> WebElement | None:
+        elements = browser.find_elements(By.CSS_SELECTOR, selector)
+        return next((e for e in elements if text in e.text), None)
+
+    return until(browser, find)
+
+
+def test_a_redirected_flow_and_the_decoded_view(
+    mitmweb: str, browser: webdriver.Chrome, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    pictures = PICTURES if request.config.getoption("--regenerate") else tmp_path
+    browser.get(mitmweb)
+    row = showing(browser, ".flow-table tr", "Cmd=FolderSync")
+    assert "451" in row.text
+    assert "➡" in row.text
+    row.click()
+    showing(browser, "nav a", "Comment").click()
+    showing(browser, ".flow-detail, section", "451 → outlook.office365.com (mailbox_moved)")
+    showing(browser, "nav a", "Response").click()
+    showing(browser, "pre, .contentview", "Exchange answered 200, status 123")
+    assert browser.save_screenshot(str(pictures / "mitmweb-redirected.png"))
+
+    showing(browser, ".flow-table tr", "Cmd=Sync").click()
+    showing(browser, "nav a", "Response").click()
+    view = showing(browser, "pre, .contentview", "user CONTOSO\\bert")
+    for text in (
+        "decision: pass (other_answer)",
+        '<Sync xmlns="AirSync"',
+        "<Status>1</Status><!-- success -->",
+        "<email:Subject>Lunch with the auditors on Friday</email:Subject>",
+    ):
+        assert text in view.text
+    assert browser.save_screenshot(str(pictures / "mitmweb-view.png"))
+    for name in ("mitmweb-redirected.png", "mitmweb-view.png"):
+        assert (pictures / name).read_bytes().startswith(b"\x89PNG")
