@@ -12,8 +12,9 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from mitmproxy import addons, ctx, master, options
-from mitmproxy.addons import dumper, errorcheck, keepserving, readfile
+from mitmproxy.addons import dumper, errorcheck, keepserving, readfile, termlog
 
+from eas_redirect.engine.dispatch import remembering
 from eas_redirect.engine.drain import Drain
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,11 @@ class Engine(master.Master):
     """Runs like mitmdump, stops gracefully (see `Drain`)."""
 
     def __init__(self, opts: options.Options, stop_timeout_s: float) -> None:
-        super().__init__(opts, with_termlog=True)
+        super().__init__(opts)
+        opts.changed.disconnect(self.addons._configure_all)  # noqa: SLF001 - it has no way to close
+        self.addons = remembering(self)
+        self._termlog_addon = termlog.TermLog()
+        self.addons.add(self._termlog_addon)
         self._legacy_log_events.uninstall()
         self._options_of: dict[str, frozenset[str]] = {}
         self._add_all()
