@@ -113,7 +113,8 @@ class Redirect:
             if self.watcher is not None:
                 self.watcher.start()
             self._follow_hangups()
-            await self._listen()
+            if self.monitor is not None:
+                await self.monitor.follow()
             logger.info("eas-redirect: %s", self.service.summary())
 
     def done(self) -> None:
@@ -226,24 +227,24 @@ class Redirect:
             logger.warning("eas-redirect: %s", warning)
 
     def _follow_hangups(self) -> None:
-        """SIGHUP, which logrotate sends and which would end mitmdump, opens the journal anew."""
-        if self.service is not None and hasattr(signal, "SIGHUP"):
+        """SIGHUP, which would end mitmdump."""
+        if hasattr(signal, "SIGHUP"):
             with contextlib.suppress(ValueError, RuntimeError):  # a loop in a thread: no signals
-                loop = asyncio.get_running_loop()
-                loop.add_signal_handler(signal.SIGHUP, self.service.reopen)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
 
-    async def _listen(self) -> None:
-        if self.monitor is None or self.service is None:
-            return
-        wanted = str(ctx.options.eas_metrics) or self.service.config.metrics.listen
+    def _hang_up(self) -> None:
+        """Open the journal anew, and read the certificates again for connections to come."""
+        if self.service is not None:
+            self.service.reopen()
         try:
-            await self.monitor.listen(None if wanted == "off" else wanted)
-        except (OSError, ValueError) as error:
-            logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+            ctx.options.update(certs=ctx.options.certs)
+        except exceptions.OptionsError as error:
+            logger.error("eas-redirect: the old certificates stay: %s", error)
 
     def _proxy(self) -> Proxy:
         return Proxy(
             config_path=lambda: str(ctx.options.eas_config),
+            listen=lambda: str(ctx.options.eas_metrics),
             upstream=flows.reverse_upstream,
             open_exchanges=lambda: len(self._asked),
             open_waits=lambda: sum(

@@ -3,6 +3,8 @@
 The proxy hands in what only it knows (`Proxy`). Imports neither mitmproxy nor ldap3.
 """
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -40,6 +42,7 @@ class Proxy:
     proxy. `open_waits`: of the open exchanges those that hang on purpose."""
 
     config_path: Callable[[], str] = lambda: ""
+    listen: Callable[[], str] = lambda: ""  # overrides metrics.listen; "off": nowhere
     upstream: Callable[[], tuple[str, int] | None] = lambda: None
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
@@ -63,6 +66,7 @@ class Monitor:
         self._known: tuple[OrganizationRelationship, ...] = ()
         self._site: Site | None = None
         self._listen: str | None = None
+        self._following: asyncio.Task[None] | None = None
         self.metrics = Metrics(self._gauges())
         self._last = LastDecisions(self._redacted)
         service.sinks += [
@@ -73,17 +77,25 @@ class Monitor:
             self._configured,
         ]
 
-    async def listen(self, address: str | None) -> None:
-        """Serve on another address; None: nowhere. Raises OSError, ValueError."""
+    async def follow(self) -> None:
+        """Serve where the option or the configuration says. What goes wrong is logged as an error:
+        at the start that ends the proxy, later the last good address stays."""
+        wanted = self._proxy.listen() or self._service.config.metrics.listen
+        try:
+            await self._listen_at(None if wanted == "off" else wanted)
+        except (OSError, ValueError) as error:
+            logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+
+    async def _listen_at(self, address: str | None) -> None:
         if address == self._listen:
             return
-        self.close()
+        site = None
         if address is not None:
             site = Site(views(self.metrics, self.status, self._look))
             await site.start(parse_address(address))
-            self._site = site
             logger.info("eas-redirect: metrics and status page at %s", address)
-        self._listen = address
+        self.close()
+        self._site, self._listen = site, address
 
     @property
     def port(self) -> int:
@@ -143,6 +155,10 @@ class Monitor:
             return
         if record.outcome == "success":
             self._loaded_s, self._refused = record.timestamp_s, None
+            with contextlib.suppress(
+                RuntimeError
+            ):  # no event loop yet: it will follow at the start
+                self._following = asyncio.get_running_loop().create_task(self.follow())
         else:
             self._refused = record.error_message or record.message
 
