@@ -30,7 +30,7 @@ from eas_redirect.commands import Commands
 from eas_redirect.config import ConfigError, load_config
 from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import http1
+from eas_redirect.engine import certificates, http1
 from eas_redirect.engine.failures import stopped
 from eas_redirect.engine.tls_advice import tls_advice
 from eas_redirect.forwarded import Network
@@ -236,10 +236,7 @@ class Redirect:
         """Open the journal anew, and read the certificates again for connections to come."""
         if self.service is not None:
             self.service.reopen()
-        try:
-            ctx.options.update(certs=ctx.options.certs)
-        except exceptions.OptionsError as error:
-            logger.error("eas-redirect: the old certificates stay: %s", error)
+        certificates.renew()
 
     def _proxy(self) -> Proxy:
         return Proxy(

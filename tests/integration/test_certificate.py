@@ -1,0 +1,52 @@
+"""A renewed certificate is used after SIGHUP, without a restart; a broken one changes nothing."""
+
+import shutil
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.lab.certificates import Issued, LabCertificates
+from tests.integration.running import run, wait_until
+from tests.integration.waiting import waiting_exchange
+
+pytestmark = pytest.mark.integration
+
+
+def certificate_of(port: int) -> bytes:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as connection,
+        context.wrap_socket(connection, server_hostname="mail.contoso.example") as tls,
+    ):
+        return tls.getpeercert(binary_form=True) or b""
+
+
+def der(issued: Issued) -> bytes:
+    text = issued.file.read_text("ascii")
+    begin = text.index("-----BEGIN CERTIFICATE")
+    end = text.index("-----END CERTIFICATE-----", begin) + len("-----END CERTIFICATE-----\n")
+    return ssl.PEM_cert_to_DER_cert(text[begin:end])
+
+
+def test_renewal(tmp_path: Path) -> None:
+    makers = [LabCertificates(tmp_path / name) for name in ("old", "new")]
+    old, new = (maker.issue("mail", ["mail.contoso.example"]) for maker in makers)
+    used = tmp_path / "mail.pem"
+    shutil.copy(old.file, used)
+    with (
+        waiting_exchange() as exchange,
+        run(tmp_path / "run", exchange.url, "--cert", str(used)) as running,
+    ):
+        assert certificate_of(running.port) == der(old)
+        used.write_text("-----BEGIN NONSENSE-----\n")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: "the old certificates stay" in running.log, "the refusal")
+        assert certificate_of(running.port) == der(old)
+        shutil.copy(new.file, used)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: certificate_of(running.port) == der(new), "the new certificate")
+        assert "Traceback" not in running.log

@@ -1,0 +1,97 @@
+"""docs/service: systemd accepts and rates the unit; logrotate turns the journal without a lost line."""
+
+import http.client
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.device import PATH
+from tests.integration.running import Running, run, wait_until
+from tests.integration.waiting import waiting_exchange
+from tests.support import ROOT, require
+
+FOLDER = ROOT / "docs" / "service"
+UNIT = FOLDER / "eas-redirect.service"
+
+
+def with_a_program_that_exists(tmp_path: Path) -> Path:
+    """`systemd-analyze` looks whether ExecStart's program is there."""
+    path = tmp_path / UNIT.name
+    text = UNIT.read_text("utf-8")
+    assert "/opt/eas-redirect/bin/eas-redirect run " in text
+    path.write_text(text.replace("/opt/eas-redirect/bin/eas-redirect", "/bin/true"))
+    return path
+
+
+def analyze(*arguments: str | Path) -> str:
+    require("systemd-analyze")
+    result = subprocess.run(
+        ["systemd-analyze", *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    said = analyze("verify", "--man=no", with_a_program_that_exists(tmp_path))
+    assert UNIT.name not in said, said
+
+
+def test_the_unit_is_as_hardened_as_the_docs_say(tmp_path: Path) -> None:
+    said = analyze("security", "--offline=true", with_a_program_that_exists(tmp_path))
+    found = re.search(r"exposure level for \S+: ([\d.]+)", said)
+    assert found is not None, said
+    assert float(found[1]) <= 1.5
+    assert f"`systemd-analyze security` rates it {found[1]}" in (
+        ROOT / "docs" / "operate.md"
+    ).read_text("utf-8")
+
+
+def ask(running: Running) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+    connection.request("POST", f"{PATH}?Cmd=Sync&User=anna&DeviceId=D&DeviceType=P", body=b"x")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.integration
+def test_logrotate_loses_no_line(tmp_path: Path) -> None:
+    """With the file of the docs, on our journal; without its signal, which needs the service."""
+    require("logrotate")
+    journal = tmp_path / "run" / "journal.jsonl"
+    text = (FOLDER / "logrotate").read_text("utf-8")
+    text = (
+        text.replace("/var/log/eas-redirect/*.jsonl /var/log/eas-redirect/*.log", str(journal))
+        .replace("delaycompress", "nodelaycompress")
+        .replace("    compress\n", "    nocompress\n")
+    )
+    text = re.sub(r"    (su|create) .*\n", "", text)
+    text = re.sub(r"(?s)    sharedscripts.*endscript\n", "", text)
+    rules = tmp_path / "rules"
+    rules.write_text(text)
+    rules.chmod(0o644)
+    logrotate = shutil.which("logrotate", path="/usr/sbin:/sbin:/usr/bin")
+    assert logrotate is not None
+    with waiting_exchange() as exchange, run(tmp_path / "run", exchange.url) as running:
+        journal.parent.chmod(0o755)
+        for number in range(1, 4):
+            for _ in range(5):
+                ask(running)
+            wait_until(lambda: running.exchanges() >= 5, "the lines before the rotation")
+            subprocess.run(
+                [logrotate, "--force", "--state", str(tmp_path / "state"), str(rules)],
+                check=True, timeout=60,
+            )  # fmt: skip
+            assert (journal.parent / f"journal.jsonl.{number}").exists()
+            # Nothing is in flight, so that the next line opens the new file within a second.
+            wait_until(lambda: ask(running) is None and running.exchanges() >= 1, "a new journal")
+    lines = sum(
+        text.count('"eas.exchange"')
+        for text in (path.read_text() for path in journal.parent.glob("journal.jsonl*"))
+    )
+    assert lines == exchange.served
