@@ -103,12 +103,13 @@ def run(
     upstream: str,
     *arguments: str,
     config: str = "",
+    snapshot: Path | None = None,
     options: Mapping[str, str] | None = None,
     ready: bool = True,
 ) -> Iterator[Running]:
     """`eas-redirect run` on free ports of loopback, with a snapshot as the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = write_config(directory, config)
+    path = write_config(directory, config, snapshot=snapshot)
     further = {
         "confdir": str(directory / "confdir"),
         "eas_journal": str(directory / "journal.jsonl"),
