@@ -107,7 +107,13 @@ class LDAPSession:
         cookie: bytes | None = None
         while True:
             entries.extend(
-                self._search(base, _filter(object_class, equals), attributes, cookie=cookie)
+                self._search(
+                    base,
+                    _filter(object_class, equals),
+                    attributes,
+                    page=None if equals else _PAGE,  # one value is had by a few objects at most
+                    cookie=cookie,
+                )
             )
             cookie = self._cookie()
             if not cookie:
@@ -208,6 +214,7 @@ class LDAPSession:
         attributes: Sequence[str],
         *,
         scope: Literal["BASE", "SUBTREE"] = ldap3.SUBTREE,
+        page: int | None = None,
         cookie: bytes | None = None,
     ) -> list[Entry]:
         connection = self._connection
@@ -223,7 +230,7 @@ class LDAPSession:
                 attributes=list(attributes),
                 time_limit=math.ceil(self._remaining()),
                 controls=[(_DOMAIN_SCOPE, False, None)],
-                paged_size=_PAGE if scope == ldap3.SUBTREE else None,
+                paged_size=page,
                 paged_cookie=cookie,
                 auto_escape=False,  # values are escaped where the filter is built
             )

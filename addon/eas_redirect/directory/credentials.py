@@ -14,8 +14,8 @@ from pathlib import Path
 from eas_redirect.directory.faults import Fault
 from eas_redirect.directory.values import DirectorySettings
 
-# Six tries in half an hour, the usual window of a lock-out policy, stay below usual thresholds.
-HOLD_WRONG_S = 300.0
+# Two tries in half an hour, the usual window of a lock-out policy, stay below any threshold.
+HOLD_WRONG_S = 900.0
 HOLD_S = 30.0  # an expired password, a disabled or locked account: trying does not count
 
 

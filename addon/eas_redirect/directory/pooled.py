@@ -4,6 +4,7 @@ No ldap3 here: how a connection is opened is handed in.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.directory.workers import Deadline, Workers
 
+_LEAST_REST_S = 0.05  # between two tries of a server, whatever the cool-down
+
 
 class PooledDirectory:
     """A forest's servers as a `Directory`. Nothing is connected before the first question."""
@@ -39,6 +42,8 @@ class PooledDirectory:
         self._connect = connect
         self._maps = MapKeeper()
         self._servers = _by_role(settings, cool_down_s)
+        self._timers: dict[Role, asyncio.TimerHandle] = {}
+        self._closed = False
         self._workers = Workers(settings.pool_size, self._make_links, "eas-directory")
 
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
@@ -83,6 +88,9 @@ class PooledDirectory:
         return await self._census(lambda forest: forest.devices(user_dn))
 
     def close(self) -> None:
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
         self._workers.close()
 
     async def _census[R](self, ask: Callable[[LinkedForest], R]) -> R | Unavailable:
@@ -96,10 +104,15 @@ class PooledDirectory:
 
     async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
         """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""
-        servers = self._servers[role]
-        if (fault := servers.why_none()) is not None:
+        if (fault := self._servers[role].why_none()) is not None:
+            self._watch(role)
             raise fault
-        self._probe(role)
+        try:
+            return await self._submit(role, question)
+        finally:
+            self._watch(role)
+
+    async def _submit[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
         limit = self._settings.lookup_timeout_s
         # A worker's own limit comes first: it knows better what has failed.
         job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
@@ -113,21 +126,38 @@ class PooledDirectory:
         if not done:
             job.abandon()
             message = f"no answer within directory.lookup_timeout_s ({limit:g} s)"
-            raise servers.why_none() or Fault("timeout", message)
+            raise self._servers[role].why_none() or Fault("timeout", message)
         return answer.result()
 
+    def _watch(self, role: Role) -> None:
+        """While a server does not work, it is tried again each time that it has rested."""
+        due = self._servers[role].next_probe()
+        if due is None or role in self._timers or self._closed:
+            return
+        delay = max(_LEAST_REST_S, due - time.monotonic())
+        self._timers[role] = asyncio.get_running_loop().call_later(delay, self._probe, role)
+
     def _probe(self, role: Role) -> None:
-        """Lets a worker try a rested server while another one answers the questions."""
+        """Lets a worker try a rested server, and watches on."""
+        self._timers.pop(role, None)
         address = self._servers[role].to_probe()
         if address is None:
+            self._watch(role)
             return
+        loop = asyncio.get_running_loop()
         limit = self._settings.lookup_timeout_s
 
         def probe(links: Links, deadline: Deadline) -> None:
             links.probe(role, address, deadline)
 
-        job = self._workers.submit(probe, Deadline(time.monotonic() + limit))
-        asyncio.get_running_loop().call_later(limit, job.abandon)
+        def probed(_future: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed since
+                loop.call_soon_threadsafe(self._watch, role)
+
+        with contextlib.suppress(Fault):  # closed meanwhile
+            job = self._workers.submit(probe, Deadline(time.monotonic() + 0.95 * limit))
+            loop.call_later(limit, job.abandon)
+            job.future.add_done_callback(probed)
 
     def _make_links(self) -> Links:
         return Links(

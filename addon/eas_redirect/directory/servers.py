@@ -1,7 +1,7 @@
 """The servers in their order, and which of them rests. No ldap3 here, no input or output.
 
-A server that failed rests for a cool-down. While another one works, a rested server is tried in the
-background, never at the cost of somebody's question; while none works, one question tries it.
+A server that failed rests for a cool-down, and is then tried in the background, never at the cost
+of somebody's question. While none works, questions end at once with the last fault.
 """
 
 import threading
@@ -79,13 +79,12 @@ class Servers:
         return len(self._states)
 
     def choose(self) -> Address:
-        """The first that works; else one that has rested, for this caller alone. Raises the fault
-        of the last failure when there is none."""
+        """The first that works; raises the fault of the last failure when there is none."""
         with self._lock:
             for state in self._states:
                 if state.fault is None:
                     return state.address
-            return self._claim(self._rested()).address
+            raise self._last_fault()
 
     def working(self, address: Address) -> bool:
         """Whether it is the first that works: who is connected to another one should move."""
@@ -93,20 +92,26 @@ class Servers:
             first = next((state for state in self._states if state.fault is None), None)
             return first is not None and first.address == address
 
-    def to_probe(self) -> Address | None:
-        """A rested server to try in the background while another one works."""
-        with self._lock:
-            rested = self._rested()
-            if rested is None or all(state.fault is not None for state in self._states):
-                return None
-            return self._claim(rested).address
-
     def why_none(self) -> Fault | None:
-        """The fault to answer with at once when no server may be asked now."""
+        """The fault to answer with at once when no server works."""
         with self._lock:
-            if any(state.fault is None for state in self._states) or self._rested():
-                return None
-            return self._last_fault()
+            works = any(state.fault is None for state in self._states)
+            return None if works else self._last_fault()
+
+    def next_probe(self) -> float | None:
+        """When (by the clock) the next server has rested enough to be tried; None: all work."""
+        with self._lock:
+            return min((s.rests_until for s in self._states if s.fault is not None), default=None)
+
+    def to_probe(self) -> Address | None:
+        """A rested server, for this caller alone to try."""
+        now = self._clock()
+        with self._lock:
+            for state in self._states:
+                if state.fault is not None and state.rests_until <= now:
+                    state.rests_until = now + self._cool_down_s
+                    return state.address
+            return None
 
     def failed(self, address: Address, fault: Fault) -> None:
         account = fault.scope == "account"
@@ -129,17 +134,6 @@ class Servers:
         with self._lock:
             for state in self._states:
                 state.fault = None
-
-    def _rested(self) -> _State | None:
-        now = self._clock()
-        resting = (s for s in self._states if s.fault is not None and s.rests_until <= now)
-        return next(resting, None)
-
-    def _claim(self, state: _State | None) -> _State:
-        if state is None:
-            raise self._last_fault()
-        state.rests_until = self._clock() + self._cool_down_s
-        return state
 
     def _last_fault(self) -> Fault:
         """The youngest failure; there is one whenever no server works."""
