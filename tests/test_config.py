@@ -1,8 +1,11 @@
 """eas-redirect.toml: defaults, every problem at once with its place, what the rooms get of it."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from eas_redirect.config import (
     Config,
@@ -12,6 +15,7 @@ from eas_redirect.config import (
     load_config,
     policy,
 )
+from eas_redirect.config_problems import known_keys
 from eas_redirect.directory.values import CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
@@ -334,3 +338,49 @@ def test_a_file_of_users_that_went_away(folder: Path) -> None:
     (folder / "pilot.txt").unlink()
     with pytest.raises(ConfigError, match=r"pilot\.txt"):
         policy(config)
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it (a JSON string is a TOML basic string)."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+TEXTS = st.sampled_from(
+    ["", " ", "anna", "cloud.example", "ldaps://dc1", "https://a.example/owa", "10.0.0.0/8", "\x00"]
+) | st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0xFFFF), max_size=8)
+SCALARS = st.one_of(st.booleans(), st.integers(-9, 10**6), st.floats(allow_nan=False), TEXTS)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=4,
+)
+DOCUMENTS = st.dictionaries(st.sampled_from(sorted(known_keys(Config))), VALUES, max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(DOCUMENTS)
+def test_any_document_is_a_configuration_or_a_list_of_problems(
+    folder: Path, document: dict[str, object]
+) -> None:
+    nested: dict[str, object] = {}
+    for key, value in document.items():
+        *tables, name = key.split(".")
+        at = nested
+        for table in tables:
+            inner = at.setdefault(table, {})
+            at = inner if isinstance(inner, dict) else {}
+        at[name] = value
+    text = "\n".join(f"{key} = {toml(value)}" for key, value in nested.items())
+    try:
+        config = load(folder, text)
+    except ConfigError as error:
+        found = error.problems
+    else:
+        policy(config)
+        return
+    assert found
+    assert all(": " in problem for problem in found)

@@ -5,12 +5,13 @@ the other rooms what they need of it.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from eas_redirect.config_contradictions import contradictions
 from eas_redirect.config_problems import Place, dotted, in_words, key_lines, parsed
 from eas_redirect.config_values import (
     DistinguishedName,
@@ -38,7 +39,7 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
 )
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 
 type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
@@ -186,7 +187,7 @@ def _validate(
         config = Config.model_validate(document, context=context)
     except ValidationError as errors:
         problems += [(error["loc"], in_words(error, Config)) for error in errors.errors()]
-    problems += _contradictions(document)
+    problems += contradictions(document)
     if config is None or problems:
         raise ConfigError(_with_places(problems, path, text, overridden))
     return config
@@ -203,84 +204,6 @@ def _with_places(
         where = "an option" if key in overridden else f"{path}:{line}" if line else str(path)
         found.setdefault(f"{where}: {key}: {message}", line)
     return tuple(sorted(found, key=found.__getitem__))
-
-
-def _contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    """What no single key can tell. Keys of a wrong type are somebody else's problem."""
-    directory = _table(document, "directory")
-    yield from _directory_contradictions(directory)
-    journal = _table(document, "journal")
-    if journal.get("users") == "hash" and "hash_key_file" not in journal:
-        yield ("journal", "hash_key_file"), 'is required by users = "hash"'
-    redirect = _table(document, "redirect")
-    relationships = redirect.get("relationships")
-    known = relationships if isinstance(relationships, list) else []
-    numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
-    yield from _claimed_twice(numbered)
-    yield from _unusable_targets(numbered, _table(redirect, "hosts"))
-
-
-def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
-    table = document.get(name)
-    return table if isinstance(table, dict) else {}
-
-
-def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    servers = directory.get("servers")
-    if "snapshot" in directory:
-        if servers:
-            yield ("directory", "snapshot"), "excludes servers: keep one of the two"
-        return
-    if not servers:
-        yield (
-            ("directory", "servers"),
-            "names no server: list ldaps:// URLs here, or an LDIF file under snapshot",
-        )
-        return
-    encrypted = [str(server).startswith("ldaps:") for server in servers]
-    if directory.get("start_tls") is True and any(encrypted):
-        yield ("directory", "start_tls"), "is for ldap://; ldaps:// is encrypted from the start"
-    if directory.get("bind", "simple") == "simple":
-        yield from _simple_bind_contradictions(directory)
-
-
-def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    if "bind_user" not in directory:
-        yield ("directory", "bind_user"), 'is required by bind = "simple": a DN or UPN'
-    passwords = {"password_file", "password_env"} & directory.keys()
-    if not passwords:
-        yield (
-            ("directory", "password_file"),
-            'bind = "simple" requires it, or password_env in its place',
-        )
-    if len(passwords) == 2:
-        yield ("directory", "password_env"), "excludes password_file: keep one of the two"
-
-
-def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[Place, str]]:
-    """An enabled relationship must be the only one for each of its domains."""
-    claims: dict[str, int] = {}
-    for index, relationship in relationships:
-        names = relationship.get("domain_names")
-        if relationship.get("enabled") is False or not isinstance(names, list):
-            continue
-        for name in {str(n).lower() for n in names}:
-            if claims.setdefault(name, index) != index:
-                place: Place = ("redirect", "relationships", index, "domain_names")
-                yield place, f"{name} is named by relationships[{claims[name]}] too"
-
-
-def _unusable_targets(
-    relationships: list[tuple[int, dict[str, Any]]], hosts: dict[str, Any]
-) -> Iterator[tuple[Place, str]]:
-    """A TargetOwaURL is judged with the host map, as the decision does it."""
-    host_map = {**DEFAULT_HOST_MAP, **{str(k).lower(): str(v) for k, v in hosts.items()}}
-    for index, relationship in relationships:
-        url = relationship.get("target_owa_url")
-        target = endpoint(url, host_map) if isinstance(url, str) and url.strip() else None
-        if isinstance(target, Refused):
-            place: Place = ("redirect", "relationships", index, "target_owa_url")
-            yield place, target.detail.removeprefix("The TargetOwaURL ").removesuffix(".")
 
 
 def policy(config: Config) -> Policy:
