@@ -313,3 +313,18 @@ def test_files_that_are_missing_or_in_the_way(tmp_path: Path) -> None:
     assert "exists already" in ran.err
     ran = run("redact", str(source), "-o", str(tmp_path / "no" / "such" / "place"))
     assert (ran.code, "cannot be written" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["Mailbox moved", "iPhone", "certificate list", "Server closed", "Negotiate", "path", "Class"],
+)
+def test_words_that_a_capture_holds_anyway_are_no_leak(tmp_path: Path, subject: str) -> None:
+    """A mail may be about the very things that mitmproxy and ActiveSync talk about."""
+    flows = revealing()
+    item = element(0, "ApplicationData", element(2, "Subject", subject))
+    body = write(Document(element(0, "Sync", element(0, "Add", item))))
+    flows.append(eas_flow(40, "Sync", body=body, headers={"WWW-Authenticate": "Negotiate"}))
+    source = write_flows(tmp_path / "capture.flows", flows)
+    ran = run("redact", str(source), "-o", str(tmp_path / "clean.flows"))
+    assert (ran.code, ran.err) == (0, "")

@@ -45,6 +45,14 @@ def runs(text: str) -> Iterator[str]:
             yield run
 
 
+def all_runs(text: str) -> Iterator[str]:
+    """Every one, two and three words in a row: what `runs` of any part of the text could be."""
+    words = _WORD.findall(text.casefold())
+    for length in range(1, _RUN + 1):
+        for start in range(len(words) - length + 1):
+            yield " ".join(words[start : start + length])
+
+
 class Pseudonyms:
     """One capture's stand-ins.
 
@@ -59,7 +67,7 @@ class Pseudonyms:
 
     def keep(self, text: str) -> str:
         """A text that stays as it is."""
-        self.kept.update(runs(text))
+        self.kept.update(all_runs(text))
         return text
 
     def name(self, text: str) -> str:

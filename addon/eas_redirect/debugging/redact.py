@@ -137,9 +137,9 @@ def _peer(peer: tuple[str, int] | None, names: Pseudonyms) -> tuple[str, int] | 
 
 def _redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -> None:
     """Comment, error and the journal record: the words of the journal stay, names do not."""
-    clean.comment = _HOST_IN_TEXT.sub(lambda host: names.host(host[0]), flow.comment)
+    clean.comment = _without_hosts(flow.comment, names)
     if flow.error is not None:
-        text = _HOST_IN_TEXT.sub(lambda host: names.host(host[0]), flow.error.msg)
+        text = _without_hosts(flow.error.msg, names)
         clean.error = mitmproxy_flow.Error(text, flow.error.timestamp)
     clean.metadata = {}
     record = recorded_exchange(flow)
@@ -147,9 +147,9 @@ def _redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) 
         stored = flows.stored_answer(flow.metadata[METADATA], record.status_code or 0)
         location = redacted_header("Location", record.location or "", names)
         clean.metadata[METADATA] = {
-            "event": {"reason": record.reason or ""},
+            "event": {"reason": names.keep(record.reason or "")},
             "eas": {
-                "decision": record.decision or "",
+                "decision": names.keep(record.decision or ""),
                 "evidence": str(stored.evidence),
                 "upstream": {
                     "status_code": stored.status_code,
@@ -158,6 +158,12 @@ def _redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) 
                 **({"redirect": {"location": location}} if location else {}),
             },
         }
+
+
+def _without_hosts(text: str, names: Pseudonyms) -> str:
+    """A sentence of mitmproxy or of ours, with its hosts replaced."""
+    names.keep(_HOST_IN_TEXT.sub(" ", text))
+    return _HOST_IN_TEXT.sub(lambda host: names.host(host[0]), text)
 
 
 def _text(value: bytes) -> str:

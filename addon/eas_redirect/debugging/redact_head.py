@@ -92,6 +92,7 @@ def redacted_header(name: str, value: str, names: Pseudonyms) -> str:
 def redacted_target(target: str, names: Pseudonyms) -> str:
     """A request target: the path stays, names in the query get stand-ins, all else is filled."""
     path, mark, query = target.partition("?")
+    names.keep(path)
     match encoding_of(query):
         case "none":
             return path + mark
@@ -105,8 +106,9 @@ def redacted_target(target: str, names: Pseudonyms) -> str:
 def _parameter(pair: str, names: Pseudonyms) -> str:
     name, equals, value = pair.partition("=")
     key = name.lower()
+    names.keep(name)
     if key in _KEPT_PARAMETERS or not value:
-        return pair
+        return names.keep(pair)
     if key in _NAMED_PARAMETERS:
         return f"{name}{equals}{quote(names.name(unquote(value)), safe='@')}"
     return f"{name}{equals}{filled(value)}"
@@ -117,7 +119,7 @@ def _base64_query(query: str, names: Pseudonyms) -> str:
     try:
         data = base64.b64decode(unquoted(query) + b"==")
         fixed, at = bytearray(data[:4]), 4
-        for redact in (_device_id, _policy_key, _same):
+        for redact in (_device_id, _policy_key, _device_type):
             value, at = _counted(data, at)
             fixed += bytes([len(value)]) + redact(value, names)
         while at < len(data):
@@ -152,7 +154,8 @@ def _policy_key(value: bytes, names: Pseudonyms) -> bytes:
     return b"\1" * len(value) if any(value) else value
 
 
-def _same(value: bytes, _: Pseudonyms) -> bytes:
+def _device_type(value: bytes, names: Pseudonyms) -> bytes:
+    names.keep(value.decode("latin-1"))
     return value
 
 
@@ -184,7 +187,8 @@ def _addresses(value: str, names: Pseudonyms) -> str:
 def _cookie(whole: str, found: re.Match[str], names: Pseudonyms) -> str:
     """Attributes of Set-Cookie (RFC 6265 4.1.1) tell nothing of anybody."""
     name = re.split(r"[;\s]", whole[: found.start()])[-1].lower()
-    return found[0] if name in _COOKIE_ATTRIBUTES else f"={names.secret(found[1])}"
+    names.keep(name)
+    return names.keep(found[0]) if name in _COOKIE_ATTRIBUTES else f"={names.secret(found[1])}"
 
 
 def _diagnostics(value: str, names: Pseudonyms) -> str:
@@ -195,6 +199,7 @@ def _diagnostics(value: str, names: Pseudonyms) -> str:
 
 def _authentication(value: str, names: Pseudonyms) -> str:
     scheme, space, rest = value.partition(" ")
+    names.keep(scheme)
     if not rest:
         return value
     match scheme.lower():

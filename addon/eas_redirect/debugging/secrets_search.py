@@ -3,7 +3,6 @@
 import base64
 import binascii
 import contextlib
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +11,7 @@ from mitmproxy import http
 from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.debugging.inflate import inflated
-from eas_redirect.debugging.pseudonyms import Pseudonyms, runs
+from eas_redirect.debugging.pseudonyms import Pseudonyms, all_runs
 
 # What every capture says: a user may be named as a command is.
 _VOCABULARY = frozenset(
@@ -31,7 +30,7 @@ def leaks(flows: Iterable[http.HTTPFlow], names: Pseudonyms) -> Iterator[str]:
     wanted = names.taken - names.kept - _VOCABULARY
     for number, flow in enumerate(flows, 1):
         for place, data in _places(flow):
-            if any(not wanted.isdisjoint(_all_runs(text)) for text in _readings(data)):
+            if any(not wanted.isdisjoint(all_runs(text)) for text in _readings(data)):
                 yield f"flow {number}: something is left in the {place}"
 
 
@@ -43,18 +42,12 @@ def _readings(data: bytes) -> Iterator[str]:
         yield data[1:].decode("utf-16-le", "replace")
 
 
-def _all_runs(text: str) -> Iterator[str]:
-    """Also the shorter runs inside: one word and two, of which a short text consisted."""
-    words = re.findall(r"[^\W_]+", text.casefold())
-    yield from words
-    yield from (f"{one} {two}" for one, two in itertools.pairwise(words))
-    yield from runs(text)
-
-
 def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
     yield "request target", flow.request.data.path
-    yield "connections", repr((flow.client_conn.get_state(), flow.server_conn.get_state())).encode()
-    yield "notes", f"{flow.comment} {flow.error} {flow.metadata}".encode("utf-8", "replace")
+    for connection in (flow.client_conn, flow.server_conn):
+        yield from (("connections", text) for text in _texts(connection.get_state()))
+    notes = (flow.comment, flow.error.msg if flow.error else "", flow.metadata)
+    yield from (("notes", text) for text in _texts(notes))
     yield from _decoded("request target", flow.request.data.path)
     for name, message in (("request", flow.request), ("answer", flow.response)):
         if message is None:
@@ -67,6 +60,21 @@ def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
         coding = message.headers.get("Content-Encoding", "").strip().lower()
         if coding not in ("", "identity"):
             yield f"body of the {name}", inflated(body, coding) or b""
+
+
+def _texts(state: object) -> Iterator[bytes]:
+    """The texts in a state of mitmproxy, without the names of its fields."""
+    match state:
+        case str():
+            yield state.encode("utf-8", "replace")
+        case bytes():
+            yield state
+        case dict():
+            for value in state.values():
+                yield from _texts(value)
+        case list() | tuple():
+            for value in state:
+                yield from _texts(value)
 
 
 def _decoded(place: str, data: bytes) -> Iterator[tuple[str, bytes]]:
