@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime
+from typing import override
 
 from eas_redirect.telemetry import w3c
 from eas_redirect.telemetry.journal import Journal, JSONLine, Record, Redaction
@@ -11,6 +12,7 @@ class IISLog(Journal):
     """A journal of another form: the same writing, rotation and redaction. Each new file begins
     with the directives that name its fields."""
 
+    @override
     def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
         text = w3c.render(self.redaction.apply(record))
         return None if text is None else text.encode("utf-8", "replace") + b"\n"
