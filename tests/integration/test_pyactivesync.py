@@ -101,12 +101,15 @@ def test_without_the_addon_it_sees_user_has_no_mailbox(
 
 
 @pytest.mark.parametrize("exchange", [Version.EXCHANGE_2016], indirect=True, ids=["2016"])
-def test_a_ping_without_changes_is_untouched(proxy: Mitmdump) -> None:
+def test_an_everyday_session_is_untouched(proxy: Mitmdump) -> None:
     with client(proxy, "jana") as jana:
-        folders = jana.list_folders()
-        result = jana.ping([folders[0].id], heartbeat=60)
-    assert (result.status, result.changed_folder_ids) == ("1", [])
-    assert reasons(proxy, 4)[-1] == "other_answer"
+        inbox = jana.list_folders()[0].id
+        first = jana.sync_folder(inbox)
+        second = jana.sync_folder(inbox, first.sync_key)
+        ping = jana.ping([inbox], heartbeat=60)
+    assert (first.sync_key, second.sync_key, second.added) == ("1", "1", [])
+    assert (ping.status, ping.changed_folder_ids) == ("1", [])
+    assert reasons(proxy, 6) == ["other_answer"] * 6
 
 
 def test_an_account_of_its_own_password_is_needed(proxy: Mitmdump) -> None:

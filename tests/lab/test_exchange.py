@@ -9,7 +9,7 @@ from eas_redirect.activesync import wbxml
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.response import Evidence, read_answer
 from eas_redirect.lab.accounts import Account, Behaviour
-from eas_redirect.lab.answers import ROOTS, ordinary_answer, status_answer
+from eas_redirect.lab.answers import ROOTS, heartbeat_s, ordinary_answer, status_answer, texts
 from eas_redirect.lab.client import Ask, Device, base64_query, basic
 from eas_redirect.lab.exchange import LegacyExchange, Version
 from eas_redirect.lab.message import Reply, Request
@@ -123,6 +123,56 @@ async def test_a_mailbox_that_leaves_ends_the_ping_and_is_gone() -> None:
     assert (await ask(exchange, PING)).body == status_answer("Ping", 123)
     assert time.monotonic() - started >= 0.2
     assert (await ask(exchange, FOLDERS)).body == status_answer("FolderSync", 123)
+
+
+def request_body(root: wbxml.Element) -> bytes:
+    return wbxml.write(wbxml.Document(root))
+
+
+async def post(exchange: LegacyExchange, command: str, root: wbxml.Element) -> wbxml.Element | None:
+    """The root of the answer to a request with a body; None for an empty answer."""
+    asked, who = Ask(command), device()
+    body = request_body(root)
+    reply = await exchange(Request("POST", who.target(asked), who.headers(asked), body))
+    assert reply.status == 200
+    assert isinstance(reply.body, bytes)
+    return wbxml.parse(reply.body).root if reply.body else None
+
+
+@pytest.mark.parametrize(("key", "count"), [("0", "4"), ("1", "0")])
+async def test_folders_come_once(key: str, count: str) -> None:
+    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    asked = wbxml.element(7, "FolderSync", wbxml.element(7, "SyncKey", key))
+    answer = await post(exchange, "FolderSync", asked)
+    assert answer is not None
+    assert texts(request_body(answer), 7, "Count") == [count]
+
+
+@pytest.mark.parametrize(("key", "given"), [("0", ["1"]), ("1", None)])
+async def test_a_folder_gets_its_first_key_and_then_hears_of_no_changes(
+    key: str, given: list[str] | None
+) -> None:
+    collection = wbxml.element(
+        0, "Collection", wbxml.element(0, "SyncKey", key), wbxml.element(0, "CollectionId", "5")
+    )
+    asked = wbxml.element(0, "Sync", wbxml.element(0, "Collections", collection))
+    answer = await post(LegacyExchange([account(Behaviour.MAILBOX)]), "Sync", asked)
+    assert (answer and texts(request_body(answer), 0, "SyncKey")) == given
+    assert (answer and texts(request_body(answer), 0, "CollectionId")) == (given and ["5"])
+
+
+async def test_a_ping_waits_as_long_as_it_asks_within_bounds() -> None:
+    exchange = LegacyExchange([account(Behaviour.MAILBOX)], longest_ping_s=0.2)
+    started = time.monotonic()
+    heartbeat = wbxml.element(13, "HeartbeatInterval", "3540")
+    await post(exchange, "Ping", wbxml.element(13, "Ping", heartbeat))
+    assert time.monotonic() - started >= 0.2
+
+
+@pytest.mark.parametrize("body", [b"", b"\x03\x01", b"nonsense"])
+def test_a_body_that_cannot_be_read_asks_for_nothing(body: bytes) -> None:
+    assert heartbeat_s(body) == 0
+    assert ordinary_answer("Sync", body) == b""
 
 
 async def test_error_answers_can_be_held() -> None:

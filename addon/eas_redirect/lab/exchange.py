@@ -13,7 +13,7 @@ from enum import Enum
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
 from eas_redirect.lab import pages
 from eas_redirect.lab.accounts import Account, Accounts, Behaviour
-from eas_redirect.lab.answers import ROOTS, ordinary_answer, status_answer
+from eas_redirect.lab.answers import ROOTS, heartbeat_s, ordinary_answer, status_answer
 from eas_redirect.lab.message import HeaderFields, Reply, Request
 
 USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
@@ -54,6 +54,7 @@ class Version(Enum):
 class LegacyExchange:
     """The handler for a `server.Server`.
 
+    `longest_ping_s` bounds the Pings of accounts with a mailbox: 0 answers at once, for tests.
     `wait_s` is how long a Ping or a Sync of a `LEAVING` account hangs before it ends;
     `error_delay_s` how long error answers are held (Exchange 2013: 20 s by default).
     `diagnostics` writes X-MS-Diagnostics, as an administrator can ask Exchange 2013 to do.
@@ -66,6 +67,7 @@ class LegacyExchange:
         *,
         version: Version = Version.EXCHANGE_2013,
         host: str = "mail.contoso.example",
+        longest_ping_s: float = 0.0,
         wait_s: float = 1.0,
         error_delay_s: float = 0.0,
         diagnostics: bool = False,
@@ -74,6 +76,7 @@ class LegacyExchange:
         self._accounts = Accounts(accounts)
         self._product = version.value
         self._host = host
+        self._longest_ping_s = longest_ping_s
         self._wait_s = wait_s
         self._error_delay_s = error_delay_s
         self._diagnostics = diagnostics
@@ -87,49 +90,51 @@ class LegacyExchange:
         if account is None:
             return self._refuse_logon()
         eas = read_request(request.method, request.target, request.headers)
-        reply = await self._answer(account, eas)
+        reply = await self._answer(account, eas, request.body)
         return self._compress(request, account, reply)
 
-    async def _answer(self, account: Account, eas: EASRequest) -> Reply:
+    async def _answer(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
         if account.behaviour is Behaviour.LEAVING and account.name not in self._gone:
-            return await self._answer_until_gone(account, eas)
-        reply = self._behave(account, eas)
+            return await self._answer_until_gone(account, eas, body)
+        reply = self._behave(account, eas, body)
+        if eas.command == "Ping" and account.behaviour is Behaviour.MAILBOX:
+            await asyncio.sleep(min(heartbeat_s(body), self._longest_ping_s))
         if reply.status >= 400 or account.behaviour in (Behaviour.MOVED, Behaviour.LEAVING):
             await asyncio.sleep(self._error_delay_s)
         return reply
 
-    async def _answer_until_gone(self, account: Account, eas: EASRequest) -> Reply:
+    async def _answer_until_gone(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
         """A hanging Ping or Sync ends with 123 when the mailbox goes away."""
         if eas.command not in ("Ping", "Sync"):
-            return self._ordinary(eas)
+            return self._ordinary(eas, body)
         await asyncio.sleep(self._wait_s)
         self._gone.add(account.name)
         return self._no_mailbox(eas)
 
-    def _behave(self, account: Account, eas: EASRequest) -> Reply:
+    def _behave(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
         match account.behaviour:
             case Behaviour.MAILBOX:
-                return self._ordinary(eas)
+                return self._ordinary(eas, body)
             case Behaviour.MOVED | Behaviour.LEAVING:
                 return self._no_mailbox(eas)
             case Behaviour.BLOCKED:
                 return self._error(403, pages.FORBIDDEN)
             case Behaviour.NEEDS_POLICY:
-                return self._needs_policy(eas)
+                return self._needs_policy(eas, body)
             case Behaviour.BUSY:
                 return self._error(503, pages.UNAVAILABLE)
             case Behaviour.NATIVE_REDIRECT:
                 return self._redirect()
 
-    def _ordinary(self, eas: EASRequest) -> Reply:
+    def _ordinary(self, eas: EASRequest, body: bytes) -> Reply:
         if eas.method == "OPTIONS":
             return Reply(200, (*self._headers(), *self._versions()))
         if not self._product.speaks(eas.protocol_version):
             return self._error(400, pages.BAD_REQUEST)
-        body = ordinary_answer(eas.command or "")
-        if body is None:
+        answer = ordinary_answer(eas.command or "", body)
+        if answer is None:
             return self._error(501, pages.NOT_IMPLEMENTED)
-        return self._wbxml(body) if body else Reply(200, self._headers())
+        return self._wbxml(answer) if answer else Reply(200, self._headers())
 
     def _no_mailbox(self, eas: EASRequest) -> Reply:
         """In band at 14.0 and newer for a command with an XML root; else 403."""
@@ -141,9 +146,9 @@ class LegacyExchange:
             reply = replace(reply, headers=(*reply.headers, note))
         return reply
 
-    def _needs_policy(self, eas: EASRequest) -> Reply:
+    def _needs_policy(self, eas: EASRequest, body: bytes) -> Reply:
         if eas.has_policy_key or eas.method == "OPTIONS" or eas.command == "Provision":
-            return self._ordinary(eas)
+            return self._ordinary(eas, body)
         if self._in_band(eas):
             return self._wbxml(status_answer(eas.command or "", DEVICE_NOT_PROVISIONED))
         return self._error(449, pages.NEED_PROVISIONING)

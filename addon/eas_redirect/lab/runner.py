@@ -23,6 +23,7 @@ from eas_redirect.lab.target import Target
 from eas_redirect.lab.walk import Walk, walk_all
 
 JOURNAL_WAIT_S = 10.0
+LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1
 
 CONFIG = """\
 # Made by `eas-redirect lab`. docs/reference.md explains every key.
@@ -111,7 +112,10 @@ class Lab:
     def _start_servers(self, stack: ExitStack) -> None:
         accounts = [persona.account for persona in self._settings.personas]
         exchange = LegacyExchange(
-            accounts, version=Version.EXCHANGE_2013, location=f"https://{FABRIKAM}{PATH}"
+            accounts,
+            version=Version.EXCHANGE_2013,
+            longest_ping_s=LONGEST_PING_S,
+            location=f"https://{FABRIKAM}{PATH}",
         )
         back = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
         host, port = self.site.exchange
