@@ -1,5 +1,6 @@
 """`explain USER`: the steps in words, the reason, the exit code."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -104,3 +105,15 @@ def test_a_snapshot_that_is_none(tmp_path: Path) -> None:
     ran = run("explain", "anna", "-c", str(config))
     assert (ran.code, ran.out) == (2, "")
     assert "x.ldif" in ran.err
+
+
+def test_names_of_a_directory_do_not_speak_to_the_terminal(tmp_path: Path) -> None:
+    text = (DATA / "migration.ldif").read_text(encoding="utf-8")
+    dn = base64.b64encode(b"CN=Anna \x1b[31m,DC=contoso,DC=example").decode()
+    text = text.replace("dn: CN=Anna Moved,OU=Staff,DC=contoso,DC=example", f"dn:: {dn}")
+    (tmp_path / "forest.ldif").write_text(text, encoding="utf-8")
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    ran = run("explain", "anna", "-c", str(config))
+    assert "CN=Anna \N{REPLACEMENT CHARACTER}[31m" in ran.out
+    assert "\x1b" not in ran.out

@@ -19,7 +19,7 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
-    print_text,
+    printable,
     progress,
 )
 
@@ -156,15 +156,15 @@ def _print_table(checks: Sequence["Check"], code: int) -> None:
         table.add_column(column, overflow="fold")
     for done in checks:
         style = _STYLES.get(done.state, "dim")
-        finding = Text(_printable(done.finding))
+        finding = Text(printable(done.finding))
         if done.advice:
-            finding.append(f"\n→ {_printable(done.advice)}", style="bold")
-        table.add_row(Text(_MARKS[done.state], style=style), _printable(done.subject), finding)
+            finding.append(f"\n→ {printable(done.advice)}", style="bold")
+        table.add_row(Text(_MARKS[done.state], style=style), printable(done.subject), finding)
     out = console()
     with out.capture() as drawn:
         out.print(table)
     for line in drawn.get().splitlines():
-        print_text(line.rstrip())  # a table pads its last column
+        print(line.rstrip())  # a table pads its last column
     print(_summary(checks, code))
 
 
@@ -175,11 +175,6 @@ def _summary(checks: Sequence["Check"], code: int) -> str:
     if wrong:
         return f"{wrong} of {len(checks)} to mend, {warnings} warnings (exit code {code})"
     return f"All {len(checks)} good, {warnings} of them with a warning" if warnings else "All good"
-
-
-def _printable(text: str) -> str:
-    """Names come from a directory; none may speak to the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _print_json(

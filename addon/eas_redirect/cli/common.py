@@ -52,14 +52,21 @@ def load(path: Path) -> "Config":
         fail("\n".join(error.problems), USAGE)
 
 
+def printable(text: str) -> str:
+    """Names come from a directory, a capture or a device; none may speak to the terminal. Bytes
+    that were no text (half of a surrogate pair since they were read) go the same way."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def print_text(text: str) -> None:
-    """A result for people. Bytes that were no text, and are half of a surrogate pair since they
-    were read, become `?`: no terminal takes them."""
-    print(text.encode("utf-8", "replace").decode("utf-8"))
+    """A result for people, in lines."""
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def print_json(value: object) -> None:
-    print_text(json.dumps(value, ensure_ascii=False, indent=2))
+    """A result for machines. Only what is no text at all is replaced."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    print(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def console() -> "Console":

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Literal
 
 from eas_redirect.activesync.authorization import Logon
@@ -177,8 +178,9 @@ def _names(exchange: Exchange, recipient: Recipient) -> frozenset[str]:
 def _domains(dn: str) -> tuple[str, ...]:
     """The domain of a DN by its DNS name and by that name's first label, which is by custom the
     NetBIOS name; an address logon tells no other."""
-    parts = [part.strip() for part in dn.split(",")]
-    labels = [part[3:] for part in parts if part[:3].lower() == "dc="]
+    parts = [part.strip() for part in reversed(dn.split(","))]
+    trailing = takewhile(lambda part: part[:3].lower() == "dc=", parts)
+    labels = [part[3:] for part in trailing][::-1]
     return (".".join(labels), labels[0]) if labels else ()
 
 
