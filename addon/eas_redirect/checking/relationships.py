@@ -84,11 +84,11 @@ def targets(answer: RelationshipsAnswer, policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(t.host for t in found if isinstance(t, Endpoint)))
 
 
-def probe(host: str, timeout_s: float) -> Iterator[Check]:
-    """Is the target there, with a certificate that a phone believes?"""
+def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
+    """Is the target there, with a certificate that a phone believes? Phones use port 443."""
     subject = f"target {host}"
     try:
-        seen = look((host, 443), timeout_s)
+        seen = look((host, port), timeout_s)
     except ssl.SSLError as error:
         yield failed(subject, f"TLS failed: {error.reason}", "Is it the right server?")
         return

@@ -1,0 +1,89 @@
+"""From targetAddress to one relationship: addresses in every form, claims that compete."""
+
+from dataclasses import replace
+
+import pytest
+
+from eas_redirect.directory.values import OrganizationRelationship, Unavailable
+from eas_redirect.policy.decision import Pass, Policy, Reason
+from eas_redirect.policy.relationship import relationship_of, target_domain
+from eas_redirect.policy.verdict import Trail
+from tests.policy.builders import CLOUD, MOVED
+
+DOWN = Unavailable(error_type="timeout", message="no server answers")
+OWN = replace(CLOUD, name="Own", source="configuration")
+
+
+@pytest.mark.parametrize(
+    ("address", "domain"),
+    [
+        ("SMTP:anna@cloud.example", "cloud.example"),
+        ("smtp:anna@Cloud.Example", "cloud.example"),
+        ("anna@cloud.example", "cloud.example"),
+        (" SMTP:anna@cloud.example ", "cloud.example"),
+        ('SMTP:"a@b"@cloud.example', "cloud.example"),
+        ('"a:b"@cloud.example', "cloud.example"),
+        ("SMTP:anna@bücher.example", "xn--bcher-kva.example"),
+        ("SMTP:anna", None),
+        ("SMTP:", None),
+        ("SMTP:@cloud.example", None),
+        ("SMTP:anna@", None),
+        ("SMTP:anna@cloud", None),
+        ("SMTP:anna@[192.0.2.1]", None),
+        ("SMTP:anna@cloud.example\r\nX: y", None),
+        ("SMTP:an na@cloud.example", None),
+        ("SMTP:anna@cloud.example.", None),
+        ("X500:/o=Contoso/cn=anna", None),
+        ("EX:/o=Contoso/cn=anna@cloud.example", None),
+    ],
+)
+def test_the_domain_of_a_target(address: str, domain: str | None) -> None:
+    found = target_domain(replace(MOVED, target_address=address), Trail([]))
+    if domain is None:
+        assert isinstance(found, Pass)
+        assert found.reason is Reason.TARGET_ADDRESS_INVALID
+        assert "anna" not in found.detail
+    else:
+        assert found == domain
+
+
+@pytest.mark.parametrize("address", [None, ""])
+def test_no_target(address: str | None) -> None:
+    found = target_domain(replace(MOVED, target_address=address), Trail([]))
+    assert isinstance(found, Pass)
+    assert found.reason is Reason.NO_TARGET_ADDRESS
+
+
+def chosen(
+    known: tuple[OrganizationRelationship, ...] | Unavailable,
+    *configured: OrganizationRelationship,
+) -> str:
+    found = relationship_of("cloud.example", known, Policy(relationships=configured), Trail([]))
+    return str(found.reason) if isinstance(found, Pass) else found.name
+
+
+@pytest.mark.parametrize(
+    ("known", "configured", "outcome"),
+    [
+        ((CLOUD,), (), "Cloud"),
+        ((replace(CLOUD, domain_names=("CLOUD.example",)),), (), "Cloud"),
+        ((CLOUD,), (OWN,), "Own"),
+        (DOWN, (OWN,), "Own"),
+        ((CLOUD,), (replace(OWN, domain_names=("other.example",)),), "Cloud"),
+        (DOWN, (replace(OWN, domain_names=("other.example",)),), "directory_unavailable"),
+        ((CLOUD,), (replace(OWN, enabled=False),), "relationship_disabled"),
+        ((CLOUD, replace(CLOUD, name="Two")), (), "relationship_ambiguous"),
+        ((CLOUD, replace(CLOUD, name="Two")), (OWN,), "Own"),
+        ((replace(CLOUD, enabled=False), replace(CLOUD, name="Two")), (), "Two"),
+        ((replace(CLOUD, domain_names=("*.example",)),), (), "no_relationship"),
+        ((replace(CLOUD, domain_names=("example",)),), (), "no_relationship"),
+        ((replace(CLOUD, domain_names=()),), (), "no_relationship"),
+        ((), (), "no_relationship"),
+    ],
+)
+def test_which_relationship(
+    known: tuple[OrganizationRelationship, ...] | Unavailable,
+    configured: tuple[OrganizationRelationship, ...],
+    outcome: str,
+) -> None:
+    assert chosen(known, *configured) == outcome
