@@ -1,4 +1,4 @@
-"""The command's face: its exit code and tables when an outcome is not the expected one."""
+"""The tables: whole at any width, and plain about an outcome that is not the expected one."""
 
 from dataclasses import replace
 from pathlib import Path
