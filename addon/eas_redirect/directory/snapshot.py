@@ -67,9 +67,8 @@ class Snapshot:
         entries: Iterable[Entry],
         *,
         default_domain: str | None = None,
-        problems: tuple[str, ...] = (),
     ) -> None:
-        self.problems = problems
+        self.problems: tuple[str, ...] = ()
         self._default_domain = default_domain
         self._index = _Index()
         for entry in entries:
@@ -81,18 +80,15 @@ class Snapshot:
     def load(cls, path: str | PathLike[str], *, default_domain: str | None = None) -> "Snapshot":
         """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
         text = decode(_read(Path(path)))
+        problems: list[Problem] = []
         with _without_collection():
-            entries: list[Entry] = []
-            problems: list[Problem] = []
-            for item in read_entries(text, _WANTED):
-                if isinstance(item, Problem):
-                    problems.append(item)
-                else:
-                    entries.append(item[1])
-            if not entries:
-                raise SnapshotError(_nothing_in(path, problems))
-            words = tuple(f"{path}:{p.line}: entry left out: {p.reason}" for p in problems)
-            return cls(entries, default_domain=default_domain, problems=words)
+            snapshot = cls(_good_ones(text, problems), default_domain=default_domain)
+        if not snapshot._index.entries:
+            raise SnapshotError(_nothing_in(path, problems))
+        snapshot.problems = tuple(
+            f"{path}:{problem.line}: entry left out: {problem.reason}" for problem in problems
+        )
+        return snapshot
 
     def __len__(self) -> int:
         """How many recipients it holds."""
@@ -130,7 +126,8 @@ class _Index:
     """The entries by what is asked for; a `Forest`."""
 
     def __init__(self) -> None:
-        self.size = 0
+        self.entries = 0  # of any kind
+        self.size = 0  # recipients
         self.relationships: list[OrganizationRelationship] = []
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
         self._accounts: dict[AccountAttribute, dict[str, list[Recipient]]] = {
@@ -143,6 +140,7 @@ class _Index:
         self._dns: list[str] = []
 
     def add(self, entry: Entry) -> None:
+        self.entries += 1
         attributes = entry.attributes
         if entry.is_a("crossref") or "netbiosname" in attributes:
             found = partition(entry)
@@ -208,6 +206,15 @@ def _enter(index: dict[str, list[Recipient]], name: str | None, found: Recipient
     others = index.setdefault(fold(name), [])
     if found not in others:
         others.append(found)
+
+
+def _good_ones(text: str, problems: list[Problem]) -> Iterator[Entry]:
+    """The entries one by one; what cannot be read goes to `problems`."""
+    for item in read_entries(text, _WANTED):
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            yield item[1]
 
 
 def _read(path: Path) -> bytes:

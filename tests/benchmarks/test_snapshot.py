@@ -1,0 +1,55 @@
+"""A snapshot of 100,000 users: how long it takes to load and to answer.
+
+`pytest -s tests/benchmarks/test_snapshot.py` prints the rows of docs/why.md.
+"""
+
+import time
+from pathlib import Path
+
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import Found
+from tests.benchmarks.measure import footprint
+from tests.directory.logons import logon
+
+USERS = 100_000
+USER = """
+dn: CN=User {n},OU=Staff,DC=contoso,DC=example
+changetype: add
+objectClass: top
+objectClass: person
+objectClass: organizationalPerson
+objectClass: user
+cn: User {n}
+objectGUID:: AAECAwQFBgcICQoLDA0ODw==
+sAMAccountName: user{n}
+userPrincipalName: user{n}@contoso.example
+mail: user{n}@contoso.example
+mailNickname: user{n}
+targetAddress: SMTP:user{n}@contoso.mail.example
+proxyAddresses: SMTP:user{n}@contoso.example
+proxyAddresses: smtp:user{n}@contoso.mail.exa
+ mple
+msExchRecipientTypeDetails: 2147483648
+userAccountControl: 512
+"""
+
+
+async def test_100000_users(tmp_path: Path) -> None:
+    file = tmp_path / "users.ldif"
+    file.write_text("".join(USER.format(n=n) for n in range(USERS)))
+    before = footprint().resident_mb
+    began = time.perf_counter()
+    snapshot = Snapshot.load(file)
+    load_s = time.perf_counter() - began
+    memory_mb = footprint().resident_mb - before
+    names = [f"CONTOSO\\user{n}" for n in range(0, USERS, 40)]
+    names += [f"user{n}@contoso.example" for n in range(0, USERS, 40)]
+    logons = [logon(name) for name in names]
+    began = time.perf_counter()
+    answers = [await snapshot.recipient(asked) for asked in logons]
+    answer_us = (time.perf_counter() - began) / len(logons) * 1e6
+    assert len(snapshot) == USERS
+    assert all(isinstance(answer.lookup, Found) for answer in answers)
+    size_mb = file.stat().st_size / 1e6
+    print(f"\n| A snapshot of {USERS} users ({size_mb:.0f} MB) loads | {load_s:.1f} s | 10 s |")
+    print(f"| It answers | {answer_us:.1f} µs, {memory_mb:.0f} MB | 50 µs |")
