@@ -121,7 +121,12 @@ def _add(entry: Entry, name: str, value: str, wanted: frozenset[str]) -> None:
         case "changetype":
             _check_change(value)
         case _ if name in wanted:
-            entry.attributes.setdefault(name, []).append(_text(_value(value, name), name))
+            text = _text(_value(value, name), name)
+            known = entry.attributes.get(name)
+            if known is None:
+                entry.attributes[name] = [text]
+            else:
+                known.append(text)
         case _ if value[:1] == ":":
             _value(value, name)
         case _:
@@ -160,6 +165,8 @@ def _text(value: str | bytes, name: str) -> str:
     try:
         if isinstance(value, bytes):
             return value.decode("utf-8")
+        if value.isascii():
+            return value
         value.encode("utf-8")  # lone surrogates: the file held no UTF-8 here
     except UnicodeError:
         raise _MalformedError(f"{name} is not UTF-8") from None

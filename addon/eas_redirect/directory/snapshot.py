@@ -142,7 +142,9 @@ class _Index:
     def add(self, entry: Entry) -> None:
         self.entries += 1
         attributes = entry.attributes
-        if entry.is_a("crossref") or "netbiosname" in attributes:
+        if any(name in attributes for name in _IDENTITIES):
+            self._add_recipient(recipient(entry))
+        elif entry.is_a("crossref") or "netbiosname" in attributes:
             found = partition(entry)
             self._partitions += (found,) if found else ()
         elif entry.is_a("msexchfedsharingrelationship") or "msexchfeddomainnames" in attributes:
@@ -151,8 +153,6 @@ class _Index:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
         elif entry.is_a(DEVICE_CLASS.lower()) or "msexchdeviceid" in attributes:
             self._add_device(entry)
-        elif any(name in attributes for name in _IDENTITIES):
-            self._add_recipient(recipient(entry))
 
     def _add_device(self, entry: Entry) -> None:
         if (owner := owner_of_device(entry.dn)) is not None:
