@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mitmproxy.addons import view
 from mitmproxy.test import tflow
 
 from eas_redirect.addon import Redirect
@@ -82,3 +83,17 @@ async def test_explain_says_why_flows_were_redirected_or_passed(
     assert "(other_answer)" in caplog.text
     assert "no ActiveSync" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+async def test_explain_takes_the_marked_flows_of_the_console(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    marked, other = eas_flow(0, body=VECTORS["FolderSync"]), eas_flow(1, "Ping", device="OTHER")
+    marked.marked = ":arrow_right:"
+    flows = view.View()
+    bench.context.master.addons.add(flows)
+    flows.add([marked, other])
+    await execute(bench, "eas.explain @marked")
+    assert "POST FolderSync" in caplog.text
+    assert "OTHER" not in caplog.text

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mitmproxy.addons.savehar import SaveHar
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from tests.activesync.vectors import VECTORS
@@ -65,6 +66,19 @@ def test_a_har_tells_the_same_story(tmp_path: Path, capture: Path, config: Path)
         assert (one["user"], one["device_id"]) == (other["user"], other["device_id"])
         decided = [[e["decided"] for e in d["exchanges"]] for d in (one, other)]
         assert decided[0] == decided[1]
+
+
+def test_a_har_that_mitmproxy_saved(tmp_path: Path) -> None:
+    path = tmp_path / "saved.har"
+    path.write_text(json.dumps(SaveHar().make_har(story())))
+    said = json.loads(run("explain", str(path), "--json").out)
+    assert said["troubles"] == []
+    entries = [entry for device in said["devices"] for entry in device["exchanges"]]
+    assert {(e["command"], e["eas_status"]) for e in entries} >= {
+        ("FolderSync", 123),
+        ("Sync", 129),
+        ("Ping", 1),
+    }
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, POLICY_KEY, COOKIE])
@@ -154,7 +168,7 @@ def test_long_runs_of_equal_exchanges_are_one_line(tmp_path: Path) -> None:
     ran = run("explain", str(path))
     assert ran.code == 0
     assert "x2000" in ran.out
-    assert len(ran.out.splitlines()) == 3
+    assert len(ran.out.splitlines()) == 4
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ from eas_redirect.addon import Redirect
 from eas_redirect.debugging.contentview import MULTIPART, WBXMLContentview, register
 from tests.activesync.documents import documents
 from tests.activesync.vectors import VECTORS
+from tests.cli.test_redact import mail, provision, sent_mail
+from tests.conftest import Golden
+from tests.debugging.captures import eas_flow as captured_flow
+from tests.support import DATA
 
 VIEW = WBXMLContentview()
 HEADER = b"\x03\x01\x6a\x00"
@@ -256,3 +260,32 @@ def test_the_addon_registers_it(registry: ContentviewRegistry) -> None:
     with taddons.context() as context:
         context.master.addons.add(Redirect())
     assert isinstance(registry["wbxml"], WBXMLContentview)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "command"),
+    [
+        ("view-sync.xml", mail(), "Sync"),
+        ("view-provision.xml", provision(), "Provision"),
+        ("view-sendmail.xml", sent_mail(), "SendMail"),
+    ],
+)
+def test_golden_views(name: str, body: bytes, command: str, golden: Golden) -> None:
+    flow = captured_flow(0, command, body=body)
+    golden(DATA / "golden" / name, VIEW.prettify(body, metadata(flow)) + "\n")
+
+
+def test_the_way_of_mitmproxys_editor(registry: ContentviewRegistry) -> None:
+    """As its console does: prettify, edit, encode again, under the flow's own content coding."""
+    flow = captured_flow(
+        0, "Sync", body=gzip.compress(mail()), headers={"Content-Encoding": "gzip"}
+    )
+    assert flow.response is not None
+    with taddons.context():
+        shown = contentviews.prettify_message(flow.response, flow, registry=registry)
+        assert shown.view_name == "WBXML"
+        assert contentviews.reencode_message(shown.text, flow.response, flow, "WBXML") == mail()
+        edited = shown.text.replace(">1</email:Read>", ">0</email:Read>")
+        flow.response.content = contentviews.reencode_message(edited, flow.response, flow, "WBXML")
+        again = contentviews.prettify_message(flow.response, flow, registry=registry)
+        assert again.text == edited

@@ -4,7 +4,9 @@ Every read is checked against the end, nesting and unfolding are bounded, and no
 time and memory are linear in the input.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 from eas_redirect.activesync.wbxml_values import (
     CHARSETS,
@@ -54,6 +56,26 @@ def _leaf(page: int, token: int, hollow: bool) -> Element:
     return Element(page, token, hollow=hollow)
 
 
+@dataclass(slots=True)
+class _Unfrozen:
+    """The fields of `Element`, in its order. Setting them before they are frozen, by changing the
+    class, takes a third of the time, and making elements is most of the work of reading."""
+
+    page: int
+    token: int
+    children: tuple[Node, ...]
+    attributes: tuple[Attribute, ...] = ()
+    literal: TableText | None = None
+    hollow: bool = False
+
+
+def _element(page: int, token: int, children: tuple[Node, ...]) -> Element:
+    """`Element(page, token, children)`, quickly."""
+    made = _Unfrozen(page, token, children)
+    made.__class__ = Element  # type: ignore[assignment]
+    return cast("Element", made)
+
+
 class _Open:
     """An element whose END has not come yet."""
 
@@ -70,8 +92,10 @@ class _Open:
 
     def closed(self) -> Element:
         children = tuple(self.children)
-        if not children and not self.attributes and self.literal is None:
-            return _leaf(self.page, self.token, True)
+        if not self.attributes and self.literal is None:
+            if not children:
+                return _leaf(self.page, self.token, True)
+            return _element(self.page, self.token, children)
         return Element(self.page, self.token, children, self.attributes, self.literal, not children)
 
 
@@ -123,20 +147,33 @@ class Reader:
         """The root and everything in it."""
         self._switch_pages()
         self._open(self._byte())
-        while self._stack:
-            self._content(self._byte())
-            self._nodes_left -= 1
-            if self._nodes_left < 0:
-                raise self._error("more than can be shown")
+        self._contents()
         if self._root is None:
             raise self._error("no root element")
         return self._root
 
+    def _contents(self) -> None:
+        """Everything up to the END of the root. The commonest steps are taken here at once."""
+        data, size, stack = self._data, len(self._data), self._stack
+        while stack:
+            at = self._at
+            if at >= size:
+                raise self._error("cut short")
+            self._at = at + 1
+            token = data[at]
+            if FIRST_TAG <= token <= TOKEN_BITS:
+                stack[-1].children.append(_leaf(self._tag_page, token, False))
+            elif token == END:
+                self._close()
+            else:
+                self._content(token)
+            self._nodes_left -= 1
+            if self._nodes_left < 0:
+                raise self._error("more than can be shown")
+
     def _content(self, token: int) -> None:
-        """One step inside an element. The common tokens come first."""
-        if token == END:
-            self._close()
-        elif token == STR_I:
+        """One step inside an element, other than END and tags without content."""
+        if token == STR_I:
             self._stack[-1].children.append(self._string())
         elif token == SWITCH_PAGE:
             self._tag_page = self._byte()
@@ -175,7 +212,7 @@ class Reader:
         end = data.find(0, start)
         if end < 0 or data[end + 1 : end + 2] != _END_BYTE:
             return False
-        self._add(Element(page, token, (self._decoded(data[start:end]),)))
+        self._add(_element(page, token, (self._decoded(data[start:end]),)))
         self._nodes_left -= 2
         self._at = end + 2
         return True

@@ -15,8 +15,21 @@ def in_lines(report: Report) -> Iterator[str]:
         yield from _timeline_lines(timeline)
         yield ""
     yield from (f"! {trouble}" for trouble in report.troubles)
-    if not report.timelines and not report.troubles:
+    if report.timelines:
+        yield _summary(report.timelines)
+    elif not report.troubles:
         yield "No exchange of ActiveSync here, or none of this device and user."
+
+
+def _summary(timelines: list[Timeline]) -> str:
+    exchanges = sum(timeline.exchanges for timeline in timelines)
+    wrong = sum(1 for timeline in timelines if findings(timeline))
+    counted = f"{_counted(len(timelines), 'device')}, {_counted(exchanges, 'exchange')}"
+    return f"{counted}: {f'{wrong} with something to look at' if wrong else 'nothing is wrong'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -68,8 +81,7 @@ def _heading(timeline: Timeline) -> str:
     who = timeline.user or "nobody"
     device = timeline.device_id or timeline.client_address or "unknown"
     kind = timeline.device_type or timeline.user_agent or "?"
-    count = timeline.exchanges
-    return f"{who}, device {device} ({kind}), {count} exchange{'s' if count != 1 else ''}"
+    return f"{who}, device {device} ({kind}), {_counted(timeline.exchanges, 'exchange')}"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
