@@ -29,6 +29,9 @@ test-long: $(INSTALLED) ## the tests that take many minutes: a Ping beyond mitmp
 fuzz: $(INSTALLED) ## MINUTES=5: every reader of foreign bytes; REPLAY=FILE: one finding again
 	@$(BIN)/python -m tests.fuzz $(if $(REPLAY),--replay $(REPLAY),--minutes $(or $(MINUTES),5))
 
+bench: $(INSTALLED) ## the figures: fidelity, memory, waiting Pings
+	@$(BIN)/python -m pytest -q -m bench
+
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -32,6 +32,10 @@ class Wire:
         self.ended: str | None = None  # "close", "reset"
         self.data: dict[str, str] = {}  # what a script remembers of its connection
 
+    def patience(self, timeout_s: float) -> None:
+        """How long a read or a write may take from now on."""
+        self._socket.settimeout(timeout_s)
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
         self.sent += data
@@ -221,12 +225,16 @@ class RawServer:
 
 @contextmanager
 def connected(
-    port: int, tls: ssl.SSLContext | None = None, name: str = "127.0.0.1"
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    name: str = "127.0.0.1",
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Wire]:
     """A client's connection to a port of this machine."""
     raw = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
     connection = tls.wrap_socket(raw, server_hostname=name) if tls is not None else raw
     with Wire(connection) as wire:
+        wire.patience(timeout_s)
         yield wire
 
 

@@ -2,14 +2,14 @@
 
 import gzip
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mitmproxy.http import HTTPFlow
 from mitmproxy.io import FlowReader
 
+from tests.integration.load import MIB, move, peak_while, transfer
 from tests.integration.messages import CONFIG, ITEMS, SYNC, WBXML, at, head
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Script, Wire, connected
@@ -17,7 +17,6 @@ from tests.integration.rawserver import RawServer, Script, Wire, connected
 pytestmark = pytest.mark.integration
 
 GIGABYTE = 1 << 30
-MIB = 1 << 20
 
 
 class Upstream:
@@ -226,68 +225,9 @@ def test_an_upgraded_connection_is_a_plain_tunnel(upstream: Upstream, proxy: Mit
 def test_memory_stays_flat_whatever_passes(upstream: Upstream, proxy: Mitmdump) -> None:
     """The short form of the benchmark: 4 downloads and 4 uploads of 24 MiB at once."""
     size = 24 * MIB
-    upstream.then(transfers(size))
+    upstream.then(transfer)
     peak = peak_while(proxy, lambda: move(proxy.port, size, at_once=4))
     assert peak < 40 * 1024, f"{peak} KiB"
-
-
-def transfers(size: int) -> Script:
-    """A server that sends `size` bytes to a GET and takes as many from a PUT."""
-    piece = bytes(64 * 1024)
-
-    def script(wire: Wire) -> None:
-        asked = wire.read_head()
-        if asked.startswith(b"GET"):
-            wire.stream(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-            for _ in range(size // len(piece)):
-                wire.stream(piece)
-        else:
-            wire.skip(size)
-            wire.stream(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    return script
-
-
-def move(port: int, size: int, at_once: int) -> None:
-    """So many downloads and as many uploads, all at the same time; every byte is counted."""
-    piece = bytes(64 * 1024)
-
-    def download() -> None:
-        with connected(port) as client:
-            client.send(head(b"GET /OAB/big HTTP/1.1"))
-            client.read_head()
-            client.skip(size)
-
-    def upload() -> None:
-        with connected(port) as client:
-            client.stream(head(b"PUT /public/big HTTP/1.1", b"Content-Length: %d" % size))
-            for _ in range(size // len(piece)):
-                client.stream(piece)
-            client.read_answer()
-
-    with ThreadPoolExecutor(2 * at_once) as pool:
-        jobs = [pool.submit(job) for job in (download, upload) for _ in range(at_once)]
-        for job in jobs:
-            job.result()
-
-
-def peak_while(proxy: Mitmdump, work: Callable[[], None]) -> int:
-    """By how many KiB the process's memory grew at most while work was done."""
-    before, peak, done = proxy.resident_kib(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.05):
-            peak = max(peak, proxy.resident_kib() - before)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        work()
-    finally:
-        done.set()
-        watcher.join()
-    return peak
 
 
 def test_a_capture_that_wants_bodies_has_them(upstream: Upstream, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.messages import CONFIG, EMPTY, PING, at, post, wbxml
+from tests.integration.load import NOTHING_NEW, wait
+from tests.integration.messages import CONFIG, EMPTY, PING, at, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Script, Wire, connected
 
 pytestmark = pytest.mark.integration
 
-NOTHING_NEW = wbxml(bytes.fromhex("03016A00000D45" + "4703310001" + "01"))
 # What a phone is to see when there is no answer: an error of the server, so that it comes back.
 COME_BACK = b"HTTP/1.1 502 Bad Gateway\r\n"
 
@@ -174,3 +174,11 @@ def test_a_connection_that_exchange_closed_when_idle_is_opened_anew(
 
 def test_the_start_says_what_was_set(proxy: Mitmdump) -> None:
     assert "set for this job: tcp_timeout=4200" in proxy.log
+
+
+async def test_many_pings_wait_at_once_and_all_are_answered(tmp_path: Path) -> None:
+    """The short form of the benchmark, which has 5,000."""
+    seen = await wait(tmp_path, pings=400, glances=20)
+    assert seen.answered == 400
+    assert seen.kib_each < 80
+    assert seen.descriptors < 2 * 400 + 20
