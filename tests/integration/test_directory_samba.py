@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,18 +18,12 @@ from eas_redirect.directory.values import (
 )
 from tests.directory.logons import logon
 from tests.directory.table import outcome
-from tests.integration.samba import PASSWORD, REALM, ROOT, SPECIAL_NAME, Samba, running_samba
+from tests.integration.samba import PASSWORD, REALM, ROOT, SPECIAL_NAME, Samba
 from tests.support import require, unavailable
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 USER_ACCOUNT_CONTROL = "bf967a68-0de6-11d0-a285-00aa003049e2"  # schemaIDGUID (MS-ADA3)
-
-
-@pytest.fixture(scope="module")
-def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samba]:
-    with running_samba(tmp_path_factory.mktemp("samba") / "home") as running:
-        yield running
 
 
 @asynccontextmanager

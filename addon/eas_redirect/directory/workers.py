@@ -14,7 +14,7 @@ from typing import Protocol
 
 from eas_redirect.directory.faults import Fault
 
-_PATIENCE_S = 0.8  # for all threads together when closing
+_PATIENCE_S = 0.25  # for all threads together when closing: the event loop may be waiting
 
 
 def closed() -> Fault:
