@@ -17,7 +17,7 @@ from eas_redirect.activesync.host_name import HostNameError, normalize_domain, n
 from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
 from eas_redirect.activesync.response import ROOTS, Evidence, may_hold_evidence, read_answer
-from eas_redirect.activesync.wbxml import WBXMLError, parse, parse_partly, write
+from eas_redirect.activesync.wbxml import Element, Extension, WBXMLError, parse, parse_partly, write
 from tests.fuzz.seeds import column, hexadecimal
 from tests.fuzz.target import target
 
@@ -256,7 +256,10 @@ def fuzz_answer(data: bytes) -> None:
         assert may_hold_evidence(request, status, headers)
         root = parse(data[3:]).root
         assert (root.page, root.token) == ROOTS[command][:2]
-        assert [e.text.strip() for e in root.elements if e.token == ROOTS[command][2]] == ["123"]
+        tag = (root.page, ROOTS[command][2])
+        found = [e for e in root.elements if (e.page, e.token) == tag]
+        assert [status.text.strip() for status in found] == ["123"]
+        assert not any(isinstance(child, Element | Extension) for child in found[0].children)
 
 
 def _coded(coding: str, body: bytes) -> bytes:

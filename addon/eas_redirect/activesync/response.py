@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from eas_redirect.activesync.request import EASRequest, Headers, header_values
-from eas_redirect.activesync.wbxml import Element, WBXMLError, parse
+from eas_redirect.activesync.wbxml import Element, Entity, TableText, WBXMLError, parse
 
 MAX_BODY = 64 * 1024  # bytes, before and after inflating: a global status is tens of bytes
 USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
@@ -203,7 +203,7 @@ def _global_status(request: EASRequest, body: bytes) -> int | None:
 
 
 def _number(status: Element) -> int | None:
-    if any(status.elements):
-        return None
+    if not all(isinstance(child, str | bytes | TableText | Entity) for child in status.children):
+        return None  # an element, or an extension that only its sender understands
     text = status.text.strip(_SPACE)
     return int(text) if _NUMBER.fullmatch(text) else None
