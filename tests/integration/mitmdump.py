@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.usage import usage
 from tests.support import ROOT
 
 SHIM = ROOT / "addon" / "redirect.py"
@@ -63,12 +64,11 @@ class Mitmdump:
 
     def resident_kib(self) -> int:
         """The process's resident memory now (Linux)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
-        return int(status.split("VmRSS:")[1].split()[0])
+        return usage(self.process.pid).resident_bytes // 1024
 
     def descriptors(self) -> int:
         """How many file descriptors it holds (Linux)."""
-        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+        return usage(self.process.pid).descriptors
 
     def stop(self, timeout_s: float = 20) -> int:
         """End it as a service manager would; its exit code."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.benchmarks.usage import children
 from tests.support import DATA
 
 WAIT_S = 60  # everything here takes a second or two; a machine that does much else takes longer
@@ -68,8 +69,7 @@ class Running:
 
     def children(self) -> list[int]:
         """The worker processes (Linux)."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text("ascii").split()]
+        return children(self.process.pid)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

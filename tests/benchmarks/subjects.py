@@ -1,0 +1,142 @@
+"""What is compared: bare mitmdump, the addon in it, `eas-redirect run`, HAProxy as the limit."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eas_redirect.lab.certificates import LabCertificates
+from tests.benchmarks.usage import Usage, usage_with_children
+from tests.integration.mitmdump import mitmdump
+from tests.integration.processes import ServerProcess, free_port
+from tests.integration.running import run
+from tests.support import DATA
+
+NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300 0101")
+OK = bytes.fromhex("03016A000007564C033100 0101")
+EAS = "application/vnd.ms-sync.wbxml"
+BARE, ADDON, RUN, WORKERS, HAPROXY = (
+    "mitmdump",
+    "mitmdump with the addon",
+    "eas-redirect run",
+    "eas-redirect run --workers 2",
+    "HAProxy, byte match and static map",
+)
+NAMES = (BARE, ADDON, RUN, WORKERS, HAPROXY)
+CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+
+DEFAULTS = """\
+global
+  maxconn 8192
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+"""
+# An Exchange that answers at once: what it costs is not what is measured.
+EXCHANGE = """
+frontend exchange
+  bind 127.0.0.1:{port}
+  acl eas path_beg -i /microsoft-server-activesync
+  http-request return status 200 content-type text/html string "<html>OWA</html>" unless eas
+  acl moved url_param(User) anna
+  http-request return status 200 content-type {eas} file {folder}/moved if moved
+  http-request return status 200 content-type {eas} file {folder}/ok
+"""
+# What can be had without a protocol reader: three digits anywhere in the body, the User of the
+# query whoever logged on, a list of users from a file. Neither GZIP nor the element is looked at.
+LIMIT = """
+frontend phones
+  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{tls_port} ssl crt {certificate}
+  default_backend exchange
+backend exchange
+  http-request set-var(txn.user) url_param(User)
+  acl eas res.hdr(content-type) -m beg application/vnd.ms-sync
+  acl moved var(txn.user),map_str({folder}/users.map) -m found
+  http-response wait-for-body time 1s at-least 13 if eas
+  http-response return status 451 hdr X-MS-Location \
+"https://%[var(txn.user),map_str({folder}/users.map)]/Microsoft-Server-ActiveSync" \
+if eas moved {{ res.body,hex -m sub 0331323300 }}
+  server exchange 127.0.0.1:{upstream}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A running proxy: its ports for http and TLS, and the process whose costs count."""
+
+    name: str
+    port: int
+    tls_port: int
+    pid: int
+
+    def usage(self) -> Usage:
+        return usage_with_children(self.pid)
+
+
+@contextmanager
+def subjects(directory: Path) -> Iterator[Mapping[str, Subject]]:
+    """All of them at once, before one Exchange; what is not under load costs next to nothing."""
+    with ExitStack() as stack:
+        upstream = stack.enter_context(exchange(directory / "exchange"))
+        url = f"http://127.0.0.1:{upstream}"
+        found = {HAPROXY: stack.enter_context(haproxy(directory / "haproxy", upstream))}
+        for name, addon in ((BARE, False), (ADDON, True)):
+            running = stack.enter_context(
+                mitmdump(
+                    directory / name.replace(" ", "-"),
+                    f"reverse:{url}",
+                    config=CONFIG if addon else None,
+                    addon=addon,
+                    options={"flow_detail": "0"},
+                    quiet=True,
+                )
+            )
+            found[name] = Subject(name, running.port, running.port, running.process.pid)
+        for name, arguments in ((RUN, ()), (WORKERS, ("--workers", "2"))):
+            path = directory / f"run-{len(arguments)}"
+            engine = stack.enter_context(run(path, url, *arguments))
+            found[name] = Subject(name, engine.port, engine.port, engine.process.pid)
+        yield {name: found[name] for name in NAMES}
+
+
+@contextmanager
+def exchange(directory: Path) -> Iterator[int]:
+    """The port of an Exchange stand-in that HAProxy plays."""
+    directory.mkdir(parents=True)
+    (directory / "moved").write_bytes(NO_MAILBOX)
+    (directory / "ok").write_bytes(OK)
+    port = free_port()
+    text = EXCHANGE.format(port=port, folder=directory, eas=EAS)
+    with _running_haproxy(directory, DEFAULTS + text, port):
+        yield port
+
+
+@contextmanager
+def haproxy(directory: Path, upstream: int) -> Iterator[Subject]:
+    """HAProxy doing as much of the job as it can."""
+    directory.mkdir(parents=True)
+    (directory / "users.map").write_text("anna outlook.office365.com\n", "utf-8")
+    names = ("mail.contoso.example", "127.0.0.1")
+    pem = LabCertificates(directory / "tls").issue("front", names).file
+    port, tls_port = free_port(), free_port()
+    text = LIMIT.format(
+        port=port, tls_port=tls_port, certificate=pem, folder=directory, upstream=upstream
+    )
+    with _running_haproxy(directory, DEFAULTS + text, port) as process:
+        yield Subject(HAPROXY, port, tls_port, process.pid)
+
+
+@contextmanager
+def _running_haproxy(directory: Path, text: str, port: int) -> Iterator[ServerProcess]:
+    path = directory / "haproxy.cfg"
+    path.write_text(text, "utf-8")
+    command = ["/usr/sbin/haproxy", "-db", "-f", str(path)]
+    process = ServerProcess(command, [("127.0.0.1", port)], directory / "haproxy.log")
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
