@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long fuzz lint types format clean
+.PHONY: help lab test test-long fuzz bench bench-short soak lint types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ fuzz: $(INSTALLED) ## MINUTES=5: every reader of foreign bytes; REPLAY=FILE: one
 
 bench: $(INSTALLED) ## the figures: fidelity, memory, waiting Pings
 	@$(BIN)/python -m pytest -q -m bench
+
+bench: $(INSTALLED) ## ROUNDS=5: side by side with bare mitmdump and HAProxy; writes docs/performance.*
+	@$(BIN)/python -m tests.benchmarks --rounds $(or $(ROUNDS),5)
+
+bench-short: $(INSTALLED) ## the same in a minute, writing nothing
+	@$(BIN)/python -m tests.benchmarks --short
 
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from tests.benchmarks.subjects import ADDON, BARE, HAPROXY, RUN, WORKERS
 
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 HEAD = (
-    f"  {'':<36}{'req/s':>8}{'ratio':>7}{'p50 ms':>8}{'p99 ms':>9}"
+    f"  {'':<36}{'req/s':>8}{'ratio':>8}{'p50 ms':>8}{'p99 ms':>9}"
     f"{'CPU ms':>8}{'ratio':>7}{'MiB':>6}"
 )
 COLOURS = {
@@ -118,7 +118,7 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(f"\n{scenario.title}")
         lines.append(HEAD)
         lines += [
-            f"  {r.subject:<36}{r.rate:>8.0f}{r.rate_ratio:>7.2f}{r.p50_ms:>8.2f}{r.p99_ms:>9.2f}"
+            f"  {r.subject:<36}{r.rate:>8.0f}{r.rate_ratio:>8.2f}{r.p50_ms:>8.2f}{r.p99_ms:>9.2f}"
             f"{r.cpu_ms:>8.3f}{r.cpu_ratio:>7.2f}{r.memory_mib:>6.0f}"
             for r in rows
             if r.scenario == scenario.name

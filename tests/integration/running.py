@@ -104,12 +104,14 @@ def run(
     *arguments: str,
     config: str = "",
     snapshot: Path | None = None,
+    head: str | None = None,
     options: Mapping[str, str] | None = None,
     ready: bool = True,
 ) -> Iterator[Running]:
-    """`eas-redirect run` on free ports of loopback, with a snapshot as the directory."""
+    """`eas-redirect run` on free ports of loopback. `head` begins the configuration: without it, a
+    snapshot is the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = write_config(directory, config, snapshot=snapshot)
+    path = write_config(directory, config, snapshot=snapshot, head=head)
     further = {
         "confdir": str(directory / "confdir"),
         "eas_journal": str(directory / "journal.jsonl"),
@@ -138,13 +140,12 @@ def run(
         running.end()
 
 
-def write_config(directory: Path, further: str = "", *, snapshot: Path | None = None) -> Path:
+def write_config(
+    directory: Path, further: str = "", *, snapshot: Path | None = None, head: str | None = None
+) -> Path:
     path = directory / "eas-redirect.toml"
-    path.write_text(
-        f'[directory]\nsnapshot = "{snapshot or DATA / "migration.ldif"}"\n'
-        f'[metrics]\nlisten = "127.0.0.1:{free_port()}"\n{further}',
-        "utf-8",
-    )
+    head = head or f'[directory]\nsnapshot = "{snapshot or DATA / "migration.ldif"}"\n'
+    path.write_text(f'{head}[metrics]\nlisten = "127.0.0.1:{free_port()}"\n{further}', "utf-8")
     return path
 
 
