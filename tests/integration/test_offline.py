@@ -16,7 +16,11 @@ pytestmark = pytest.mark.integration
 
 
 def test_a_capture_is_journalled_as_explain_decides_it(tmp_path: Path) -> None:
-    capture = write_flows(tmp_path / "capture.flows", story())
+    flows = story()
+    # On this body mitmproxy's own view never returns.
+    flows[1].request.raw_content = bytes.fromhex("03016a00454b03616263")
+    flows[1].request.headers["Content-Type"] = "application/vnd.ms-sync.wbxml"
+    capture = write_flows(tmp_path / "capture.flows", flows)
     config = tmp_path / "eas-redirect.toml"
     config.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
     program = Path(sys.executable).with_name("mitmdump")
@@ -34,6 +38,7 @@ def test_a_capture_is_journalled_as_explain_decides_it(tmp_path: Path) -> None:
     assert "<!-- Exchange answered 200, status 123 -->" in printed
     assert "<Status>129</Status><!-- DeviceIsBlockedForThisUser -->" in printed
     assert "policy key present" in printed
+    assert "<!-- not whole: cut short" in printed
     journal = (tmp_path / "journal.jsonl").read_text("utf-8")
     assert PASSWORD not in journal
     lines = [json.loads(line) for line in journal.splitlines()]

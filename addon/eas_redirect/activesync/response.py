@@ -123,7 +123,7 @@ def _error_evidence(
 def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> Answer:
     """The in-band form: a global Status in the root of the command's own answer."""
     problem, status = None, None
-    certain = request.method == "POST" and _diagnosed(headers)
+    certain = request.method == "POST" and _diagnosed(headers) and not _is_long(headers, body)
     if body and may_hold_evidence(request, 200, headers):
         try:
             status = _global_status(request, _inflated(headers, body))
@@ -135,6 +135,14 @@ def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> 
         evidence=Evidence.CERTAIN if certain else Evidence.NONE,
         eas_status=status,
         problem=problem,
+    )
+
+
+def _is_long(headers: Headers, body: bytes | None) -> bool:
+    """A long answer is not about a missing mailbox, whatever its head says about somebody."""
+    lengths = header_values(headers, "content-length")
+    return any(length not in ("", "0") and not _length_fits(length) for length in lengths) or (
+        body is not None and len(body) > MAX_BODY
     )
 
 

@@ -80,7 +80,8 @@ def _timeline_lines(timeline: Timeline) -> Iterator[str]:
 def _heading(timeline: Timeline) -> str:
     who = timeline.user or "nobody"
     device = timeline.device_id or timeline.client_address or "unknown"
-    kind = timeline.device_type or timeline.user_agent or "?"
+    known = (timeline.device_type or timeline.user_agent, timeline.client_family)
+    kind = ", ".join(text for text in known if text) or "?"
     return f"{who}, device {device} ({kind}), {_counted(timeline.exchanges, 'exchange')}"
 
 
@@ -120,6 +121,7 @@ def _timeline_json(timeline: Timeline) -> dict[str, object]:
     return {
         "device_id": timeline.device_id,
         "device_type": timeline.device_type,
+        "client_family": timeline.client_family,
         "user": timeline.user,
         "user_agent": timeline.user_agent,
         "client_address": timeline.client_address,

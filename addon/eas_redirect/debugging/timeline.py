@@ -12,6 +12,7 @@ from eas_redirect.debugging.capture import Captured, Trouble
 from eas_redirect.debugging.meanings import global_meaning, http_meaning
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.redirector import Judgement, Redirector
+from eas_redirect.telemetry.clients import client_family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,10 @@ class Timeline:
     user_agent: str | None
     client_address: str | None
     entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def client_family(self) -> str | None:
+        return client_family(self.user_agent, self.device_type)
 
     @property
     def exchanges(self) -> int:
