@@ -21,7 +21,7 @@ PORT = 40000
 
 def got(status: int, *headers: tuple[str, str], body: bytes = b"") -> Got:
     framed = (*headers, ("Content-Length", str(len(body))))
-    return Got(status, "", framed, body, PORT, 0.1)
+    return Got(status, "", framed, body, PORT)
 
 
 MOVED = Walk(ANNA, (got(451, LOCATION),), arrived=got(200))
@@ -33,7 +33,9 @@ def outcome(walk: Walk, reply: Reply | None = NO_MAILBOX, *lines: JournalLine) -
     headers = (("Authorization", walk.persona.make_device().authorization or ""),)
     request = Request("POST", "/", headers)
     exchanged = [Exchanged(request, reply)] if reply else []
-    return judge([walk], exchanged, lines or (LINE,))[0]
+    here = walk.persona.arrives != 200
+    arrived = [] if here else [walk.persona.user_principal_name]
+    return judge([walk], exchanged, lines or (LINE,), arrived)[0]
 
 
 def test_what_was_expected() -> None:
@@ -93,3 +95,32 @@ def test_an_answer_that_was_changed_on_its_way(received: Got) -> None:
     assert outcome(Walk(JANA, (received,)), reply, line).problems == (
         "the answer was changed on its way",
     )
+
+
+@pytest.mark.parametrize(
+    ("walk", "arrived", "problem"),
+    [
+        (MOVED, [], "the target has not let this person in"),
+        (Walk(JANA, (got(200),)), ["jana@contoso.example"], "the target has let this person in"),
+    ],
+)
+def test_what_the_target_says_instead(walk: Walk, arrived: list[str], problem: str) -> None:
+    assert problem in judge([walk], [], [], arrived)[0].problems
+
+
+def test_an_arrival_that_the_journal_should_have_confirmed() -> None:
+    there = replace(MOVED, arrived=replace(got(200), local_port=PORT + 1))
+    headers = (("Authorization", ANNA.make_device().authorization or ""),)
+    exchanged = [Exchanged(Request("POST", "/", headers), NO_MAILBOX)]
+    arrived = [ANNA.user_principal_name]
+    seen = JournalLine(PORT + 1, "other_answer", confirmed=True)
+    for lines, problems, got_text in (
+        ([LINE, seen], (), f"451 → {CLOUD}, let in, confirmed"),
+        (
+            [LINE, replace(seen, confirmed=False)],
+            ("the journal does not confirm that the phone arrived",),
+            f"451 → {CLOUD}, let in",
+        ),
+    ):
+        (row,) = judge([there], exchanged, lines, arrived, both_sides_seen=True)
+        assert (row.problems, row.device_got) == (problems, got_text)

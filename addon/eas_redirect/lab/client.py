@@ -5,12 +5,10 @@ the network. Sources: MS-ASHTTP 2.2.1.1.1 (request line), 2.2.1.1.2 (headers).
 """
 
 import base64
-import gzip
 import http.client
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -106,24 +104,17 @@ def basic(user: str, password: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What a device received, with the local port that it called from and how long it waited."""
+    """What a device received, with the local port that it called from."""
 
     status: int
     reason: str
     headers: HeaderFields
     wire_body: bytes
     local_port: int
-    waited_s: float
 
     def header(self, name: str) -> str | None:
         """The first header of this name."""
         return field_value(self.headers, name)
-
-    @property
-    def body(self) -> bytes:
-        """The body, decompressed."""
-        compressed = self.header("Content-Encoding") == "gzip"
-        return gzip.decompress(self.wire_body) if compressed else self.wire_body
 
     @property
     def location(self) -> str | None:
@@ -156,13 +147,11 @@ class Line:
 
     def send(self, method: str, target: str, headers: HeaderFields, body: bytes = b"") -> Got:
         """One request and its whole answer."""
-        started = time.monotonic()
         self._connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in (*headers, ("Content-Length", str(len(body)))):
             self._connection.putheader(name, value)
         self._connection.endheaders(body)
         answer = self._connection.getresponse()
         got_body = answer.read()
-        waited_s = time.monotonic() - started
         fields = tuple(answer.getheaders())
-        return Got(answer.status, answer.reason, fields, got_body, self._local_port, waited_s)
+        return Got(answer.status, answer.reason, fields, got_body, self._local_port)

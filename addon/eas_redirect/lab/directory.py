@@ -19,7 +19,7 @@ SERVER = (
     "/o=Contoso/ou=Exchange Administrative Group (FYDIBOHF23SPDLT)"
     "/cn=Configuration/cn=Servers/cn=EX01"
 )
-USER_MAILBOX, MAIL_USER, REMOTE_USER_MAILBOX = 1, 128, 2147483648  # msExchRecipientTypeDetails
+USER_MAILBOX, REMOTE_USER_MAILBOX = 1, 2147483648  # msExchRecipientTypeDetails
 
 type Attribute = tuple[str, str]
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,13 @@ def judge(
     walks: Sequence[Walk],
     exchanged: Iterable[Exchanged],
     journal: Iterable[JournalLine],
+    arrived: Collection[str],
     *,
     both_sides_seen: bool = False,
 ) -> tuple[Row, ...]:
     """A row for each walk. Journal lines belong to the walk that called from their port.
 
+    `arrived`: user principal names that the target has let in.
     `both_sides_seen`: the proxy is on the way to the target, too, and must confirm arrivals.
     """
     by_port: defaultdict[int | None, list[JournalLine]] = defaultdict(list)
@@ -100,6 +102,7 @@ def judge(
             by_logon[walk.persona.make_device().authorization],
             by_port[walk.port],
             by_port[walk.arrived.local_port] if walk.arrived and both_sides_seen else None,
+            known_there=walk.persona.user_principal_name in arrived,
         )
         for walk in walks
     )
@@ -110,13 +113,18 @@ def _row(
     replies: list[Reply],
     lines: list[JournalLine],
     arrival: list[JournalLine] | None,
+    *,
+    known_there: bool,
 ) -> Row:
-    """`arrival`: the journal's lines about the phone at the target, where they can be."""
+    """`arrival`: the journal's lines about the phone at the target, where they can be;
+    `known_there`: the target itself says that the person has arrived."""
     persona = walk.persona
     last = lines[-1] if lines else None
     sent_on = bool(last and last.reason == SENT_ON)
     confirmed = any(line.confirmed for line in arrival or ())
     problems = list(_problems(walk, replies, lines))
+    if known_there is not (persona.arrives == 200):
+        problems.append(f"the target has {'' if known_there else 'not '}let this person in")
     if sent_on and arrival is not None and not confirmed:
         problems.append("the journal does not confirm that the phone arrived")
     return Row(

@@ -16,7 +16,6 @@ class Proxy:
 
     child: Child
     address: tuple[str, int]
-    command: tuple[str, ...]
 
 
 def script() -> Path:
@@ -66,4 +65,4 @@ def start_proxy(
     except BaseException:
         child.stop()
         raise
-    return Proxy(child=child, address=(listen[0], int(listening[1])), command=tuple(command))
+    return Proxy(child=child, address=(listen[0], int(listening[1])))

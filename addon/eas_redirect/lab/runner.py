@@ -124,10 +124,11 @@ class Lab:
         )
         self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
         away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
-        target = Target(Accounts(accounts), modern_hosts=(CLOUD,))
+        handler = Target(Accounts(accounts), modern_hosts=(CLOUD,))
+        self._arrivals = handler.arrivals
         host, port = self.site.target
         self.target = stack.enter_context(
-            Server(target, tls=away.server_context(), host=host, port=port)
+            Server(handler, tls=away.server_context(), host=host, port=port)
         )
         self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {self.target.url}")
 
@@ -171,7 +172,13 @@ class Lab:
         self._say(f"{len(personas)} devices ask for their mail")
         walks = walk_all(personas, self.network)
         journal = self._await_journal(walks)
-        return judge(walks, self.exchange.exchanged, journal, both_sides_seen=self.site.transparent)
+        return judge(
+            walks,
+            self.exchange.exchanged,
+            journal,
+            {arrival.user for arrival in self._arrivals if arrival.status == 200},
+            both_sides_seen=self.site.transparent,
+        )
 
     def _await_journal(self, walks: Sequence[Walk]) -> tuple[JournalLine, ...]:
         """The journal once it tells of every walk; what there is after a while."""
