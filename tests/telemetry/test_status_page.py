@@ -1,13 +1,11 @@
 """The status page: what it says, that nothing in it can run, and how it looks in a browser."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -22,7 +20,7 @@ from eas_redirect.telemetry.status import (
 )
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
 from eas_redirect.telemetry.web import Address
-from tests.support import ROOT, require
+from tests.browser import complaints, open_browser, screenshot
 from tests.telemetry.statuses import HOSTILE_STATUS, LIVELY, NOW_S
 
 QUIET = Status(now_s=NOW_S, started_s=NOW_S, mode="observe")
@@ -136,31 +134,8 @@ def served(status: Status) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    require("chromium", "chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--window-size=1280,1400", f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path="/usr/bin/chromedriver")
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
+    with open_browser(tmp_path_factory.mktemp("chromium")) as driver:
         yield driver
-    finally:
-        driver.quit()
-
-
-def screenshot(browser: webdriver.Chrome, name: str) -> Path:
-    """Where the tests leave pictures for people: SCREENSHOTS, or screenshots/ of the checkout."""
-    folder = Path(os.environ.get("SCREENSHOTS", ROOT / "screenshots"))
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.png"
-    assert browser.save_screenshot(str(path))
-    return path
 
 
 @pytest.mark.integration
@@ -186,7 +161,5 @@ def test_in_a_browser(browser: webdriver.Chrome, name: str, status: Status) -> N
         assert weight == "650", "the style sheet was not applied"
         assert scripts == 0
         assert width <= 1280, "the page is wider than the window"
-        log = browser.get_log("browser")  # type: ignore[no-untyped-call]
-        problems = [entry for entry in log if "favicon" not in entry["message"]]
-        assert problems == []
+        assert complaints(browser) == []
         assert screenshot(browser, name).stat().st_size > 10_000

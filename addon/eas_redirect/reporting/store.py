@@ -165,6 +165,9 @@ def open_store(
             },
         )
         try:
+            # DuckDB would draw its own bar, on the standard output: it counts, and we show it.
+            connection.execute("SET enable_progress_bar = true")
+            connection.execute("SET enable_progress_bar_print = false")
             reader = _Reader(connection, Path(folder), now_ms + FUTURE_MS, progress)
             for source in sources:
                 reader.read(source)

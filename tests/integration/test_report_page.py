@@ -1,0 +1,110 @@
+"""The page in a real browser: with no, one and a hundred thousand devices."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from eas_redirect.reporting.figures import make_report
+from eas_redirect.reporting.page import render
+from eas_redirect.reporting.sources import find_sources
+from tests.benchmarks.crowd import Crowd
+from tests.browser import complaints, open_browser, screenshot
+from tests.reporting.simulator import START, Simulation, write_journal
+from tests.reporting.test_figures import call
+
+pytestmark = pytest.mark.integration
+NOW = START + 40 * 86400
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with open_browser(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+def shown(browser: webdriver.Chrome, journal: Path) -> None:
+    page = journal.with_suffix(".html")
+    page.write_text(render(make_report(find_sources([str(journal)]), NOW)), encoding="utf-8")
+    assert page.stat().st_size < 5_000_000
+    browser.get(page.as_uri())
+    assert complaints(browser) == []
+    width, painted = browser.execute_script(
+        "return [document.documentElement.scrollWidth,"
+        " getComputedStyle(document.querySelector('.tile')).borderTopWidth]"
+    )
+    assert width <= 1280, "the page is wider than the window"
+    assert painted == "5px", "the style sheet was not applied"
+
+
+def tiles(browser: webdriver.Chrome) -> list[str]:
+    found = browser.find_elements(By.CSS_SELECTOR, ".tile dd")
+    return [element.text.splitlines()[0] for element in found]
+
+
+def test_nobody(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    shown(browser, write_journal(tmp_path / "nobody.jsonl", []))
+    assert tiles(browser) == ["0", "0", "0", "0", "0"]
+    assert "nothing to report yet" in browser.find_element(By.TAG_NAME, "header").text
+    screenshot(browser, "report-nobody")
+
+
+def test_one_device(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    shown(browser, write_journal(tmp_path / "one.jsonl", [call(0), call(3600)]))
+    assert tiles(browser) == ["1", "0", "0", "0", "0"]
+    screenshot(browser, "report-one")
+
+
+def test_a_month_sorts_and_prints(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    month = Simulation(phones=300)
+    shown(browser, write_journal(tmp_path / "month.jsonl", month.records()))
+    screenshot(browser, "report-month")
+    table = browser.find_elements(By.CSS_SELECTOR, "table")[-1]
+    head = next(h for h in table.find_elements(By.TAG_NAME, "th") if "Redirects" in h.text)
+    column = table.find_elements(By.TAG_NAME, "th").index(head)
+    for order, reverse in (("ascending", False), ("descending", True)):
+        head.find_element(By.TAG_NAME, "button").click()
+        assert head.get_attribute("aria-sort") == order
+        cells = table.find_elements(By.CSS_SELECTOR, f"tbody td:nth-child({column + 1})")
+        values = [int(cell.get_attribute("data-sort") or 0) for cell in cells]
+        assert values == sorted(values, reverse=reverse)
+    paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    assert base64.b64decode(paper["data"]).startswith(b"%PDF")
+    named = browser.execute_script(
+        "return [...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label')"
+        " && s.getAttribute('role') === 'img')"
+        " && [...document.querySelectorAll('table')].every(t => t.caption)"
+        " && document.querySelectorAll('h1').length === 1"
+    )
+    assert named, "a plot or a table says nothing to a screen reader"
+
+
+def test_a_dark_screen_and_a_narrow_one(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    shown(browser, write_journal(tmp_path / "week.jsonl", Simulation(phones=60).records()))
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    browser.set_window_size(600, 1400)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
+        screenshot(browser, "report-dark-narrow")
+    finally:
+        browser.set_window_size(1280, 1400)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_hundred_thousand_devices(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    crowd = Crowd(lines=600_000, devices=100_000)
+    shown(browser, crowd.write(tmp_path / "crowd.jsonl"))
+    states = crowd.states()
+    numbers = [text.replace("\u202f", "") for text in tiles(browser)]
+    assert numbers == [
+        "100000",
+        str(states["stuck"] + states["quiet"]),
+        str(states["quiet"]),
+        "0",
+        str(states["stuck"]),
+    ]
+    screenshot(browser, "report-crowd")
