@@ -44,7 +44,7 @@ def test_json_csv_and_page(journal: Path, tmp_path: Path) -> None:
 def test_an_iis_log_alone(journal: Path) -> None:
     result = RUNNER.invoke(app, ["report", str(DATA / "iis" / "u_ex260302.log")])
     assert result.exit_code == 0
-    assert "2 devices of 2 users were told UserHasNoMailbox" in result.stderr
+    assert "2 devices of 2 users got UserHasNoMailbox" in result.stderr
 
 
 @pytest.mark.parametrize(

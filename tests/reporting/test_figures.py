@@ -13,9 +13,9 @@ import pytest
 from eas_redirect.reporting.exports import to_csv, to_json
 from eas_redirect.reporting.figures import make_report
 from eas_redirect.reporting.page import render
-from eas_redirect.reporting.plots import number
 from eas_redirect.reporting.sources import find_sources
 from eas_redirect.reporting.values import Report
+from eas_redirect.reporting.words import number
 from eas_redirect.telemetry.iis import IISLog
 from eas_redirect.telemetry.journal import Record, Redaction
 from eas_redirect.telemetry.ledger import Ledger

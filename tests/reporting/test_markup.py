@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.reporting.markup import HTML, MAX_TEXT, tag, text
-from eas_redirect.reporting.plots import Column, Series, bars, number, stacked
-from eas_redirect.reporting.words import length, size
+from eas_redirect.reporting.plots import Column, Series, bars, stacked
+from eas_redirect.reporting.words import length, number, size
 
 
 class Reader(HTMLParser):

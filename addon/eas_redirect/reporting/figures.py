@@ -26,6 +26,7 @@ from eas_redirect.reporting.values import (
     StatesAt,
     Totals,
 )
+from eas_redirect.reporting.words import counted
 from eas_redirect.telemetry.ledger import LedgerState
 
 DAY_MS = 86_400_000
@@ -283,8 +284,8 @@ def arrivals(devices: Sequence[Device], until_ms: int | None) -> Arrivals:
     calls = sorted(d.last_seen_s for d in people if d.silent_s < SILENCE_S)
     if calls:
         verdict = (
-            f"Not yet: {len(calls)} {'device' if len(calls) == 1 else 'devices'} called it in the"
-            " last 7 days. It can go when nobody has called for that long."
+            f"Not yet: {counted(len(calls), 'device')} called it in the last 7 days."
+            " It can go when nobody has called for that long."
         )
         return Arrivals(
             window_s=SILENCE_S,

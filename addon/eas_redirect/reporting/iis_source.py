@@ -23,10 +23,7 @@ def journal_from_iis(source: Source, path: Path) -> int:
     """Write the ActiveSync lines of an IIS log as a journal; how many could not be read."""
     names: tuple[str, ...] = w3c.FIELDS
     unread = 0
-    with (
-        duckdb.connect(config={"enable_progress_bar": False}) as connection,
-        path.open("wb") as journal,
-    ):
+    with duckdb.connect() as connection, path.open("wb") as journal:
         connection.execute("SET enable_progress_bar = false")  # it would go to standard output
         values = {"path": literal(source.path), "compression": source.compression}
         found = connection.execute(_LINES, values)

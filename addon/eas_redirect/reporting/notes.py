@@ -9,6 +9,7 @@ import duckdb
 
 from eas_redirect.reporting.sources import Kind, Source
 from eas_redirect.reporting.store import Lines
+from eas_redirect.reporting.words import counted
 from eas_redirect.telemetry.journal import ECS_VERSION
 from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
@@ -61,8 +62,8 @@ def notes_about(
     ]
     if without:
         notes.append(
-            f"{without} devices of {users} users were told UserHasNoMailbox: these are the ones"
-            " that a proxy would look up and redirect."
+            f"{counted(without, 'device')} of {counted(users, 'user')} got UserHasNoMailbox:"
+            " the ones that a proxy would look up and redirect."
         )
     if any(source.kind is Kind.IIS for source in sources):
         notes.append(
@@ -83,5 +84,4 @@ def _about_lines(lines: Lines) -> tuple[str, ...]:
 
 def _if(count: int, text: str, *values: object) -> str:
     """The sentence, or nothing when there is nothing to say."""
-    counted = f"{count:,} line{'' if count == 1 else 's'}".replace(",", "\u202f")
-    return text.format(counted, *values) if count else ""
+    return text.format(counted(count, "line"), *values) if count else ""

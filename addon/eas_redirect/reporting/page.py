@@ -11,16 +11,18 @@ from importlib.resources import files
 
 from eas_redirect.reporting import page_tables as tables
 from eas_redirect.reporting.markup import HTML, Child, tag
-from eas_redirect.reporting.plots import Column, Series, bars, legend, number, stacked
+from eas_redirect.reporting.plots import Column, Series, bars, legend, stacked
 from eas_redirect.reporting.table import Cell, Head, table
 from eas_redirect.reporting.values import STATES, Report
 from eas_redirect.reporting.words import (
     STATE_TITLES,
     VERDICT_TITLES,
     client_title,
+    counted,
     day,
     milliseconds,
     moment,
+    number,
     size,
 )
 from eas_redirect.telemetry.ledger import LedgerState
@@ -103,11 +105,11 @@ def _tiles(report: Report) -> HTML:
     returned = totals.states.get(LedgerState.RETURNED, 0)
     followed = totals.states.get(LedgerState.QUIET, 0)
     rows: tuple[tuple[str, int, str, str], ...] = (
-        ("Devices seen", totals.devices, f"of {number(totals.users)} users", ""),
+        ("Devices seen", totals.devices, f"of {counted(totals.users, 'user')}", ""),
         (
             "Redirected",
             totals.devices_redirected,
-            f"of {number(totals.users_redirected)} users, {number(totals.redirects)} times",
+            f"of {counted(totals.users_redirected, 'user')}, {counted(totals.redirects, 'time')}",
             "redirected",
         ),
         (
@@ -117,7 +119,7 @@ def _tiles(report: Report) -> HTML:
             "quiet",
         ),
         ("Came back", returned, "not yet often enough to be stuck", "returned"),
-        ("Stuck", stuck, f"of {number(totals.users_stuck)} users", "stuck"),
+        ("Stuck", stuck, f"of {counted(totals.users_stuck, 'user')}", "stuck"),
     )
     if totals.would_redirects:
         would = ("Would redirect", totals.would_redirects, "answers, in observe mode", "")
@@ -141,7 +143,7 @@ def _states(report: Report) -> HTML | None:
     if not report.states_over_time:
         return None
     columns = [
-        Column(label=day(point.at_s), values=tuple(point.states[s.value] for s in STATES))
+        Column(label=day(point.at_s - 0.001), values=tuple(point.states[s.value] for s in STATES))
         for point in report.states_over_time
     ]
     title = "Devices by state over time"
@@ -251,7 +253,7 @@ def _latency(report: Report) -> HTML | None:
     told = ", ".join(f"{name} {number(count)}" for name, count in latency.by_cache.items())
     return _section(
         "How long look-ups took",
-        f"{number(latency.lookups)} look-ups: half within {milliseconds(latency.p50_ms)}, 95 %"
+        f"{counted(latency.lookups, 'look-up')}: half within {milliseconds(latency.p50_ms)}, 95 %"
         f" within {milliseconds(latency.p95_ms)}, 99 % within {milliseconds(latency.p99_ms)},"
         f" the longest {milliseconds(latency.max_ms)}. From the cache or not: {told}.",
         bars("Look-ups by length", rows),
@@ -289,9 +291,9 @@ def _footer(report: Report) -> HTML:
         "footer",
         tag(
             "p",
-            f"Made {moment(report.now_s)} UTC from {number(read.files)} files, {size(read.bytes)},"
-            f" {number(read.lines)} lines: {number(read.exchanges)} exchanges,"
-            f" {number(read.events)} events, {number(read.torn)} torn,"
+            f"Made {moment(report.now_s)} UTC from {counted(read.files, 'file')},"
+            f" {size(read.bytes)}, {counted(read.lines, 'line')}: {counted(read.exchanges, 'exchange')},"
+            f" {counted(read.events, 'event')}, {number(read.torn)} torn,"
             f" {number(read.foreign)} foreign, {number(read.untimed)} without a usable time,"
             f" {number(read.future)} dated in the future. All times are UTC.",
         ),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from eas_redirect.reporting.markup import HTML, Child, tag
-from eas_redirect.reporting.plots import number
 from eas_redirect.reporting.table import Cell, Head, table
 from eas_redirect.reporting.values import Device, Group, Obstacle, ReasonRow
 from eas_redirect.reporting.words import (
@@ -13,6 +12,7 @@ from eas_redirect.reporting.words import (
     client_title,
     length,
     moment,
+    number,
 )
 
 SHOWN = 1000  # rows of a table; a browser and a reader bear no more

@@ -10,9 +10,14 @@ from rich.text import Text
 
 from eas_redirect.reporting.exports import csv_rows
 from eas_redirect.reporting.plan import PlannedDevice, PlannedUser
-from eas_redirect.reporting.plots import number
 from eas_redirect.reporting.readiness import Readiness, Verdict
-from eas_redirect.reporting.words import REASON_TITLES, VERDICT_TITLES, client_title
+from eas_redirect.reporting.words import (
+    REASON_TITLES,
+    VERDICT_TITLES,
+    client_title,
+    counted,
+    number,
+)
 
 COLUMNS = (
     "user",
@@ -64,7 +69,7 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
     console.print(table)
     reasons = Counter(user.reason for user in planned)
     told = ", ".join(f"{reason} {number(count)}" for reason, count in reasons.most_common())
-    console.print(f"\n{number(len(planned))} users: {told}", markup=False)
+    console.print(f"\n{counted(len(planned), 'user')}: {told}", markup=False)
     verdicts = {verdict: count for verdict, count in _verdicts(planned).items() if count}
     if verdicts:
         told = ", ".join(f"{VERDICT_TITLES[v]} {number(count)}" for v, count in verdicts.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from eas_redirect.reporting.markup import HTML, tag
+from eas_redirect.reporting.words import number
 
 WIDTH, HEIGHT = 960, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24
@@ -89,11 +90,6 @@ def _bar(y: int, width: float, colour: str) -> HTML:
 def legend(series: Sequence[Series]) -> HTML:
     items = [tag("li", tag("span", class_=f"key {s.colour}"), s.title) for s in series]
     return tag("ul", items, class_="legend")
-
-
-def number(value: int) -> str:
-    """With narrow spaces between thousands, as ISO 80000-1 has it."""
-    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _stack(x: float, width: float, top: int, series: Sequence[Series], column: Column) -> HTML:

@@ -4,9 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eas_redirect.reporting.plots import number
 from eas_redirect.reporting.values import STATES, Device, Report
-from eas_redirect.reporting.words import STATE_TITLES, client_title, moment
+from eas_redirect.reporting.words import STATE_TITLES, client_title, counted, moment, number
 from eas_redirect.telemetry.ledger import LedgerState
 
 SHOWN = 20
@@ -18,8 +17,8 @@ def print_summary(console: Console, report: Report) -> None:
     if report.since_s is not None:
         console.print(f"{moment(report.since_s)} to {moment(report.until_s)} UTC")
     console.print(
-        f"{number(totals.exchanges)} exchanges of {number(totals.devices)} devices of"
-        f" {number(totals.users)} users; {number(totals.redirects)} redirects"
+        f"{counted(totals.exchanges, 'exchange')} of {counted(totals.devices, 'device')} of"
+        f" {counted(totals.users, 'user')}; {counted(totals.redirects, 'redirect')}"
     )
     console.print(_states(report))
     stuck = [device for device in report.devices if device.state is LedgerState.STUCK]
@@ -28,7 +27,7 @@ def print_summary(console: Console, report: Report) -> None:
     for obstacle in report.obstacles[:SHOWN]:
         console.print(
             f"{obstacle.reason}: {obstacle.target_domain or '(domain not known)'}"
-            f" ({number(obstacle.users)} users)",
+            f" ({counted(obstacle.users, 'user')})",
             markup=False,
         )
     console.print(f"Can the old server go? {report.arrivals.verdict}")

@@ -49,6 +49,16 @@ REASON_TITLES = {
 }
 
 
+def number(value: int) -> str:
+    """With narrow spaces between thousands, as ISO 80000-1 has it."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def counted(value: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
+
+
 def moment(at_s: float | None) -> str:
     """A UTC time to the minute, as ISO 8601 has it, with a space."""
     return "" if at_s is None else _utc(at_s).strftime("%Y-%m-%d %H:%M")
