@@ -292,7 +292,8 @@ def _footer(report: Report) -> HTML:
         tag(
             "p",
             f"Made {moment(report.now_s)} UTC from {counted(read.files, 'file')},"
-            f" {size(read.bytes)}, {counted(read.lines, 'line')}: {counted(read.exchanges, 'exchange')},"
+            f" {size(read.bytes)}, {counted(read.lines, 'line')}:"
+            f" {counted(read.exchanges, 'exchange')},"
             f" {counted(read.events, 'event')}, {number(read.torn)} torn,"
             f" {number(read.foreign)} foreign, {number(read.untimed)} without a usable time,"
             f" {number(read.future)} dated in the future. All times are UTC.",
