@@ -79,10 +79,10 @@ def test_eight_downloads_and_uploads_of_100_mb(tmp_path: Path, say: Say) -> None
             began = time.perf_counter()
             peak = peak_while(proxy, lambda: move(proxy.port, size, at_once=8))
             took = time.perf_counter() - began
-    print(
-        f"8 downloads and 8 uploads of 100 MiB at once: {took:.0f} s, {16 * 100 / took:.0f} MiB/s"
+    say(
+        f"8 downloads and 8 uploads of 100 MiB at once: {took:.0f} s, {1600 / took:.0f} MiB/s",
+        f"memory grew by at most {peak / 1024:.1f} MiB (goal: less than 40)",
     )
-    print(f"memory grew by at most {peak / 1024:.1f} MiB (goal: less than 40)")
     assert peak < 40 * 1024
 
 
