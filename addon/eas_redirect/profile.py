@@ -72,6 +72,11 @@ SETTINGS = (
         " Negotiate belong to a connection",
     ),
     Setting(
+        option="http3",
+        value=False,
+        reason="the same; in front of an https server mitmproxy listens for it too",
+    ),
+    Setting(
         option="websocket",
         value=False,
         reason="frames are taken apart, put together anew and kept in memory; without it an"

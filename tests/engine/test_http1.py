@@ -137,6 +137,19 @@ def test_an_answer_before_the_requests_end_is_complete_at_once(
 
 
 @EARLY
+def test_bytes_after_an_early_answer_do_no_harm(on_flow: OnFlow) -> None:
+    proxied = Proxied(on_flow)
+    proxied.client(UPLOAD + b"12345")
+    proxied.server(OK)
+    proxied.server(b"more than was announced")
+    proxied.client(b"67890" + GET)
+    assert bytes(proxied.to_client) == OK
+    assert proxied.connections == 2
+    proxied.server(OK)
+    assert bytes(proxied.to_client) == OK + OK
+
+
+@EARLY
 def test_an_early_answer_without_a_length_ends_when_the_server_closes(on_flow: OnFlow) -> None:
     answer = b"HTTP/1.1 413 Too Large\r\n\r\nok"
     proxied = Proxied(on_flow)

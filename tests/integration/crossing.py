@@ -4,6 +4,7 @@ One thing is let pass everywhere: where a chunked body is cut into chunks (see d
 bytes, its trailers and everything else must be the same.
 """
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,12 +58,18 @@ class Arrivals:
             closing = exchange.closes
 
 
-def cross(port: int, arrivals: Arrivals, numbers: Sequence[int]) -> list[Difference]:
+def cross(
+    port: int,
+    arrivals: Arrivals,
+    numbers: Sequence[int],
+    tls: ssl.SSLContext | None = None,
+    name: str = "127.0.0.1",
+) -> list[Difference]:
     """Each numbered exchange in turn, on as few connections as its answers allow."""
     found: list[Difference] = []
     left = list(numbers)
     while left:
-        with connected(port) as wire:
+        with connected(port, tls, name) as wire:
             while left:
                 number = left.pop(0)
                 found += _one(wire, arrivals, number)

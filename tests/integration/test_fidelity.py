@@ -1,11 +1,13 @@
 """Everything else crosses untouched: each kind of exchange through a real mitmdump, both legs."""
 
 import random
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from eas_redirect.lab.certificates import LabCertificates
 from tests.integration.crossing import Arrivals, cross
 from tests.integration.kinds import KINDS
 from tests.integration.messages import CONFIG
@@ -52,6 +54,22 @@ def test_mixed_on_one_connection(arrivals: Arrivals, proxy: Mitmdump) -> None:
     numbers = list(range(len(arrivals.exchanges)))
     random.Random(5).shuffle(numbers)  # noqa: S311
     differences = cross(proxy.port, arrivals, numbers[:300])
+    assert not differences, "\n".join(map(str, differences))
+
+
+def test_over_tls_on_both_legs(arrivals: Arrivals, tmp_path: Path) -> None:
+    """One of each kind, with the certificates of a lab."""
+    certificates = LabCertificates(tmp_path / "certs")
+    name = "mail.contoso.example"
+    front, back = (certificates.issue(stem, [name]) for stem in ("front", "back"))
+    client = ssl.create_default_context(cafile=str(certificates.ca_file))
+    options = {"ssl_verify_upstream_trusted_ca": str(certificates.ca_file)}
+    words = ("--certs", f"{name}={front.file}")
+    with RawServer(arrivals.script, tls=back.server_context()) as server:
+        mode = f"reverse:https://127.0.0.1:{server.port}"
+        with mitmdump(tmp_path, mode, config=CONFIG, options=options, arguments=words) as proxy:
+            numbers = range(0, len(arrivals.exchanges), EACH)
+            differences = cross(proxy.port, arrivals, numbers, tls=client, name=name)
     assert not differences, "\n".join(map(str, differences))
 
 

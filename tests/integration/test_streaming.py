@@ -230,6 +230,27 @@ def test_memory_stays_flat_whatever_passes(upstream: Upstream, proxy: Mitmdump) 
     assert peak < 40 * 1024, f"{peak} KiB"
 
 
+def test_a_client_that_does_not_read_costs_no_memory(upstream: Upstream, proxy: Mitmdump) -> None:
+    """What cannot be passed on is not fetched either: the server is held up instead."""
+    sent = threading.Event()
+
+    def script(wire: Wire) -> None:
+        wire.read_head()
+        wire.stream(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (96 * MIB))
+        wire.stream(bytes(96 * MIB))
+        sent.set()
+
+    upstream.then(script)
+    before = proxy.resident_kib()
+    with connected(proxy.port) as client:
+        client.send(head(b"GET /OAB/big HTTP/1.1"))
+        client.read_head()
+        assert not sent.wait(2), "96 MiB went somewhere"
+        assert proxy.resident_kib() - before < 40 * 1024
+        client.skip(96 * MIB)
+        assert sent.wait(20)
+
+
 def test_a_capture_that_wants_bodies_has_them(upstream: Upstream, tmp_path: Path) -> None:
     """eas_bodies=keep: everything streams as before, and is kept as well."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.load import NOTHING_NEW, wait
-from tests.integration.messages import CONFIG, EMPTY, PING, at, post
+from tests.integration.messages import CONFIG, EMPTY, PING, at, head, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Script, Wire, connected
 
@@ -156,6 +156,26 @@ def test_when_exchange_leaves_the_phone_is_told_to_come_back(
     assert at(line, "event.outcome") == "failure"
     assert at(line, "error.type") == "upstream_failed"
     assert at(line, "eas.decision") == "pass"
+
+
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset], ids=["FIN", "RST"])
+def test_a_client_that_gives_up_a_download_frees_exchange_at_once(
+    leave: Callable[[Wire], None], exchange: Exchange, proxy: Mitmdump
+) -> None:
+    """As Outlook does with RPC_OUT_DATA, which never ends by itself."""
+
+    def script(wire: Wire) -> None:
+        wire.send(b"HTTP/1.1 200 Success\r\nContent-Length: 1073741824\r\n\r\nfirst")
+        wire.wait_for_end()
+        exchange.left.set()
+
+    exchange.then(script)
+    with connected(proxy.port) as client:
+        client.send(head(b"RPC_OUT_DATA /rpc/rpcproxy.dll?a:6001 HTTP/1.1"))
+        client.read_head()
+        assert client.read_exactly(5) == b"first"
+        leave(client)
+        assert exchange.left.wait(5)
 
 
 def test_a_connection_that_exchange_closed_when_idle_is_opened_anew(

@@ -4,7 +4,8 @@ Each is a wrapper around one method that leaves every other message to the origi
 
 - interim answers (100, 102, 103) go on to the client; mitmproxy takes the first for the answer;
 - trailers cross; mitmproxy raises and leaves both connections hanging;
-- an answer that ends before its request does ends for the client too, not when the request does;
+- an answer that ends before its request does ends for the client too, not when the request does,
+  and bytes after it crash nothing;
 - a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
 - empty lines before a message are skipped together with no byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included;
@@ -79,6 +80,9 @@ def _body_reader(expected_size: int | None) -> _http1.TBodyReader:
 
 
 def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
+    answered = isinstance(self, _http1.Http1Client) and self.response_done
+    if answered and isinstance(event, events.DataReceived):
+        return  # more than the whole answer, which the end of the request will bring up
     for command in _read_body(self, event):
         if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
             yield from _trailers_received(self, command.event.stream_id)
