@@ -7,6 +7,7 @@ from mitmproxy import options
 from mitmproxy.tools.dump import DumpMaster
 
 from eas_redirect import profile
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,11 @@ def test_the_command_line_is_pairs_of_set() -> None:
 
 def test_the_table_agrees_with_mitmproxys_core_options() -> None:
     assert options.Options().tcp_timeout < profile.LONGEST_WAIT_S
+
+
+def test_the_reference_has_a_row_for_every_setting_and_hazard() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8").splitlines()
+    words = profile.arguments()[1::2]
+    rows = [f"| `{w}` | {s.reason} |" for w, s in zip(words, profile.SETTINGS, strict=True)]
+    rows += [f"| `{h.option}` | {h.reason} |" for h in profile.HAZARDS]
+    assert [row for row in rows if row not in page] == []
