@@ -1,5 +1,7 @@
 """Which server is asked: in order, a failed one rests, a rested one is tried once."""
 
+import traceback
+
 import pytest
 
 from eas_redirect.directory.faults import Fault
@@ -77,15 +79,33 @@ def test_in_order_and_the_failed_one_rests(servers: Servers, clock: Clock) -> No
     assert not servers.working(DC2), "who is connected to the second moves back to the first"
 
 
+def why_none(servers: Servers) -> str | None:
+    fault = servers.why_none()
+    return fault.message if fault else None
+
+
+def test_a_fault_that_is_told_often_does_not_grow(servers: Servers) -> None:
+    """Raised again, an exception keeps the frames of every time."""
+    for address in (DC1, DC2):
+        servers.failed(address, DOWN)
+    told = []
+    for _ in range(3):
+        with pytest.raises(Fault) as caught:
+            servers.choose()
+        told.append(caught.value)
+    assert len(set(map(id, told))) == 3
+    assert len({len(traceback.extract_tb(fault.__traceback__)) for fault in told}) == 1
+
+
 def test_none_left_is_said_at_once(servers: Servers, clock: Clock) -> None:
     servers.failed(DC1, DOWN)
     assert servers.why_none() is None
     servers.failed(DC2, DOWN)
-    assert servers.why_none() is DOWN
+    assert why_none(servers) == DOWN.message
     with pytest.raises(Fault):
         servers.choose()
     clock.now += COOL_DOWN_S
-    assert servers.why_none() is DOWN, "a rested server is not yet one that works"
+    assert why_none(servers) == DOWN.message, "a rested server is not yet one that works"
     assert [servers.to_probe(), servers.to_probe(), servers.to_probe()] == [DC1, DC2, None]
     servers.succeeded(DC2)
     assert servers.choose() == DC2
@@ -94,7 +114,7 @@ def test_none_left_is_said_at_once(servers: Servers, clock: Clock) -> None:
 
 def test_a_refused_account_concerns_every_server(servers: Servers, clock: Clock) -> None:
     servers.failed(DC1, WRONG)
-    assert servers.why_none() is WRONG
+    assert why_none(servers) == WRONG.message
     clock.now += ACCOUNT_COOL_DOWN_S
     assert servers.to_probe() == DC1
     servers.succeeded(DC1)

@@ -37,13 +37,13 @@ class Credentials:
             if self._refused is not None:
                 digest, fault, until = self._refused
                 if digest == _digest(password) and self._clock() < until:
-                    raise fault
+                    raise fault.anew()
         return password
 
     def refused(self, password: str, fault: Fault) -> None:
         hold = HOLD_WRONG_S if fault.error_type == "invalid_credentials" else HOLD_S
         with self._lock:
-            self._refused = (_digest(password), fault, self._clock() + hold)
+            self._refused = (_digest(password), fault.anew(), self._clock() + hold)
 
     def accepted(self) -> None:
         with self._lock:

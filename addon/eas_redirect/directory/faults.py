@@ -25,6 +25,11 @@ class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
         """The same with the server's name in front."""
         return Fault(self.error_type, f"{server}: {self.message}", self.scope)
 
+    def anew(self) -> "Fault":
+        """A copy to keep or to raise once more. An exception that is raised again and again drags
+        the frames of every time along."""
+        return Fault(self.error_type, self.message, self.scope)
+
     def as_unavailable(self) -> Unavailable:
         return Unavailable(error_type=self.error_type, message=self.message)
 

@@ -119,7 +119,7 @@ class Servers:
         with self._lock:
             for state in self._states:
                 if account or state.address == address:
-                    state.fault, state.rests_until = fault, rests_until
+                    state.fault, state.rests_until = fault.anew(), rests_until
 
     def succeeded(self, address: Address) -> None:
         with self._lock:
@@ -138,4 +138,5 @@ class Servers:
     def _last_fault(self) -> Fault:
         """The youngest failure; there is one whenever no server works."""
         latest = max(self._states, key=lambda state: state.rests_until)
-        return latest.fault or Fault("unavailable", "no server is configured")
+        fault = latest.fault or Fault("unavailable", "no server is configured")
+        return fault.anew()
