@@ -14,7 +14,8 @@ from mitmproxy.flow import Error
 from mitmproxy.test import taddons, tflow
 
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.addon import METADATA, Redirect
+from eas_redirect.addon import Redirect
+from eas_redirect.flows import METADATA
 from eas_redirect.redirector import Judgement, Redirector
 from tests.support import DATA
 
@@ -292,7 +293,7 @@ async def test_a_capture_s_record_may_hold_anything(
     flow.live = False
     await bench.run(flow)
     assert response(flow).raw_content == NO_MAILBOX
-    assert bench.exchanges[0]["event"]["reason"] == "other_answer"
+    assert bench.exchanges[0]["event"]["reason"] == "mailbox_moved"  # by the answer itself
 
 
 async def test_a_fault_outside_the_decision_is_said_journalled_and_changes_nothing(

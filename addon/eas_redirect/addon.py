@@ -33,6 +33,7 @@ from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import certificates, http1
 from eas_redirect.engine.failures import stopped
 from eas_redirect.engine.tls_advice import tls_advice
+from eas_redirect.flows import METADATA
 from eas_redirect.forwarded import Network
 from eas_redirect.logons import ConnectionLogons
 from eas_redirect.monitor import Monitor, Proxy
@@ -45,8 +46,6 @@ from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_rec
 from eas_redirect.watching import Watcher
 
 logger = logging.getLogger(__name__)
-
-METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +261,8 @@ class Redirect:
         return head.evidence is not Evidence.NONE and not _is_longer_than(response, MAX_BODY)
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
-        stored = flow.metadata.get(METADATA)
-        if isinstance(stored, dict):
-            return flows.stored_answer(stored, response.status_code)
+        if METADATA in flow.metadata:
+            return flows.answer_in_capture(flow, response, asked.request, self._weak_statuses())
         answer = read_answer(
             asked.request,
             response.status_code,

@@ -6,6 +6,7 @@ Beside `addon.py` the only top-level module that imports mitmproxy; captures use
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from mitmproxy import ctx, http
@@ -19,11 +20,12 @@ from eas_redirect.activesync.authorization import (
     read_authorization,
 )
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
-from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.activesync.response import Answer, Evidence, read_answer
 from eas_redirect.engine.failures import failure_of
 from eas_redirect.forwarded import Network, forwarded_address
 from eas_redirect.telemetry.records import WireFacts
 
+METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
 
@@ -150,6 +152,24 @@ def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None
     if not trusted or not peer:
         return None
     return forwarded_address(peer[0], header_values(flow.request, b"x-forwarded-for"), trusted)
+
+
+def answer_in_capture(
+    flow: http.HTTPFlow, response: http.Response, request: EASRequest, weak: frozenset[int]
+) -> Answer:
+    """What Exchange said in a captured flow.
+
+    From the record where our own answer took the place of Exchange's, or where the body was
+    streamed away; else read anew. What is weak is for the configuration at hand to say.
+    """
+    record, status = flow.metadata.get(METADATA), response.status_code
+    stored = stored_answer(record, status) if isinstance(record, dict) else None
+    if stored is None or (stored.status_code == status and response.raw_content is not None):
+        return read_answer(request, status, headers_of(response), response.raw_content, weak)
+    if stored.evidence is Evidence.CERTAIN:
+        return stored
+    head = read_answer(request, stored.status_code, (), None, weak)
+    return replace(stored, evidence=head.evidence)
 
 
 def stored_answer(record: dict[str, object], status_code: int) -> Answer:

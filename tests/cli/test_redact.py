@@ -102,6 +102,7 @@ def revealing() -> list[http.HTTPFlow]:
     flows[9].request.path = f"/Microsoft-Server-ActiveSync?{base64_query()}"
     flows[10].request.path = f"/Microsoft-Server-ActiveSync?{base64_query()[:-9]}!"
     flows[11].request.headers["X-Custom"] = SECRETS[5]
+    flows[12].request.headers["Cookie"] = COOKIE
     flows[0].client_conn.sni = "mail.contoso.example"
     flows[0].comment = "451 → mail.contoso.example (mailbox_moved)"
     flows[0].metadata["eas"] = {

@@ -6,7 +6,7 @@ exception. The exchanges are made by the functions that the addon uses on live f
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,10 +16,9 @@ from mitmproxy.io import FlowReader
 
 from eas_redirect import flows
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.activesync.request import EASRequest
-from eas_redirect.activesync.response import Answer, Evidence, read_answer
+from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.debugging.har import HARError, read_har
-from eas_redirect.debugging.recorded import METADATA, RecordedExchange, recorded_exchange
+from eas_redirect.debugging.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.forwarded import Network
 from eas_redirect.logons import ConnectionLogons
 
@@ -89,7 +88,9 @@ def captured(
     request, credentials = flows.request_of(flow), flows.credentials_of(flow)
     wire = flows.wire_facts(flow, request, credentials, trusted)
     recorded = recorded_exchange(flow)
-    answer = _answer(flow, recorded, weak_statuses)
+    answer = Answer(status_code=0, evidence=Evidence.NONE)
+    if flow.response is not None:
+        answer = flows.answer_in_capture(flow, flow.response, request, weak_statuses)
     connections = (flow.client_conn.id, flow.server_conn.id)
     remembered = logons.recall(*connections, credentials)
     if flow.response is not None:
@@ -162,28 +163,6 @@ def _unreadable(count: int) -> str:
     if count == 0:
         return "the file is neither a flow file of mitmproxy nor a HAR"
     return f"the capture is cut short or damaged behind flow {count}"
-
-
-def _answer(
-    flow: http.HTTPFlow, recorded: RecordedExchange | None, weak_statuses: frozenset[int]
-) -> Answer:
-    """What Exchange said: from the record where our answer has taken its place."""
-    request = flows.request_of(flow)
-    if flow.response is None:
-        return Answer(status_code=0, evidence=Evidence.NONE)
-    status = flow.response.status_code
-    if recorded is None:
-        headers, body = flows.headers_of(flow.response), flow.response.raw_content
-        return read_answer(request, status, headers, body, weak_statuses)
-    answer = flows.stored_answer(flow.metadata[METADATA], status)
-    if answer.evidence is Evidence.CERTAIN:
-        return answer
-    # What is weak is for the configuration at hand to say, not for that of the recording.
-    return replace(answer, evidence=_weak_or_none(request, answer.status_code, weak_statuses))
-
-
-def _weak_or_none(request: EASRequest, status: int, weak_statuses: frozenset[int]) -> Evidence:
-    return read_answer(request, status, (), None, weak_statuses).evidence
 
 
 def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mitmproxy import flow
 
-METADATA = "eas"  # the key under which the addon leaves its record
+from eas_redirect.flows import METADATA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,11 @@ from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.debugging.capture import Progress, Trouble, read_flows
 from eas_redirect.debugging.inflate import inflated
 from eas_redirect.debugging.pseudonyms import Pseudonyms, filled_bytes
-from eas_redirect.debugging.recorded import METADATA, recorded_exchange
+from eas_redirect.debugging.recorded import recorded_exchange
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
 from eas_redirect.debugging.redact_head import redacted_header, redacted_target
 from eas_redirect.debugging.secrets_search import leaks
+from eas_redirect.flows import METADATA
 
 MULTIPART = "application/vnd.ms-sync.multipart"
 _WBXML = ("application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", "application/vnd.wap.wbxml")

@@ -57,8 +57,7 @@ _COOKIES = frozenset({"cookie", "set-cookie"})
 _DIAGNOSTICS = frozenset({"x-ms-diagnostics", "x-exceptiondiagnostics"})
 _URLS = frozenset({"x-ms-location", "location", "referer", "origin"})
 _DIAGNOSIS = re.compile(r"UserHasNoMailbox")
-_COOKIE_VALUE = re.compile(r"=([^;]*)")
-_COOKIE_ATTRIBUTES = ("path", "expires", "max-age", "samesite")
+_COOKIE_ATTRIBUTES = ("path", "expires", "max-age", "samesite", "secure", "httponly")
 _HOST_OF_URL = re.compile(r"(?<=://)[^/?#]+")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+")
 _KEPT_PARAMETERS = frozenset({"cmd", "devicetype", "saveinsent"})
@@ -79,7 +78,7 @@ def redacted_header(name: str, value: str, names: Pseudonyms) -> str:
     if key in _ADDRESSES:
         return _addresses(value, names)
     if key in _COOKIES:
-        return _COOKIE_VALUE.sub(lambda found: _cookie(value, found, names), value)
+        return ";".join(_cookie(part, names) for part in value.split(";"))
     if key in _DIAGNOSTICS:
         return _diagnostics(value, names)
     if key in ("authorization", "www-authenticate", "proxy-authorization"):
@@ -184,11 +183,14 @@ def _addresses(value: str, names: Pseudonyms) -> str:
     return _ADDRESS.sub(one, value)
 
 
-def _cookie(whole: str, found: re.Match[str], names: Pseudonyms) -> str:
+def _cookie(part: str, names: Pseudonyms) -> str:
     """Attributes of Set-Cookie (RFC 6265 4.1.1) tell nothing of anybody."""
-    name = re.split(r"[;\s]", whole[: found.start()])[-1].lower()
-    names.keep(name)
-    return names.keep(found[0]) if name in _COOKIE_ATTRIBUTES else f"={names.secret(found[1])}"
+    name, equals, value = part.partition("=")
+    if name.strip().lower() in _COOKIE_ATTRIBUTES:
+        return names.keep(part)
+    if not equals:
+        return names.secret(part)
+    return f"{names.keep(name)}={names.secret(value)}"
 
 
 def _diagnostics(value: str, names: Pseudonyms) -> str:
