@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.telemetry.journal import Record
-from eas_redirect.telemetry.ledger import Ledger, LedgerState
+from eas_redirect.telemetry.ledger import SETTLED_AT_ONCE, Ledger, LedgerState
 from tests.support import ROOT
 
 CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
@@ -199,6 +199,27 @@ def test_what_names_nobody_is_left_out() -> None:
     bench.call(user_name=None)
     bench.call(device_id=None)
     assert bench.ledger.statistics().devices == 0
+
+
+def test_made_up_logons_enter_nothing_and_known_devices_still_count() -> None:
+    bench = Bench()
+    bench.call(redirect=True)
+    refused: dict[str, Any] = {"reason": "unauthenticated", "status_code": 401}
+    bench.after(MINUTE)
+    bench.call(user_name="guess", device_id="X", **refused)
+    assert bench.counted() == {"redirected": 1}
+    bench.call(**refused)
+    assert bench.counted() == {"returned": 1}
+
+
+def test_a_wave_that_falls_silent_settles_in_portions() -> None:
+    bench = Bench()
+    for number in range(900):
+        bench.call(device_id=f"{number}", user_agent=f"{number}", redirect=True)
+    bench.now += DAY
+    portions = [len(bench.ledger.settle()) for _ in range(3)]
+    assert portions == [SETTLED_AT_ONCE, 900 - SETTLED_AT_ONCE, 0]
+    assert bench.counted() == {"quiet": 900}
 
 
 def test_the_least_recently_seen_goes_first_and_is_counted() -> None:

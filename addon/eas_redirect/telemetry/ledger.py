@@ -21,6 +21,7 @@ STUCK_SPAN_S = 600.0  # between the first comeback and the latest
 VISIT_S = 60.0  # exchanges closer together than this are one visit
 QUIET_AFTER_S = 3600.0  # silence before it means anything: the longest usual Ping
 QUIET_INTERVALS = 3  # and in the device's own usual intervals
+SETTLED_AT_ONCE = 500  # records of one call: a whole wave falls silent at about the same time
 _SEPARATOR = "\x00"  # cannot stand in a logon or a query value that was accepted
 _INTERVAL_WEIGHT = 0.25  # of the newest gap in the usual interval
 
@@ -105,6 +106,8 @@ class Ledger:
         key, device = self._find(record)
         if device is None:
             device = self._adopt(key, record)
+        if device is None and record.reason == "unauthenticated":
+            return changes  # anybody can send made-up names; they must not push out real devices
         if device is None:
             device = self._enter(key, record)
             changes += (self._change(key, device, None),)
@@ -121,10 +124,11 @@ class Ledger:
         return changes
 
     def settle(self) -> tuple[Record, ...]:
-        """The devices that have become quiet since the last call; cheap when there are none."""
-        changes: tuple[Record, ...] = ()
+        """The devices that have become quiet since the last call, at most SETTLED_AT_ONCE of them;
+        cheap when there are none."""
+        changes: list[Record] = []
         now = self.clock()
-        while self._awaited and self._awaited[0][0] <= now:
+        while self._awaited and self._awaited[0][0] <= now and len(changes) < SETTLED_AT_ONCE:
             key = heapq.heappop(self._awaited)[1]
             device = self._devices.get(key)
             if device is None:
@@ -132,9 +136,9 @@ class Ledger:
             device.queued = False
             if device.state in _AWAITED and device.quiet_at <= now:
                 previous, device.state = device.state, LedgerState.QUIET
-                changes += (self._move(key, device, previous),)
+                changes.append(self._move(key, device, previous))
             self._await(key, device)
-        return changes
+        return tuple(changes)
 
     def redirect_count(self, record: Record) -> int:
         """How many redirects this record's device has had, this one included if it is one."""
