@@ -4,19 +4,27 @@ Needs root, Linux, `ip` and `iptables`.
 """
 
 import json
+import os
 import re
 import signal
+import socket
+import struct
 import subprocess
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.personas import PERSONAS
+from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.client import Network
+from eas_redirect.lab.namespaces import Namespace, NamespaceError, run_here
+from eas_redirect.lab.personas import CLOUD, HOST, PERSONAS
+from eas_redirect.lab.walk import walk
 from tests.integration.test_lab import kept, run
 from tests.support import require, unavailable
 
+ANNA = next(persona for persona in PERSONAS if persona.name == "anna")
 pytestmark = pytest.mark.integration
 
 
@@ -91,7 +99,7 @@ def test_nothing_is_left_of_it(tmp_path: Path, number: signal.Signals) -> None:
             ["sh", "-c", curl[0]], capture_output=True, text=True, timeout=60, check=True
         ).stdout
         assert answer.startswith("HTTP/1.1 451 ")
-        page = re.search(r"for phones (http://203\.0\.113\.1:\d+/)", lab.printed)
+        page = re.search(r"for phones (http://203\.0\.113\.1/)", lab.printed)
         assert page
         phone = curl[0].split("curl")[0].split()
         fetched = subprocess.run(
@@ -106,6 +114,78 @@ def test_nothing_is_left_of_it(tmp_path: Path, number: signal.Signals) -> None:
         lab.wait_until_alone()
     assert marks_on_the_host() == []
     assert not gate & namespaces(every_pid())
+
+
+def ask_dns(name: str, server: str) -> str:
+    """The A record that a server gives for a name (RFC 1035)."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    question = struct.pack("!6H", 4711, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!B2H", 0, 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(10)
+        asking.sendto(question, (server, 53))
+        return socket.inet_ntoa(asking.recv(512)[-4:])
+
+
+def ask_dhcp(interface: str) -> tuple[str, str]:
+    """The address and the router that are offered to a phone (RFC 2131, 3.1)."""
+    mac = bytes.fromhex("02005e100001")
+    head = struct.pack("!4BL2H16x16s192x", 1, 1, 6, 0, 4711, 0, 0x8000, mac)
+    discover = head + b"\x63\x82\x53\x63" + b"\x35\x01\x01" + b"\x37\x01\x03" + b"\xff"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(20)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        asking.bind(("", 68))
+        asking.sendto(discover, ("255.255.255.255", 67))
+        offer = asking.recv(1500)
+    router = offer.index(b"\x03\x04", 240)
+    return socket.inet_ntoa(offer[16:20]), socket.inet_ntoa(offer[router + 2 : router + 6])
+
+
+@pytest.fixture
+def cable() -> Iterator[tuple[Namespace, str]]:
+    """An interface of the host whose other end, called `phone`, is in a namespace of its own."""
+    name = f"lab{os.getpid()}"
+    with closing(Namespace()) as far:
+        peer = ("peer", "name", "phone", "netns", far.path)
+        run_here("ip", "link", "add", "name", name, "type", "veth", *peer)
+        try:
+            far.run("ip", "link", "set", "phone", "up")
+            yield far, name
+        finally:
+            with suppress(NamespaceError):  # The lab has taken it along.
+                run_here("ip", "link", "delete", name)
+
+
+def test_a_real_phone_comes_in_by_an_interface(
+    tmp_path: Path, cable: tuple[Namespace, str]
+) -> None:
+    require("dnsmasq")
+    far, name = cable
+    with kept(tmp_path, "--transparent", "--interface", name) as lab:
+        assert "http://10.45.1.1/" in lab.printed
+        with far.inside():
+            address, router = ask_dhcp("phone")
+        far.run("ip", "address", "add", f"{address}/24", "dev", "phone")
+        far.run("ip", "route", "add", "default", "via", router)
+        with far.inside():
+            names = {host: ask_dns(host, router) for host in (HOST, CLOUD)}
+            trust = LabCertificates(tmp_path / "certs").client_context()
+            network = Network({host: (at, 443) for host, at in names.items()}, trust)
+            arrived = walk(ANNA, network).arrived
+        assert names == {HOST: "198.51.100.10", CLOUD: "198.51.100.20"}
+        assert arrived is not None
+        assert arrived.status == 200
+        lab.process.send_signal(signal.SIGINT)
+        assert lab.process.wait(60) == 0
+    assert name in {interface for _, interface in socket.if_nameindex()}, "it came back"
+
+
+def test_an_interface_that_is_not_there_is_one_message(tmp_path: Path) -> None:
+    done = run(tmp_path, "--transparent", "--interface", "nosuch0")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "nosuch0" in done.stderr.splitlines()[-1]
 
 
 def test_without_root_it_is_one_message(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def pasted(text: str) -> list[str]:
 )
 def test_on_loopback_or_a_network(host: str, url: str) -> None:
     free = ("127.0.0.1", 0)
-    site = Site(exchange=free, target=free, proxy=free)
+    site = Site(exchange=free, target=free, proxy=free, page=free)
     words = pasted(instructions(lab(site), host, "http://page/"))
     assert words[0] == "curl"
     assert words[-1].startswith(f"{url}Microsoft-Server-ActiveSync?Cmd=FolderSync&")
@@ -50,6 +50,7 @@ def test_on_the_way_it_runs_where_the_phone_is() -> None:
         exchange=(EXCHANGE, 443),
         target=("198.51.100.20", 443),
         proxy=("203.0.113.1", 8080),
+        page=("203.0.113.1", 80),
         transparent=True,
         phone_shell=("nsenter", "--net=/proc/1/fd/9"),
     )

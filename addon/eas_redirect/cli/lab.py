@@ -29,35 +29,46 @@ LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
+_Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
+_Transparent = Annotated[
+    bool,
+    typer.Option(
+        "--transparent",
+        help="A phone in a network namespace of its own, the proxy on its way (root, Linux).",
+    ),
+]
+_Interface = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --transparent: real phones come in by this one."),
+]
+_Work = Annotated[
+    Path, typer.Option(metavar="DIR", help="Where configuration, directory, journal and logs go.")
+]
+_Certs = Annotated[
+    Path, typer.Option(metavar="DIR", help="Where the lab's CA and certificates go.")
+]
+_Listen = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="The address that the proxy listens on.")
+]
+_Port = Annotated[
+    int, typer.Option(metavar="PORT", min=0, max=65535, help="Its port; 0: any free one.")
+]
+_Name = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A further name for its certificate; may repeat."),
+]
+
+
 def lab(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
-    ] = False,
-    transparent: Annotated[
-        bool,
-        typer.Option(
-            "--transparent",
-            help="A phone in a network namespace of its own, the proxy on its way (root, Linux).",
-        ),
-    ] = False,
+    keep: _Keep = False,
+    transparent: _Transparent = False,
+    interface: _Interface = None,
     json: JsonOption = False,
-    work: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Where configuration, directory, journal and logs go."),
-    ] = Path(".lab"),
-    certs: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the lab's CA and certificates go.")
-    ] = Path("certs"),
-    listen: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="The address that the proxy listens on.")
-    ] = LOOPBACK,
-    port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Its port; 0: any free one.")
-    ] = 0,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A further name for its certificate; may repeat."),
-    ] = None,
+    work: _Work = Path(".lab"),
+    certs: _Certs = Path("certs"),
+    listen: _Listen = LOOPBACK,
+    port: _Port = 0,
+    name: _Name = None,
 ) -> None:
     """See the main job work: an old Exchange, a directory, the proxy and phones, on loopback.
 
@@ -66,6 +77,8 @@ def lab(
     """
     if os.name != "posix":
         fail("lab: it needs Linux or macOS; on Windows run it in WSL", USAGE)
+    if interface and not transparent:
+        fail("lab: --interface goes with --transparent", USAGE)
     from eas_redirect.lab.runner import LabSettings
 
     own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
@@ -75,6 +88,7 @@ def lab(
         listen=listen,
         port=port,
         transparent=transparent,
+        interface=interface,
         names=tuple(dict.fromkeys((*(name or ()), *own_address))),
     )
     good = _run(settings, keep=keep, as_json=json)
@@ -122,7 +136,7 @@ def _keep(running: "Lab", host: str, *, as_json: bool) -> None:
     with keep.phone_page(running, host) as page:
         text = keep.instructions(running, host, page)
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
-        if sys.stdout.isatty() and host != "localhost":
+        if sys.stdout.isatty() and keep.is_for_phones(running, host):
             print(phone_page.qr_text(page) or "", flush=True)
         keep.wait(running)
     _say("ended")

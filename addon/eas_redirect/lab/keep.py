@@ -9,6 +9,7 @@ from eas_redirect.lab.personas import DOMAIN, HOST, PASSWORD, PERSONAS
 from eas_redirect.lab.phone_page import PhonePage
 from eas_redirect.lab.runner import Lab
 from eas_redirect.lab.server import Server
+from eas_redirect.lab.site import HTTP
 
 POLL_S = 0.25
 
@@ -28,18 +29,24 @@ def wait(lab: Lab) -> None:
     raise PartEndedError(f"{lab.proxy.child.name} has ended, and with it the lab:\n{last}")
 
 
+def is_for_phones(lab: Lab, host: str) -> bool:
+    """Whether a phone outside this machine can reach the page."""
+    return lab.has_door if lab.site.transparent else host != "localhost"
+
+
 @contextmanager
 def phone_page(lab: Lab, host: str) -> Iterator[str]:
     """The page for phones is up; its URL. `host` is what clients call the proxy."""
-    address = lab.site.proxy[0]
+    address, port = lab.site.page
     called = _in_url(address if lab.site.transparent else host)
     ca_pem = lab.certificates.ca_file.read_text("ascii")
     server = HOST if lab.site.transparent else f"{_in_url(host)}:{lab.proxy.address[1]}"
-    page = PhonePage(ca_pem, server, lambda: f"http://{called}:{running.port}/")
+    page = PhonePage(ca_pem, server, lambda: url)
     with lab.site.at_proxy():
-        running = Server(page, host=address).start()
+        running = Server(page, host=address, port=port).start()
+    url = f"http://{called}/" if running.port == HTTP else f"http://{called}:{running.port}/"
     try:
-        yield f"http://{called}:{running.port}/"
+        yield url
     finally:
         running.stop()
 

@@ -45,12 +45,7 @@ class Namespace:
     def run(self, *command: str) -> None:
         """A command inside; NamespaceError with its words when it fails."""
         with self.inside():
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except FileNotFoundError as error:
-                raise NamespaceError(f"{command[0]} is not installed.") from error
-        if done.returncode != 0:
-            raise NamespaceError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+            run_here(*command)
 
     def connect(self, other: "Namespace", ours: str, theirs: str) -> None:
         """A cable to another namespace; both ends get an address (`203.0.113.1/24`) and are up.
@@ -67,6 +62,16 @@ class Namespace:
     def close(self) -> None:
         """Let go; the kernel removes it when nothing else holds it."""
         os.close(self._descriptor)
+
+
+def run_here(*command: str) -> None:
+    """A command where this thread is; NamespaceError with its words when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NamespaceError(f"{command[0]} is not installed.") from error
+    if done.returncode != 0:
+        raise NamespaceError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
 
 
 def _interface(address: str) -> str:

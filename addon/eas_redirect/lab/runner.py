@@ -12,10 +12,12 @@ from eas_redirect.lab.accounts import Accounts
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.client import PATH, Network
 from eas_redirect.lab.directory import write_ldif
+from eas_redirect.lab.door import names_and_addresses
 from eas_redirect.lab.exchange import LegacyExchange, Version
 from eas_redirect.lab.locking import InUseError, locked
 from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.processes import Child
 from eas_redirect.lab.proxy import Proxy, start_proxy
 from eas_redirect.lab.server import Server
 from eas_redirect.lab.site import Site, loopback, transparent
@@ -57,6 +59,7 @@ class LabSettings:
     listen: str = "127.0.0.1"
     port: int = 0
     transparent: bool = False
+    interface: str | None = None  # with `transparent`: the one that leads real phones in
     names: tuple[str, ...] = ()  # further names of the proxy, for its certificate
     personas: Sequence[Persona] = field(default=PERSONAS)
 
@@ -99,7 +102,8 @@ class Lab:
             self._start_servers(stack)
         with self.site.at_proxy():
             self.proxy = self._start_proxy(config)
-        stack.enter_context(self.proxy.child)
+            stack.enter_context(self.proxy.child)
+            self._answer_names(stack)
         self._say(f"mitmdump with eas-redirect at {self.proxy.address[0]}:{self.proxy.address[1]}")
         self.network = self._map_network()
 
@@ -107,7 +111,7 @@ class Lab:
         if not self._settings.transparent:
             return loopback(self._settings.listen, self._settings.port)
         self._say("network namespaces for a phone, a gate and servers")
-        return stack.enter_context(transparent())
+        return stack.enter_context(transparent(self._settings.interface))
 
     def _start_servers(self, stack: ExitStack) -> None:
         accounts = [persona.account for persona in self._settings.personas]
@@ -148,6 +152,18 @@ class Lab:
             listen=self.site.proxy,
         )
 
+    def _answer_names(self, stack: ExitStack) -> None:
+        """For real phones: addresses, and the lab's own names."""
+        settings = self._settings
+        if settings.interface is None:
+            return
+        there = self.target.host
+        names = {HOST: self.exchange.host, CLOUD: there, FABRIKAM: there}
+        command = names_and_addresses(settings.interface, names, settings.work)
+        child = stack.enter_context(Child("dnsmasq", command, settings.work / "dnsmasq.log"))
+        child.wait_for("started, version")
+        self._say(f"real phones at {settings.interface}: dnsmasq gives addresses and names")
+
     def _map_network(self) -> Network:
         """What DNS would tell the phones."""
         transparent = self.site.transparent
@@ -165,6 +181,11 @@ class Lab:
         config = work / "eas-redirect.toml"
         config.write_text(CONFIG, "utf-8")
         return config.resolve()
+
+    @property
+    def has_door(self) -> bool:
+        """Whether real phones can come into the transparent lab."""
+        return self._settings.interface is not None
 
     def walk(self) -> tuple[Row, ...]:
         """Every persona through the proxy; a row for each."""
