@@ -281,6 +281,15 @@ def test_captures_that_are_not_there(arguments: list[str], said: str) -> None:
     assert said in ran.err
 
 
+def test_a_directory_out_of_reach_is_exit_code_3(capture: Path, tmp_path: Path) -> None:
+    config = tmp_path / "ldap.toml"
+    lines = ['servers = ["ldap://127.0.0.1:9"]', 'bind = "anonymous"', "verify = false"]
+    config.write_text("[directory]\n" + "\n".join([*lines, "connect_timeout_s = 1"]))
+    ran = run("explain", str(capture), "--config", str(config))
+    assert ran.code == 3
+    assert "directory_unavailable" in ran.out
+
+
 def test_against_needs_a_configuration(capture: Path, config: Path) -> None:
     ran = run("explain", str(capture), "--against", str(config))
     assert (ran.code, ran.out) == (2, "")

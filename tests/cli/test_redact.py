@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mitmproxy import http
 from mitmproxy.io import FlowReader
+from mitmproxy.proxy import mode_specs
 
 from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
 from eas_redirect.debugging import redact as redact_module
@@ -103,6 +104,8 @@ def revealing() -> list[http.HTTPFlow]:
     flows[10].request.path = f"/Microsoft-Server-ActiveSync?{base64_query()[:-9]}!"
     flows[11].request.headers["X-Custom"] = SECRETS[5]
     flows[12].request.headers["Cookie"] = COOKIE
+    reverse = mode_specs.ProxyMode.parse("reverse:https://ex2007.intern.example")
+    flows[3].client_conn.proxy_mode = reverse
     flows[0].client_conn.sni = "mail.contoso.example"
     flows[0].comment = "451 → mail.contoso.example (mailbox_moved)"
     flows[0].metadata["eas"] = {
@@ -163,6 +166,7 @@ def clean(tmp_path: Path) -> Path:
         "auditors",
         "ApplDEVICE1",
         "EXCH1",
+        "ex2007",
         "192.0.2.7",
         "Hello Berta",
     ],

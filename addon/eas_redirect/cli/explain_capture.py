@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eas_redirect.cli.common import FINDINGS, GOOD, USAGE, fail, load, print_json, print_text
+from eas_redirect.cli.common import (
+    FINDINGS,
+    GOOD,
+    UNREACHABLE,
+    USAGE,
+    fail,
+    load,
+    print_json,
+    print_text,
+)
 from eas_redirect.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -25,7 +34,8 @@ def explain_capture(
     user: str | None,
     as_json: bool,
 ) -> int:
-    """The exit code: 0 when nothing is wrong, 1 when there is a finding or a difference."""
+    """The exit code: 0 when nothing is wrong, 1 when there is a finding or a difference, 3 when the
+    directory that would decide could not be asked."""
     from eas_redirect.debugging.timeline import Filter
 
     wanted = Filter(device=device, user=user)
@@ -48,6 +58,8 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
         print_json(room.as_json(whole))
     else:
         print_text("\n".join(room.in_lines(whole)))
+    if room.directory_was_unreachable(whole):
+        return UNREACHABLE
     return FINDINGS if room.something_is_wrong(whole) else GOOD
 
 

@@ -13,6 +13,7 @@ from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 from mitmproxy.io import FlowWriter
 from mitmproxy.net import encoding
+from mitmproxy.proxy import mode_specs
 
 from eas_redirect import flows
 from eas_redirect.activesync.response import MAX_BODY
@@ -121,6 +122,7 @@ def _redact_connections(clean: http.HTTPFlow, names: Pseudonyms) -> None:
     client.sockname = _peer(client.sockname, names) or ("0.0.0.0", 0)  # noqa: S104
     client.sni = names.host(client.sni) if client.sni else None
     client.mitmcert = None
+    client.proxy_mode = mode_specs.ProxyMode.parse("regular")  # a reverse one names the server
     server.address = _peer(server.address, names)
     server.peername = _peer(server.peername, names)
     server.sockname = _peer(server.sockname, names)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from eas_redirect.debugging.compare import Change
 from eas_redirect.debugging.findings import Finding, findings
 from eas_redirect.debugging.timeline import Decision, Entry, Report, Timeline
+from eas_redirect.policy.decision import Reason
 
 
 def in_lines(report: Report) -> Iterator[str]:
@@ -42,6 +43,12 @@ def as_json(report: Report) -> dict[str, object]:
 
 def something_is_wrong(report: Report) -> bool:
     return bool(report.troubles) or any(findings(timeline) for timeline in report.timelines)
+
+
+def directory_was_unreachable(report: Report) -> bool:
+    """Whether a decision of the configuration at hand failed for want of a directory."""
+    decisions = (e.decided for timeline in report.timelines for e in timeline.entries)
+    return any(d is not None and d.reason == Reason.DIRECTORY_UNAVAILABLE for d in decisions)
 
 
 def change_lines(changes: list[Change], troubles: list[str]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from eas_redirect.activesync.response import Answer, read_answer
 from eas_redirect.debugging.meanings import global_meaning, http_meaning
 from eas_redirect.debugging.recorded import recorded_exchange
 
+SHORT = 4096  # bytes; a global status takes tens
+
 
 def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
     """The lines above a body. The decision comes from the journal record that the flow carries."""
@@ -39,9 +41,10 @@ def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
 
 
 def answer_of(request: EASRequest, response: http.Response) -> Answer:
-    return read_answer(
-        request, response.status_code, flows.headers_of(response), response.raw_content
-    )
+    """A longer body is not read a second time for its status: the view below shows it."""
+    body = response.raw_content
+    short = body if body is not None and len(body) <= SHORT else None
+    return read_answer(request, response.status_code, flows.headers_of(response), short)
 
 
 def answer_lines(request: EASRequest, answer: Answer) -> list[str]:
