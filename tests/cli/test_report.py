@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,18 @@ def test_what_cannot_be_done_is_said(
     assert word in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+
+
+def test_without_duckdb_it_says_what_to_install(journal: Path) -> None:
+    code = (
+        "import sys; sys.modules['duckdb'] = None\n"
+        f"sys.argv = ['eas-redirect', 'report', {str(journal)!r}]\n"
+        "from eas_redirect.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'eas-redirect[report]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_empty_journal_is_no_fault(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class _Counter:
             more_reasons=more,
             obstacles=self._obstacles(),
             latency=self._latency(),
-            arrivals=arrivals(devices, until),
+            arrivals=self._arrivals(devices, until),
             readiness=_readiness(devices),
             devices=devices,
         )
@@ -210,6 +210,19 @@ class _Counter:
             for reason, domain, users, devices, n in rows
         )
 
+    def _arrivals(self, devices: Sequence[Device], until: int | None) -> Arrivals:
+        everyday, exchanges = self._one(
+            "SELECT count(*) FILTER (reason IN ('other_answer', 'unauthenticated')), count(*)"
+            " FROM lines WHERE class = 0"
+        )
+        if exchanges and not devices:
+            return _unknown_arrivals("the journals name no users")
+        if exchanges and not everyday:
+            return _unknown_arrivals(
+                "the journals hold decisions only (journal.exchanges), no everyday traffic"
+            )
+        return arrivals(devices, until)
+
     def _latency(self) -> Latency:
         count, quantiles, longest = self._one(
             "SELECT count(lookup_ms), quantile_cont(lookup_ms, [0.5, 0.95, 0.99]), max(lookup_ms)"
@@ -301,6 +314,10 @@ def arrivals(devices: Sequence[Device], until_ms: int | None) -> Arrivals:
         can_go=True,
         verdict="It can go: nobody called it in the last 7 days of the journals.",
     )
+
+
+def _unknown_arrivals(why: str) -> Arrivals:
+    return Arrivals(window_s=SILENCE_S, verdict=f"That cannot be told: {why}.")
 
 
 def _readiness(devices: Sequence[Device]) -> dict[str, int]:
