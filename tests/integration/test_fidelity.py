@@ -13,6 +13,7 @@ from tests.integration.kinds import KINDS
 from tests.integration.messages import CONFIG
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer
+from tests.integration.running import run
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +56,14 @@ def test_mixed_on_one_connection(arrivals: Arrivals, proxy: Mitmdump) -> None:
     random.Random(5).shuffle(numbers)  # noqa: S311
     differences = cross(proxy.port, arrivals, numbers[:300])
     assert not differences, "\n".join(map(str, differences))
+
+
+def test_through_eas_redirect_run(arrivals: Arrivals, server: RawServer, tmp_path: Path) -> None:
+    """Its engine has fewer addons of mitmproxy's; what crosses is the same."""
+    with run(tmp_path, f"http://127.0.0.1:{server.port}") as running:
+        differences = cross(running.port, arrivals, range(0, len(arrivals.exchanges), 5))
+    assert not differences, "\n".join(map(str, differences))
+    assert "Traceback" not in running.log
 
 
 def test_over_tls_on_both_legs(arrivals: Arrivals, tmp_path: Path) -> None:
