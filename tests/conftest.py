@@ -1,9 +1,14 @@
-"""Golden files: what a test compares with a file is written anew by `pytest --regenerate`."""
+"""Golden files, written anew by `pytest --regenerate`, and the settings of every property test."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 type Golden = Callable[[Path, str], None]
 

@@ -76,6 +76,13 @@ class Pseudonyms:
         self._remember(text)
         return _WORD.sub(lambda word: self._word(word[0]), text)
 
+    def binary(self, value: bytes) -> bytes:
+        """For ids that are no text: other bytes, the first of which is no text either."""
+        self._remember(value.hex())
+        digest = self._digest(value.hex())
+        stretched = digest * (len(value) // len(digest) + 1)
+        return b"\xff" + stretched[: len(value) - 1] if value else value
+
     def host(self, host: str) -> str:
         """A host name, with or without a port; an IP address; a public one stays as it is."""
         bare = host.rpartition(":")[0] if re.search(r"[^:]:[0-9]+\Z", host) else host

@@ -143,8 +143,10 @@ def _counted(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _device_id(value: bytes, names: Pseudonyms) -> bytes:
-    text = names.name(value.decode("latin-1"))
-    return text.encode("utf-8")[: len(value)].ljust(len(value), b"x")
+    text = value.decode("latin-1")
+    if text.isascii() and text.isprintable():
+        return names.name(text).encode("ascii")
+    return names.binary(value)
 
 
 def _policy_key(value: bytes, names: Pseudonyms) -> bytes:
