@@ -57,21 +57,20 @@ def _decode(data: bytes, encoding: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_entries(text: str, wanted: frozenset[str]) -> Iterator[tuple[int, Entry] | Problem]:
-    """The entries with the lines they begin on, and the problems. Of the attributes, those in
-    `wanted` (lower case)."""
+def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | Problem]:
+    """The entries and the problems. Of the attributes, those in `wanted` (lower case)."""
     names: dict[str, str] = {}  # as written → lower case without options
     line, counted = 1, 0
     for start, block in _blocks(text):
-        line += text.count("\n", counted, start)
-        counted = start
         try:
             entry = _read_block(block, names, wanted)
         except _MalformedError as error:
-            yield Problem(line + _comment_lines(block), str(error))
+            line += text.count("\n", counted, start)
+            counted = start
+            yield Problem(line + _lines_above(block), str(error))
             continue
         if entry is not None:
-            yield line + _comment_lines(block), entry
+            yield entry
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -85,7 +84,7 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
         yield start, text[start:]
 
 
-def _comment_lines(block: str) -> int:
+def _lines_above(block: str) -> int:
     """How many lines stand above the entry proper in its block."""
     count = 0
     for line in block.split("\n"):
@@ -104,7 +103,9 @@ def _read_block(block: str, names: dict[str, str], wanted: frozenset[str]) -> En
         if not colon:
             raise _MalformedError(f"no colon in {_shown(line)}")
         name = names.get(written) or _attribute_name(written, names)
-        if entry is None:
+        if entry is not None and name in wanted and value[:1] == " " and value.isascii():
+            entry.attributes.setdefault(name, []).append(value.lstrip(" "))  # nearly every line
+        elif entry is None:
             if name == "dn":
                 entry = Entry(_text(_value(value, name), name))
             elif name not in _NO_ENTRY:
@@ -121,12 +122,7 @@ def _add(entry: Entry, name: str, value: str, wanted: frozenset[str]) -> None:
         case "changetype":
             _check_change(value)
         case _ if name in wanted:
-            text = _text(_value(value, name), name)
-            known = entry.attributes.get(name)
-            if known is None:
-                entry.attributes[name] = [text]
-            else:
-                known.append(text)
+            entry.attributes.setdefault(name, []).append(_text(_value(value, name), name))
         case _ if value[:1] == ":":
             _value(value, name)
         case _:
