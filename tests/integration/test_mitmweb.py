@@ -4,42 +4,28 @@
 """
 
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.activesync.vectors import VECTORS
+from tests.browser import open_browser
 from tests.cli.test_redact import mail
 from tests.debugging.captures import eas_flow, write_flows
 from tests.integration.mitmdump import SHIM
 from tests.integration.processes import ServerProcess, free_port
-from tests.support import DATA, ROOT, require
+from tests.support import DATA, ROOT
 
 pytestmark = pytest.mark.integration
 
 WAIT_S = 60  # a browser on a busy machine takes its time
 PICTURES = ROOT / "docs" / "pictures"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1500,760",
-)
 
 
 @pytest.fixture
@@ -74,17 +60,9 @@ def mitmweb(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    require("chromium", "chromedriver")
-    options = Options()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    service = Service(shutil.which("chromedriver"), log_output=subprocess.DEVNULL)
-    chrome = webdriver.Chrome(options=options, service=service)
-    try:
+    with open_browser(tmp_path / "profile") as chrome:
+        chrome.set_window_size(1500, 760)
         yield chrome
-    finally:
-        chrome.quit()
 
 
 def until(browser: webdriver.Chrome, found: Callable[[], WebElement | None]) -> WebElement:
