@@ -31,7 +31,7 @@ def read(tmp_path: Path, content: bytes, name: str = "eas.jsonl") -> Report:
 class Balanced(HTMLParser):
     """A page whose elements close in their order, with none but those of this page."""
 
-    VOID = frozenset({"meta", "br", "link"})
+    VOID = frozenset({"meta", "wbr"})
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from html import escape
 from unicodedata import category
 
 MAX_TEXT = 400  # characters of one text on a page; the CSV and the JSON have the whole
-_VOID = frozenset({"meta", "br", "link"})
+_VOID = frozenset({"meta", "wbr"})
 
 
 class HTML(str):

@@ -23,7 +23,8 @@ def count(value: int) -> Cell:
 
 
 def time_cell(at_s: float | None) -> Cell:
-    return Cell(shown=moment(at_s), sort=at_s or 0)
+    date, _, clock = moment(at_s).partition(" ")
+    return Cell(shown=[date, tag("small", clock)], sort=at_s or 0)
 
 
 def length_cell(seconds: float | None) -> Cell:
@@ -53,7 +54,7 @@ def stuck_table(devices: Sequence[Device]) -> HTML:
     )
     rows = [
         (
-            d.user,
+            user_name(d),
             device_name(d),
             client_name(d),
             time_cell(d.first_seen_s),
@@ -83,7 +84,7 @@ def device_table(devices: Sequence[Device]) -> HTML:
     )
     rows = [
         (
-            d.user,
+            user_name(d),
             device_name(d),
             client_name(d),
             state_badge(d),
@@ -164,6 +165,12 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
         for o in obstacles
     ]
     return table("Domains whose users cannot be redirected", heads, rows)
+
+
+def user_name(device: Device) -> Cell:
+    """An address may break before its @."""
+    name, at, domain = device.user.partition("@")
+    return Cell(shown=[name, tag("wbr"), at, domain], sort=device.user)
 
 
 def device_name(device: Device) -> Child:

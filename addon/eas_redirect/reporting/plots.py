@@ -147,11 +147,9 @@ def _in_words(series: Sequence[Series], columns: Sequence[Column]) -> str:
 
 
 def _nice(value: int) -> int:
-    """The next round number that four ticks divide: 4, 8, 20, 40, 80, 200, …"""
+    """The next round number, with room for TICKS_Y even ticks."""
     if value <= TICKS_Y:
         return TICKS_Y
-    step = 10 ** floor(log10(value / TICKS_Y))
-    for factor in (1, 2, 5, 10):
-        if step * factor * TICKS_Y >= value:
-            return int(step * factor * TICKS_Y)
-    return int(step * 10 * TICKS_Y)
+    step = int(10 ** floor(log10(value / TICKS_Y)))
+    tops = (ceil(step * factor) * TICKS_Y for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5))
+    return next((top for top in tops if top >= value), step * 10 * TICKS_Y)
