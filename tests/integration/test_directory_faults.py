@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -375,6 +376,17 @@ async def test_a_wrong_password_is_told_and_mends_when_it_is_rotated(
 async def test_anonymous(slapd: Slapd) -> None:
     async with asking(slapd.settings(bind="anonymous", bind_user=None)) as directory:
         assert isinstance(await ask(directory), Found)
+
+
+async def test_kerberos_without_its_package_says_what_to_install(
+    slapd: Slapd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "ldap3.protocol.sasl.kerberos", raising=False)
+    for package in ("gssapi", "winkerberos"):
+        monkeypatch.setitem(sys.modules, package, None)
+    fault = await failure(slapd.settings(bind="kerberos", bind_user=None))
+    assert fault.error_type == "kerberos"
+    assert "install eas-redirect[kerberos]" in fault.message
 
 
 REFERRALS = """

@@ -78,7 +78,7 @@ class LDAPSession:
         """Connects, secures, binds and reads the rootDSE, all of it within `patience_s`."""
         self._ends = time.monotonic() + patience_s
         password = self._password()
-        tls = _Tls(self._settings, self._address.host, self._remaining)
+        tls = _Tls(self._settings, self._address.host, self._connect_patience)
         self._connection = connection = self._make(tls, password)
         try:
             connection.open(read_server_info=False)
@@ -157,7 +157,7 @@ class LDAPSession:
             use_ssl=self._address.tls,
             get_info=ldap3.NONE,  # else the whole schema comes at each connect
             mode=ldap3.IP_SYSTEM_DEFAULT,
-            connect_timeout=min(self._settings.connect_timeout_s, patience_s),
+            connect_timeout=self._connect_patience(),
             tls=tls,
         )
         kerberos = self._settings.bind == "kerberos"
@@ -261,6 +261,10 @@ class LDAPSession:
         with contextlib.suppress(OSError, AttributeError):
             connection.socket.settimeout(self._remaining())
 
+    def _connect_patience(self) -> float:
+        """For the TCP connect, and for the TLS handshake after it."""
+        return min(self._settings.connect_timeout_s, self._remaining())
+
     def _remaining(self) -> float:
         """Seconds of the step at hand, never zero, which would mean not to wait at all."""
         return max(0.001, self._ends - time.monotonic())
@@ -273,16 +277,16 @@ class _Tls(ldap3.Tls):
     """
 
     def __init__(
-        self, settings: DirectorySettings, host: str, remaining: Callable[[], float]
+        self, settings: DirectorySettings, host: str, patience: Callable[[], float]
     ) -> None:
         super().__init__(validate=ssl.CERT_REQUIRED if settings.verify else ssl.CERT_NONE)
         self._context = tls_context(settings)
         self._host = host
-        self._remaining = remaining
+        self._patience = patience
         self.fault: Fault | None = None
 
     def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:
-        connection.socket.settimeout(self._remaining())
+        connection.socket.settimeout(self._patience())
         try:
             connection.socket = self._context.wrap_socket(
                 connection.socket, server_hostname=self._host, do_handshake_on_connect=do_handshake

@@ -129,12 +129,6 @@ class Servers:
                 elif state.fault is not None and state.fault.scope == "account":
                     state.fault = None  # the account is good again, for all of them
 
-    def clear(self) -> None:
-        """Forget what failed, so that every server may be asked at once."""
-        with self._lock:
-            for state in self._states:
-                state.fault = None
-
     def _last_fault(self) -> Fault:
         """The youngest failure; there is one whenever no server works."""
         latest = max(self._states, key=lambda state: state.rests_until)
