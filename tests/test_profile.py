@@ -83,6 +83,7 @@ def test_a_users_harmful_value_stands_and_is_warned_of(
         ("stream_large_bodies", "2g"),
         ("http2", False),
         ("connection_strategy", "lazy"),
+        ("flow_detail", "0"),
     ],
 )
 def test_a_users_value_that_serves_stands_in_silence(
@@ -91,6 +92,12 @@ def test_a_users_value_that_serves_stands_in_silence(
     review = reviewed(stock, **{option: value})
     assert option not in review.to_set
     assert review.warnings == ()
+
+
+def test_mitmproxys_own_default_stands_too_when_the_user_said_it(stock: dict[str, object]) -> None:
+    said = profile.review(stock, (), said={"http2"}, reverse=True)
+    assert "http2" not in said.to_set
+    assert [warning.partition(":")[0] for warning in said.warnings] == ["http2=true"]
 
 
 @pytest.mark.parametrize("hazard", profile.HAZARDS, ids=lambda h: h.option)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from mitmproxy import ctx, exceptions, http, tcp, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Address, Client
+from mitmproxy.optmanager import unset
 
 from eas_redirect import flows, profile
 from eas_redirect.activesync.authorization import Credentials
@@ -211,10 +212,11 @@ class Redirect:
 
     def _adopt_profile(self) -> None:
         """Set what this job needs where the user did not, and warn about the rest."""
-        options = {name: getattr(ctx.options, name) for name in ctx.options.keys()}  # noqa: SIM118
+        options = {name: option.current() for name, option in ctx.options.items()}
         review = profile.review(
             options,
-            {name for name in options if ctx.options.has_changed(name)},
+            {name for name, option in ctx.options.items() if option.has_changed()},
+            said={name for name, option in ctx.options.items() if option.value is not unset},
             reverse=any(str(mode).startswith("reverse") for mode in options.get("mode", ())),
             keep_bodies=self._keep_bodies,
         )

@@ -174,21 +174,24 @@ def review(
     options: Mapping[str, object],
     changed: Collection[str],
     *,
+    said: Collection[str] = (),
     reverse: bool,
     keep_bodies: bool = False,
 ) -> Review:
     """What is to be set and what is to be said, for options as they stand.
 
-    `changed`: names of the options that differ from mitmproxy's defaults, hence set by the user.
+    `changed`: names of the options that differ from mitmproxy's defaults. `said`: those that the
+    user has set, be it to mitmproxy's default: they stand, and are warned of when they do harm.
     Options that a flavour of mitmproxy does not have are left out.
     """
+    by_user = {*changed, *said}
     known = [s for s in settings(keep_bodies=keep_bodies, reverse=reverse) if s.option in options]
     to_set = {
         s.option: s.value
         for s in known
-        if s.option not in changed and not _serves(s, options[s.option])
+        if s.option not in by_user and not _serves(s, options[s.option])
     }
-    clashes = (_clash(s, options[s.option]) for s in known if s.option in changed)
+    clashes = (_clash(s, options[s.option]) for s in known if s.option in by_user)
     needed = {s.option for s in known}
     harmful = (
         f"{h.option} is set: {h.reason}."
@@ -206,7 +209,7 @@ def _clash(setting: Setting, value: object) -> str | None:
 
 
 def _serves(setting: Setting, value: object) -> bool:
-    if value == setting.value:
+    if _text(value) == _text(setting.value):  # a file may have given a number as text
         return True
     size = _size(value)
     return setting.at_least is not None and size is not None and size >= setting.at_least

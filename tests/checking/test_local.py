@@ -1,15 +1,18 @@
 """What `check` knows of mitmproxy is true of the mitmproxy that is installed."""
 
+import asyncio
+
 from mitmproxy.options import Options
+from mitmproxy.tools.dump import DumpMaster
 
 from eas_redirect import profile
-from eas_redirect.checking.local import MITMPROXY_DEFAULTS
+from eas_redirect.checking.local import _ON
 
 
-def test_the_defaults_of_the_options_that_the_addon_sets() -> None:
-    defaults = {name: option.default for name, option in Options()._options.items()}
-    for setting in profile.settings():
-        default = defaults.get(setting.option)
-        if isinstance(setting.value, bool) or default is None:
-            continue
-        assert MITMPROXY_DEFAULTS[setting.option] == str(default)
+def test_the_options_that_do_harm_are_off_by_default_but_these() -> None:
+    loop = asyncio.new_event_loop()
+    options = Options()
+    DumpMaster(options, loop=loop, with_termlog=False)
+    loop.close()
+    on = {h.option for h in profile.HAZARDS if options._options[h.option].default is True}
+    assert on == _ON

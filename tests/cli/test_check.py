@@ -126,7 +126,15 @@ def test_names_of_a_directory_do_not_speak_to_the_terminal(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "line", ["tcp_timeout: 900", "ssl_insecure: true", "anticache: true  # why"]
+    "line",
+    [
+        "tcp_timeout: 900",
+        "ssl_insecure: true",
+        "anticache: true  # why",
+        "http2: true",
+        "rawtcp: false",
+        "connection_strategy: 'eager'",
+    ],
 )
 def test_harmful_options_of_mitmproxy(tmp_path: Path, home: Path, line: str) -> None:
     (home / ".mitmproxy" / "config.yaml").write_text(f"# mine\n{line}\nweb_port: 8081\n")
@@ -137,7 +145,7 @@ def test_harmful_options_of_mitmproxy(tmp_path: Path, home: Path, line: str) -> 
 
 def test_harmless_options_of_mitmproxy(tmp_path: Path, home: Path) -> None:
     file = home / ".mitmproxy" / "config.yaml"
-    file.write_text("tcp_timeout: 7200\nhttp2: true\nconnection_strategy: 'eager'\n")
+    file.write_text("tcp_timeout: 7200\nhttp2: false\nconnection_strategy: 'lazy'\nrawtcp: true\n")
     ran = run("check", "-c", str(configured(tmp_path)))
     assert ran.code == 0
     assert "7200 s, enough for a wait of 3540 s" in ran.out

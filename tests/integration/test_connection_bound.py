@@ -211,9 +211,18 @@ def test_http_2_is_refused_towards_clients(insisting: Insisting, tmp_path: Path)
                 assert LOCATION in log_on(client, b"NTLM", "anna")
 
 
-def test_an_option_that_breaks_this_is_warned_of(insisting: Insisting, tmp_path: Path) -> None:
-    options = {"stickyauth": "~u ."}
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("stickyauth", "~u .", "stickyauth is set: one user's logon would be sent for another"),
+        ("http2", "true", "http2=true: an HTTP/2 client gets a new upstream connection"),
+    ],
+)
+def test_an_option_that_breaks_this_is_warned_of(
+    option: str, value: str, said: str, insisting: Insisting, tmp_path: Path
+) -> None:
+    options = {option: value}
     with RawServer(insisting.serve) as server:
         mode = f"reverse:http://127.0.0.1:{server.port}"
         with mitmdump(tmp_path, mode, config=CONFIG, options=options) as proxy:
-            proxy.wait_for_log("stickyauth is set: one user's logon would be sent for another")
+            proxy.wait_for_log(said)

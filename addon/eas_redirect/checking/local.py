@@ -14,8 +14,7 @@ from eas_redirect.config import Config
 
 ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
 OLD_SNAPSHOT_S = 86400.0
-# Of the options that the addon sets, those that are no switches.
-MITMPROXY_DEFAULTS = {"tcp_timeout": "600", "connection_strategy": "eager", "flow_detail": "1"}
+_ON = frozenset({"rawtcp", "validate_inbound_headers"})  # of profile.HAZARDS, on by default
 _OPTION = re.compile(r"^(?P<name>[a-z0-9_]+):\s*(?P<value>\S.*?)\s*(?:#.*)?$")
 
 
@@ -86,9 +85,10 @@ def _why_not_writable(path: Path) -> str | None:
 
 
 def check_mitmproxy(directory: Path) -> Iterator[Check]:
-    """Options in mitmproxy's own config.yaml that would harm; the addon leaves them as they are."""
-    options = {k: v for k, v in _options(directory).items() if not _is_default(k, v)}
-    review = profile.review({**_defaults(), **options}, set(options), reverse=True)
+    """Harmful options in mitmproxy's own config.yaml: the addon leaves what is said there."""
+    options = _options(directory)
+    changed = {name for name, value in options.items() if not _is_off(name, value)}
+    review = profile.review({**_defaults(), **options}, changed, said=options, reverse=True)
     for text in review.warnings:
         yield failed("mitmproxy options", text, f"Change it in {directory}.")
     wait = options.get("tcp_timeout", str(_defaults()["tcp_timeout"]))
@@ -97,11 +97,9 @@ def check_mitmproxy(directory: Path) -> Iterator[Check]:
         yield good("tcp_timeout", f"{wait} s, enough for a wait of {longest - 60} s")
 
 
-def _is_default(option: str, value: object) -> bool:
-    """What mitmproxy would do anyway is replaced by the addon; a switch has only one other side."""
-    if isinstance(value, bool) and option in _defaults():
-        return True
-    return MITMPROXY_DEFAULTS.get(option) == value
+def _is_off(option: str, value: object) -> bool:
+    """Whether an option that does harm stands as mitmproxy has it: nearly all are off."""
+    return value == (option in _ON) or value in ("", "[]", "null")
 
 
 def _defaults() -> dict[str, object]:
