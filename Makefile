@@ -29,7 +29,7 @@ test-long: $(INSTALLED) ## the tests that take many minutes: a Ping beyond mitmp
 fuzz: $(INSTALLED) ## MINUTES=5: every reader of foreign bytes; REPLAY=FILE: one finding again
 	@$(BIN)/python -m tests.fuzz $(if $(REPLAY),--replay $(REPLAY),--minutes $(or $(MINUTES),5))
 
-bench: $(INSTALLED) ## ROUNDS=5: side by side with bare mitmdump and HAProxy; writes docs/performance.*; fidelity in full
+bench: $(INSTALLED) ## ROUNDS=5: beside bare mitmdump and HAProxy (docs/performance.*), then fidelity
 	@$(BIN)/python -m tests.benchmarks --rounds $(or $(ROUNDS),5)
 	@$(BIN)/python -m pytest -q -m bench
 
