@@ -1,10 +1,10 @@
 -- wrk: what phones ask. Arguments: the path's kind (eas, owa), how many requests there are to one
--- of a user whose mailbox has moved (0: none), close or keep.
-local kind, every, connection
+-- of a user whose mailbox has moved (0: none), close or keep, how many devices take turns.
+local every, devices
 local counter = 0
-local ordinary, moved
+local ordinary, moved = {}, {}
 
-local function eas(user, authorization)
+local function eas(user, authorization, device, connection)
   local headers = {
     ["Host"] = "mail.contoso.example",
     ["Authorization"] = authorization,
@@ -14,30 +14,35 @@ local function eas(user, authorization)
     ["Content-Type"] = "application/vnd.ms-sync.wbxml",
     ["Connection"] = connection,
   }
-  local query = "?Cmd=FolderSync&User=" .. user .. "&DeviceId=D1&DeviceType=Android"
+  local query = "?Cmd=FolderSync&User=" .. user .. "&DeviceId=D" .. device .. "&DeviceType=Android"
   local body = "\3\1\106\0\0\7\86\82\3\48\0\1\1"
   return wrk.format("POST", "/Microsoft-Server-ActiveSync" .. query, headers, body)
 end
 
-local function owa()
+local function owa(connection)
   local headers = { ["Host"] = "mail.contoso.example", ["Connection"] = connection }
   return wrk.format("GET", "/owa/", headers)
 end
 
 function init(args)
-  kind, every = args[1], tonumber(args[2])
-  connection = args[3] == "close" and "close" or "keep-alive"
+  local kind = args[1]
+  local connection = args[3] == "close" and "close" or "keep-alive"
+  every, devices = tonumber(args[2]), tonumber(args[4])
   -- anna@contoso.example has moved, bert@contoso.example has not.
-  moved = eas("anna", "Basic YW5uYUBjb250b3NvLmV4YW1wbGU6eA==")
-  ordinary = kind == "owa" and owa() or eas("bert", "Basic YmVydEBjb250b3NvLmV4YW1wbGU6eA==")
+  for n = 1, devices do
+    moved[n] = eas("anna", "Basic YW5uYUBjb250b3NvLmV4YW1wbGU6eA==", n, connection)
+    ordinary[n] = kind == "owa" and owa(connection)
+      or eas("bert", "Basic YmVydEBjb250b3NvLmV4YW1wbGU6eA==", n, connection)
+  end
 end
 
 function request()
   counter = counter + 1
+  local device = counter % devices + 1
   if every > 0 and counter % every == 0 then
-    return moved
+    return moved[device]
   end
-  return ordinary
+  return ordinary[device]
 end
 
 function done(summary, latency, requests)

@@ -11,13 +11,15 @@ SCRIPT = Path(__file__).with_name("eas.lua")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What wrk sends. `every`: one request in so many is of a user who has moved; 0: none."""
+    """What wrk sends. `every`: one request in so many is of a user who has moved; 0: none.
+    `devices` take turns."""
 
     kind: Literal["eas", "owa"] = "eas"
     every: int = 0
     connections: int = 32
     keep_alive: bool = True
     tls: bool = False
+    devices: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Outcome:
 def drive(port: int, load: Load, seconds: int) -> Outcome:
     """One run against a port of loopback; raises CalledProcessError when wrk fails."""
     scheme = "https" if load.tls else "http"
-    words = [load.kind, str(load.every), "keep" if load.keep_alive else "close"]
+    words = [load.kind, str(load.every), "keep" if load.keep_alive else "close", str(load.devices)]
     command = [
         *("wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "20s"),
         *("-s", str(SCRIPT), f"{scheme}://127.0.0.1:{port}/", "--", *words),
