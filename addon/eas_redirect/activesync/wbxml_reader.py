@@ -4,10 +4,7 @@ Every read is checked against the end, nesting and unfolding are bounded, and no
 time and memory are linear in the input.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import cast
-
+from eas_redirect.activesync.wbxml_elements import OpenElement, leaf, quick_element
 from eas_redirect.activesync.wbxml_values import (
     CHARSETS,
     END,
@@ -35,7 +32,6 @@ from eas_redirect.activesync.wbxml_values import (
     Entity,
     Extension,
     Instruction,
-    Node,
     TableText,
     Value,
     WBXMLError,
@@ -50,55 +46,6 @@ MIN_EXPANSION = 64 * 1024  # to this many bytes in any case
 _STR_I_BYTE, _END_BYTE = bytes([STR_I]), bytes([END])
 
 
-@lru_cache(maxsize=16384)
-def _leaf(page: int, token: int, hollow: bool) -> Element:
-    """Elements without content are alike, and long runs of them are what makes input dear."""
-    return Element(page, token, hollow=hollow)
-
-
-@dataclass(slots=True)
-class _Unfrozen:
-    """The fields of `Element`, in its order. Setting them before they are frozen, by changing the
-    class, takes a third of the time, and making elements is most of the work of reading."""
-
-    page: int
-    token: int
-    children: tuple[Node, ...]
-    attributes: tuple[Attribute, ...] = ()
-    literal: TableText | None = None
-    hollow: bool = False
-
-
-def _element(page: int, token: int, children: tuple[Node, ...]) -> Element:
-    """`Element(page, token, children)`, quickly."""
-    made = _Unfrozen(page, token, children)
-    made.__class__ = Element  # type: ignore[assignment]
-    return cast("Element", made)
-
-
-class _Open:
-    """An element whose END has not come yet."""
-
-    __slots__ = ("attributes", "children", "literal", "page", "token")
-
-    def __init__(
-        self, page: int, token: int, attributes: tuple[Attribute, ...], literal: TableText | None
-    ) -> None:
-        self.page = page
-        self.token = token
-        self.attributes = attributes
-        self.literal = literal
-        self.children: list[Node] = []
-
-    def closed(self) -> Element:
-        children = tuple(self.children)
-        if not self.attributes and self.literal is None:
-            if not children:
-                return _leaf(self.page, self.token, True)
-            return _element(self.page, self.token, children)
-        return Element(self.page, self.token, children, self.attributes, self.literal, not children)
-
-
 class Reader:
     """One pass over the bytes with a stack of our own; every read is checked against the end."""
 
@@ -111,7 +58,7 @@ class Reader:
         self._tag_page = 0
         self._attribute_page = 0
         self._budget = max(MIN_EXPANSION, EXPANSION * len(data))
-        self._stack: list[_Open] = []
+        self._stack: list[OpenElement] = []
         self._root: Element | None = None
 
     def document(self) -> Document:
@@ -162,7 +109,7 @@ class Reader:
             self._at = at + 1
             token = data[at]
             if FIRST_TAG <= token <= TOKEN_BITS:
-                stack[-1].children.append(_leaf(self._tag_page, token, False))
+                stack[-1].children.append(leaf(self._tag_page, token, False))
             elif token == END:
                 self._close()
             else:
@@ -198,11 +145,11 @@ class Reader:
             if len(self._stack) >= MAX_DEPTH:
                 raise self._error(f"nested deeper than {MAX_DEPTH} elements")
             if attributes or literal or not self._text_element(page, token):
-                self._stack.append(_Open(page, token, attributes, literal))
+                self._stack.append(OpenElement(page, token, attributes, literal))
         elif attributes or literal:
             self._add(Element(page, token, (), attributes, literal))
         else:
-            self._add(_leaf(page, token, False))
+            self._add(leaf(page, token, False))
 
     def _text_element(self, page: int, token: int) -> bool:
         """The most common element by far, read at once: one inline string and END."""
@@ -212,7 +159,7 @@ class Reader:
         end = data.find(0, start)
         if end < 0 or data[end + 1 : end + 2] != _END_BYTE:
             return False
-        self._add(_element(page, token, (self._decoded(data[start:end]),)))
+        self._add(quick_element(page, token, (self._decoded(data[start:end]),)))
         self._nodes_left -= 2
         self._at = end + 2
         return True
