@@ -122,6 +122,13 @@ async def test_a_redirected_flow_is_marked_and_remembers_what_exchange_said(benc
     assert record["eas"]["upstream"] == {"status_code": 200, "status": 123, "duration_ms": 2000.0}
 
 
+async def test_the_line_of_an_exchange_ends_what_it_caused(bench: Bench) -> None:
+    await bench.run(eas_flow())
+    actions = [line["event"]["action"] for line in bench.journal]
+    assert actions.count("eas.ledger") == 2, "seen, then redirected"
+    assert actions[-1] == "eas.redirect"
+
+
 async def test_observe_mode_marks_and_changes_nothing(bench: Bench) -> None:
     bench.configure(eas_mode="observe")
     flow = eas_flow()

@@ -162,6 +162,7 @@ CASES = [
     ("[directory]\nmin_protocol_version = '14.0'", "did you mean exchange.min_protocol_version?"),
     ("[redirect.only]\nuser = ['a']", "did you mean redirect.only.users?"),
     ("[zzz]\nx = 1", "zzz: unknown key"),
+    ("[redirect.only]\nzzz = 1", "redirect.only.zzz: unknown key"),
     ("directory = 3", "directory: must be a table"),
     ("[exchange]\nhost_names = 'a'", "exchange.host_names: must be a list"),
     ("[exchange]\nhost_names = ['a b']", "exchange.host_names[0]: is no host name"),

@@ -69,7 +69,7 @@ def _unknown(place: Place, model: type[BaseModel]) -> str:
     if any(word in name.lower() for word in _SECRET_WORDS):
         return f"unknown key; {WHERE_SECRETS_BELONG}"
     path = dotted(tuple(part for part in place if not isinstance(part, int)))
-    keys = list(known_keys(model))
+    keys = [key for key in known_keys(model) if not path.startswith(f"{key}.")]
     siblings = {key.rpartition(".")[2]: key for key in keys if key.count(".") == path.count(".")}
     near = difflib.get_close_matches(path, keys, n=1, cutoff=0.75)
     meant = near or [siblings[n] for n in difflib.get_close_matches(name, siblings, n=1)]

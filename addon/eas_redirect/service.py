@@ -111,9 +111,9 @@ class Service:
             ledger_state=str(state) if state else None,
         )
         line = self._journal.line(counted)
-        self._pass_on(counted, line)
-        for change in changes:
+        for change in changes:  # first, so that the exchange's own line ends what it caused
             self.record(change)
+        self._pass_on(counted, line)
         return line
 
     def settle(self) -> None:

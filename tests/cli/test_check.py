@@ -206,3 +206,12 @@ def test_a_configuration_with_problems(tmp_path: Path) -> None:
     ran = run("check", "-c", str(configured(tmp_path, '[journal]\nusers = "x"\nmode = 1\n')))
     assert (ran.code, ran.out) == (2, "")
     assert len(ran.err.splitlines()) == 2
+
+
+def test_a_configuration_with_problems_for_machines(tmp_path: Path) -> None:
+    config = configured(tmp_path, '[journal]\nusers = "x"\nmode = 1\n')
+    ran = run("check", "-c", str(config), "--json")
+    said = json.loads(ran.out)
+    assert (ran.code, said["exit_code"], said["users"]) == (2, 2, [])
+    assert [check["finding"] for check in said["checks"]] == ran.err.splitlines()
+    assert {check["state"] for check in said["checks"]} == {"failed"}

@@ -272,6 +272,7 @@ def test_a_har_is_read_entry_by_entry(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["no/such/file"], "There is no capture"),
+        (["missing.flow"], "There is no capture"),
         (["missing.flows", "--device", "x"], "There is no capture"),
     ],
 )

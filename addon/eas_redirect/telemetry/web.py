@@ -117,15 +117,17 @@ class WebServer:
             writer.transport.abort()
             return
         self._connections.add(writer)
+        loop = asyncio.get_running_loop()
         try:
             await self._exchange(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             writer.transport.abort()  # the other side left or dawdled: nobody waits for more
         finally:
             self._connections.discard(writer)
-            writer.close()
-            # Closing lets the rest of an answer go out first; not for ever.
-            asyncio.get_running_loop().call_later(ANSWER_TIMEOUT_S, writer.transport.abort)
+            if not loop.is_closed():  # else the process ends, and nobody is left to wait
+                writer.close()
+                # Closing lets the rest of an answer go out first; not for ever.
+                loop.call_later(ANSWER_TIMEOUT_S, writer.transport.abort)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
