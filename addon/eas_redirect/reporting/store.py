@@ -250,7 +250,7 @@ class _Reader:
 
 def _advice(path: Path, error: duckdb.Error) -> str:
     first = str(error).splitlines()[0]
-    if "space" in first or isinstance(error, duckdb.OutOfMemoryException):
+    if "space" in first or "write" in first or isinstance(error, duckdb.OutOfMemoryException):
         return f"There is no room to count in ({first}). Set TMPDIR to a folder with more."
     return f"{path} cannot be read ({first}). Leave it out, or unpack it first."
 
