@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,19 @@ async def test_it_looks_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     async with asyncio.timeout(20):
         await seen.wait()
     assert await bench.reason("anna") == "mailbox_moved"
+
+
+async def test_devices_fall_quiet_by_mere_time(bench: Bench) -> None:
+    long_ago = time.time() - 7200
+    redirected = Record(
+        timestamp_s=long_ago,
+        action="eas.redirect",
+        message="",
+        user_name="anna",
+        device_id="A",
+        decision="redirect",
+    )
+    bench.service.exchange(redirected)
+    await bench.watcher.tick()
+    states = [r.ledger_state for r in bench.records if r.action == "eas.ledger"]
+    assert states == ["seen", "redirected", "quiet"]

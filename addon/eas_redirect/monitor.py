@@ -125,6 +125,8 @@ class Monitor:
             mode=lambda: service.config.mode,
             cache=self._cache,
             ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
+            ledger_evicted=lambda: service.ledger.statistics().evicted,
+            ledger_confirmed=lambda: service.ledger.statistics().confirmed,
             relationships=lambda: len(self._relationship_lines()),
             open_exchanges=proxy.open_exchanges,
             open_waits=proxy.open_waits,

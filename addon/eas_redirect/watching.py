@@ -53,11 +53,16 @@ class Watcher:
         async with self._one_at_a_time:
             await self._take(await asyncio.to_thread(self._reloader.reload))
 
+    async def tick(self) -> None:
+        """What time alone brings: devices that fell silent, files that changed."""
+        self._service.settle()
+        await self.look()
+
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                await self.look()
+                await self.tick()
             except Exception:  # a fault of ours must not end the watch
                 logger.exception("eas-redirect: the configuration could not be looked at")
 

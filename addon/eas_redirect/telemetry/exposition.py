@@ -126,6 +126,16 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     for state in LEDGER_STATES:
         devices.add_metric((state,), ledger.get(state, 0))
     yield devices
+    yield CounterMetricFamily(
+        "eas_ledger_evicted",
+        "Devices that the follow ledger forgot, least recently seen first, to stay in bounds.",
+        value=gauges.ledger_evicted(),
+    )
+    yield CounterMetricFamily(
+        "eas_ledger_confirmed",
+        "Redirected devices that were seen at their target (transparent mode).",
+        value=gauges.ledger_confirmed(),
+    )
 
 
 class _Collected(Collector):

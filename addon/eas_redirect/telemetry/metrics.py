@@ -87,6 +87,8 @@ class Gauges:
     mode: Callable[[], str] = lambda: "observe"
     cache: Callable[[], CacheStatistics] = CacheStatistics
     ledger: Callable[[], Mapping[str, int]] = dict
+    ledger_evicted: Callable[[], int] = lambda: 0
+    ledger_confirmed: Callable[[], int] = lambda: 0
     relationships: Callable[[], int] = lambda: 0
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
