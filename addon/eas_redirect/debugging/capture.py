@@ -4,6 +4,7 @@ One flow is in memory at a time. What cannot be read is a `Trouble` among the ex
 exception. The exchanges are made by the functions that the addon uses on live flows.
 """
 
+import gc
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from eas_redirect.debugging.har import HARError, read_har
 from eas_redirect.debugging.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.forwarded import Network
 from eas_redirect.logons import ConnectionLogons
+
+_TIDY_BYTES = 16 * 1024 * 1024
 
 type Progress = Callable[[int], None]  # called with the bytes read since the last call
 
@@ -56,9 +59,10 @@ def read_flows(
     path: Path, progress: Progress = _no_progress
 ) -> Iterator[mitmproxy_flow.Flow | Trouble]:
     """Every flow of a flow file or a HAR, whatever its protocol."""
+    tidied = _tidying(progress)
     try:
         with path.open("rb") as file:
-            yield from _read(file, progress)
+            yield from _read(file, tidied)
     except OSError as error:
         yield Trouble(f"{path.name} cannot be read: {error.strerror}")
 
@@ -115,6 +119,21 @@ def captured(
         error=wire.error_message,
         recorded=recorded,
     )
+
+
+def _tidying(progress: Progress) -> Progress:
+    """Flows are in reference cycles, and few big ones do not move Python to look for garbage."""
+    unseen = 0
+
+    def advance(count: int) -> None:
+        nonlocal unseen
+        progress(count)
+        unseen += count
+        if unseen > _TIDY_BYTES:
+            unseen = 0
+            gc.collect()
+
+    return advance
 
 
 def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:

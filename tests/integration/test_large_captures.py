@@ -1,0 +1,72 @@
+"""Captures larger than memory should be: read flow by flow, entry by entry."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy import http
+
+from eas_redirect.activesync.wbxml import Document, element, write
+from tests.debugging.captures import eas_flow, har_entry, write_flows
+
+pytestmark = pytest.mark.integration
+
+FLOWS = 40
+MAIL = 4_000_000  # bytes; the capture has 160 MB
+LIMIT_KIB = 220_000  # an idle command takes 90,000
+
+# The command, and then the most memory that its process ever held (Linux).
+RUN = """
+import sys
+from eas_redirect.cli.main import main
+try:
+    main()
+finally:
+    status = open("/proc/self/status").read()
+    print("peak", status.split("VmHWM:")[1].split()[0], file=sys.stderr)
+"""
+
+
+def mails() -> Iterator[http.HTTPFlow]:
+    mime = os.urandom(MAIL)
+    body = write(Document(element(21, "SendMail", element(21, "Mime", mime))))
+    return (eas_flow(n, "SendMail", sent=body, body=b"") for n in range(FLOWS))
+
+
+def write_large_har(path: Path) -> None:
+    with path.open("w") as file:
+        file.write('{"log": {"version": "1.2", "entries": [')
+        for number, flow in enumerate(mails()):
+            text = base64.b64encode(flow.request.raw_content or b"").decode()
+            entry = har_entry(flow)
+            request = entry["request"]
+            assert isinstance(request, dict)
+            request["postData"] = {"text": text, "encoding": "base64"}
+            file.write(("," if number else "") + json.dumps(entry))
+        file.write("]}}")
+
+
+@pytest.mark.parametrize("kind", ["flows", "har"])
+def test_memory_is_bounded_by_one_exchange(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"large.{kind}"
+    if kind == "flows":
+        write_flows(path, mails())
+    else:
+        write_large_har(path)
+    assert path.stat().st_size > FLOWS * MAIL
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, "explain", str(path)],
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+    path.unlink()
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert f"{FLOWS} exchanges" in ran.stdout.decode()
+    peak = int(ran.stderr.decode().rsplit("peak ", 1)[1])
+    assert peak < LIMIT_KIB
