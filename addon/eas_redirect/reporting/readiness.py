@@ -19,10 +19,7 @@ ONLINE_HOSTS = frozenset(
     }
 )
 ONLINE_FLOOR = "16.1"
-FLOOR_SOURCE = (
-    "https://techcommunity.microsoft.com/blog/exchange/"
-    "exchange-online-activesync-device-support-update/4477883"
-)
+FLOOR_SOURCE = "https://aka.ms/EASVersionUpdate"  # message center MC1197103, December 2025
 BASIC_SOURCE = (
     "https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/"
     "deprecation-of-basic-authentication-exchange-online"
