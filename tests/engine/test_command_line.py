@@ -124,3 +124,14 @@ def test_reserve_chooses_a_port_and_refuses_one_in_use() -> None:
             worker.listen()
             with pytest.raises(OSError, match="in use"):
                 reserve(Listen("127.0.0.1", port))
+
+
+def test_reserve_after_a_run_whose_connections_linger() -> None:
+    """The side that closes first keeps the port in TIME_WAIT for a minute (RFC 9293, 3.6.1)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            served, _ = server.accept()
+            served.close()
+            assert client.recv(1) == b""
+    reserve(Listen("127.0.0.1", port)).close()

@@ -53,6 +53,7 @@ def haproxy(tmp_path: Path, old: OldServer, running: Running, port: int) -> list
         (FOLDER / "haproxy.cfg").read_text("utf-8"),
         {
             "maxconn 20000": "maxconn 200",
+            "/run/haproxy/admin.sock": str(tmp_path / "admin.sock"),
             "bind :443 ": f"bind 127.0.0.1:{port} ",
             "/etc/haproxy/mail.contoso.example.pem": str(old.certificate),
             "127.0.0.1:8443": f"127.0.0.1:{running.port}",

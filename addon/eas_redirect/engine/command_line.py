@@ -87,6 +87,7 @@ def reserve(listen: Listen) -> socket.socket:
         probe.bind((listen.host, listen.port))
         port = probe.getsockname()[1]
     held = socket.socket(family)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run
     if hasattr(socket, "SO_REUSEPORT"):
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((listen.host, port))

@@ -62,7 +62,13 @@ class Supervisor:
 
     async def _main(self, folder: Path) -> int:
         self._on_signals()
-        site = await self._open_site()
+        try:
+            site = await self._open_site()
+        except OSError as error:
+            logger.error(
+                "eas-redirect: cannot serve metrics at %s: %s", self._metrics_listen, error
+            )
+            return 1
         self._workers = [
             Worker(number, self._arguments, folder / str(number))
             for number in range(1, self._count + 1)
