@@ -242,6 +242,19 @@ def test_an_error_page_can_follow_mitmproxys_own_100() -> None:
     assert b"HTTP/1.1 502 Bad Gateway\r\n" in bytes(proxied.to_client)
 
 
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nSet-Cookie no colon\r\n\r\n"])
+def test_an_error_page_tells_nothing(sent: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(sent)
+    proxied.server_closes()
+    head, _, body = bytes(proxied.to_client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert b"content-length: %d" % len(body) in head.lower()
+    assert body == b"502 Bad Gateway\n"
+    assert b"mitmproxy" not in head
+
+
 def test_mending_twice_is_mending_once() -> None:
     http1.mend()
     test_an_error_page_can_follow_mitmproxys_own_100()

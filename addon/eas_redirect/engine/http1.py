@@ -10,7 +10,8 @@ Each is a wrapper around one method that leaves every other message to the origi
 - empty lines before a message are skipped together with no byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included;
 - the tokens of Connection are compared without regard to case;
-- after mitmproxy's own 100 an error page can still follow;
+- after mitmproxy's own 100 an error page can still follow, and that page tells nobody the address
+  of Exchange, what it sent, or what stands here;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
 
 `mend` is called once, before connections exist. Tests hold each mend against the version of
@@ -26,7 +27,7 @@ import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.net.http import http1
+from mitmproxy.net.http import http1, status_codes
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
@@ -192,6 +193,14 @@ def _discreetly(sent: Commands) -> Commands:
         yield command
 
 
+def _error_page(status_code: int, _message: str = "") -> bytes:
+    """A whole answer. mitmproxy's own quotes the message, which is for the journal and the log."""
+    headers = http.Headers(Connection="close", Content_Type="text/plain")
+    text = f"{status_code} {status_codes.RESPONSES.get(status_code, 'Error')}\n"
+    page: bytes = http1.assemble_response(http.Response.make(status_code, text, headers))
+    return page
+
+
 def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
     """Take what matches at the buffer's start out of it."""
     found = pattern.match(bytes(buffer))
@@ -220,6 +229,7 @@ type Mend = tuple[object, str, Callable[..., object]]
 
 _MENDS: tuple[Mend, ...] = (
     (_http1, "make_body_reader", _body_reader),
+    (_http1, "make_error_response", _error_page),
     (_http1.Http1Connection, "read_body", _body),
     (_http1.Http1Connection, "make_pipe", _pipe),
     (HttpStream, "send_response", _response),
