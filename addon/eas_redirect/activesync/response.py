@@ -5,10 +5,10 @@ Sources: MS-ASCMD 2.2.2 (common status codes: 123 UserHasNoMailbox), 2.2.3.177 (
 """
 
 import re
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
+from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.request import EASRequest, Headers, header_values
 from eas_redirect.activesync.wbxml import Element, Entity, TableText, WBXMLError, parse
 
@@ -126,9 +126,9 @@ def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> 
     certain = request.method == "POST" and _diagnosed(headers) and not _is_long(headers, body)
     if body and may_hold_evidence(request, 200, headers):
         try:
-            status = _global_status(request, _inflated(headers, body))
+            status = _global_status(request, _plain(headers, body))
             certain = status == USER_HAS_NO_MAILBOX
-        except (_UnreadableError, WBXMLError) as error:
+        except (_UnreadableError, InflateError, WBXMLError) as error:
             problem = str(error)
     return Answer(
         status_code=200,
@@ -165,36 +165,8 @@ def _is_wbxml(headers: Headers) -> bool:
     return len(types) == 1 and types <= _WBXML_TYPES
 
 
-def _inflated(headers: Headers, body: bytes) -> bytes:
-    """The body with its one Content-Encoding undone, never more than MAX_BODY bytes of it."""
-    if len(body) > MAX_BODY:
-        raise _UnreadableError(f"the body is longer than {MAX_BODY} bytes")
-    joined = ",".join(header_values(headers, "content-encoding"))
-    codings = [part.strip().lower() for part in joined.split(",") if part.strip()]
-    match [coding for coding in codings if coding != "identity"]:
-        case []:
-            return body
-        case ["gzip" | "x-gzip"]:
-            return _bounded(body, 16 + zlib.MAX_WBITS)
-        case ["deflate"]:
-            # RFC 9110 8.4.1.2: zlib's format; some servers send it bare.
-            zlib_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
-            return _bounded(body, zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS)
-        case _:
-            raise _UnreadableError("the Content-Encoding is neither gzip nor deflate")
-
-
-def _bounded(body: bytes, window_bits: int) -> bytes:
-    inflater = zlib.decompressobj(window_bits)
-    try:
-        data = inflater.decompress(body, MAX_BODY + 1)
-    except zlib.error:
-        raise _UnreadableError("the compressed body is damaged") from None
-    if len(data) > MAX_BODY:
-        raise _UnreadableError(f"the body inflates to more than {MAX_BODY} bytes")
-    if not inflater.eof or inflater.unused_data:
-        raise _UnreadableError("the compressed body is cut short or followed by other bytes")
-    return data
+def _plain(headers: Headers, body: bytes) -> bytes:
+    return inflated(body, ",".join(header_values(headers, "content-encoding")), MAX_BODY)
 
 
 def _global_status(request: EASRequest, body: bytes) -> int | None:

@@ -14,7 +14,6 @@ class RecordedExchange:
 
     decision: str | None = None  # redirect, would_redirect, pass
     reason: str | None = None
-    message: str | None = None
     status_code: int | None = None  # of Exchange, before ours took its place
     eas_status: int | None = None
     location: str | None = None
@@ -28,7 +27,6 @@ def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
     return RecordedExchange(
         decision=_text(record, "eas", "decision"),
         reason=_text(record, "event", "reason"),
-        message=_text(record, "message"),
         status_code=_number(record, "eas", "upstream", "status_code"),
         eas_status=_number(record, "eas", "upstream", "status"),
         location=_text(record, "eas", "redirect", "location"),

@@ -16,14 +16,14 @@ from mitmproxy.net import encoding
 from mitmproxy.proxy import mode_specs
 
 from eas_redirect import flows
+from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.debugging.capture import Progress, Trouble, read_flows
-from eas_redirect.debugging.inflate import inflated
 from eas_redirect.debugging.pseudonyms import Pseudonyms, filled_bytes
 from eas_redirect.debugging.recorded import recorded_exchange
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
 from eas_redirect.debugging.redact_head import redacted_header, redacted_target
-from eas_redirect.debugging.secrets_search import leaks
+from eas_redirect.debugging.secrets_search import MAX_INFLATED, leaks
 from eas_redirect.flows import METADATA
 
 MULTIPART = "application/vnd.ms-sync.multipart"
@@ -99,8 +99,9 @@ def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) 
     """Under the same Content-Encoding, so that what reads it reads it the same way."""
     body = message.raw_content or b""
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
-    plain = inflated(body, coding)
-    if plain is None:
+    try:
+        plain = inflated(body, coding, MAX_INFLATED)
+    except InflateError:
         return bytes(len(body))
     if content_type in _WBXML:
         clean = redacted_wbxml(plain, names)

@@ -62,8 +62,7 @@ _HOST_OF_URL = re.compile(r"(?<=://)[^/?#]+")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+")
 _KEPT_PARAMETERS = frozenset({"cmd", "devicetype", "saveinsent"})
 _NAMED_PARAMETERS = frozenset({"user", "deviceid"})
-_NTLM_FIELDS = (12, 20, 28, 36, 44, 52)  # MS-NLMP 2.2.1.3, each: length, maximum, offset
-_NTLM_NAMES = (28, 36, 44)  # domain, user, workstation
+_NTLM_NAMES = (28, 36, 44)  # MS-NLMP 2.2.1.3: domain, user, workstation; length and offset
 
 
 def redacted_header(name: str, value: str, names: Pseudonyms) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from mitmproxy import http
 
 from eas_redirect.activesync.code_pages import TAGS
+from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.query import COMMAND_CODES
-from eas_redirect.debugging.inflate import inflated
 from eas_redirect.debugging.pseudonyms import Pseudonyms, all_runs
 
 # What every capture says: a user may be named as a command is.
@@ -19,6 +19,7 @@ _VOCABULARY = frozenset(
     | {name.casefold() for name in COMMAND_CODES.values()}
     | {"microsoft server activesync", "userhasnomailbox"}
 )
+MAX_INFLATED = 64 * 1024 * 1024  # bytes; above any message size limit of Exchange that is in use
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}={0,2}")
 
 
@@ -59,7 +60,8 @@ def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
         yield f"body of the {name}", body
         coding = message.headers.get("Content-Encoding", "").strip().lower()
         if coding not in ("", "identity"):
-            yield f"body of the {name}", inflated(body, coding) or b""
+            with contextlib.suppress(InflateError):
+                yield f"body of the {name}", inflated(body, coding, MAX_INFLATED)
 
 
 def _texts(state: object) -> Iterator[bytes]:
