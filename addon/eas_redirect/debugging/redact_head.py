@@ -108,7 +108,8 @@ def _parameter(pair: str, names: Pseudonyms) -> str:
     if key in _KEPT_PARAMETERS or not value:
         return names.keep(pair)
     if key in _NAMED_PARAMETERS:
-        return f"{name}{equals}{quote(names.name(unquote(value)), safe='@')}"
+        clean = names.name(unquote(value))  # bytes that are no UTF-8 are surrogates (PEP 383)
+        return f"{name}{equals}{quote(clean, safe='@', errors='surrogateescape')}"
     return f"{name}{equals}{filled(value)}"
 
 
