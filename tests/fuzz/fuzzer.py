@@ -16,7 +16,6 @@ from tests.fuzz.coverage import Coverage
 from tests.fuzz.mutator import Mutator
 from tests.fuzz.target import Target
 
-BASE_US = 50_000.0  # CPU time that any input may take; caches fill, pages are compiled
 BASE_BYTES = 8 * 1024 * 1024
 HANG_S = 10.0  # an input that has not ended by then is given up
 SAMPLE = 1024  # memory is measured once in so many inputs: it slows them tenfold
@@ -132,7 +131,7 @@ def _short(error: BaseException) -> str:
 
 
 def _measure_time(target: Target, data: bytes) -> None:
-    allowed = BASE_US + target.per_byte_us * len(data)
+    allowed = target.base_us + target.per_byte_us * len(data)
     for _ in range(TRIES):
         began = time.perf_counter()
         target.check(data)

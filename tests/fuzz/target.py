@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.support import DATA
 
+BASE_US = 50_000.0  # caches fill, patterns are compiled
 CORPUS = DATA / "fuzz"
 
 type Check = Callable[[bytes], object]
@@ -17,7 +18,8 @@ class Target:
     """One reader under test. `check` returns for good and for refused input alike.
 
     `tokens` are pieces that mutations put in, `max_size` bytes bound an input, `per_byte_us` is
-    the CPU time that a byte may cost and `per_byte` the bytes of memory that it may hold.
+    the CPU time that a byte may cost beyond `base_us`, which any input may take, and `per_byte` the
+    bytes of memory that it may hold.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Target:
     max_size: int
     per_byte_us: float
     per_byte: int
+    base_us: float
 
     def corpus(self) -> list[bytes]:
         """The seeds from the tests' tables, and the files that earlier runs found worth keeping."""
@@ -49,6 +52,7 @@ def target(
     max_size: int = 64 * 1024,
     per_byte_us: float = 3.0,
     per_byte: int = 512,
+    base_us: float = BASE_US,
 ) -> Callable[[Check], Check]:
     """Registers a check; its docstring is the invariant, its name the target's."""
 
@@ -63,6 +67,7 @@ def target(
             max_size=max_size,
             per_byte_us=per_byte_us,
             per_byte=per_byte,
+            base_us=base_us,
         )
         return check
 

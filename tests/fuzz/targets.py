@@ -1,9 +1,23 @@
 """Every target. Importing the modules below registers theirs."""
 
-from tests.fuzz import targets_activesync, targets_debugging, targets_files, targets_way
+from tests.fuzz import (
+    targets_activesync,
+    targets_captures,
+    targets_debugging,
+    targets_files,
+    targets_journals,
+    targets_way,
+)
 from tests.fuzz.target import TARGETS, Target
 
-_MODULES = (targets_activesync, targets_debugging, targets_files, targets_way)
+_MODULES = (
+    targets_activesync,
+    targets_debugging,
+    targets_captures,
+    targets_files,
+    targets_journals,
+    targets_way,
+)
 
 
 def load() -> dict[str, Target]:

@@ -1,11 +1,7 @@
 """Targets for what people write: TOML, LDIF, TargetOwaURL, client names, forwarded addresses."""
 
 import asyncio
-import os
-import tempfile
-from functools import cache
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 from eas_redirect.activesync.authorization import parse_logon
 from eas_redirect.config import ConfigError, cache_settings, directory_settings, load_config, policy
@@ -14,6 +10,7 @@ from eas_redirect.directory.values import Ambiguous, Found, NotFound, Organizati
 from eas_redirect.forwarded import forwarded_address
 from eas_redirect.policy.endpoint import EAS_PATH, Refused, endpoint
 from eas_redirect.telemetry.clients import client_family, families
+from tests.fuzz.scratch import written
 from tests.fuzz.seeds import column, lines, whole
 from tests.fuzz.target import target
 
@@ -62,25 +59,13 @@ TOML_TOKENS = (
 )
 
 
-@cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="eas-fuzz-")
-
-
-def _written(data: bytes, name: str) -> Path:
-    path = Path(_scratch().name) / f"{os.getpid()}-{name}"
-    path.write_bytes(data)
-    return path
-
-
 # Small inputs: the lines of keys are found by parsing every beginning of the file.
 @target(seeds=lambda: [TOML.encode()], tokens=TOML_TOKENS, max_size=4096, per_byte_us=200)
 def fuzz_toml(data: bytes) -> None:
     """Any file is a configuration that the other rooms take, or a ConfigError with a line of
     printable text for each problem."""
     try:
-        config = load_config(_written(data, "eas-redirect.toml"))
+        config = load_config(written(data, "eas-redirect.toml"))
         policy(config)
         directory_settings(config)
         cache_settings(config)
@@ -117,7 +102,7 @@ LDIF_TOKENS = (
 def fuzz_ldif(data: bytes) -> None:
     """Any file is a snapshot that answers every logon with a value, or a SnapshotError; a
     malformed entry costs itself alone."""
-    path = _written(data, "snapshot.ldif")
+    path = written(data, "snapshot.ldif")
     try:
         snapshot = Snapshot.load(path)
     except SnapshotError as error:
