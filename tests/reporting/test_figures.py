@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eas_redirect.reporting.exports import to_csv, to_json
 from eas_redirect.reporting.figures import make_report
@@ -18,8 +20,10 @@ from eas_redirect.reporting.values import Report
 from eas_redirect.reporting.words import number
 from eas_redirect.telemetry.iis import IISLog
 from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.journal import render as render_line
 from eas_redirect.telemetry.ledger import Ledger
-from tests.reporting.simulator import MINUTE, OLD_HOST, START, Simulation, write_journal
+from tests.reporting.simulator import CLOUD, MINUTE, OLD_HOST, START, Simulation, write_journal
+from tests.support import DATA
 
 MONTH = Simulation(phones=120)
 
@@ -245,3 +249,64 @@ def test_observed_redirects_are_judged_without_any_redirect(tmp_path: Path) -> N
     assert device.readiness.verdict.value == "asked_to_sign_in"
     assert [finding.code for finding in device.findings] == ["logon_down_level"]
     assert made.readiness["asked_to_sign_in"] == 1
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(1, 1200),  # seconds since the event before
+        st.sampled_from(["redirect", "pass", "unauthenticated"]),
+        st.sampled_from([OLD_HOST, "outlook.office365.com", None]),
+        st.sampled_from([0, 900]),  # seconds that the request had waited
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(EVENTS, st.sampled_from([60, 3599, 3600, 86400]))
+@settings(max_examples=12, deadline=None)
+def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    events: list[tuple[int, str, str | None, int]],
+    silence: int,
+) -> None:
+    """Gaps stay below what makes the usual interval matter: that is a median here, a mean there."""
+    records, at = [], 0
+    for gap, what, host, waited in events:
+        at += gap
+        # Who calls the target by its name is never sent there: that would be a loop.
+        called = OLD_HOST if what == "redirect" else host
+        redirect = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+        told = redirect if what == "redirect" else {"reason": what.replace("pass", "other_answer")}
+        records.append(
+            call(at, url_domain=called, duration_ns=waited * 10**9, **told)
+        )  # fmt: skip
+    records.append(call(at + silence, device_id="P", device_type="EASProbeDeviceType"))
+    now = 0.0
+    ledger = Ledger(clock=lambda: now)
+    for record in records:
+        now = record.timestamp_s
+        ledger.observe(record)
+    made = made_of(tmp_path_factory.mktemp("any"), *records)
+    live = {record.device_id: ledger.state(record) for record in records}
+    assert {d.device_id: d.state for d in made.devices} == {k: v for k, v in live.items() if v}
+
+
+def test_what_a_journal_should_never_hold_goes_no_further(tmp_path: Path) -> None:
+    secrets = (DATA / "secrets.txt").read_text("utf-8").split("\n")
+    secrets = [secret for secret in secrets if secret]
+    journal = tmp_path / "leaky.jsonl"
+    line = json.loads(render_line(call(0)))
+    line["authorization"] = line["eas"]["policy_key"] = line["http"]["cookie"] = secrets
+    journal.write_text(json.dumps(line) + "\n")
+    log = tmp_path / "u_ex.log"
+    cookie = "+".join(secret.replace(" ", "+") for secret in secrets)
+    log.write_text(
+        "#Fields: date time cs-method cs-uri-stem cs-uri-query cs-username cs(Cookie) sc-status\n"
+        "2026-03-02 00:00:09 POST /Microsoft-Server-ActiveSync"
+        f" Cmd=Ping&Key={cookie} anna {cookie} 200\n"
+    )
+    made = make_report(find_sources([str(journal), str(log)]), START + 86400)
+    assert made.totals.exchanges == 2
+    for output in (render(made), json.dumps(to_json(made)), "".join(to_csv(made.devices))):
+        assert not [secret for secret in secrets if secret in output]
