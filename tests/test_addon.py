@@ -370,3 +370,9 @@ def ntlm_type_3(domain: str, user: str) -> str:
     empty = struct.pack("<HHI", 0, 0, 64)
     head = b"NTLMSSP\0" + struct.pack("<I", 3) + empty * 2 + fields[0] + fields[1] + empty * 2
     return base64.b64encode(head + struct.pack("<I", 1) + b"".join(names)).decode()
+
+
+def test_the_profile_stands_before_mitmproxy_listens(bench: Bench) -> None:
+    """`running` comes after the first connections can."""
+    options = bench.context.options
+    assert (options.tcp_timeout, options.http2, options.websocket) == (4200, False, False)

@@ -100,6 +100,7 @@ class Redirect:
         else:
             self.service.adopt(self.service.prepare(config))
         self._keep_bodies = settings.keep_bodies
+        self._adopt_profile()  # here, not in `running`: mitmproxy listens before that
         self._watch(Reloader(settings.path, config, settings.overrides))
 
     async def running(self) -> None:
@@ -107,7 +108,6 @@ class Redirect:
             if name.startswith("eas_"):
                 known = ", ".join(OPTIONS)
                 logger.error("eas-redirect: unknown option %s; there are: %s", name, known)
-        self._adopt_profile()
         if self.service is not None:
             self.service.start()
             if self.watcher is not None:
