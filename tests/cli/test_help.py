@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from eas_redirect import __version__
 from eas_redirect.cli.main import app
 from tests.conftest import Golden
 from tests.support import ROOT
@@ -58,3 +59,8 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(name: str) -> None:
     assert result.exit_code == 2
     assert "--no-such-option" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_version() -> None:
+    ran = CliRunner().invoke(app, ["--version"])
+    assert (ran.exit_code, ran.stdout) == (0, f"{__version__}\n")

@@ -2,7 +2,12 @@
 
 import pytest
 
-from eas_redirect.directory.faults import Fault, refused_bind, refused_search
+from eas_redirect.directory.faults import (
+    Fault,
+    NoSuchObjectError,
+    refused_bind,
+    refused_search,
+)
 
 AD = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data {}, v2580"
 
@@ -68,3 +73,11 @@ def test_a_fault_is_told_with_its_server() -> None:
     told = Fault("timeout", "no answer").at("dc1.contoso.example:636").as_unavailable()
     assert told.error_type == "timeout"
     assert told.message == "dc1.contoso.example:636: no answer"
+
+
+@pytest.mark.parametrize(
+    ("base", "says"),
+    [("DC=a", "DC=a does not exist"), ("", "the empty base of a global catalogue does not exist")],
+)
+def test_a_base_that_is_not_there_is_named(base: str, says: str) -> None:
+    assert NoSuchObjectError(base).message.startswith(says)

@@ -5,9 +5,11 @@ Their modules import what they need when they are called, so that `--help` is qu
 
 import io
 import sys
+from typing import Annotated
 
 import typer
 
+from eas_redirect import __version__
 from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
 from eas_redirect.cli.init import init
@@ -37,9 +39,20 @@ app.command("report")(report)
 app.command("script")(script)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
-    """Keep subcommands subcommands: Typer makes a lone command the whole program."""
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """What stands before a subcommand."""
 
 
 def main() -> None:

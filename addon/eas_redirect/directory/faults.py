@@ -38,7 +38,8 @@ class NoSuchObjectError(Fault):
     """The base of a search is not there, or may not be seen."""
 
     def __init__(self, base: str) -> None:
-        message = f"{base} does not exist or may not be read: check directory.search_base"
+        place = base or "the empty base of a global catalogue"
+        message = f"{place} does not exist or may not be read: check directory.search_base"
         super().__init__("no_such_object", message, "question")
 
 
