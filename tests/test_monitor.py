@@ -15,7 +15,8 @@ from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.service import Service
 from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.web import parse_address
-from tests.integration.running import free_port, write_config
+from tests.integration.processes import free_port
+from tests.integration.running import write_config
 from tests.telemetry.test_metrics import REDIRECT
 
 POLICY = Policy(host_map=dict(DEFAULT_HOST_MAP), allowed_hosts=("*.office365.com",))

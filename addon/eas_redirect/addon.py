@@ -31,7 +31,7 @@ from eas_redirect.commands import Commands
 from eas_redirect.config import ConfigError, load_config
 from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import certificates, http1
+from eas_redirect.engine import certificates, mends
 from eas_redirect.engine.failures import stopped
 from eas_redirect.engine.tls_advice import tls_advice
 from eas_redirect.flows import METADATA
@@ -73,7 +73,7 @@ class Redirect:
     # -- start and stop --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
-        http1.mend()
+        mends.mend()
         contentview.register()
         for name, text in OPTIONS.items():
             loader.add_option(name, str, "", text)

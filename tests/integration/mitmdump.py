@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.usage import usage
+from tests.integration.processes import free_port
 from tests.support import ROOT
 
 SHIM = ROOT / "addon" / "redirect.py"
@@ -135,7 +136,7 @@ def _start(
         options = {**options, "termlog_verbosity": "warn"}
     settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
     for attempt in range(PORT_IN_USE):
-        port = _free_port() if quiet else 0
+        port = free_port() if quiet else 0
         listen = ["--mode", mode, "--listen-host", "127.0.0.1", "--listen-port", str(port)]
         with (directory / "mitmdump.log").open("wb") as log:
             process = subprocess.Popen(
@@ -168,12 +169,6 @@ def _wait_until_it_listens(running: Mitmdump) -> int:
             return int(found[1])
         time.sleep(0.05)
     raise NotStartedError(f"silent for {START_S} s:\n{running.log}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _accepts(port: int) -> bool:

@@ -1,18 +1,34 @@
 """Server processes for tests: started, hung, killed, and always ended, by their own pid."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+_FIRST_PORT = 15_000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a server that is started next.
+
+    Below those that the system gives to outgoing connections: one of these could take a port of
+    its own range in the moment between this probe and the server's start.
+    """
+    text = _EPHEMERAL.read_text("ascii").split() if _EPHEMERAL.exists() else ["32768"]
+    for _ in range(200):
+        port = random.randrange(_FIRST_PORT, max(_FIRST_PORT + 1000, int(text[0])))  # noqa: S311
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise RuntimeError("no free port")
 
 
 class ServerProcess:

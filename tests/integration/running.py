@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.benchmarks.usage import children
+from tests.integration.processes import free_port
 from tests.support import DATA
 
 WAIT_S = 60  # everything here takes a second or two; a machine that does much else takes longer
@@ -147,12 +147,6 @@ def write_config(
     head = head or f'[directory]\nsnapshot = "{snapshot or DATA / "migration.ldif"}"\n'
     path.write_text(f'{head}[metrics]\nlisten = "127.0.0.1:{free_port()}"\n{further}', "utf-8")
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_it_serves(running: Running) -> None:

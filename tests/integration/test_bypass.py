@@ -17,7 +17,8 @@ import pytest
 
 from tests.integration.device import PATH, basic
 from tests.integration.old_server import ANNA, BERT, PASSWORD, OldServer, old_server
-from tests.integration.running import Running, free_port, run, wait_until
+from tests.integration.processes import free_port
+from tests.integration.running import Running, run, wait_until
 from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration

@@ -20,7 +20,8 @@ from eas_redirect.lab.message import Reply, Request
 from eas_redirect.lab.server import Server
 from tests.integration.device import PATH, basic
 from tests.integration.old_server import BERT, PASSWORD, OldServer, old_server
-from tests.integration.running import Running, free_port, run, wait_until
+from tests.integration.processes import free_port
+from tests.integration.running import Running, run, wait_until
 from tests.integration.test_bypass import changed
 from tests.support import ROOT, require
 
@@ -147,6 +148,10 @@ def test_killed_and_stopped_under_load_nothing_is_lost(tmp_path: Path) -> None:
         made.proxies["a"].signal(signal.SIGKILL)
         before = made.answered
         wait_until(lambda: made.answered > before + 80, "load on two")
+        # An answer whose head had left already when its proxy was killed cannot be given again.
+        cut = list(made.lost)
+        assert all(isinstance(error, http.client.IncompleteRead) for error in cut)
+        assert len(cut) <= 1
         made.proxies["b"].signal(signal.SIGTERM)
         assert made.proxies["b"].process.wait(60) == 0
         before = made.answered
@@ -158,7 +163,7 @@ def test_killed_and_stopped_under_load_nothing_is_lost(tmp_path: Path) -> None:
         made.done.set()
         for each in loads:
             each.result(60)
-        assert made.lost == []
+        assert made.lost == cut
         assert set(made.statuses) == {200}
         assert made.ask("FolderSync", "D1").headers["X-Via"] is None
 

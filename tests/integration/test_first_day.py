@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.old_server import OldServer, old_server
-from tests.integration.running import free_port, wait_until
+from tests.integration.processes import free_port
+from tests.integration.running import wait_until
 from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.processes import free_port
 from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration
@@ -52,11 +52,6 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
-
-
 def shows(line: str, output: str) -> bool:
     """Whether an expected line is in the output; `…` stands for anything, spaces for any space."""
     parts = [r"\s+".join(map(re.escape, part.split())) for part in line.split("…")]
@@ -94,7 +89,7 @@ def in_own_terminal(commands: str, directory: Path) -> subprocess.Popen[bytes]:
 
 def test_every_command_does_what_the_page_says(checkout: Path) -> None:
     require("make", "curl")
-    port, terminals = free_port(), []
+    port, terminals = str(free_port()), []
     try:
         for step in steps():
             commands = step.commands.replace(PORT, port)
