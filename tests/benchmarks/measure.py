@@ -1,30 +1,12 @@
-"""Measuring on an event loop: latencies, the loop's own lag, and what a process holds."""
+"""Measuring on an event loop: latencies and the loop's own lag."""
 
 import asyncio
 import contextlib
-import os
-import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 _TICK_S = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    threads: int
-    descriptors: int
-    resident_mb: float
-
-
-def footprint() -> Footprint:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    resident_kb = int(status.partition("VmRSS:")[2].split()[0])
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
-    return Footprint(threading.active_count(), descriptors, resident_kb / 1024)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -26,7 +26,8 @@ from eas_redirect.directory.values import (
     Unavailable,
 )
 from eas_redirect.lab.certificates import LabCertificates
-from tests.benchmarks.measure import footprint, loop_lag, percentile
+from tests.benchmarks.measure import loop_lag, percentile
+from tests.benchmarks.usage import usage
 from tests.directory.logons import logon
 from tests.integration.slapd import Slapd, running_slapd
 
@@ -286,7 +287,7 @@ async def test_10000_look_ups_while_a_server_bounces(pair: tuple[Slapd, Slapd]) 
     directory = ActiveDirectory(settings, cool_down_s=0.2)
     load = Load(directory)
     await asyncio.gather(*(directory.recipient(user) for user in LOGONS[:CLIENTS]))
-    before = footprint()
+    before = usage()
     bounces = 0
 
     async def bounce() -> None:
@@ -300,7 +301,7 @@ async def test_10000_look_ups_while_a_server_bounces(pair: tuple[Slapd, Slapd]) 
 
     async with loop_lag() as lags:
         await load.run(bounce)
-    after = footprint()
+    after = usage()
     directory.close()
     assert not load.wrong
     assert after.threads <= before.threads + settings.pool_size

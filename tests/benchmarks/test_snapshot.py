@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Found
-from tests.benchmarks.measure import footprint
+from tests.benchmarks.usage import usage
 from tests.directory.logons import logon
 
 USERS = 100_000
@@ -37,11 +37,11 @@ userAccountControl: 512
 async def test_100000_users(tmp_path: Path) -> None:
     file = tmp_path / "users.ldif"
     file.write_text("".join(USER.format(n=n) for n in range(USERS)))
-    before = footprint().resident_mb
+    before = usage().resident_mb
     began = time.perf_counter()
     snapshot = Snapshot.load(file)
     load_s = time.perf_counter() - began
-    memory_mb = footprint().resident_mb - before
+    memory_mb = usage().resident_mb - before
     names = [f"CONTOSO\\user{n}" for n in range(0, USERS, 40)]
     names += [f"user{n}@contoso.example" for n in range(0, USERS, 40)]
     logons = [logon(name) for name in names]

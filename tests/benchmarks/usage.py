@@ -18,6 +18,10 @@ class Usage:
     descriptors: int = 0
     threads: int = 0
 
+    @property
+    def resident_mb(self) -> float:
+        return self.resident_bytes / 2**20
+
     def __add__(self, other: Self) -> "Usage":
         return Usage(
             self.cpu_s + other.cpu_s,
@@ -27,8 +31,9 @@ class Usage:
         )
 
 
-def usage(pid: int) -> Usage:
-    """Of one process now."""
+def usage(pid: int | None = None) -> Usage:
+    """Of one process now; without a pid, of this one."""
+    pid = os.getpid() if pid is None else pid
     # The name in parentheses may hold anything; the fields behind it are counted from 3.
     fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     return Usage(
