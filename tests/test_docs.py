@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
 from eas_redirect.config import Config
@@ -73,6 +75,13 @@ def test_every_command_of_mitmproxy_is_documented() -> None:
 def test_every_exit_code_is_documented() -> None:
     codes = re.findall(r"^\| (\d) \|", section("Exit codes"), re.MULTILINE)
     assert codes == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_readme_is_short() -> None:
