@@ -66,6 +66,7 @@ def same_host(one: str, other: str) -> bool:
     return _comparable(one) == _comparable(other)
 
 
+@lru_cache(maxsize=4096)
 def _comparable(text: str) -> str:
     try:
         return normalize_host(text.removesuffix("."))

@@ -76,7 +76,7 @@ def decide(
     What `screen` passes is passed here too. `trace`, when given, receives each step in order:
     `explain` shows them.
     """
-    trail = Trail([] if trace is None else trace)
+    trail = Trail(trace)
     screened = screen(exchange)
     if isinstance(screened, Pass):
         return trail.stop("Is this UserHasNoMailbox?", screened)

@@ -102,16 +102,18 @@ class Step:
 
 
 class Trail:
-    """Collects the steps of one decision."""
+    """Collects the steps of one decision, when there is a list for them."""
 
-    def __init__(self, steps: list[Step]) -> None:
+    def __init__(self, steps: list[Step] | None) -> None:
         self._steps = steps
 
     def good(self, question: str, finding: str) -> None:
-        self._steps.append(Step(question=question, finding=finding, ok=True))
+        if self._steps is not None:
+            self._steps.append(Step(question=question, finding=finding, ok=True))
 
     def stop(self, question: str, verdict: Pass) -> Pass:
         """Note why the way ends here; gives the verdict back."""
         finding, reason = verdict.detail, verdict.reason
-        self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
+        if self._steps is not None:
+            self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
         return verdict
