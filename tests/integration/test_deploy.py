@@ -141,7 +141,7 @@ def _haproxy(
         process.wait(20)
 
 
-def test_killed_and_stopped_under_load_nothing_is_lost(tmp_path: Path) -> None:
+def test_killed_and_stopped_under_load_only_an_answer_under_way_is_cut(tmp_path: Path) -> None:
     with farm(tmp_path) as made, ThreadPoolExecutor(8) as pool:
         loads = [pool.submit(made.load, number) for number in range(8)]
         wait_until(lambda: made.answered > 60, "load")
