@@ -21,6 +21,7 @@ from tests.benchmarks.usage import children
 from tests.integration.processes import free_port
 from tests.support import DATA
 
+PROGRAM = (str(Path(sys.executable).with_name("eas-redirect")),)
 WAIT_S = 60  # everything here takes a second or two; a machine that does much else takes longer
 LISTENING = re.compile(r"listening at \[?[\w.:*]+?\]?:(\d+)")
 PAGES = re.compile(r"status page at 127\.0\.0\.1:(\d+)")
@@ -107,6 +108,7 @@ def run(
     head: str | None = None,
     options: Mapping[str, str] | None = None,
     ready: bool = True,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Running]:
     """`eas-redirect run` on free ports of loopback. `head` begins the configuration: without it, a
     snapshot is the directory."""
@@ -125,7 +127,7 @@ def run(
     ]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("eas-redirect")), "run", *words],
+            [*program, "run", *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

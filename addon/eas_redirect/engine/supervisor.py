@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -24,10 +25,12 @@ from eas_redirect.telemetry.web import parse_address
 
 logger = logging.getLogger(__name__)
 
-START_S = 60.0  # for all workers to listen, on a machine that does much else
+START_S = 300.0  # for a worker to serve: many on few cores with a large snapshot take a while
 LOOK_S = 5.0  # between two looks at a worker: what a crashed one counted since is lost
-HUNG_LOOKS = 12  # a worker that misses this many is killed
+# Silent for so long is hung. A busy worker has taken 3 s with 1,500 phones asking at the same time.
+HUNG_S = 25.0
 KILL_GRACE_S = 10.0  # beyond the workers' own time for a stop
+NOT_READY = "# TYPE eas_ready gauge\neas_ready 0\n"  # the worst of several counts
 
 
 class Supervisor:
@@ -73,11 +76,13 @@ class Supervisor:
             Worker(number, self._arguments, folder / str(number))
             for number in range(1, self._count + 1)
         ]
-        tasks = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
-        tasks.append(asyncio.create_task(self._look_after()))
+        kept = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
+        looks = [asyncio.create_task(self._look_after(worker)) for worker in self._workers]
         try:
             await self._stop.wait()
-            await self._end(tasks)
+            for look in looks:
+                look.cancel()
+            await self._end(kept)
         finally:
             if site is not None:
                 site.close()
@@ -133,39 +138,60 @@ class Supervisor:
 
     def _bury(self, worker: Worker) -> None:
         """Keep what it counted."""
+        worker.silent = False  # it holds no connection any more
         if worker.snapshot is not None:
             self._gone = [sum_expositions((), (*self._gone, worker.snapshot)).decode()]
             worker.snapshot = None
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, worker: Worker) -> None:
+        """Keep its snapshot fresh, and end it when it hangs: `_keep` starts it again."""
         while not self._stop.is_set():
-            await asyncio.gather(*(worker.refresh() for worker in self._workers))
-            for worker in self._workers:
-                if worker.served and worker.missed >= HUNG_LOOKS:
-                    logger.error("eas-redirect: worker %d hangs; ending it", worker.number)
-                    worker.send(signal.SIGKILL)
+            if not await worker.refresh() and await self._hangs(worker):
+                logger.error("eas-redirect: worker %d hangs; ending it", worker.number)
+                worker.send(signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), LOOK_S)
 
-    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        _, alive = await asyncio.wait(tasks, timeout=self._stop_timeout_s + KILL_GRACE_S)
+    async def _hangs(self, worker: Worker) -> bool:
+        """Whether it is silent for HUNG_S, or has not begun to serve in START_S."""
+        if not worker.served:
+            return worker.age_s > START_S
+        # Then once more: a pause of our own, or of the whole machine, is none of the worker's.
+        for timeout_s in (HUNG_S, None):
+            if not worker.silent or await worker.refresh(timeout_s):
+                return False
+        return worker.silent
+
+    async def _end(self, kept: Sequence[asyncio.Task[None]]) -> None:
+        _, alive = await asyncio.wait(kept, timeout=self._stop_timeout_s + KILL_GRACE_S)
         if alive:
             logger.error("eas-redirect: %d workers did not stop in time; ending them", len(alive))
             self._send(signal.SIGKILL)
             await asyncio.wait(alive)
 
     async def _status(self) -> Status:
-        answers = await asyncio.gather(*(worker.ask("/status") for worker in self._workers))
+        answers = await asyncio.gather(*(worker.ask("/status") for worker in self._speaking()))
         statuses = [STATUS.validate_json(answer) for answer in answers if answer is not None]
-        return merge_statuses(statuses) if statuses else _nobody(self._stop.is_set())
+        merged = merge_statuses(statuses) if statuses else _nobody(self._stop.is_set())
+        return replace(merged, hanging=self._hanging)
 
     async def _metrics(self) -> bytes:
-        await asyncio.gather(*(worker.refresh() for worker in self._workers))
+        await asyncio.gather(*(worker.refresh() for worker in self._speaking()))
         living = [worker.snapshot for worker in self._workers if worker.snapshot is not None]
+        if self._hanging or not living:
+            living.append(NOT_READY)
         return sum_expositions(living, self._gone, self._own_metrics())
 
+    def _speaking(self) -> list[Worker]:
+        """Nobody waits for one that is known to be silent; `_look_after` sees it come back."""
+        return [worker for worker in self._workers if not worker.silent]
+
+    @property
+    def _hanging(self) -> int:
+        return sum(worker.silent for worker in self._workers)
+
     def _own_metrics(self) -> list[Metric]:
-        answering = sum(worker.served and not worker.missed for worker in self._workers)
+        answering = sum(worker.served and not worker.silent for worker in self._workers)
         return [
             GaugeMetricFamily("eas_workers", "Workers that answer.", value=answering),
             CounterMetricFamily(

@@ -25,7 +25,7 @@ class Worker:
         self.number = number
         self.snapshot: str | None = None
         self.served = False  # has answered since it was started
-        self.missed = 0  # questions in a row without an answer
+        self.silent = False  # took the last question and left it unanswered
         self._arguments = arguments
         self._socket = socket
         self._process: asyncio.subprocess.Process | None = None
@@ -43,7 +43,7 @@ class Worker:
         """Its standard input is a pipe of ours: when we are gone, however, it stops by itself."""
         path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
         self._started_at = time.monotonic()
-        self.served, self.missed = False, 0
+        self.served = self.silent = False
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -66,21 +66,26 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    async def ask(self, path: str) -> str | None:
+    async def ask(self, path: str, timeout_s: float | None = None) -> str | None:
         """The body of one of its pages; None when there is no good answer in time."""
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                return await _get(self._socket, path)
-        except (OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(ASK_TIMEOUT_S if timeout_s is None else timeout_s):
+                answer = await _get(self._socket, path)
+        except TimeoutError:
+            self.silent = True
             return None
+        except (OSError, ValueError):  # nobody is there, or somebody who hung up: not silent
+            self.silent = False
+            return None
+        self.silent = False
+        return answer
 
-    async def refresh(self) -> bool:
+    async def refresh(self, timeout_s: float | None = None) -> bool:
         """Take a new snapshot; whether it answered."""
-        text = await self.ask("/metrics")
+        text = await self.ask("/metrics", timeout_s)
         if text is None:
-            self.missed += 1
             return False
-        self.snapshot, self.served, self.missed = text, True, 0
+        self.snapshot, self.served = text, True
         return True
 
 

@@ -109,14 +109,16 @@ class Status:
     errors: int = 0
     last: tuple[DecisionLine, ...] = ()
     workers: int = 1
+    hanging: int = 0  # workers that do not answer, and still get their share of connections
 
     @property
     def checks(self) -> dict[str, str]:
         """What `/ready` depends on, each with its state in one word."""
+        process = "draining" if self.draining else "hanging" if self.hanging else "serving"
         return {
             "directory": self.directory.state,
             "upstream": "reachable" if self.upstream.reachable else "unreachable",
-            "process": "draining" if self.draining else "serving",
+            "process": process,
         }
 
     @property
@@ -125,6 +127,7 @@ class Status:
             self.directory.state in ("answering", "stale")
             and self.upstream.reachable
             and not self.draining
+            and not self.hanging
         )
 
 

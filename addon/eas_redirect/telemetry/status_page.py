@@ -116,6 +116,11 @@ def _findings(status: Status) -> str:
         )
     if not status.upstream.reachable:
         findings.append("Exchange does not answer.")
+    if status.hanging:
+        findings.append(
+            f"Workers that do not answer: {status.hanging}. Phones whose connection they hold wait "
+            "until they are replaced."
+        )
     if not findings:
         return ""
     items = "".join(f"<li>{_text(finding, 400)}</li>" for finding in findings)
