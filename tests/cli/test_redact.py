@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 from mitmproxy.io import FlowReader
 from mitmproxy.proxy import mode_specs
@@ -106,6 +107,12 @@ def revealing() -> list[http.HTTPFlow]:
     flows[12].request.headers["Cookie"] = COOKIE
     reverse = mode_specs.ProxyMode.parse("reverse:https://ex2007.intern.example")
     flows[3].client_conn.proxy_mode = reverse
+    flows[4].backup()  # as mitmproxy does before somebody edits
+    flows[4].request.headers["X-Edited"] = "1"
+    flows[5].comment, flows[5].marked = "Anna's telephone, 0170 5550199", "anna"
+    flows[6].comment = "451 → mail.contoso.example (anna)"
+    flows[7].error = mitmproxy_flow.Error("connecting 'EXCH1' ('2001:db8:77::25', 443) failed", 1.0)
+    flows[8].response.data.reason = b"Anna Anders is not here"  # type: ignore[union-attr]
     flows[0].client_conn.sni = "mail.contoso.example"
     flows[0].comment = "451 → mail.contoso.example (mailbox_moved)"
     flows[0].metadata["eas"] = {
@@ -168,6 +175,8 @@ def clean(tmp_path: Path) -> Path:
         "EXCH1",
         "ex2007",
         "192.0.2.7",
+        "2001:db8:77",
+        "5550199",
         "Hello Berta",
     ],
 )
@@ -268,7 +277,7 @@ def test_other_flows_are_left_out(tmp_path: Path) -> None:
     assert "1 exchanges; 1 other flows" in ran.out
 
 
-@pytest.mark.parametrize("place", ["headers", "body", "target"])
+@pytest.mark.parametrize("place", ["headers", "body", "target", "connections", "notes"])
 def test_a_leak_is_found_and_the_file_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -289,6 +298,10 @@ def test_a_leak_is_found_and_the_file_removed(
             return data
 
         monkeypatch.setattr(redact_module, "redacted_wbxml", leaving)
+    elif place == "connections":
+        monkeypatch.setattr(redact_module, "redact_connections", lambda _clean, _names: None)
+    elif place == "notes":
+        monkeypatch.setattr(redact_module, "_unedited", http.HTTPFlow.copy)
     else:
         monkeypatch.setattr(redact_module, "redacted_target", lambda target, _: target)
     source = write_flows(tmp_path / "capture.flows", revealing())
@@ -308,6 +321,30 @@ def test_what_is_no_capture(tmp_path: Path, content: bytes, code: int) -> None:
     ran = run("redact", str(source), "-o", str(tmp_path / "clean.flows"))
     assert ran.code == code
     assert ran.err.startswith("! ")
+
+
+def test_a_damaged_flow_is_left_out(tmp_path: Path) -> None:
+    """mitmproxy loads states whose parts have other types than its own."""
+    flows = [eas_flow(0), eas_flow(1)]
+    flows[0].comment = 5  # type: ignore[assignment]
+    source = write_flows(tmp_path / "capture.flows", flows)
+    ran = run("redact", str(source), "-o", str(tmp_path / "clean.flows"))
+    assert ran.code == 1
+    assert "! a flow was left out: it is damaged" in ran.err
+    assert len(flows_in(tmp_path / "clean.flows")) == 1
+
+
+def test_what_is_interrupted_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_flows: object, _names: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(redact_module, "leaks", interrupted)
+    source = write_flows(tmp_path / "capture.flows", story())
+    with pytest.raises(KeyboardInterrupt):
+        redact_module.redact(source, tmp_path / "clean.flows", lambda _: None)
+    assert not (tmp_path / "clean.flows").exists()
 
 
 def test_files_that_are_missing_or_in_the_way(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, write
 from eas_redirect.debugging.pseudonyms import PUBLIC_HOSTS, Pseudonyms, all_runs, filled, runs
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
-from eas_redirect.debugging.redact_head import redacted_header, redacted_target
+from eas_redirect.debugging.redact_head import redacted_header
+from eas_redirect.debugging.redact_target import redacted_target
 from tests.activesync.documents import documents
 from tests.activesync.test_authorization import basic, jwt, ntlm3
 
@@ -117,6 +118,24 @@ def test_a_base64_query_stays_one(device_id: bytes, user: str, options: bytes) -
         ("X-MS-Diagnostics", "User:anna_Error:UserHasNoMailbox", "anna"),
         ("X-Anything", "anna", "anna"),
         ("X-MS-PolicyKey", "3141592653", "314"),
+        ("Authorization", "anna-alone", "anna"),
+        ("Via", "1.1 anna.contoso.example (squid)", "anna"),
+        ("Cookie", "path=anna; Expires=anna", "anna"),
+        ("Set-Cookie", "a=1; Path=/anna", "anna"),
+        ("Set-Cookie", "a=1; Domain=anna.example", "anna"),
+        ("Content-Type", 'application/pdf; name="anna.pdf"', "anna"),
+        ("X-Forwarded-For", "192.0.2.7, anna", "anna"),
+        ("X-Forwarded-For", "192.0.2.7:4711", "192.0.2.7"),
+        ("X-Forwarded-Host", "mail.example, anna.example", "anna"),
+        ("Forwarded", "for=192.0.2.7;host=anna.example;by=_x", "anna"),
+        ("Forwarded", 'for="[2001:db8::7]:4711";proto=https', "::7]"),
+        ("Location", "/owa/anna/", "anna"),
+        ("Location", "https://mail.example/#anna", "anna"),
+        ("Referer", "https://mail.example/owa/anna", "anna"),
+        ("Referer", "https://anna:geheim@mail.example/", "geheim"),
+        ("X-Anything", "🎂 न", "न"),
+        ("X-Anything", "🎂 ni\u0303o", "🎂"),
+        ("X-Anything", "🎂 ni\u0303o", "\u0303"),
     ],
 )
 def test_what_headers_tell_is_gone(name: str, value: str, gone: str) -> None:
@@ -142,10 +161,35 @@ def _unbase64(text: str) -> str:
         ("Host", "localhost:8443"),
         ("User-Agent", "Apple-iPhone12C1/1902.67"),
         ("MS-ASProtocolVersions", "2.5,12.0,12.1,14.0,14.1"),
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Set-Cookie", "a=0; path=/Microsoft-Server-ActiveSync; Secure; HttpOnly"),
+        ("Forwarded", "for=unknown;proto=https"),
+        ("X-Forwarded-For", "127.0.0.1:8080"),
+        ("Location", "/"),
     ],
 )
 def test_what_headers_may_keep(name: str, value: str) -> None:
     assert redacted_header(name, value, names()) == value
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "gone"),
+    [
+        ("Cmd=Sync&User=anna&DeviceId=D1", "Cmd=Sync&User=", "anna"),
+        ("Cmd=Sync&anna", "Cmd=Sync&", "anna"),
+        ("Cmd=Sync&anna=1", "Cmd=Sync&", "anna"),
+        ("Cmd=anna&DeviceType=iPhone", "&DeviceType=iPhone", "anna"),
+        ("Cmd=Sync&User=%61nna", "Cmd=Sync&User=", "nna"),
+        ("Cmd=GetAttachment&AttachmentName=anna.pdf", "&AttachmentName=", "anna"),
+        ("User=a&Cmd=Sync#anna", "&Cmd=", "anna"),
+    ],
+)
+def test_what_targets_tell_is_gone(query: str, kept: str, gone: str) -> None:
+    clean = redacted_target(f"https://anna.example{PATH}?{query}", names())
+    assert "anna" not in clean
+    assert gone not in clean
+    assert f"{PATH}?" in clean
+    assert kept in clean
 
 
 @given(st.text())
@@ -167,6 +211,21 @@ def test_words_are_the_same_wherever_they_stand() -> None:
 @pytest.mark.parametrize("host", sorted(PUBLIC_HOSTS))
 def test_public_hosts_stay(host: str) -> None:
     assert names().host(host) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
+        ("3141592653", True),
+        ("+49 30 1234567", False),
+        ("08:15:30 2026", False),
+        ("Passw0rd", True),
+        ("12345", False),
+        ("00000000", False),
+    ],
+)
+def test_numbers_are_searched_for_where_they_tell_something(text: str, searched: bool) -> None:
+    assert any(runs(text)) is searched
 
 
 @given(st.text())

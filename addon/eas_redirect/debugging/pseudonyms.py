@@ -13,6 +13,9 @@ import uuid
 from collections.abc import Iterator
 
 _WORD = re.compile(r"[^\W_]+")  # letters and digits of any script
+# Vowels of some scripts are no letters to `re`, emoji tell much, and bytes that are no UTF-8 come
+# as surrogates (PEP 383). What cannot be seen tells nothing, and makes a request a malformed one.
+_SIGNS = re.compile(r"[^\x00-\x7f\w]+")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Names that everybody's capture holds and that tell where a device was sent.
 PUBLIC_HOSTS = frozenset(
@@ -34,6 +37,7 @@ _TEST_NETWORK_6 = int(ipaddress.IPv6Address("2001:db8::"))  # RFC 3849
 MAX_WORDS = 40  # of one text that are searched for afterwards: enough to know it again
 _RUN = 3  # words in a row that tell a text from another
 _TELLING = 6  # letters and digits; shorter runs occur by chance
+_TELLING_DIGITS = 8  # of a number: policy keys have ten, telephones about as many
 
 
 def runs(text: str) -> Iterator[str]:
@@ -41,8 +45,14 @@ def runs(text: str) -> Iterator[str]:
     words = _WORD.findall(text.casefold())
     for start in range(max(1, len(words) - _RUN + 1)):
         run = " ".join(words[start : start + _RUN])
-        if len(run) >= _TELLING and filled(run) != run and not run.replace(" ", "").isdecimal():
+        enough = _TELLING_DIGITS if run.isdecimal() else _TELLING
+        if len(run) >= enough and filled(run) != run and not _are_numbers(run):
             yield run
+
+
+def _are_numbers(run: str) -> bool:
+    """Several numbers in a row, as times and dates have them."""
+    return " " in run and run.replace(" ", "").isdecimal()
 
 
 def all_runs(text: str) -> Iterator[str]:
@@ -74,7 +84,7 @@ class Pseudonyms:
         """A user, an address, a device id: word by word, so that `anna` is the same in
         `CONTOSO\\anna` and `anna@contoso.example`; the signs between the words stay."""
         self._remember(text)
-        return _WORD.sub(lambda word: self._word(word[0]), text)
+        return _WORD.sub(lambda word: self._word(word[0]), without_signs(text))
 
     def binary(self, value: bytes) -> bytes:
         """For ids that are no text: other bytes, the first of which is no text either."""
@@ -120,7 +130,7 @@ class Pseudonyms:
 
     def _word(self, word: str) -> str:
         """As many bytes as the word has in UTF-8; a digit first where it began with one."""
-        length = len(word.encode("utf-8"))
+        length = _size(word)
         digest = self._digest(word.casefold())
         while len(digest) < length:
             digest += hashlib.sha256(digest).digest()
@@ -136,7 +146,7 @@ class Pseudonyms:
 
 def filled(text: str) -> str:
     """`x` for letters, `0` for digits, as many bytes as before; signs and spaces stay."""
-    return _WORD.sub(lambda word: _filled_word(word[0]), text)
+    return _WORD.sub(lambda word: _filled_word(word[0]), without_signs(text))
 
 
 def filled_bytes(data: bytes) -> bytes:
@@ -147,5 +157,21 @@ def filled_bytes(data: bytes) -> bytes:
         return bytes(len(data))
 
 
+def without_signs(text: str) -> str:
+    """`_` for every byte of the signs beyond ASCII that can be seen."""
+    return text if text.isascii() else _SIGNS.sub(lambda found: _without(found[0]), text)
+
+
+def _without(signs: str) -> str:
+    return "".join(
+        "_" if "\udc80" <= sign <= "\udcff" else "_" * _size(sign) if sign.isprintable() else sign
+        for sign in signs
+    )
+
+
 def _filled_word(word: str) -> str:
-    return "".join("0" if c in "0123456789" else "x" * len(c.encode("utf-8")) for c in word)
+    return "".join("0" if c in "0123456789" else "x" * _size(c) for c in word)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8"))

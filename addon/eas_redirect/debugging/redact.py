@@ -4,31 +4,31 @@ Structure, statuses, times and sizes stay, and a device or a user has the same s
 What was written is read again and searched for everything that was taken out.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 from mitmproxy.io import FlowWriter
 from mitmproxy.net import encoding
-from mitmproxy.proxy import mode_specs
+from mitmproxy.net.http.status_codes import RESPONSES
 
 from eas_redirect import flows
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.debugging.capture import Progress, Trouble, read_flows
 from eas_redirect.debugging.pseudonyms import Pseudonyms, filled_bytes
-from eas_redirect.debugging.recorded import recorded_exchange
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
-from eas_redirect.debugging.redact_head import redacted_header, redacted_target
+from eas_redirect.debugging.redact_head import redacted_header
+from eas_redirect.debugging.redact_notes import redact_connections, redact_notes
+from eas_redirect.debugging.redact_target import redacted_target
 from eas_redirect.debugging.secrets_search import MAX_INFLATED, leaks
-from eas_redirect.flows import METADATA
 
 MULTIPART = "application/vnd.ms-sync.multipart"
 _WBXML = ("application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", "application/vnd.wap.wbxml")
-_HOST_IN_TEXT = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+# What Exchange says where HTTP has no phrase of its own (MS-ASHTTP 2.2.2.1.1), and what we say.
+_REASONS = frozenset({"", "Redirect", "Retry after sending a PROVISION command"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,35 @@ class Redacted:
 
 
 def redact(source: Path, target: Path, progress: Progress) -> Redacted:
-    """Write `target` anew. Raises OSError when it cannot be written."""
-    names = Pseudonyms()
+    """Write `target` anew. Raises OSError when it cannot be written.
+
+    What is not finished, or not searched to its end, is removed.
+    """
+    with target.open("xb") as file:
+        try:
+            return _write(source, file, target, progress)
+        except BaseException:
+            target.unlink()
+            raise
+
+
+def _write(source: Path, file: BinaryIO, target: Path, progress: Progress) -> Redacted:
+    names, writer = Pseudonyms(), FlowWriter(file)
     kept = left_out = 0
     troubles: list[str] = []
-    with target.open("xb") as file:
-        writer = FlowWriter(file)
-        for found in read_flows(source, progress):
-            if isinstance(found, Trouble):
-                troubles.append(found.text)
-            elif isinstance(found, http.HTTPFlow) and flows.is_eas(found):
+    for found in read_flows(source, progress):
+        if isinstance(found, Trouble):
+            troubles.append(found.text)
+        elif isinstance(found, http.HTTPFlow) and flows.is_eas(found):
+            try:
                 writer.add(redacted(found, names))
-                kept += 1
+            except Exception as error:  # a damaged state, which mitmproxy loads all the same
+                troubles.append(f"a flow was left out: it is damaged ({type(error).__name__})")
             else:
-                left_out += 1
+                kept += 1
+        else:
+            left_out += 1
+    file.flush()
     return Redacted(
         kept=kept,
         left_out=left_out,
@@ -66,7 +81,7 @@ def redact(source: Path, target: Path, progress: Progress) -> Redacted:
 
 def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
     """A flow of its own with nothing of the old one but what is listed here."""
-    clean: http.HTTPFlow = flow.copy()
+    clean = _unedited(flow)
     clean.id = names.identifier(flow.id)
     clean.request.path = redacted_target(flow.request.path, names)
     # The properties of these would change the Host header too.
@@ -75,8 +90,18 @@ def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
     for message in (clean.request, clean.response):
         if message is not None:
             _redact_message(message, names)
-    _redact_connections(clean, names)
-    _redact_notes(flow, clean, names)
+    names.keep(f"{clean.request.method} {clean.request.http_version} {clean.request.scheme}")
+    redact_connections(clean, names)
+    redact_notes(flow, clean, names)
+    return clean
+
+
+def _unedited(flow: http.HTTPFlow) -> http.HTTPFlow:
+    """A copy without the state before an edit, which mitmproxy saves with a flow that somebody
+    changed: all that is taken out here would still stand there."""
+    clean: http.HTTPFlow = flow.copy()
+    clean._backup = None  # noqa: SLF001 - mitmproxy has no other way to forget it
+    clean.websocket = None
     return clean
 
 
@@ -88,9 +113,11 @@ def _redact_message(message: http.Request | http.Response, names: Pseudonyms) ->
             for name, value in message.headers.fields
         ]
     )
+    for name in message.headers:
+        names.keep(name)
     message.trailers = None
     if isinstance(message, http.Response):
-        message.data.reason = message.data.reason[:64]
+        message.data.reason = _reason(message, names).encode("utf-8", "replace")
     if message.raw_content:
         message.raw_content = _redacted_body(message, content_type, names)
 
@@ -117,57 +144,10 @@ def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) 
     return compressed
 
 
-def _redact_connections(clean: http.HTTPFlow, names: Pseudonyms) -> None:
-    client, server = clean.client_conn, clean.server_conn
-    client.peername = _peer(client.peername, names) or ("0.0.0.0", 0)  # noqa: S104
-    client.sockname = _peer(client.sockname, names) or ("0.0.0.0", 0)  # noqa: S104
-    client.sni = names.host(client.sni) if client.sni else None
-    client.mitmcert = None
-    client.proxy_mode = mode_specs.ProxyMode.parse("regular")  # a reverse one names the server
-    server.address = _peer(server.address, names)
-    server.peername = _peer(server.peername, names)
-    server.sockname = _peer(server.sockname, names)
-    server.sni = names.host(server.sni) if server.sni else None
-    server.via = None
-    for connection in (client, server):
-        connection.id = names.identifier(connection.id)
-        connection.certificate_list = ()
-        connection.error = None
-
-
-def _peer(peer: tuple[str, int] | None, names: Pseudonyms) -> tuple[str, int] | None:
-    return None if peer is None else (names.host(peer[0]), peer[1])
-
-
-def _redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -> None:
-    """Comment, error and the journal record: the words of the journal stay, names do not."""
-    clean.comment = _without_hosts(flow.comment, names)
-    if flow.error is not None:
-        text = _without_hosts(flow.error.msg, names)
-        clean.error = mitmproxy_flow.Error(text, flow.error.timestamp)
-    clean.metadata = {}
-    record = recorded_exchange(flow)
-    if record is not None:
-        stored = flows.stored_answer(flow.metadata[METADATA], record.status_code or 0)
-        location = redacted_header("Location", record.location or "", names)
-        clean.metadata[METADATA] = {
-            "event": {"reason": names.keep(record.reason or "")},
-            "eas": {
-                "decision": names.keep(record.decision or ""),
-                "evidence": str(stored.evidence),
-                "upstream": {
-                    "status_code": stored.status_code,
-                    **({} if stored.eas_status is None else {"status": stored.eas_status}),
-                },
-                **({"redirect": {"location": location}} if location else {}),
-            },
-        }
-
-
-def _without_hosts(text: str, names: Pseudonyms) -> str:
-    """A sentence of mitmproxy or of ours, with its hosts replaced."""
-    names.keep(_HOST_IN_TEXT.sub(" ", text))
-    return _HOST_IN_TEXT.sub(lambda host: names.host(host[0]), text)
+def _reason(response: http.Response, names: Pseudonyms) -> str:
+    reason = _text(response.data.reason)
+    usual = reason in _REASONS or reason == RESPONSES.get(response.status_code)
+    return names.keep(reason) if usual else names.secret(reason)
 
 
 def _text(value: bytes) -> str:

@@ -140,18 +140,19 @@ def _node(node: Node, kept: bool, names: Pseudonyms) -> Node | None:
         case Element():
             return _element(node, names)
         case str():
-            short = kept and len(node) <= _MAX_KEPT
-            return names.keep(node) if short else _text(node, names)
+            return _text(node, kept, names)
         case bytes():
             return _opaque(node, names)
         case TableText() | Entity():
-            return node.text if kept else _text(node.text, names)
+            return _text(node.text, kept, names)
         case Extension() | Instruction():
             return None
 
 
-def _text(text: str, names: Pseudonyms) -> str:
+def _text(text: str, kept: bool, names: Pseudonyms) -> str:
     """Addresses get stand-ins, so that it can be seen who writes to whom; other text is filled."""
+    if kept and len(text) <= _MAX_KEPT:
+        return names.keep(text)
     return names.name(text) if "@" in text else names.prose(text)
 
 

@@ -1,10 +1,11 @@
-"""Searches flows for what was taken out of them, also behind compression and base64."""
+"""Searches flows for what was taken out of them, also behind compression and other encodings."""
 
 import base64
 import binascii
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import unquote_to_bytes
 
 from mitmproxy import http
 
@@ -21,6 +22,14 @@ _VOCABULARY = frozenset(
 )
 MAX_INFLATED = 64 * 1024 * 1024  # bytes; above any message size limit of Exchange that is in use
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}={0,2}")
+_PLACES = {
+    "request/path": "request target",
+    "request/headers": "headers of the request",
+    "response/headers": "headers of the answer",
+    "request/content": "body of the request",
+    "response/content": "body of the answer",
+}
+_CONNECTIONS = ("client_conn", "server_conn")
 
 
 def leaks(flows: Iterable[http.HTTPFlow], names: Pseudonyms) -> Iterator[str]:
@@ -44,42 +53,46 @@ def _readings(data: bytes) -> Iterator[str]:
 
 
 def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
-    yield "request target", flow.request.data.path
-    for connection in (flow.client_conn, flow.server_conn):
-        yield from (("connections", text) for text in _texts(connection.get_state()))
-    notes = (flow.comment, flow.error.msg if flow.error else "", flow.metadata)
-    yield from (("notes", text) for text in _texts(notes))
-    yield from _decoded("request target", flow.request.data.path)
-    for name, message in (("request", flow.request), ("answer", flow.response)):
-        if message is None:
-            continue
-        for _, value in message.headers.fields:
-            yield f"headers of the {name}", value
-            yield from _decoded(f"headers of the {name}", value)
-        body = message.raw_content or b""
-        yield f"body of the {name}", body
-        coding = message.headers.get("Content-Encoding", "").strip().lower()
-        if coding not in ("", "identity"):
-            with contextlib.suppress(InflateError):
-                yield f"body of the {name}", inflated(body, coding, MAX_INFLATED)
+    """All that mitmproxy writes of a flow, whatever it may be, and what is hidden in it."""
+    for path, text in _texts(flow.get_state()):
+        place = "connections" if path[0] in _CONNECTIONS else _PLACES.get("/".join(path[:2]))
+        yield place or "notes", text
+        if path[1:2] != ("content",):
+            yield from ((place or "notes", hidden) for hidden in _hidden(text))
+    yield from _inflated_body("body of the request", flow.request)
+    if flow.response is not None:
+        yield from _inflated_body("body of the answer", flow.response)
 
 
-def _texts(state: object) -> Iterator[bytes]:
-    """The texts in a state of mitmproxy, without the names of its fields."""
+def _inflated_body(place: str, message: http.Message) -> Iterator[tuple[str, bytes]]:
+    coding = message.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        with contextlib.suppress(InflateError):
+            yield place, inflated(message.raw_content or b"", coding, MAX_INFLATED)
+
+
+def _texts(state: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    """The texts in a state of mitmproxy with where they stand, without the names of its fields."""
     match state:
         case str():
-            yield state.encode("utf-8", "replace")
+            yield path, state.encode("utf-8", "surrogatepass")
         case bytes():
-            yield state
+            yield path, state
         case dict():
-            for value in state.values():
-                yield from _texts(value)
+            for key, value in state.items():
+                yield from _texts(value, (*path, str(key)))
         case list() | tuple():
             for value in state:
-                yield from _texts(value)
+                yield from _texts(value, path)
 
 
-def _decoded(place: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    for found in _BASE64.findall(data):
+def _hidden(data: bytes) -> Iterator[bytes]:
+    """Behind percent-encoding and base64."""
+    plain = unquote_to_bytes(data)
+    if plain != data:
+        yield plain
+    for found in _BASE64.findall(plain):
         with contextlib.suppress(binascii.Error):
-            yield place, base64.b64decode(found.rstrip(b"=") + b"==", altchars=b"-_")
+            yield base64.b64decode(found.rstrip(b"=") + b"==", altchars=b"-_")
+        with contextlib.suppress(binascii.Error):
+            yield base64.b64decode(found.rstrip(b"=") + b"==")
