@@ -39,9 +39,10 @@ async def test_a_worker_that_answers(tmp_path: Path) -> None:
     server.close()
 
 
-async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Takes a question and says nothing."""
     await reader.read()
+    writer.close()
 
 
 async def test_a_worker_that_is_gone_is_not_silent(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ byte. Whatever else comes is counted by its kind.
 """
 
 import http.client
+import itertools
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from tests.integration.upstream import CASE
 from tests.support import require
 
 TIMEOUT_S = 30
+PER_CONNECTION = 16  # exchanges; then a device comes back on a new one, perhaps to another worker
 NORMAL_IN_A_ROW = 3  # answers of every device, all as they should be, are a normal again
 WBXML = "application/vnd.ms-sync.wbxml"
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300 0101")
@@ -109,10 +111,11 @@ class Seen:
     began: float
     kind: Kind
     detail: str = ""
+    took_s: float = 0.0
 
 
 class Load:
-    """`with Load(port) as load:` every device asks over and over on a connection of its own."""
+    """`with Load(port) as load:` every device asks over and over on connections of its own."""
 
     def __init__(self, port: int, devices: Sequence[Device] = DEVICES, pause_s: float = 0.02):
         self._port = port
@@ -147,15 +150,20 @@ class Load:
 
     def _ask(self, device: Device) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
-        while not self._stop.wait(self._pause_s):
+        for turn in itertools.count(1):
+            if self._stop.wait(self._pause_s):
+                break
+            if turn % PER_CONNECTION == 0:
+                connection.close()
             began = time.monotonic()
             try:
                 kind, detail = _exchanged(connection, device)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 kind, detail = "lost", type(error).__name__
+            seen = Seen(device.name, began, kind, detail, time.monotonic() - began)
             with self._lock:
-                self._seen.append(Seen(device.name, began, kind, detail))
+                self._seen.append(seen)
         connection.close()
 
 
@@ -187,28 +195,41 @@ def judge(device: Device, status: int, location: str | None, body: bytes) -> tup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that breaks and is mended. `cuts`: how many exchanges it may take with it."""
+    """Something that breaks and is mended.
+
+    `means`: how exchanges end while what broke is away, such as `502`; any number of them are the
+    fault's own. `cuts`: how many more it may take with it, those that were under way.
+    """
 
     name: str
     begin: Callable[[], None]
     mend: Callable[[], None]
     lasts_s: float = 2.0
-    cuts: float = 0
+    means: str | None = None
+    cuts: int = 0
 
 
 @dataclass(slots=True)
 class Survey:
     """What the exchanges of one fault came to."""
 
-    fault: str
-    cuts: float
+    fault: Fault
     kinds: Counter[Kind] = field(default_factory=Counter)
     details: Counter[str] = field(default_factory=Counter)
+    meant: int = 0  # lost in the way that the fault means
+    slowest_s: float = 0.0
     normal_s: float | None = None  # after the mending
+
+    def count(self, seen: Seen) -> None:
+        self.kinds[seen.kind] += 1
+        self.slowest_s = max(self.slowest_s, seen.took_s)
+        if seen.kind in ("changed", "redirected", "lost"):
+            self.details[f"{seen.device}: {seen.kind} {seen.detail}"] += 1
+        self.meant += seen.kind == "lost" and seen.detail == self.fault.means
 
     @property
     def sent(self) -> int:
-        return sum(self.kinds.values())
+        return self.kinds.total()
 
     @property
     def lost(self) -> int:
@@ -217,12 +238,12 @@ class Survey:
 
     @property
     def cut(self) -> int:
-        return int(min(self.cuts, self.kinds["lost"]))
+        return self.meant + min(self.fault.cuts, self.kinds["lost"] - self.meant)
 
 
 def suffer(load: Load, fault: Fault, *, settle_s: float = 30.0) -> Survey:
     """One fault from its beginning until everything is normal again."""
-    survey, began = Survey(fault.name, fault.cuts), time.monotonic()
+    survey, began = Survey(fault), time.monotonic()
     fault.begin()
     try:
         time.sleep(fault.lasts_s)  # a fault takes real time: other processes live in it
@@ -236,9 +257,7 @@ def suffer(load: Load, fault: Fault, *, settle_s: float = 30.0) -> Survey:
             break
         time.sleep(0.05)
     for seen in load.since(began):
-        survey.kinds[seen.kind] += 1
-        if seen.kind in ("changed", "redirected", "lost"):
-            survey.details[f"{seen.device}: {seen.kind} {seen.detail}"] += 1
+        survey.count(seen)
     return survey
 
 
@@ -253,13 +272,14 @@ def pulses(process: ServerProcess, count: int = 6) -> None:
 
 def table(surveys: Sequence[Survey]) -> str:
     lines = [
-        f"{'fault':<34}{'sent':>6}{'passed':>8}{'changed':>9}{'lost':>6}{'cut':>5}"
-        f"{'wrong redirects':>17}{'normal after':>14}"
+        f"{'fault':<36}{'sent':>6}{'passed':>8}{'changed':>9}{'lost':>6}{'cut':>5}"
+        f"{'wrong redirects':>17}{'slowest':>9}{'normal after':>14}"
     ]
     for s in surveys:
         normal = "never" if s.normal_s is None else f"{s.normal_s:.1f} s"
+        slowest = f"{s.slowest_s:.1f} s"
         lines.append(
-            f"{s.fault:<34}{s.sent:>6}{s.kinds['passed']:>8}{s.kinds['changed']:>9}{s.lost:>6}"
-            f"{s.cut:>5}{s.kinds['redirected']:>17}{normal:>14}"
+            f"{s.fault.name:<36}{s.sent:>6}{s.kinds['passed']:>8}{s.kinds['changed']:>9}{s.lost:>6}"
+            f"{s.cut:>5}{s.kinds['redirected']:>17}{slowest:>9}{normal:>14}"
         )
     return "\n".join(lines)

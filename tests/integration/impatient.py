@@ -8,7 +8,7 @@ import sys
 from eas_redirect.cli.main import main
 from eas_redirect.engine import supervisor, worker
 
-LOOK_S, ASK_S, HUNG_S, GRACE_S = 0.3, 1.0, 2.0, 0.5
+LOOK_S, ASK_S, HUNG_S, GRACE_S = 0.3, 1.5, 3.0, 0.5
 PROGRAM = (sys.executable, "-m", "tests.integration.impatient")
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ that the fault itself cut, and when the fault is over everything is as before.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 import pytest
@@ -33,6 +31,7 @@ from tests.integration.chaos import (
     table,
 )
 from tests.integration.device import LOCATION
+from tests.integration.impatient import HUNG_S, PROGRAM
 from tests.integration.processes import ServerProcess
 from tests.integration.running import Running, run, wait_until
 from tests.integration.slapd import Slapd, running_slapd
@@ -57,7 +56,7 @@ relationships_s = 1
 # A phone has one connection and one exchange on it; it may find both cut.
 CUT_BY_A_KILL = 2 * len(DEVICES)
 NAMES = ("dc1.contoso.example", "localhost", "127.0.0.1")  # of the certificate of slapd
-JOURNAL_ROOM = "size=4m"
+JOURNAL_ROOM = 64 * 2**20  # bytes, many times what this test's journal takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             *("--workers", "2"),
             head=CONFIG.format(slapd=slapd),
             options={"eas_journal": str(journal)},
+            program=PROGRAM,
         ) as proxy:
             certificate = authority.issue("slapd", NAMES).file
             yield World(proxy, slapd, certificate, server, journal)
@@ -98,12 +98,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @contextmanager
 def small_disk(path: Path) -> Iterator[Path]:
-    """A file system of a few MB, where root may mount one; else a directory like any other."""
+    """A small file system, where root may mount one; else a directory like any other."""
     path.mkdir()
     mounted = (
         os.geteuid() == 0
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", JOURNAL_ROOM, "tmpfs", str(path)],
+            ["mount", "-t", "tmpfs", "-o", f"size={JOURNAL_ROOM}", "tmpfs", str(path)],
             check=False,
             capture_output=True,
         ).returncode
@@ -126,14 +126,37 @@ def faults(world: World) -> Iterator[Fault]:
     yield Fault(name="directory bounced", begin=lambda: bounce(directory), mend=nothing, lasts_s=0)
     yield wrong_certificate(world)
     yield Fault(name="Exchange slow", begin=lambda: pulses(server), mend=server.resume, lasts_s=0)
-    yield Fault(name="Exchange killed", begin=server.kill, mend=server.start, cuts=inf)
+    yield Fault(
+        name="Exchange killed", begin=server.kill, mend=server.start, means="502",
+        cuts=len(DEVICES),
+    )  # fmt: skip
     yield full_disk(world)
     yield broken_configuration(world)
+    yield from faults_of_workers(world)
+
+
+def faults_of_workers(world: World) -> Iterator[Fault]:
     yield Fault(
         name="workers killed, one by one",
         begin=lambda: kill_workers(world),
         mend=nothing,
+        lasts_s=0,
         cuts=2 * CUT_BY_A_KILL,
+    )
+    yield Fault(
+        name="all workers killed at once",
+        begin=lambda: kill_all_workers(world),
+        mend=nothing,
+        lasts_s=0,
+        means="ConnectionRefusedError",
+        cuts=CUT_BY_A_KILL,
+    )
+    yield Fault(
+        name="a worker hangs until it is replaced",
+        begin=lambda: hang_a_worker(world),
+        mend=nothing,
+        lasts_s=0,
+        cuts=CUT_BY_A_KILL,
     )
 
 
@@ -171,7 +194,7 @@ def full_disk(world: World) -> Fault:
 
     def fill() -> None:
         with filler.open("wb", buffering=0) as file:
-            while shutil.disk_usage(filler.parent).free > 0 and file.tell() < 2**23:
+            while file.tell() < JOURNAL_ROOM:
                 try:
                     file.write(b"\0" * 4096)
                 except OSError:
@@ -181,26 +204,48 @@ def full_disk(world: World) -> Fault:
 
 
 def broken_configuration(world: World) -> Fault:
-    """A file that is no configuration, while it is watched."""
+    """A file that is no configuration, while it is watched: noticed by both workers, as its end."""
     good = world.config.read_text("utf-8")
+
+    def put(text: str, noticed: str) -> None:
+        world.config.write_text(text, "utf-8")
+        wait_until(lambda: world.proxy.log.count(noticed) == 2, noticed)
+
+    broken = good.replace("[cache]", "[cash]\nfound_s = none")
     return Fault(
         name="configuration broken",
-        begin=lambda: write(world.config, good.replace("[cache]", "[cash]\nfound_s = none")),
-        mend=lambda: write(world.config, good + "\n"),
-        lasts_s=4,
+        begin=lambda: put(broken, "the last good configuration goes on"),
+        mend=lambda: put(good + "\n", "the configuration is adopted"),
     )
-
-
-def write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
 
 
 def kill_workers(world: World) -> None:
     """The next one only when another has taken the first one's place."""
+    wait_for_all(world)
     for pid in world.proxy.children():
         serving = listening(world)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda before=serving: listening(world) > before, "another worker")
+
+
+def kill_all_workers(world: World) -> None:
+    """Nobody listens until the supervisor has started them again."""
+    wait_for_all(world)
+    workers = world.proxy.children()
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not set(workers) & set(world.proxy.children()), "their end")
+
+
+def hang_a_worker(world: World) -> None:
+    wait_for_all(world)
+    serving = listening(world)
+    os.kill(world.proxy.children()[0], signal.SIGSTOP)
+    wait_until(lambda: listening(world) > serving, "another worker")
+
+
+def wait_for_all(world: World) -> None:
+    wait_until(lambda: world.proxy.samples().get("eas_workers") == 2, "both workers")
 
 
 def listening(world: World) -> int:
@@ -219,20 +264,33 @@ def test_everything_breaks_and_no_answer_is_wrong(
         print(f"\n{table(surveys)}")  # noqa: T201 - what this test is run for
     for survey in surveys:
         assert_is_borne(survey)
-    asked_in_vain = {s.fault: s.kinds["passed"] for s in surveys}
-    assert asked_in_vain["none"] == 0
-    assert asked_in_vain["directory killed"] > 0, "the fault was felt"
-    if world.journal.parent.is_mount():
-        assert "cannot be written" in world.proxy.log, "the full disk was felt"
+    assert_were_felt({survey.fault.name: survey for survey in surveys}, world)
     assert world.proxy.process.poll() is None
 
 
+def assert_were_felt(surveys: dict[str, Survey], world: World) -> None:
+    """Each fault was one: else this test shows nothing."""
+    passed = {name: survey.kinds["passed"] for name, survey in surveys.items()}
+    assert passed["none"] == 0
+    for name in ("killed", "hangs", "with a wrong certificate"):
+        assert passed[f"directory {name}"] > 0, name
+    for name in ("directory hangs", "Exchange slow"):
+        assert surveys[name].slowest_s > 0.25, name
+    for name in ("Exchange killed", "all workers killed at once"):
+        assert surveys[name].meant > 0, name
+    assert surveys["a worker hangs until it is replaced"].slowest_s > HUNG_S
+    assert world.proxy.log.count("was ended by SIGKILL; starting it again") == 5
+    assert world.proxy.log.count("hangs; ending it") == 1
+    if world.journal.parent.is_mount():
+        assert "cannot be written" in world.proxy.log, "the full disk was felt"
+
+
 def assert_is_borne(survey: Survey) -> None:
-    seen = f"{survey.fault}: {dict(survey.details)}"
+    seen = f"{survey.fault.name}: {dict(survey.details)}"
     assert survey.kinds["changed"] == 0, seen
     assert survey.kinds["redirected"] == 0, seen
     assert survey.lost == 0, seen
-    assert survey.normal_s is not None, f"{survey.fault}: not normal again"
+    assert survey.normal_s is not None, f"{survey.fault.name}: not normal again"
     assert survey.sent >= len(DEVICES)
 
 
@@ -244,6 +302,8 @@ def test_the_journal_is_whole_and_knows_no_other_redirect(world: World) -> None:
     redirected = {r["user"]["name"] for r in records if r["event"]["action"] == "eas.redirect"}
     assert redirected == {"anna", "cora"}
     assert {r["event"].get("reason") for r in records} >= {"mailbox_moved", "directory_unavailable"}
+    outcomes = [r["event"]["outcome"] for r in records if r["event"]["action"] == "eas.config"]
+    assert outcomes == ["failure"] * 2 + ["success"] * 2, "each worker's, after the disk was full"
 
 
 def whole(line: str) -> bool:
