@@ -55,6 +55,7 @@ def test_an_iis_log_alone(journal: Path) -> None:
         (["no-such.jsonl"], "no-such.jsonl: no such file"),
         (["a.jsonl", "--json", "--csv"], "choose one"),
         (["a.jsonl", "-o", "no/such/folder/x.html"], "cannot be written"),
+        (["a.jsonl", "-o", "./a.jsonl"], "is one of the journals"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -79,6 +80,12 @@ def test_without_duckdb_it_says_what_to_install(journal: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'eas-redirect[report]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_journal_from_a_pipe(journal: Path) -> None:
+    result = RUNNER.invoke(app, ["report", "-", "--json"], input=journal.read_bytes())
+    named = RUNNER.invoke(app, ["report", str(journal), "--json"])
+    assert json.loads(result.stdout)["totals"] == json.loads(named.stdout)["totals"]
 
 
 def test_an_empty_journal_is_no_fault(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from eas_redirect.reporting.store import StoreError
 from eas_redirect.reporting.user_list import UserListError, read_users
 from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.journal import render as journal_line
-from eas_redirect.telemetry.w3c import FIELDS, read_line
+from eas_redirect.telemetry.w3c import FIELDS
 from eas_redirect.telemetry.w3c import render as iis_line
+from eas_redirect.telemetry.w3c_reader import read_line
 from tests.fuzz.scratch import written
 from tests.fuzz.target import target
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,6 +120,29 @@ def test_times_of_all_sorts(tmp_path: Path) -> None:
         assert word in words
 
 
+def test_a_time_without_a_zone_is_utc_on_a_machine_of_any_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        made = read(tmp_path, GOOD.replace(b"00:00:00.000Z", b"00:40:00"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert made.since_s == START + 2400
+
+
+def test_a_log_in_the_servers_code_page_loses_nobody(tmp_path: Path) -> None:
+    log = (
+        "#Fields: date time cs-uri-stem cs-uri-query cs-username\n"
+        "2026-03-02 00:00:00 /Microsoft-Server-ActiveSync Cmd=Sync&DeviceId=A CONTOSO\\jürgen\n"
+    )
+    for encoding in ("cp1252", "utf-8"):
+        made = read(tmp_path, log.encode(encoding), "u_ex.log")
+        assert [device.user for device in made.devices] == ["CONTOSO\\jürgen"]
+
+
 def test_older_and_newer_journals_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     older = GOOD.replace(b'"ecs":{"version":"8.11"},', b"")
     newer = GOOD.replace(b'"8.11"', b'"9.9"').replace(b'"eas":{', b'"eas":{"novel":{"x":[1]},')
@@ -213,10 +237,9 @@ def test_a_gzip_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
-        ("a.xz", b"\xfd7zXZ\x00rest", "packed with xz"),
         ("a.zip", b"PK\x03\x04rest", "packed with zip"),
-        ("a.jsonl", b"\xff\xfe{\x00", "UTF-16"),
         ("a.gz", b"\x1f\x8b", "breaks off at once"),
+        ("a.xz", b"\xfd7zXZ\x00rest", "breaks off at once"),
     ],
 )
 def test_files_that_cannot_be_read_say_what_to_do(
@@ -225,6 +248,11 @@ def test_files_that_cannot_be_read_say_what_to_do(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=word):
         find_sources([str(tmp_path / name)])
+
+
+def test_a_stream_without_a_folder_to_keep_it_in_is_refused() -> None:
+    with pytest.raises(SourceError, match="is a stream"):
+        find_sources(["-"])
 
 
 def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:

@@ -167,6 +167,33 @@ def test_a_log_in_w3c_form_tells_the_same_story(tmp_path: Path, report: Report) 
     assert found == {d.device_id: d.state for d in report.devices if d.device_id != "Probe"}
 
 
+def test_a_request_in_the_logs_of_two_servers_is_one_exchange(tmp_path: Path) -> None:
+    fields = "#Fields: date time cs-method cs-uri-stem cs-uri-query cs-username cs(User-Agent)"
+    eas, who = "/Microsoft-Server-ActiveSync", "CONTOSO\\anna Apple-iPhone14C5/2105.90"
+    query = "Cmd=Sync&User=anna&DeviceId=A&DeviceType=iPhone"
+    front, back = [fields], [fields]
+    for minute in range(5):
+        front.append(
+            f"2026-03-02 10:{minute:02}:01 POST {eas}/default.eas {query}&cafeReqId={minute}; {who}"
+        )
+        back.append(
+            f"2026-03-02 10:{minute:02}:00 POST {eas}/Proxy/default.eas {query}"
+            f"&Log=Error:UserHasNoMailbox_PrxFrom:10.0.0.1_ {who}"
+        )
+    front.append(f"2026-03-02 11:00:00 POST {eas}/default.eas {query}&cafeReqId=7; {who}")
+    (tmp_path / "W3SVC1.log").write_text("\n".join(front) + "\n")
+    alone = make_report(find_sources([str(tmp_path)]), START + 86400)
+    (tmp_path / "W3SVC2.log").write_text("\n".join(back) + "\n")
+    made = make_report(find_sources([str(tmp_path)]), START + 86400)
+    assert (alone.totals.exchanges, made.totals.exchanges) == (6, 6)
+    assert {row.reason: row.exchanges for row in made.reasons} == {
+        "user_has_no_mailbox": 5,
+        "other_answer": 1,
+    }
+    assert any("usually W3SVC2" in note for note in alone.notes)
+    assert any("5 lines of a front end left out" in note for note in made.notes)
+
+
 def call(at_s: float, **fields: object) -> Record:
     base = Record(
         timestamp_s=START + at_s,

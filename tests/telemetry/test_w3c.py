@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from eas_redirect.telemetry.iis import IISLog, Journals
 from eas_redirect.telemetry.journal import Record, Redaction
-from eas_redirect.telemetry.w3c import FIELDS, LogTokens, read_line, read_tokens, render
+from eas_redirect.telemetry.w3c import FIELDS, render
+from eas_redirect.telemetry.w3c_reader import LogTokens, W3CReader, read_line, read_tokens
 from tests.support import DATA
 
 CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
@@ -75,10 +76,106 @@ def test_a_log_of_exchange_is_read() -> None:
         ),
         ("Log=XV141_Vxx", LogTokens()),
         ("Log=V141_V140_Error:_HH:x", LogTokens(version="14.1", host="x")),
+        ("Log=V0_LdapC9_Mbx:mbx1_", LogTokens()),
+        (
+            "Cmd=Sync&Log=Error:UserHasNoMailbox_SC1:123_PrxFrom:10.0.0.1_Ver1:141_As:AllowedG",
+            LogTokens(version="14.1", error="UserHasNoMailbox", proxied_from="10.0.0.1"),
+        ),
+        (
+            "Log=PrxFrom:10.0.0.9_V140_Ver1:141_HH:a%2dmail.example_Policy%3aDefault%5FPolicy_",
+            LogTokens(version="14.0", proxied_from="10.0.0.9", host="a-mail.example"),
+        ),
+        (
+            "Cmd=Sync&Log%3dV141%5fError%3aUserHasNoMailbox%5f",
+            LogTokens(version="14.1", error="UserHasNoMailbox"),
+        ),
     ],
 )
 def test_tokens(query: str, tokens: LogTokens) -> None:
     assert read_tokens(query) == tokens
+
+
+EAS = "/Microsoft-Server-ActiveSync/default.eas"
+AGENT = "Apple-iPhone15C2/2107.102"
+DEVICE = "DeviceId=D1&DeviceType=iPhone"
+CAFE = "&CorrelationID=<empty>;&cafeReqId=b4adb3d9-b9d7-4bd5-a4e8-2a4bd5fcb0ad;"
+NO_MAILBOX = "Log=Error:UserHasNoMailbox_PrxFrom:10.0.0.1_Ver1:141_"
+
+
+# What a line says to the report: who, device, reason, version, and which of two servers wrote it.
+@pytest.mark.parametrize(
+    ("lines", "facts"),
+    [
+        (  # the back end of an Exchange 2013
+            [f"10:00:00 {EAS.replace('/default', '/Proxy/default')} {DEVICE}&{NO_MAILBOX} C\\erin"],
+            ("C\\erin", "D1", "user_has_no_mailbox", "14.1", "inner"),
+        ),
+        (  # and its front end
+            [f"10:00:00 {EAS} Cmd=Sync&{DEVICE}{CAFE} C\\erin"],
+            ("C\\erin", "D1", "other_answer", None, "front"),
+        ),
+        (
+            [f"10:00:00 {EAS} jAAJBAp2MTQwRGV2aWNlAApTbWFydFBob25l{CAFE} C\\erin"],
+            ("C\\erin", "v140Device", "other_answer", "14.0", "front"),
+        ),
+        (  # a blank in an account's name, and a plus in an address
+            [f"10:00:00 {EAS} Cmd=Sync&{DEVICE}&Log=V141_ C\\john+doe"],
+            ("C\\john doe", "D1", "other_answer", "14.1", "other"),
+        ),
+        (
+            [f"10:00:00 {EAS} Cmd=Sync&{DEVICE}&Log=V141_ anna+b@contoso.example"],
+            ("anna+b@contoso.example", "D1", "other_answer", "14.1", "other"),
+        ),
+        (  # Advanced Logging
+            [
+                "#Software: IIS Advanced Logging Module",
+                f'10:00:00.123 {EAS} "Cmd=Sync&{DEVICE}&Log=V141_" "C\\a ""b"""',
+            ],
+            ('C\\a "b"', "D1", "other_answer", "14.1", "other"),
+        ),
+        (
+            [f"10:00:00\t{EAS}\tCmd=Sync&{DEVICE}\tC\\erin"],
+            ("C\\erin", "D1", "other_answer", None, "other"),
+        ),
+        (  # fields in another order, changed within the file
+            [
+                f"10:00:00 {EAS} Cmd=Sync C\\first",
+                "#Fields: cs-username cs-uri-query cs-uri-stem time",
+                f"C\\second Cmd=Sync&{DEVICE} {EAS} 10:00:01",
+            ],
+            ("C\\second", "D1", "other_answer", None, "other"),
+        ),
+        (  # no query at all
+            [
+                "#Fields: time cs-uri-stem cs-username sc-status",
+                f"10:00:00 {EAS} C\\erin 401",
+            ],
+            ("C\\erin", None, "unauthenticated", None, "other"),
+        ),
+    ],
+)
+def test_logs_of_all_sorts(lines: list[str], facts: tuple[str | None, ...]) -> None:
+    reader = W3CReader()
+    head = ["#Date: 2026-03-02 00:00:00", "#Fields: time cs-uri-stem cs-uri-query cs-username"]
+    entry = [reader.read(line) for line in (*head, *lines)][-1]
+    assert entry is not None
+    assert reader.unread == 0
+    found = entry.record
+    user = found.user_email or f"{found.user_domain}\\{found.user_name}"
+    assert (user, found.device_id, found.reason, found.protocol_version, entry.side) == facts
+    assert found.timestamp_s // 3600 == 1_772_445_600 // 3600
+
+
+def test_only_lines_that_should_be_exchanges_are_unread() -> None:
+    reader = W3CReader()
+    lines = (
+        "#Fields: date time cs-uri-stem cs-uri-query",
+        f"2026-03-02 10:00:00 /owa/ url={EAS}",
+        f"2026-03-02 10:00:00 {EAS} - one too many",
+        f"yesterday 10:00:00 {EAS} -",
+    )
+    assert [reader.read(line) for line in lines] == [None] * 4
+    assert reader.unread == 2
 
 
 WORDS = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=30)

@@ -1,6 +1,7 @@
 """`eas-redirect report`: who followed, who did not, and when the old server can go."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ def report(
         list[str],
         typer.Argument(
             metavar="JOURNAL...",
-            help="Journals and IIS logs: files, folders or globs; plain, gzip or zstd.",
+            help="Journals and IIS logs: files, folders, globs or - (standard input).",
         ),
     ],
     output: Annotated[
@@ -34,7 +35,7 @@ def report(
     """
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
-    made = _make(journals)
+    made = _make(journals, output)
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -56,7 +57,7 @@ def report(
         raise typer.Exit(FINDINGS)
 
 
-def _make(journals: list[str]) -> "Report":
+def _make(journals: list[str], output: Path | None) -> "Report":
     import time
 
     try:
@@ -66,17 +67,23 @@ def _make(journals: list[str]) -> "Report":
             raise
         fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
     from eas_redirect.cli.progress import progress
-    from eas_redirect.reporting.sources import SourceError, find_sources
+    from eas_redirect.reporting.sources import SourceError, open_sources
     from eas_redirect.reporting.store import StoreError
 
     try:
-        sources = find_sources(journals)
-        with progress("journals", sum(source.size for source in sources)) as advance:
-            return make_report(sources, time.time(), advance)
+        with open_sources(journals) as sources:
+            _keep_apart(output, (source.path for source in sources))
+            with progress("journals", sum(source.size for source in sources)) as advance:
+                return make_report(sources, time.time(), advance)
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
     except StoreError as error:
         fail(str(error), FINDINGS)
+
+
+def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:
+    if output is not None and output.resolve() in {path.resolve() for path in journals}:
+        fail(f"{output}: is one of the journals. Name another file for the page.", USAGE)
 
 
 def _write_page(path: Path, made: "Report") -> None:

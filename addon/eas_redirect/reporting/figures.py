@@ -7,10 +7,11 @@ from typing import Any
 import duckdb
 
 from eas_redirect.reporting.devices import follow_devices
+from eas_redirect.reporting.lines import Lines
 from eas_redirect.reporting.notes import notes_about
 from eas_redirect.reporting.readiness import Verdict
 from eas_redirect.reporting.sources import Source
-from eas_redirect.reporting.store import Lines, Progress, open_store
+from eas_redirect.reporting.store import Progress, open_store
 from eas_redirect.reporting.values import (
     OTHER_REASONS,
     STATES,

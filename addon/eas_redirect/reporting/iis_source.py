@@ -8,31 +8,43 @@ from pathlib import Path
 import duckdb
 
 from eas_redirect.reporting.duck import READ_TEXT, literal
-from eas_redirect.reporting.sources import Source
-from eas_redirect.telemetry import w3c
-from eas_redirect.telemetry.journal import render
+from eas_redirect.reporting.packing import Packing
+from eas_redirect.telemetry.journal import encoded, to_json
+from eas_redirect.telemetry.w3c_reader import EAS_STEM, W3CReader
 
 _LINES = f"""
 SELECT line FROM {READ_TEXT}
-WHERE starts_with(line, '#Fields:') OR contains(lower(line), '/microsoft-server-activesync')
+WHERE starts_with(line, '#') OR contains(lower(line), '{EAS_STEM}')
 """
 _BATCH = 10_000
 
 
-def journal_from_iis(source: Source, path: Path) -> int:
-    """Write the ActiveSync lines of an IIS log as a journal; how many could not be read."""
-    names: tuple[str, ...] = w3c.FIELDS
-    unread = 0
+def journal_from_iis(source: Path, packing: Packing, path: Path) -> int:
+    """Write the ActiveSync lines of an IIS log as a journal; how many could not be read.
+
+    `eas.iis` is the side of a pair of servers on which a line was written.
+    """
+    reader = W3CReader()
     with duckdb.connect() as connection, path.open("wb") as journal:
         connection.execute("SET enable_progress_bar = false")  # it would go to standard output
-        values = {"path": literal(source.path), "compression": source.compression}
+        values = {"path": literal(source), "compression": packing.value}
         found = connection.execute(_LINES, values)
         while rows := found.fetchmany(_BATCH):
             for (line,) in rows:
-                if line.startswith("#"):
-                    names = tuple(line.split()[1:])
-                elif (record := w3c.read_line(names, line.rstrip("\r"))) is not None:
-                    journal.write(render(record))
-                else:
-                    unread += 1
-    return unread
+                entry = reader.read(_text(line.rstrip("\r")))
+                if entry is not None:
+                    row = to_json(entry.record)
+                    eas = row["eas"]
+                    assert isinstance(eas, dict)  # noqa: S101 - ours: a decision is always there
+                    eas["iis"] = entry.side
+                    journal.write(encoded(row))
+    return reader.unread
+
+
+def _text(line: str) -> str:
+    """IIS writes UTF-8, or the server's code page where it was told so."""
+    raw = line.encode("latin-1", "replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from eas_redirect.reporting.lines import Lines
 from eas_redirect.reporting.sources import Kind, Source
-from eas_redirect.reporting.store import Lines
 from eas_redirect.reporting.words import counted
 from eas_redirect.telemetry.journal import ECS_VERSION
 from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
@@ -43,6 +43,7 @@ def notes_about(
     notes = [
         *_about_lines(lines),
         *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
+        *(f"{name} is the journal once more, in W3C form: left out." for name in lines.twins),
         _if(
             other_version,
             "{} of another version of the journal ({}): read as far as they go.",
@@ -66,17 +67,33 @@ def notes_about(
             " the ones that a proxy would look up and redirect."
         )
     if any(source.kind is Kind.IIS for source in sources):
-        notes.append(
-            "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
-            " begin with the proxy."
-        )
+        notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
+
+
+def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str, ...]:
+    front, inner = connection.execute(
+        "SELECT count(*) FILTER (side = 'front'), count(*) FILTER (side = 'inner') FROM lines"
+    ).fetchall()[0]
+    blind = (
+        "These are logs of an Exchange 2013 front end: whether it said UserHasNoMailbox stands in"
+        " the log of its back end, usually W3SVC2. Name that one too."
+    )
+    return (
+        _if(lines.doubled, "{} of a front end left out: the server behind it has them too."),
+        blind if front and not inner else "",
+        "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
+        " begin with the proxy.",
+    )
 
 
 def _about_lines(lines: Lines) -> tuple[str, ...]:
     return (
         _if(lines.torn, "{} torn: cut short, as by a full disk or a crash."),
-        _if(lines.foreign, "{} foreign: not from a journal of eas-redirect."),
+        _if(
+            lines.foreign,
+            "{} foreign: not from a journal of eas-redirect, or not as its #Fields say.",
+        ),
         _if(lines.untimed, "{} without a time that can be read: left out."),
         _if(lines.future, "{} dated in the future: a wrong clock; left out."),
     )

@@ -1,20 +1,28 @@
-"""Which files to read: paths and globs in, `Source` values out. Reads a few bytes of each.
-
-Imports the standard library only.
-"""
+"""Which files to read: paths and globs in, `Source` values out. Reads a few bytes of each."""
 
 import glob
-import gzip
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_OTHER_PACKING = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+from eas_redirect.reporting.packing import (
+    Encoding,
+    Packing,
+    encoding_of,
+    head_of,
+    keep,
+    packing_of,
+)
+
+STANDARD_INPUT = "-"
+_MAGIC = 8  # bytes
 _HEAD = 512  # bytes
+_OUR_LOG = b"#Software: eas-redirect"
+_NOT_READ = frozenset({".html"})  # of a folder: pages like those that `report` writes
 
 
 class Kind(StrEnum):
@@ -22,15 +30,18 @@ class Kind(StrEnum):
 
     JOURNAL = "journal"
     IIS = "iis"
+    TWIN = "twin"  # the journal once more, in W3C form (`journal.iis_path`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file to read. `size` in bytes, as it lies on the disk."""
+    """One file to read. `size` in bytes, as it lies on the disk; `name` as it was given."""
 
     path: Path
+    name: str
     kind: Kind
-    compression: str  # none, gzip, zstd: DuckDB's words
+    packing: Packing
+    encoding: Encoding
     size: int
 
 
@@ -42,65 +53,85 @@ class SourceError(Exception):
         self.problems = problems
 
 
-def find_sources(patterns: Iterable[str]) -> tuple[Source, ...]:
-    """The files behind paths and globs, each once, by name. Raises SourceError."""
+@contextmanager
+def open_sources(patterns: Iterable[str]) -> Iterator[tuple[Source, ...]]:
+    """As `find_sources`, with pipes and the standard input (`-`) kept in files meanwhile."""
+    with TemporaryDirectory(prefix="eas-report-") as folder:
+        yield find_sources(patterns, Path(folder))
+
+
+def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[Source, ...]:
+    """The files behind paths and globs, each once, by name. Raises SourceError.
+
+    `streams` is a folder to keep what cannot be read twice in; without one that is refused.
+    """
     found: dict[Path, Source] = {}
     problems: list[str] = []
-    for pattern in patterns:
+    for pattern in dict.fromkeys(patterns):
         paths = _expand(pattern)
         if not paths:
             problems.append(f"{pattern}: no such file. Name a journal, an IIS log or a glob.")
         for path in paths:
             try:
-                found[path.resolve()] = _source(path)
+                source = _source(_kept(path, streams), str(path))
+                found[source.path.resolve()] = source
             except (OSError, ValueError) as error:
                 problems.append(f"{path}: {_reason(error)}")
     if problems:
         raise SourceError(problems)
-    return tuple(sorted(found.values(), key=lambda source: str(source.path)))
+    return tuple(sorted(found.values(), key=lambda source: source.name))
 
 
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
+    if pattern == STANDARD_INPUT:
+        return [path]
+    if path.is_dir():
+        return sorted(p for p in path.iterdir() if p.is_file() and p.suffix not in _NOT_READ)
     if path.exists():
-        return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        return [path]
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
     return sorted(path for name in names if (path := Path(name)).is_file())
 
 
-def _source(path: Path) -> Source:
+def _kept(path: Path, streams: Path | None) -> Path:
+    """The path, or the file that a stream was written to."""
+    named = str(path) == STANDARD_INPUT
+    if not named and path.is_file():
+        return path
+    if streams is None:
+        raise ValueError("is a stream. Write it to a file first.")
+    target = streams / f"stream{len(list(streams.iterdir()))}"
+    if named:
+        keep(sys.stdin.buffer, target)
+    else:
+        with path.open("rb") as stream:
+            keep(stream, target)
+    return target
+
+
+def _source(path: Path, name: str) -> Source:
     with path.open("rb") as file:
-        head = file.read(_HEAD)
-    compression = "gzip" if head.startswith(_GZIP) else "none"
-    if head.startswith(_ZSTD):
-        compression = "zstd"
-    if compression == "gzip":
-        head = _unpacked_head(path)
-    for magic, name in _OTHER_PACKING.items():
-        if head.startswith(magic):
-            raise ValueError(f"is packed with {name}. Unpack it, or pack it with gzip or zstd.")
-    if head.startswith(_UTF16):
-        raise ValueError("is UTF-16, as PowerShell writes it. Save it as UTF-8.")
+        packing = packing_of(magic := file.read(_MAGIC))
+    if magic.startswith(b"PK\x03\x04"):
+        raise ValueError("is packed with zip. Unpack it, or pack it with gzip or zstd.")
+    head = head_of(path, packing, _HEAD)
     return Source(
-        path=path, kind=_kind(path, head), compression=compression, size=path.stat().st_size
+        path=path,
+        name=name,
+        kind=_kind(head),
+        packing=packing,
+        encoding=encoding_of(head),
+        size=path.stat().st_size,
     )
 
 
-def _unpacked_head(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as file:
-            return file.read(_HEAD)
-    except (EOFError, OSError) as error:
-        raise ValueError("is a gzip file that breaks off at once. Leave it out.") from error
-
-
-def _kind(path: Path, head: bytes) -> Kind:
-    """IIS writes directives first (W3C Extended Log File Format); a packed head cannot be seen,
-    and then the usual name tells."""
-    if head.startswith(_ZSTD):
-        name = path.name.lower()
-        return Kind.IIS if ".log" in name and ".json" not in name else Kind.JOURNAL
-    return Kind.IIS if head.removeprefix(b"\xef\xbb\xbf").startswith(b"#") else Kind.JOURNAL
+def _kind(head: bytes) -> Kind:
+    """IIS writes directives first (W3C Extended Log File Format)."""
+    begin = head.decode(encoding_of(head), "replace").encode()
+    if begin.startswith(_OUR_LOG):
+        return Kind.TWIN
+    return Kind.IIS if begin.startswith(b"#") else Kind.JOURNAL
 
 
 def _reason(error: OSError | ValueError) -> str:
