@@ -12,7 +12,7 @@ from tests.support import ROOT
 PACKAGE = ROOT / "addon" / "eas_redirect"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = ("activesync", "policy", "directory/values.py")
-MITMPROXY = ("addon.py", "commands.py", "flows.py", "debugging", "lab", "engine")
+MITMPROXY = ("addon.py", "commands.py", "exchanges.py", "flows.py", "debugging", "lab", "engine")
 LDAP3 = ("directory",)
 DUCKDB = ("reporting",)
 LONGEST_FUNCTION = 50  # lines

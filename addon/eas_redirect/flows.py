@@ -39,18 +39,21 @@ def is_eas(flow: http.HTTPFlow) -> bool:
 def headers_of(message: http.Message) -> Headers:
     """Every header in its order. Bytes that are no UTF-8 become surrogates, as mitmproxy reads."""
     return tuple(
-        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-        for name, value in message.headers.fields
+        [
+            (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+            for name, value in message.headers.fields
+        ]
     )
 
 
 def header_values(message: http.Message, name: bytes) -> list[str]:
     """All values of a header (`name` in lower case). mitmproxy's own way lowers every name each
     time, and every exchange asks for several."""
+    size = len(name)
     return [
         value.decode("utf-8", "surrogateescape")
         for key, value in message.headers.fields
-        if len(key) == len(name) and key.lower() == name
+        if len(key) == size and key.lower() == name
     ]
 
 

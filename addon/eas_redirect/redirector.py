@@ -54,6 +54,16 @@ class Redirector:
     mode: Mode
     lookup_timeout_s: float = 5.0
 
+    def at_once(self, exchange: Exchange) -> Judgement | None:
+        """For most exchanges the wire alone decides; None: the directory must be asked."""
+        try:
+            screened = screen(exchange)
+        except Exception as error:
+            return self._failed(exchange, type(error).__name__, whereabouts(error))
+        if isinstance(screened, Ask):
+            return None
+        return Judgement(exchange=exchange, verdict=screened, mode=self.mode)
+
     async def judge(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement:
         """Never raises, never outlasts the look-up's time limit by more than GRACE_S.
 

@@ -6,7 +6,7 @@ Knows no mitmproxy, so that commands and tests can run it too.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from eas_redirect.config import Config, ConfigError, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
@@ -99,21 +99,11 @@ class Service:
 
     def exchange(self, record: Record) -> JSONLine:
         """Take in an exchange: ledger, journal, sinks. Gives back what the journal says of it."""
-        redirected, ledger = record.decision == "redirect", self.ledger
-        count = ledger.redirect_count(record) if redirected else None
-        confirms = not redirected and ledger.confirms(record)
-        changes = ledger.observe(record)
-        state = ledger.state(record)
-        counted = replace(
-            record,
-            redirect_count=count,
-            redirect_confirmed=confirms or None,
-            ledger_state=str(state) if state else None,
-        )
-        line = self._journal.line(counted)
+        changes = self.ledger.observe(record)
+        line = self._journal.line(record)
         for change in changes:  # first, so that the exchange's own line ends what it caused
             self.record(change)
-        self._pass_on(counted, line)
+        self._pass_on(record, line)
         return line
 
     def settle(self) -> None:

@@ -36,7 +36,8 @@ class Hooks:
         self.addon.requestheaders(flow)
         flow.response = response
         self.addon.responseheaders(flow)
-        await self.addon.response(flow)
+        if (rest := self.addon.response(flow)) is not None:
+            await rest
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The remembering addon manager calls what mitmproxy's own calls, in the same order."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from mitmproxy import addonmanager, exceptions, hooks, http, master, options
@@ -8,9 +10,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpResponseHook
 from mitmproxy.test import tflow
 
 from eas_redirect.engine import dispatch
-from eas_redirect.engine.dispatch import remembering
-
-type Managers = Callable[[master.Master], addonmanager.AddonManager]
+from eas_redirect.engine.dispatch import remember
 
 
 class Listener:
@@ -45,10 +45,14 @@ SCENES: dict[str, Callable[[list[str]], list[Listener]]] = {
 }
 
 
-async def calls_of(manager: Managers, scene: str) -> list[str]:
-    calls: list[str] = []
+def remembering() -> master.Master:
     made = master.Master(options.Options())
-    made.addons = manager(made)
+    assert remember(made.addons)
+    return made
+
+
+async def calls_of(made: master.Master, scene: str) -> list[str]:
+    calls: list[str] = []
     made.addons.add(*SCENES[scene](calls))
     for _ in range(2):
         await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
@@ -57,25 +61,68 @@ async def calls_of(manager: Managers, scene: str) -> list[str]:
 
 @pytest.mark.parametrize("scene", SCENES)
 async def test_the_same_calls(scene: str) -> None:
-    calls = await calls_of(remembering, scene)
+    calls = await calls_of(remembering(), scene)
     assert calls
-    assert calls == await calls_of(addonmanager.AddonManager, scene)
+    assert calls == await calls_of(master.Master(options.Options()), scene)
 
 
-async def test_an_addon_that_comes_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(dispatch, "monotonic", lambda: now)
+async def test_an_addon_that_comes_and_goes_is_found_at_once() -> None:
     calls: list[str] = []
-    made = master.Master(options.Options())
-    made.addons = remembering(made)
-    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
-    made.addons.add(Listener("late", calls))
-    now += dispatch.REMEMBER_S
-    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
+    made = remembering()
+    event = HttpResponseHook(tflow.tflow(resp=True))
+    await made.addons.trigger_event(event)
+    late = Listener("late", calls)
+    made.addons.add(late)
+    await made.addons.trigger_event(event)
+    assert calls == ["late"]
+    made.addons.remove(late)
+    await made.addons.trigger_event(event)
     assert calls == ["late"]
 
 
+async def test_a_hook_that_an_addon_gets_while_it_runs_is_found_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(dispatch, "monotonic", lambda: now)
+    calls: list[str] = []
+    made = remembering()
+    bare = SimpleNamespace(name="bare")
+    made.addons.add(bare)
+    event = HttpResponseHook(tflow.tflow(resp=True))
+    await made.addons.trigger_event(event)
+    bare.response = Listener("new", calls).response
+    now += dispatch.REMEMBER_S
+    await made.addons.trigger_event(event)
+    assert calls == ["new"]
+
+
+async def test_listeners_that_do_not_wait_leave_nothing_to_be_done() -> None:
+    calls: list[str] = []
+    made = remembering()
+    made.addons.add(Listener("one", calls), Listener("two", calls))
+    manager = cast("dispatch.RememberingAddonManager", made.addons)
+    assert manager.begin_lifecycle(HttpResponseHook(tflow.tflow(resp=True))) is None
+    assert calls == ["one", "two"]
+
+
+async def test_an_update_follows_whatever_waited() -> None:
+    calls: list[str] = []
+    made = remembering()
+    watching = SimpleNamespace(name="watching", update=lambda flows: calls.append(f"{len(flows)}"))
+    made.addons.add(watching, AsyncListener("slow", calls))
+    await made.addons.handle_lifecycle(HttpResponseHook(tflow.tflow(resp=True)))
+    assert calls == ["slow", "1"]
+
+
+async def test_another_manager_is_left_alone() -> None:
+    class Own(addonmanager.AddonManager):
+        pass
+
+    manager = Own(master.Master(options.Options()))  # type: ignore[no-untyped-call]
+    assert remember(manager) is False
+    assert type(manager) is Own
+
+
 async def test_events_that_nobody_hears() -> None:
-    made = master.Master(options.Options())
-    made.addons = remembering(made)
-    await made.addons.trigger_event(hooks.UpdateHook([]))
+    await remembering().addons.trigger_event(hooks.UpdateHook([]))

@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from eas_redirect.activesync.request import EASRequest
@@ -62,6 +63,11 @@ def parse_logon(text: str) -> Logon | None:
     text = text.strip(" ")
     if not text or len(text) > MAX_LOGON or not text.isprintable():
         return None
+    return _split(text)
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> Logon | None:
     if "\\" in text:
         domain, _, user = text.partition("\\")
         form: LogonFormat = "down_level"

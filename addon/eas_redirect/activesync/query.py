@@ -8,12 +8,14 @@ import binascii
 import re
 import string
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 type QueryEncoding = Literal["plain", "base64", "none"]
 
 MAX_QUERY = 8 * 1024  # characters; IIS refuses query strings over 2048 by default
+MAX_USUAL = 512  # characters; a device repeats its few queries all day, and they hold no secret
 MAX_VALUE = 256  # characters of one value; MS-ASHTTP allows 32 for a device id
 
 # MS-ASHTTP 2.2.1.1.1.1.2: the command codes of a base64 query. 5 to 8 are those of early versions.
@@ -83,6 +85,8 @@ def read_query(query: str) -> Query:
     match encoding_of(query):
         case "none":
             return Query()
+        case "plain" if len(query) <= MAX_USUAL:
+            return _read_usual(query)
         case "plain":
             return _read_plain(query)
         case "base64":
@@ -104,6 +108,9 @@ def _read_plain(query: str) -> Query:
         device_type=_value(values, "devicetype"),
         user=_value(values, "user"),
     )
+
+
+_read_usual = lru_cache(maxsize=4096)(_read_plain)
 
 
 def unquoted(text: str) -> bytes:

@@ -93,7 +93,8 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
 
 def header_values(headers: Headers, name: str) -> list[str]:
     """All values of a header in order, without regard to the case of its name, trimmed."""
-    return [value.strip() for key, value in headers if key.lower() == name]
+    size = len(name)
+    return [v.strip() for key, v in headers if len(key) == size and key.lower() == name]
 
 
 def _origin_form(target: str) -> str:

@@ -7,12 +7,14 @@ Sources: MS-ASCMD 2.2.2 (common status codes: 123 UserHasNoMailbox), 2.2.3.177 (
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.request import EASRequest, Headers, header_values
 from eas_redirect.activesync.wbxml import Element, Entity, TableText, WBXMLError, parse
 
 MAX_BODY = 64 * 1024  # bytes, before and after inflating: a global status is tens of bytes
+SHORT_BODY = 128  # bytes; "nothing has changed" is the same few bytes all day, and read once
 USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
 
 # The root of each command's answer and the Status directly inside it (MS-ASWBXML 2.1.2.1):
@@ -126,7 +128,9 @@ def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> 
     certain = request.method == "POST" and _diagnosed(headers) and not _is_long(headers, body)
     if body and may_hold_evidence(request, 200, headers):
         try:
-            status = _global_status(request, _plain(headers, body))
+            plain = _plain(headers, body)
+            short = len(plain) <= SHORT_BODY
+            status = (_short_status if short else _global_status)(request.command, plain)
             certain = status == USER_HAS_NO_MAILBOX
         except (_UnreadableError, InflateError, WBXMLError) as error:
             problem = str(error)
@@ -169,17 +173,20 @@ def _plain(headers: Headers, body: bytes) -> bytes:
     return inflated(body, ",".join(header_values(headers, "content-encoding")), MAX_BODY)
 
 
-def _global_status(request: EASRequest, body: bytes) -> int | None:
+def _global_status(command: str | None, body: bytes) -> int | None:
     """The Status directly inside the root, in the root's own code page; None without exactly one.
 
     A Status deeper down is about one item, and one of another page is about something else.
     """
     root = parse(body).root
-    expected = ROOTS.get(request.command or "")
+    expected = ROOTS.get(command or "")
     if expected is None or (root.page, root.token) != expected[:2]:
         raise _UnreadableError("the root element is not that of the request's command")
     found = [e for e in root.elements if (e.page, e.token) == (root.page, expected[2])]
     return _number(found[0]) if len(found) == 1 else None
+
+
+_short_status = lru_cache(maxsize=1024)(_global_status)
 
 
 def _number(status: Element) -> int | None:

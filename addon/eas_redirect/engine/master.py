@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from mitmproxy import addons, ctx, master, options
 from mitmproxy.addons import dumper, errorcheck, keepserving, readfile, termlog
 
-from eas_redirect.engine.dispatch import remembering
+from eas_redirect.engine import mends
 from eas_redirect.engine.drain import Drain
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ class Engine(master.Master):
 
     def __init__(self, opts: options.Options, stop_timeout_s: float) -> None:
         super().__init__(opts)
-        opts.changed.disconnect(self.addons._configure_all)  # noqa: SLF001 - it has no way to close
-        self.addons = remembering(self)
+        mends.quicken(self.addons)
         self._termlog_addon = termlog.TermLog()
         self.addons.add(self._termlog_addon)
         self._legacy_log_events.uninstall()

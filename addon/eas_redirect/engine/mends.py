@@ -1,7 +1,9 @@
-"""The mends of mitmproxy, put in place when the mitmproxy that is installed is one they fit."""
+"""What is changed in mitmproxy, put in place where the one that is installed is one it fits."""
 
 import importlib
 import logging
+
+from mitmproxy.addonmanager import AddonManager
 
 logger = logging.getLogger(__name__)
 
@@ -21,3 +23,14 @@ def mend() -> bool:
         )
         return False
     return True
+
+
+def quicken(addons: AddonManager) -> bool:
+    """Make mitmproxy quicker with `quick.py`; False where it does not fit, and nothing is lost."""
+    try:
+        fits = importlib.import_module("eas_redirect.engine.quick").quicken(addons)
+    except (ImportError, AttributeError):
+        fits = False
+    if not fits:
+        logger.info("eas-redirect: this mitmproxy is newer than what could be made quicker in it.")
+    return bool(fits)

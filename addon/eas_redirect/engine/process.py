@@ -19,7 +19,6 @@ from mitmproxy.tools import cmdline
 from mitmproxy.tools.main import mitmdump, process_options
 
 from eas_redirect.engine.master import Engine
-from eas_redirect.engine.quick import QuickOptions, quicken
 
 STOP_TIMEOUT_S = 25.0  # below the 30 s after which Kubernetes and others lose patience
 
@@ -54,8 +53,7 @@ def run_stock(arguments: Sequence[str]) -> int:
 
 
 async def _main(arguments: list[str], stop_timeout_s: float, *, worker: bool) -> int:
-    quicken()
-    options = QuickOptions()
+    options = Options()
     engine = Engine(options, stop_timeout_s)
     parsed = cmdline.mitmdump(options).parse_args(arguments)
     try:

@@ -99,8 +99,13 @@ class Ledger:
     _confirmed: int = 0
 
     def observe(self, record: Record) -> tuple[Record, ...]:
-        """Take in an exchange; the `eas.ledger` records of what changed, also by mere time."""
+        """Take in an exchange, and write into its record what the ledger knows of its device.
+
+        Gives back the `eas.ledger` records of what changed, also by mere time.
+        """
         changes = self.settle()
+        redirected = record.decision == "redirect"
+        record.redirect_count = 1 if redirected else None
         if record.user_name is None or not (record.device_id or record.user_agent):
             return changes
         key, device = self._find(record)
@@ -115,9 +120,13 @@ class Ledger:
         if _arrives(device, record):
             self._confirmed += not device.confirmed
             device.confirmed, device.state = True, LedgerState.QUIET
+            record.redirect_confirmed = None if redirected else True
         else:
             self._devices.move_to_end(key)
             _take_in(device, record)
+        if redirected:
+            record.redirect_count = max(1, device.redirects)
+        record.ledger_state = device.state.value
         if device.state is not previous:
             changes += (self._move(key, device, previous),)
         self._await(key, device)
@@ -139,16 +148,6 @@ class Ledger:
                 changes.append(self._move(key, device, previous))
             self._await(key, device)
         return tuple(changes)
-
-    def redirect_count(self, record: Record) -> int:
-        """How many redirects this record's device has had, this one included if it is one."""
-        device = self._find(record)[1]
-        return (device.redirects if device else 0) + (record.decision == "redirect")
-
-    def confirms(self, record: Record) -> bool:
-        """Whether this record is a redirected device arriving at the host it was sent to."""
-        device = self._find(record)[1]
-        return device is not None and _arrives(device, record)
 
     def state(self, record: Record) -> LedgerState | None:
         """The state of this record's device; None: never seen, or forgotten."""

@@ -1,6 +1,6 @@
 """Judgements and wire facts become journal records. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from eas_redirect.activesync.exchange import Exchange
@@ -87,7 +87,9 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         redirect_location=_location(judgement),
         wave=verdict.wave,
     )
-    return record if judgement.asked is None else _asked(record, judgement.asked, verdict)
+    if judgement.asked is not None:
+        _add_look_up(record, judgement.asked, verdict)
+    return record
 
 
 def _status_of_client(upstream: int, wire: WireFacts) -> int | None:
@@ -96,16 +98,13 @@ def _status_of_client(upstream: int, wire: WireFacts) -> int | None:
     return upstream or None
 
 
-def _asked(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> Record:
-    return replace(
-        record,
-        directory_source=asked.source,
-        directory_cache=asked.cache,
-        directory_server=asked.server,
-        directory_duration_ms=_rounded(asked.duration_ms),
-        directory_target_domain=verdict.target_domain,
-        directory_relationship=verdict.relationship,
-    )
+def _add_look_up(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> None:
+    record.directory_source = asked.source
+    record.directory_cache = asked.cache
+    record.directory_server = asked.server
+    record.directory_duration_ms = _rounded(asked.duration_ms)
+    record.directory_target_domain = verdict.target_domain
+    record.directory_relationship = verdict.relationship
 
 
 def fault_record(error_type: str, where: str, now_s: float) -> Record:
