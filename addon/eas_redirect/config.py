@@ -240,7 +240,7 @@ def _users_of(path: Path) -> frozenset[str]:
 
 
 def directory_settings(config: Config) -> DirectorySettings:
-    """The `[directory]` keys for `active_directory.py`."""
+    """The `[directory]` keys for asking servers."""
     values = config.directory.model_dump(exclude={"snapshot", "ca_file", "password_file"})
     return DirectorySettings(
         **values,

@@ -14,6 +14,7 @@ from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.config import Config, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.credentials import Credentials as BindCredentials
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.policy.decision import Reason, Redirect, Step
@@ -54,14 +55,13 @@ class Explanation:
         return verdict.location if isinstance(verdict, Redirect) else None
 
 
-def open_redirector(config: Config) -> Redirector:
+def open_redirector(config: Config, credentials: BindCredentials | None = None) -> Redirector:
     """A redirector for one command: the service's own, without a journal.
 
     Raises SnapshotError and ConfigError as the service does; a directory that is down does not.
     """
-    return redirector_over(
-        config, open_directory(directory_settings(config), config.directory.snapshot)
-    )
+    settings, snapshot = directory_settings(config), config.directory.snapshot
+    return redirector_over(config, open_directory(settings, snapshot, credentials))
 
 
 def redirector_over(config: Config, directory: Directory) -> Redirector:

@@ -1,10 +1,12 @@
-"""Passwords: read anew, kept nowhere, and a refused one left alone."""
+"""Passwords: read anew, kept nowhere, tried by one thread first, and a refused one left alone."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.credentials import HOLD_S, HOLD_WRONG_S, Credentials
+from eas_redirect.directory.credentials import HOLD_S, HOLD_WRONG_S, PROVEN_S, Credentials
 from eas_redirect.directory.faults import Fault, refused_bind
 from eas_redirect.directory.values import DirectorySettings
 from tests.directory.fakes import Clock
@@ -75,5 +77,60 @@ def test_a_refused_password_is_left_alone_until_it_changes(
     clock.now += 0.001
     assert credentials.password() == "old"
     credentials.refused("old", fault)
-    credentials.accepted()
+    credentials.accepted("old")
     assert credentials.password() == "old"
+
+
+def test_a_password_that_nobody_has_tried_is_tried_by_one_thread_alone() -> None:
+    """Whatever number of threads connects at once, a wrong one costs one try of the lock-out."""
+    credentials = Credentials(settings())
+    at_once = threading.Barrier(8)
+    tried: list[int] = []
+
+    def bind(thread: int) -> Fault:
+        at_once.wait(30)
+        try:
+            with credentials.trying(SECRET, 30):
+                tried.append(thread)
+                credentials.refused(SECRET, WRONG)
+                raise WRONG.anew()
+        except Fault as fault:
+            return fault
+
+    with ThreadPoolExecutor(8) as threads:
+        faults = list(threads.map(bind, range(8)))
+    assert len(tried) == 1
+    assert {fault.message for fault in faults} == {WRONG.message}
+
+
+def test_whoever_waits_for_another_thread_s_bind_waits_no_longer_than_he_may() -> None:
+    credentials = Credentials(settings())
+    with (
+        credentials.trying(SECRET, 1),
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(Fault) as caught,
+    ):
+        threads.submit(_try, credentials, 0.01).result(30)
+    assert caught.value.error_type == "timeout"
+    _try(credentials, 0.01)  # a bind that ended without an answer holds up nobody
+
+
+def test_a_proven_password_is_used_by_all_at_once_for_a_while() -> None:
+    clock = Clock()
+    credentials = Credentials(settings(), clock)
+    credentials.accepted(SECRET)
+    clock.now += PROVEN_S - 0.001
+    with credentials.trying(SECRET, 1), ThreadPoolExecutor(1) as threads:
+        threads.submit(_try, credentials, 0.01).result(30)
+    clock.now += 0.001
+    with (
+        credentials.trying(SECRET, 1),
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(Fault, match="another bind"),
+    ):
+        threads.submit(_try, credentials, 0.01).result(30)
+
+
+def _try(credentials: Credentials, patience_s: float) -> None:
+    with credentials.trying(SECRET, patience_s):
+        pass

@@ -35,6 +35,7 @@ _ACCOUNTS = {
     "must-change": 0x200,
     "password-expired": 0x200,
     "locked": _DONT_EXPIRE,
+    "mistyped": _DONT_EXPIRE,  # somebody wrote a wrong password into its file
 }
 _BYPASS_PASSWORD_HASH = "local_oid:1.3.6.1.4.1.7165.4.3.12:0"  # lets pwdLastSet be in the past
 _OPTIONS = {
@@ -100,12 +101,16 @@ class Samba:
             raise RuntimeError(f"samba-tool dsacl: {done.stdout} {done.stderr}")
 
     def _sid(self, account: str) -> str:
+        return self._attribute(account, "objectSid")
+
+    def _attribute(self, account: str, name: str) -> str:
+        """Its first value, empty when there is none."""
         command = [
             *("ldbsearch", f"--configfile={self.config}", "-H", self._database),
-            *(f"(sAMAccountName={account})", "objectSid"),
+            *(f"(sAMAccountName={account})", name),
         ]
         found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return found.partition("objectSid: ")[2].partition("\n")[0].strip()
+        return found.partition(f"\n{name}: ")[2].partition("\n")[0].strip()
 
     @property
     def _database(self) -> str:
@@ -120,6 +125,10 @@ class Samba:
         self.config.write_text(text)
         self.process.kill()
         self.process.start()
+
+    def failures(self, account: str) -> int:
+        """How many wrong passwords the domain has counted for an account."""
+        return int(self._attribute(account, "badPwdCount") or 0)
 
     def set_password(self, account: str, password: str) -> None:
         self.ldb(
@@ -137,6 +146,7 @@ def running_samba(home: Path) -> Iterator[Samba]:
     home.mkdir(parents=True, exist_ok=True)
     samba = Samba(home, _free_address())
     samba.password_file.write_text(PASSWORD + "\n")
+    samba.password_file.chmod(0o600)
     _provision(samba)
     _load(samba)
     samba.process.start()

@@ -173,6 +173,26 @@ async def test_a_wrong_password_is_tried_once_and_never_locks_the_account(
     assert isinstance(lookup, Found), lookup
 
 
+async def test_a_wrong_password_is_tried_once_however_many_ask_at_once(
+    samba: Samba, tmp_path: Path
+) -> None:
+    """Two roles, eight threads."""
+    file = tmp_path / "password"
+    file.write_text("wrong")
+    servers = tuple(f"ldaps://{samba.address}{port}" for port in ("", ":3269"))
+    settings = samba.settings(
+        servers=servers, bind_user="mistyped@contoso.example", password_file=str(file), pool_size=8
+    )
+    before = samba.failures("mistyped")
+    async with asking(settings) as directory:
+        names = [logon(f"CONTOSO\\user{n}") for n in range(16)]
+        answers = await asyncio.gather(*map(directory.recipient, names))
+        known = await directory.relationships()
+    assert {type(answer.lookup) for answer in answers} == {Unavailable}
+    assert isinstance(known.relationships, Unavailable)
+    assert samba.failures("mistyped") == before + 1
+
+
 async def test_a_locked_account_says_so(samba: Samba, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("wrong")

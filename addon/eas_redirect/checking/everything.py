@@ -11,6 +11,7 @@ from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.checking.values import Check, good
 from eas_redirect.config import Config, directory_settings
+from eas_redirect.directory.credentials import Credentials
 from eas_redirect.directory.values import RelationshipsAnswer
 from eas_redirect.policy.decision import Policy
 
@@ -35,11 +36,11 @@ def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
 
 
-def check_directory(config: Config) -> Iterator[Check]:
+def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]:
     """Each server. One that does not answer while another does is a failure, not an outage."""
     if config.directory.snapshot is not None:
         return
-    checks = list(check_servers(directory_settings(config)))
+    checks = list(check_servers(directory_settings(config), credentials))
     some_answer = any(c.subject.endswith(" bind") and c.state == "good" for c in checks)
     for check in checks:
         is_spare = some_answer and check.state == "unreachable"

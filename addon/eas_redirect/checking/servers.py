@@ -2,60 +2,71 @@
 
 import datetime
 from collections.abc import Iterator
+from dataclasses import replace
 
 from eas_redirect.checking.certificates import judge_dates
-from eas_redirect.checking.values import Check, failed, good, skipped, unreachable, warning
+from eas_redirect.checking.values import Check, failed, good, in_two, skipped, unreachable, warning
+from eas_redirect.directory.credentials import Credentials
 from eas_redirect.directory.faults import Fault
 from eas_redirect.directory.inspection import Inspection, inspect
+from eas_redirect.directory.servers import parse_address
 from eas_redirect.directory.values import DirectorySettings
 
 CLOCK_S = 300  # what Kerberos tolerates (RFC 4120 1.6)
 _TLS_FAULTS = frozenset({"certificate", "tls"})
+_BEFORE_CONNECTING = frozenset(
+    {"certificate", "no_password"}
+)  # a file of this machine is not right
+_NOT_AGAIN = "not tried after that failure: each refusal counts towards a lock-out of the account"
 
 
-def check_servers(settings: DirectorySettings) -> Iterator[Check]:
-    """Every server of the configuration, also those that are only asked when others fail."""
+def check_servers(settings: DirectorySettings, credentials: Credentials) -> Iterator[Check]:
+    """Every server of the configuration, also those that are only asked when others fail.
+
+    The account is tried until a server refuses it, and then no more: every try counts towards a
+    lock-out.
+    """
+    refused = False
     for url in settings.servers:
-        yield from _check_server(url, settings)
+        checks = list(_check_server(url, settings, credentials, refused=refused))
+        refused = refused or any(c.subject == f"{url} bind" and c.state == "failed" for c in checks)
+        yield from checks
 
 
-def _check_server(url: str, settings: DirectorySettings) -> Iterator[Check]:
+def _check_server(
+    url: str, settings: DirectorySettings, credentials: Credentials, *, refused: bool
+) -> Iterator[Check]:
     if url.startswith("ldap://") and not settings.start_tls and settings.bind == "simple":
         advice = "Use ldaps:// or directory.start_tls = true."
         yield warning(f"{url} encryption", "the password crosses the network in clear", advice)
     try:
-        seen = inspect(url, settings)
+        seen = inspect(
+            url, replace(settings, bind="anonymous") if refused else settings, credentials
+        )
     except Fault as fault:
         yield from _check_fault(url, fault)
         return
     yield good(f"{url} connect", f"answered in {seen.duration_ms:.0f} ms")
     yield from _check_tls(url, settings, seen)
-    yield _check_bind(url, settings)
+    yield skipped(f"{url} bind", _NOT_AGAIN) if refused else _check_bind(url, settings)
     yield _check_contexts(url, settings, seen)
     yield from _check_clock(url, seen)
 
 
 def _check_fault(url: str, fault: Fault) -> Iterator[Check]:
     """Which step a fault ended; the ones before it went well."""
-    what, advice = _in_two(fault.message)
-    if fault.scope == "account":
+    what, advice = in_two(fault.message)
+    is_local = fault.scope == "account" and fault.error_type in _BEFORE_CONNECTING
+    if not is_local and (fault.scope == "account" or fault.error_type in _TLS_FAULTS):
         yield good(f"{url} connect", "answered")
+    if fault.error_type in _TLS_FAULTS:
+        yield failed(f"{url} TLS", what, advice)
+    elif fault.scope == "account":
         yield failed(f"{url} bind", what, advice)
         return
-    if fault.error_type in _TLS_FAULTS:
-        yield good(f"{url} connect", "answered")
-        yield failed(f"{url} TLS", what, advice)
     else:
         yield unreachable(f"{url} connect", what, advice)
     yield skipped(f"{url} bind", "not tried")
-
-
-def _in_two(message: str) -> tuple[str, str | None]:
-    """A fault says what happened, a colon, and what to do."""
-    what, colon, advice = message.rpartition(": ")
-    if not colon:
-        return message, None
-    return what, f"{advice[:1].upper()}{advice[1:]}{'' if advice.endswith('?') else '.'}"
 
 
 def _check_tls(url: str, settings: DirectorySettings, seen: Inspection) -> Iterator[Check]:
@@ -88,7 +99,13 @@ def _check_contexts(url: str, settings: DirectorySettings, seen: Inspection) -> 
     if not configuration:
         finding = "the server names no configuration partition"
         return failed(f"{url} naming contexts", finding, "Set directory.configuration_base.")
-    return good(f"{url} naming contexts", f"users below {users}, relationships in {configuration}")
+    if seen.absent:
+        key = seen.absent[0]
+        finding = f"{getattr(settings, key)} is not there, or may not be read"
+        return failed(f"{url} naming contexts", finding, f"Check directory.{key}.")
+    if parse_address(url).is_global_catalogue:
+        users = settings.search_base or "all domains of the catalogue"
+    return good(f"{url} naming contexts", f"users in {users}, relationships in {configuration}")
 
 
 def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:

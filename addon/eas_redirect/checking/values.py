@@ -36,3 +36,11 @@ def unreachable(subject: str, finding: str, advice: str | None = None) -> Check:
 
 def skipped(subject: str, finding: str) -> Check:
     return Check(subject=subject, state="skipped", finding=finding)
+
+
+def in_two(message: str) -> tuple[str, str | None]:
+    """A message that says what happened, a colon, and what to do, as finding and advice."""
+    what, colon, advice = message.rpartition(": ")
+    if not colon:
+        return message, None
+    return what, f"{advice[:1].upper()}{advice[1:]}{'' if advice.endswith('?') else '.'}"

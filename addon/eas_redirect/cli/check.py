@@ -107,10 +107,15 @@ def _try_everything(
     config: "Config", path: Path, scope: "Scope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Explanation"]]:
     from eas_redirect.checking import everything
+    from eas_redirect.config import directory_settings
+    from eas_redirect.directory.credentials import Credentials
     from eas_redirect.explain import open_redirector
 
-    checks = [*everything.check_here(config, path, scope), *everything.check_directory(config)]
-    redirector = open_redirector(config)
+    # One for all of it: what a server refused is not tried again by whoever asks next.
+    credentials = Credentials(directory_settings(config))
+    checks = list(everything.check_here(config, path, scope))
+    checks += everything.check_directory(config, credentials)
+    redirector = open_redirector(config, credentials)
     try:
         asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
     finally:

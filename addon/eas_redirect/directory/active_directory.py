@@ -1,330 +1,37 @@
-"""Active Directory over LDAP: `ActiveDirectory`, and the sessions it asks over.
+"""Active Directory over LDAP as a `Directory`. No ldap3 here: `ldap_session.py` has it."""
 
-Only this module and `ldap_faults.py` import ldap3, and no ldap3 object leaves them. Used so as not
-to trust its defaults: one SYNC connection per thread, nothing read at connect, no referral
-followed, every wait bounded, certificates verified by Python.
-"""
-
-import contextlib
-import math
-import socket
-import ssl
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, cast
-
-import ldap3
-from ldap3.core.exceptions import (
-    LDAPException,
-    LDAPNoSuchObjectResult,
-    LDAPOperationResult,
-)
-from ldap3.core.results import RESULT_SUCCESS
-from ldap3.utils.conv import escape_filter_chars
+from collections.abc import Callable
 
 from eas_redirect.directory.credentials import Credentials
-from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
-from eas_redirect.directory.ldap_faults import connect_fault, kerberos_fault, lost_fault
-from eas_redirect.directory.links import RootDSE, Session
+from eas_redirect.directory.ldap_session import LDAPSession
+from eas_redirect.directory.links import Session
 from eas_redirect.directory.pooled import PooledDirectory
 from eas_redirect.directory.servers import COOL_DOWN_S, Address
-from eas_redirect.directory.tls import tls_context
 from eas_redirect.directory.values import DirectorySettings
-
-_PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
-_PAGED_RESULTS = "1.2.840.113556.1.4.319"  # RFC 2696
-_DOMAIN_SCOPE = "1.2.840.113556.1.4.1339"  # no continuation references (MS-ADTS 3.1.1.3.4.1.4)
-_ROOT_ATTRIBUTES = (
-    "defaultNamingContext",
-    "configurationNamingContext",
-    "namingContexts",
-    "currentTime",
-)
 
 
 class ActiveDirectory(PooledDirectory):
     """A forest's domain controllers and global catalogues as a `Directory`."""
 
-    def __init__(self, settings: DirectorySettings, *, cool_down_s: float = COOL_DOWN_S) -> None:
-        """Raises ValueError for a URL in `servers` that is none. Connects to nothing yet."""
-        credentials = Credentials(settings)
+    def __init__(
+        self,
+        settings: DirectorySettings,
+        credentials: Credentials | None = None,
+        *,
+        cool_down_s: float = COOL_DOWN_S,
+    ) -> None:
+        """Raises ValueError for a URL in `servers` that is none. Connects to nothing yet.
+
+        `credentials`, when handed in, are shared with others that bind by the same settings.
+        """
+        known = credentials or Credentials(settings)
 
         def connect(
             address: Address, patience_s: float, opening: Callable[[Session], None]
         ) -> Session:
-            session = LDAPSession(address, settings, credentials)
+            session = LDAPSession(address, settings, known)
             opening(session)
             session.open(patience_s)
             return session
 
         super().__init__(settings, connect, cool_down_s=cool_down_s)
-
-
-class LDAPSession:
-    """A `links.Session`. Only the thread that opened it uses it, but for `interrupt`."""
-
-    def __init__(
-        self, address: Address, settings: DirectorySettings, credentials: Credentials
-    ) -> None:
-        self._address = address
-        self._settings = settings
-        self._credentials = credentials
-        self._connection: ldap3.Connection | None = None
-        self._ends = math.inf  # of time.monotonic: when the step at hand has to be done
-        self.root_dse = RootDSE()
-
-    def open(self, patience_s: float) -> None:
-        """Connects, secures, binds and reads the rootDSE, all of it within `patience_s`."""
-        self._ends = time.monotonic() + patience_s
-        password = self._password()
-        tls = _Tls(self._settings, self._address.host, self._connect_patience)
-        self._connection = connection = self._make(tls, password)
-        try:
-            connection.open(read_server_info=False)
-            if self._settings.start_tls and not self._address.tls:
-                connection.start_tls(read_server_info=False)
-            self._bind(connection, password)
-            self.root_dse = self._read_root_dse()
-        except BaseException as error:
-            self.close()
-            if tls.fault is not None:
-                raise tls.fault from None
-            if isinstance(error, Fault) or not isinstance(error, Exception):
-                raise
-            raise connect_fault(error) from None
-
-    def find(
-        self,
-        base: str,
-        object_class: str | None,
-        equals: tuple[str, str] | None,
-        attributes: tuple[str, ...],
-        patience_s: float,
-    ) -> list[Entry]:
-        self._ends = time.monotonic() + patience_s
-        entries: list[Entry] = []
-        cookie: bytes | None = None
-        while True:
-            entries.extend(
-                self._search(
-                    base,
-                    _filter(object_class, equals),
-                    attributes,
-                    page=None if equals else _PAGE,  # one value is had by a few objects at most
-                    cookie=cookie,
-                )
-            )
-            cookie = self._cookie()
-            if not cookie:
-                return entries
-
-    def tls(self) -> tuple[str | None, bytes | None]:
-        """The version and the server's certificate; None without TLS."""
-        current = self._connection.socket if self._connection is not None else None
-        if not isinstance(current, ssl.SSLSocket):
-            return None, None
-        return current.version(), current.getpeercert(binary_form=True)
-
-    def interrupt(self) -> None:
-        """Shuts the connection down under whoever reads it: his read ends, the socket stays his.
-
-        Not `SSLSocket.shutdown`, which takes the TLS state away from the reader.
-        """
-        connection = self._connection
-        current = connection.socket if connection is not None else None
-        if isinstance(current, socket.socket):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(current, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            opened = connection.socket
-            with contextlib.suppress(LDAPException, OSError, AttributeError):
-                connection.unbind()
-            if isinstance(opened, socket.socket):
-                opened.close()  # ldap3 forgets one whose connect or handshake failed
-
-    def _password(self) -> str | None:
-        return self._credentials.password() if self._settings.bind == "simple" else None
-
-    def _make(self, tls: "_Tls", password: str | None) -> ldap3.Connection:
-        patience_s = self._remaining()
-        server = ldap3.Server(
-            self._address.host,
-            port=self._address.port,
-            use_ssl=self._address.tls,
-            get_info=ldap3.NONE,  # else the whole schema comes at each connect
-            mode=ldap3.IP_SYSTEM_DEFAULT,
-            connect_timeout=self._connect_patience(),
-            tls=tls,
-        )
-        kerberos = self._settings.bind == "kerberos"
-        return ldap3.Connection(
-            server,
-            user=self._settings.bind_user if password is not None else None,
-            password=password,
-            auto_bind=ldap3.AUTO_BIND_NONE,
-            authentication=ldap3.SASL if kerberos else None,  # else by whether there is a user
-            sasl_mechanism=ldap3.KERBEROS if kerberos else None,
-            client_strategy=ldap3.SYNC,
-            auto_referrals=False,  # a followed referral takes the password wherever it points
-            check_names=False,
-            read_only=True,
-            raise_exceptions=True,
-            return_empty_attributes=False,
-            receive_timeout=max(1, math.ceil(patience_s)),  # ldap3 takes whole seconds
-        )
-
-    def _bind(self, connection: ldap3.Connection, password: str | None) -> None:
-        self._limit_wait(connection)
-        try:
-            connection.bind(read_server_info=False)
-        except LDAPOperationResult as error:
-            fault = kerberos_fault(error.__context__) or refused_bind(
-                str(error.description), str(error.message)
-            )
-            if password is not None and fault.scope == "account":
-                self._credentials.refused(password, fault)
-            raise fault from None
-        except Exception as error:
-            if (kerberos := kerberos_fault(error)) is not None:
-                raise kerberos from None
-            raise
-        finally:
-            connection.password = None
-        if password is not None:
-            self._credentials.accepted()
-
-    def _read_root_dse(self) -> RootDSE:
-        found = self._search("", "(objectClass=*)", _ROOT_ATTRIBUTES, scope=ldap3.BASE)
-        root = found[0] if found else Entry("")
-        return RootDSE(
-            default_naming_context=root.first("defaultnamingcontext"),
-            configuration_naming_context=root.first("configurationnamingcontext"),
-            naming_contexts=root.values("namingcontexts"),
-            current_time=root.first("currenttime"),
-        )
-
-    def _search(
-        self,
-        base: str,
-        search_filter: str,
-        attributes: Sequence[str],
-        *,
-        scope: Literal["BASE", "SUBTREE"] = ldap3.SUBTREE,
-        page: int | None = None,
-        cookie: bytes | None = None,
-    ) -> list[Entry]:
-        connection = self._connection
-        if connection is None:
-            raise Fault("disconnected", "the connection has been closed")
-        self._limit_wait(connection)
-        try:
-            connection.search(
-                base,
-                search_filter,
-                search_scope=scope,
-                dereference_aliases=ldap3.DEREF_NEVER,
-                attributes=list(attributes),
-                time_limit=math.ceil(self._remaining()),
-                controls=[(_DOMAIN_SCOPE, False, None)],
-                paged_size=page,
-                paged_cookie=cookie,
-                auto_escape=False,  # values are escaped where the filter is built
-            )
-        except LDAPNoSuchObjectResult:
-            raise NoSuchObjectError(base) from None
-        except LDAPOperationResult as error:
-            raise refused_search(str(error.description), str(error.message)) from None
-        except Exception as error:  # ldap3's decoder raises what it likes on malformed bytes
-            raise lost_fault(error) from None
-        self._check_result(connection)
-        return [_entry(item) for item in connection.response or () if _is_entry(item)]
-
-    @staticmethod
-    def _check_result(connection: ldap3.Connection) -> None:
-        """ldap3 raises nothing for a referral, which is no answer of "nobody"."""
-        result = connection.result or {}
-        if result.get("result") != RESULT_SUCCESS:
-            raise refused_search(str(result.get("description")), str(result.get("message")))
-
-    def _cookie(self) -> bytes | None:
-        """The cookie of the next page (RFC 2696), or None after the last one."""
-        result = self._connection.result if self._connection is not None else None
-        control = ((result or {}).get("controls") or {}).get(_PAGED_RESULTS) or {}
-        return cast("bytes | None", control.get("value", {}).get("cookie"))
-
-    def _limit_wait(self, connection: ldap3.Connection) -> None:
-        """Finer than ldap3's whole seconds. A connection that is gone tells at the next use."""
-        with contextlib.suppress(OSError, AttributeError):
-            connection.socket.settimeout(self._remaining())
-
-    def _connect_patience(self) -> float:
-        """For the TCP connect, and for the TLS handshake after it."""
-        return min(self._settings.connect_timeout_s, self._remaining())
-
-    def _remaining(self) -> float:
-        """Seconds of the step at hand, never zero, which would mean not to wait at all."""
-        return max(0.001, self._ends - time.monotonic())
-
-
-class _Tls(ldap3.Tls):
-    """TLS as Python verifies it: chain, dates, and the server's DNS name or IP address.
-
-    ldap3's own check knows no IP addresses.
-    """
-
-    def __init__(
-        self, settings: DirectorySettings, host: str, patience: Callable[[], float]
-    ) -> None:
-        super().__init__(validate=ssl.CERT_REQUIRED if settings.verify else ssl.CERT_NONE)
-        self._context = tls_context(settings)
-        self._host = host
-        self._patience = patience
-        self.fault: Fault | None = None
-
-    def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:
-        connection.socket.settimeout(self._patience())
-        try:
-            connection.socket = self._context.wrap_socket(
-                connection.socket, server_hostname=self._host, do_handshake_on_connect=do_handshake
-            )
-        except ssl.SSLCertVerificationError as error:
-            self.fault = Fault(
-                "certificate",
-                f"the server's certificate is refused ({error.verify_message.rstrip('.')}): set "
-                "directory.ca_file to the CA that issued it, and name the server as it does",
-            )
-            raise
-
-
-def _filter(object_class: str | None, equals: tuple[str, str] | None) -> str:
-    """A search filter (RFC 4515); the only place where a value enters one."""
-    parts = [f"(objectClass={object_class})"] if object_class else []
-    if equals is not None:
-        attribute, value = equals
-        parts.append(f"({attribute}={escape_filter_chars(value)})")
-    return parts[0] if len(parts) == 1 else f"(&{''.join(parts)})"
-
-
-def _is_entry(item: Mapping[str, object]) -> bool:
-    """Not a continuation reference, which some servers send in spite of the control."""
-    return item.get("type") == "searchResEntry"
-
-
-def _entry(item: Mapping[str, object]) -> Entry:
-    raw = cast("Mapping[str, Sequence[bytes]]", item["raw_attributes"])
-    attributes: dict[str, list[str]] = {}
-    for name, values in raw.items():
-        texts = [text for value in values if (text := _text(value)) is not None]
-        attributes.setdefault(name.partition(";")[0].lower(), []).extend(texts)
-    return Entry(str(item["dn"]), attributes)
-
-
-def _text(value: bytes) -> str | None:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None  # binary, or no text that could be compared

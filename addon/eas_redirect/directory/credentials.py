@@ -1,14 +1,16 @@
 """The password of the account that asks: read anew at each bind, kept nowhere.
 
 A password that was refused is not tried again for a while: every try counts towards a lock-out of
-the account (MS-SAMR 3.1.1.7.1). A rotated one is tried at once. Standard library only.
+the account (MS-SAMR 3.1.1.7.1). For the same reason one thread tries it first, while the others
+wait for what comes of it. A rotated one is tried at once. Standard library only.
 """
 
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from eas_redirect.directory.faults import Fault
@@ -17,6 +19,8 @@ from eas_redirect.directory.values import DirectorySettings
 # Two tries in half an hour, the usual window of a lock-out policy, stay below any threshold.
 HOLD_WRONG_S = 900.0
 HOLD_S = 30.0  # an expired password, a disabled or locked account: trying does not count
+# So long after it was accepted a password is taken to be right still, by all threads at once.
+PROVEN_S = 60.0
 
 
 class Credentials:
@@ -29,25 +33,54 @@ class Credentials:
         self._clock = clock
         self._lock = threading.Lock()
         self._refused: tuple[bytes, Fault, float] | None = None  # digest, why, until when
+        self._accepted: tuple[bytes, float] | None = None  # digest, until when it is proven
+        self._turn = threading.Lock()
 
     def password(self) -> str:
         """The password as it stands now; raises `Fault` when there is none or it was refused."""
         password = self._read()
-        with self._lock:
-            if self._refused is not None:
-                digest, fault, until = self._refused
-                if digest == _digest(password) and self._clock() < until:
-                    raise fault.anew()
+        self._raise_if_refused(password)
         return password
+
+    @contextmanager
+    def trying(self, password: str, patience_s: float) -> Iterator[None]:
+        """Around a bind with this password: waits for whoever tries it already, `patience_s` at
+        most. Raises `Fault` when that one was refused, or did not end in time."""
+        if self._is_proven(password):
+            yield
+            return
+        if not self._turn.acquire(timeout=patience_s):
+            raise Fault("timeout", "the server did not answer another bind in time")
+        try:
+            self._raise_if_refused(password)
+            yield
+        finally:
+            self._turn.release()
 
     def refused(self, password: str, fault: Fault) -> None:
         hold = HOLD_WRONG_S if fault.error_type == "invalid_credentials" else HOLD_S
         with self._lock:
             self._refused = (_digest(password), fault.anew(), self._clock() + hold)
+            self._accepted = None
 
-    def accepted(self) -> None:
+    def accepted(self, password: str) -> None:
         with self._lock:
             self._refused = None
+            self._accepted = _digest(password), self._clock() + PROVEN_S
+
+    def _raise_if_refused(self, password: str) -> None:
+        with self._lock:
+            if self._refused is not None:
+                digest, fault, until = self._refused
+                if digest == _digest(password) and self._clock() < until:
+                    raise fault.anew()
+
+    def _is_proven(self, password: str) -> bool:
+        with self._lock:
+            if self._accepted is None:
+                return False
+            digest, until = self._accepted
+            return digest == _digest(password) and self._clock() < until
 
     def _read(self) -> str:
         if self._settings.bind_user is None:  # ldap3 would bind anonymously
@@ -80,7 +113,7 @@ def _read_file(file: str) -> str:
 
 
 def _no_password(message: str) -> Fault:
-    return Fault("no_password", f"no password to bind with: {message}", "account")
+    return Fault("no_password", f"no password to bind with, as {message}", "account")
 
 
 def _digest(password: str) -> bytes:

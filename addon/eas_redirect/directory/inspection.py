@@ -1,11 +1,13 @@
 """One server seen by itself, for `check`. No ldap3 here."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from eas_redirect.directory.active_directory import LDAPSession
 from eas_redirect.directory.credentials import Credentials
+from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap_session import LDAPSession
 from eas_redirect.directory.links import RootDSE
 from eas_redirect.directory.servers import parse_address
 from eas_redirect.directory.values import DirectorySettings
@@ -17,6 +19,7 @@ class Inspection:
 
     root_dse: RootDSE
     duration_ms: float
+    absent: tuple[str, ...] = ()  # the keys of the configuration whose DN is not there
     tls_version: str | None = None
     certificate: bytes | None = None
 
@@ -30,18 +33,37 @@ class Inspection:
             return None
 
 
-def inspect(url: str, settings: DirectorySettings) -> Inspection:
+def inspect(url: str, settings: DirectorySettings, credentials: Credentials) -> Inspection:
     """Connects, secures and binds to one server, once. Blocks; raises `Fault`."""
     began = time.perf_counter()
-    session = LDAPSession(parse_address(url), settings, Credentials(settings))
+    session = LDAPSession(parse_address(url), settings, credentials)
     session.open(settings.lookup_timeout_s)
     try:
         tls_version, certificate = session.tls()
+        absent = tuple(_absent(session, settings))
     finally:
         session.close()
     return Inspection(
         root_dse=session.root_dse,
+        absent=absent,
         duration_ms=(time.perf_counter() - began) * 1000,
         tls_version=tls_version,
         certificate=certificate,
     )
+
+
+def _absent(session: LDAPSession, settings: DirectorySettings) -> Iterator[str]:
+    """An account that must not look is told at the bind, and is not asked here."""
+    for key in ("search_base", "configuration_base"):
+        base: str | None = getattr(settings, key)
+        if base and settings.bind != "anonymous" and not _holds(session, base, settings):
+            yield key
+
+
+def _holds(session: LDAPSession, base: str, settings: DirectorySettings) -> bool:
+    try:
+        return session.holds(base, settings.lookup_timeout_s)
+    except Fault as fault:
+        if fault.scope == "question":  # a referral to the server that has it
+            return False
+        raise

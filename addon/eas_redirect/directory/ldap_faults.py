@@ -1,4 +1,4 @@
-"""What exceptions of ldap3, of sockets and of TLS mean; for `active_directory.py` alone."""
+"""What exceptions of ldap3, of sockets and of TLS mean; for `ldap_session.py` alone."""
 
 import ssl
 

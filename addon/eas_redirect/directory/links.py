@@ -28,6 +28,7 @@ class RootDSE:
     default_naming_context: str | None = None
     configuration_naming_context: str | None = None
     naming_contexts: tuple[str, ...] = ()
+    is_active_directory: bool = False  # else a domain's contexts may lie in its parent's
     current_time: str | None = None  # generalized time (RFC 4517 3.3.13)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.credentials import Credentials
 from eas_redirect.directory.servers import parse_address
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
@@ -11,12 +12,12 @@ _SHOWN = 3  # malformed entries of a snapshot
 
 
 def open_directory(
-    settings: DirectorySettings, snapshot: Path | None
+    settings: DirectorySettings, snapshot: Path | None, credentials: Credentials | None = None
 ) -> Snapshot | ActiveDirectory:
     """Raises SnapshotError for a snapshot that cannot be used; servers are not asked yet."""
     if snapshot is not None:
         return Snapshot.load(snapshot, default_domain=settings.default_domain)
-    return ActiveDirectory(settings)
+    return ActiveDirectory(settings, credentials)
 
 
 def remarks(directory: Directory, settings: DirectorySettings) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        message = f"directory.ca_file ({settings.ca_file}) cannot be used: {reason}"
+        message = f"directory.ca_file ({settings.ca_file}) cannot be used ({reason})"
         raise Fault("certificate", message, "account") from None
     # Certificates of domain CAs of that age lack extensions that RFC 5280 4.2 wants; chain, dates
     # and name are verified all the same.

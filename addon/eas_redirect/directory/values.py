@@ -182,7 +182,7 @@ type Findings = Callable[[tuple[OrganizationRelationship, ...]], tuple[Drift, ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorySettings:
-    """What `active_directory.py` needs of the configuration: the `[directory]` and `exchange` keys
+    """What asking servers needs of the configuration: the `[directory]` and `exchange` keys
     of the same names. Seconds. The password is read anew at each connect."""
 
     servers: tuple[str, ...]
