@@ -2,7 +2,14 @@
 
 import pytest
 
-from eas_redirect.directory.names import dns_name, domain_dn, fold, is_askable
+from eas_redirect.directory.names import (
+    dns_name,
+    domain_dn,
+    fold,
+    is_askable,
+    lies_in,
+    plain_dn,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,20 @@ from eas_redirect.directory.names import dns_name, domain_dn, fold, is_askable
 )
 def test_the_domain_of_a_dn(dn: str, domain: str) -> None:
     assert domain_dn(dn) == domain
+
+
+@pytest.mark.parametrize(
+    ("dn", "base", "inside"),
+    [
+        ("OU=Staff, DC=Contoso,DC=example", "dc=contoso,dc=example", True),
+        ("DC=contoso,DC=example", "DC=contoso, DC=example", True),
+        ("DC=contoso,DC=example", "", True),
+        ("DC=mycontoso,DC=example", "DC=contoso,DC=example", False),
+        ("DC=contoso,DC=example", "OU=Staff,DC=contoso,DC=example", False),
+    ],
+)
+def test_what_lies_below_a_base(dn: str, base: str, inside: bool) -> None:
+    assert lies_in(plain_dn(dn), plain_dn(base)) is inside
 
 
 def test_the_dns_name_of_a_domain() -> None:

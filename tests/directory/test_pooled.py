@@ -49,7 +49,8 @@ ANNA_EMEA = Entry(f"CN=Anna,DC=emea,{ROOT}", ANNA.attributes)
 class Forest:
     """Servers by name: what each was asked (role, base), and what is wrong with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_active_directory: bool = False) -> None:
+        self.is_active_directory = is_active_directory
         self.entries = {"crossRef": [CONTOSO], "user": [ANNA]}
         self.asked: list[tuple[str, str]] = []
         self.opened: Counter[str] = Counter()
@@ -80,6 +81,7 @@ class FakeSession:
             default_naming_context=ROOT,
             configuration_naming_context=f"CN=Configuration,{ROOT}",
             naming_contexts=(ROOT, f"CN=Configuration,{ROOT}", f"DC=DomainDnsZones,{ROOT}"),
+            is_active_directory=forest.is_active_directory,
         )
 
     def find(
@@ -108,9 +110,15 @@ class FakeSession:
 
 @contextmanager
 def directory_of(
-    forest: Forest, *servers: str, cool_down_s: float = 60.0, default_domain: str | None = None
+    forest: Forest,
+    *servers: str,
+    cool_down_s: float = 60.0,
+    default_domain: str | None = None,
+    search_base: str | None = None,
 ) -> Iterator[PooledDirectory]:
-    settings = DirectorySettings(servers=servers, pool_size=1, default_domain=default_domain)
+    settings = DirectorySettings(
+        servers=servers, pool_size=1, default_domain=default_domain, search_base=search_base
+    )
     directory = PooledDirectory(settings, forest.connect, cool_down_s=cool_down_s)
     try:
         yield directory
@@ -190,6 +198,35 @@ async def test_a_bare_name_needs_the_whole_forest(server: str, kind: type[Lookup
     if kind is Ambiguous:
         assert "set exchange.default_domain" in answer.steps[-1]
     with directory_of(forest, server, default_domain="CONTOSO") as directory:
+        assert isinstance(await ask(directory, "anna"), Found)
+
+
+@pytest.mark.parametrize(
+    ("server", "search_base", "domains", "kind"),
+    [
+        # A domain controller has nothing of the domains below its own, whatever the base.
+        ("ldaps://dc1", ROOT, [CONTOSO, EMEA], Ambiguous),
+        ("ldaps://dc1", ROOT, [CONTOSO], Found),
+        ("ldaps://dc1", f"OU=Staff, {ROOT}", [CONTOSO], Found),
+        ("ldaps://gc:3269", ROOT, [CONTOSO, EMEA], Found),
+        ("ldaps://gc:3269", f"OU=Staff,{ROOT}", [CONTOSO, EMEA], Ambiguous),
+        ("ldaps://gc:3269", f"DC=Emea, {ROOT}", [EMEA], Found),
+        ("ldaps://gc:3269", f"DC=emea,{ROOT}", [CONTOSO, EMEA], Ambiguous),
+    ],
+)
+async def test_a_search_base_does_not_make_the_forest_smaller(
+    server: str, search_base: str, domains: list[Entry], kind: type[Lookup]
+) -> None:
+    forest = Forest(is_active_directory=True)
+    forest.entries = {"crossRef": domains, "user": [ANNA]}
+    with directory_of(forest, server, search_base=search_base) as directory:
+        assert isinstance(await ask(directory, "anna"), kind)
+
+
+async def test_another_directory_holds_what_is_below_its_base() -> None:
+    forest = Forest()
+    forest.entries = {"crossRef": [CONTOSO, EMEA], "user": [ANNA]}
+    with directory_of(forest, "ldaps://dc1", search_base=ROOT) as directory:
         assert isinstance(await ask(directory, "anna"), Found)
 
 

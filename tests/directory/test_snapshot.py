@@ -103,6 +103,32 @@ async def test_without_cross_refs_the_objects_tell_the_domains(
     assert outcome(answer)[0] == kind
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("anna", "ambiguous"),
+        ("anna@contoso.example", "ambiguous"),
+        ("CONTOSO\\anna", "found"),
+        ("bert@contoso.example", "found"),
+    ],
+)
+async def test_a_domain_that_was_not_exported_may_hold_the_same_name(
+    tmp_path: Path, text: str, kind: str
+) -> None:
+    """The crossRef objects tell that there is another domain; nobody of it is in the file."""
+    file = tmp_path / "forest.ldif"
+    domains = FOREST.read_text(encoding="utf-8").partition("dn: CN=Anna Moved")[0]
+    bert = "dn: CN=B,DC=contoso,DC=example\nuserPrincipalName: bert@contoso.example\n"
+    users = USER.format(domain="DC=contoso,DC=example") + bert
+    file.write_text(domains + users, encoding="utf-8")
+    answer = await Snapshot.load(file).recipient(logon(text))
+    assert outcome(answer)[0] == kind
+    assert ("export every domain" in " ".join(answer.steps)) is (kind == "ambiguous")
+    other = USER.format(domain="DC=emea,DC=contoso,DC=example").replace("anna", "emil")
+    file.write_text(domains + users + "\n" + other, encoding="utf-8")
+    assert outcome(await Snapshot.load(file).recipient(logon(text)))[0] == "found"
+
+
 async def test_joined_exports_hold_each_object_once(tmp_path: Path) -> None:
     file = tmp_path / "twice.ldif"
     file.write_text(FOREST.read_text(encoding="utf-8") * 2, encoding="utf-8")

@@ -25,7 +25,7 @@ from eas_redirect.directory.entries import (
 from eas_redirect.directory.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.links import Links, Role, RootDSE, Session
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
-from eas_redirect.directory.names import domain_dn, fold
+from eas_redirect.directory.names import domain_dn, fold, lies_in, plain_dn
 from eas_redirect.directory.values import (
     DirectoryDevice,
     DirectorySettings,
@@ -86,11 +86,15 @@ class LinkedForest:
         return self._map().suffixes
 
     def sees_all_domains(self) -> bool:
-        if self._settings.search_base is not None or self._links.asks_catalogue:
-            return True
-        bases = self._links.ask("users", self._deadline, lambda s, _: _domains(s.root_dse))
-        held = {fold(base) for base in bases}
-        return all(p.nc_name in held for p in self.partitions())
+        """A domain controller holds its own domain alone, also where the base of the search is
+        above others: for those it only has continuation references (MS-ADTS 3.1.1.3.1.4)."""
+        domains = [p.nc_name for p in self.partitions()]
+        root = self._links.ask("users", self._deadline, lambda session, _: session.root_dse)
+        base = self._settings.search_base
+        if self._links.asks_catalogue or (base is not None and not root.is_active_directory):
+            reach = plain_dn(base or "")
+            return all(lies_in(domain, reach) or domain == domain_dn(reach) for domain in domains)
+        return set(domains) <= set(_domains(root))
 
     def accounts(
         self, attribute: AccountAttribute, value: str, domain: Partition | None
@@ -202,9 +206,9 @@ def _domains(root: RootDSE) -> tuple[str, ...]:
     found: list[str] = []
     for name in names:
         domain = domain_dn(name) if name else ""
-        is_domain = domain and domain == ",".join(p.strip() for p in fold(name or "").split(","))
+        is_domain = domain and domain == plain_dn(name or "")
         if not is_domain or domain.startswith(_ZONES):
             continue
-        if not any(domain == other or domain.endswith("," + other) for other in found):
+        if not any(lies_in(domain, other) for other in found):
             found.append(domain)
     return tuple(found)

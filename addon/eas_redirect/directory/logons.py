@@ -30,7 +30,10 @@ class Forest(Protocol):
         ...
 
     def sees_all_domains(self) -> bool:
-        """Whether a question without a domain reaches every domain of the forest."""
+        """Whether a question without a domain reaches every domain of the forest.
+
+        If not, only a name that is unique in the forest by itself tells who somebody is.
+        """
         ...
 
     def accounts(
@@ -97,12 +100,11 @@ def _in_domain(name: str, user: str, forest: Forest, steps: list[str]) -> Lookup
 def _by_principal_name(logon: Logon, suffix: str, forest: Forest, steps: list[str]) -> Lookup:
     """An explicit UPN wins over another account's implicit one; an address comes last."""
     address = f"{logon.user}@{suffix}"
-    hits = _ask(forest, "userPrincipalName", address, None, steps)
-    if not hits:
-        hits = _by_implicit_name(logon.user, suffix, forest, steps)
-    if hits:
+    if hits := _ask(forest, "userPrincipalName", address, None, steps):
         return _exactly_one(hits)
-    return _by_address(address, forest, steps)
+    if hits := _by_implicit_name(logon.user, suffix, forest, steps):
+        return _nobody_else(_exactly_one(hits), forest, steps)
+    return _nobody_else(_by_address(address, forest, steps), forest, steps)
 
 
 def _by_implicit_name(
@@ -131,13 +133,20 @@ def _bare(user: str, forest: Forest, default_domain: str | None, steps: list[str
     if default_domain:
         return _in_domain(default_domain, user, forest, steps)
     hits = _ask(forest, "sAMAccountName", user, None, steps)
-    if hits and not forest.sees_all_domains():
-        steps.append(
-            "the server holds one domain of several: set exchange.default_domain, or name a global "
-            "catalogue (port 3269) in directory.servers"
-        )
-        return Ambiguous(dns=tuple(hit.dn for hit in hits[:_SHOWN]))
-    return _exactly_one(hits)
+    return _nobody_else(_exactly_one(hits), forest, steps)
+
+
+def _nobody_else(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
+    """The same, unless the one who was found may not be the one who logged on: another domain may
+    have an account of this name, or one whose UPN it is."""
+    if not isinstance(lookup, Found) or forest.sees_all_domains():
+        return lookup
+    steps.append(
+        "not all domains of the forest can be seen, and another one may have this name too: name a "
+        "global catalogue (port 3269) in directory.servers, or export every domain; for names "
+        "without a domain, set exchange.default_domain"
+    )
+    return Ambiguous(dns=(lookup.recipient.dn,))
 
 
 def _ask(

@@ -31,6 +31,16 @@ def domain_dn(dn: str) -> str:
     return ",".join(part.strip() for part in parts[first:])
 
 
+def plain_dn(dn: str) -> str:
+    """A DN as two of them compare: folded, without spaces around its parts."""
+    return ",".join(part.strip() for part in fold(dn).split(","))
+
+
+def lies_in(dn: str, base: str) -> bool:
+    """Whether one plain DN is the other or below it; everything is below the empty DN."""
+    return not base or dn == base or dn.endswith("," + base)
+
+
 def _ends_escaped(part: str) -> bool:
     return (len(part) - len(part.rstrip("\\"))) % 2 == 1
 

@@ -29,7 +29,7 @@ from eas_redirect.directory.entries import (
 )
 from eas_redirect.directory.ldif import Problem, decode, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import fold
+from eas_redirect.directory.names import domain_dn, fold
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     DirectoryDevice,
@@ -138,6 +138,7 @@ class _Index:
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
         self._dns: list[str] = []
+        self._empty_domains: frozenset[str] = frozenset()
 
     def add(self, entry: Entry) -> None:
         self.entries += 1
@@ -178,6 +179,7 @@ class _Index:
         """After the last entry: without crossRef objects the DNs tell the domains."""
         if not self._partitions:
             self._partitions = domains_of_objects(self._dns, default_domain)
+        self._empty_domains = _without_objects(self._partitions, self._dns)
         self._dns.clear()
 
     def partitions(self) -> Sequence[Partition]:
@@ -187,8 +189,8 @@ class _Index:
         return self._suffixes
 
     def sees_all_domains(self) -> bool:
-        """What the file does not hold cannot be known; it was exported to be asked."""
-        return True
+        """As far as can be known: a domain of which nobody stands in the file was left out."""
+        return not self._empty_domains
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None
@@ -206,6 +208,15 @@ def _enter(index: dict[str, list[Recipient]], name: str | None, found: Recipient
     others = index.setdefault(fold(name), [])
     if found not in others:
         others.append(found)
+
+
+def _without_objects(domains: Iterable[Partition], dns: Iterable[str]) -> frozenset[str]:
+    missing = {domain.nc_name for domain in domains}
+    for dn in dns:
+        if not missing:
+            break
+        missing.discard(domain_dn(dn))
+    return frozenset(missing)
 
 
 def _good_ones(text: str, problems: list[Problem]) -> Iterator[Entry]:
