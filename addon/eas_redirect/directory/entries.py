@@ -67,6 +67,12 @@ class Entry:
     def values(self, name: str) -> tuple[str, ...]:
         return tuple(self.attributes.get(name, ()))
 
+    def whole(self, name: str) -> str | None:
+        """The one value; several as one text that is no address and no URL. Where a phone is sent
+        is never the first of several."""
+        values = dict.fromkeys(self.attributes.get(name, ()))
+        return " ; ".join(values) if values else None
+
     def is_a(self, object_class: str) -> bool:
         return object_class in map(str.lower, self.attributes.get("objectclass", ()))
 
@@ -91,7 +97,7 @@ def recipient(entry: Entry) -> Recipient:
         sam_account_name=first("samaccountname"),
         mail=first("mail"),
         mail_nickname=first("mailnickname"),
-        target_address=first("targetaddress"),
+        target_address=entry.whole("targetaddress"),
         proxy_addresses=entry.values("proxyaddresses"),
         home_mdb=first("homemdb"),
         ms_exch_home_server_name=first("msexchhomeservername"),
@@ -138,8 +144,8 @@ def relationship(entry: Entry) -> OrganizationRelationship:
     return OrganizationRelationship(
         name=entry.first("cn") or _rdn_value(entry.dn),
         domain_names=tuple(dict.fromkeys(domains)),
-        target_owa_url=entry.first("msexchfedtargetowaurl"),
-        enabled=(entry.first("msexchfedisenabled") or "TRUE").strip().upper() == "TRUE",
+        target_owa_url=entry.whole("msexchfedtargetowaurl"),
+        enabled=all(v.strip().upper() == "TRUE" for v in entry.values("msexchfedisenabled")),
         dn=entry.dn,
         target_application_uri=entry.first("msexchfedtargetapplicationuri"),
         target_autodiscover_epr=entry.first("msexchfedtargetautodiscoverepr"),

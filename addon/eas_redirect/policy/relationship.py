@@ -1,6 +1,7 @@
 """From a recipient's targetAddress to the one relationship that claims its domain. Pure."""
 
 import re
+import unicodedata
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,6 +15,8 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.verdict import Pass, Policy, Reason, Trail
 
 _ADDRESS_TYPE = re.compile(r"([A-Za-z0-9]+):", re.ASCII)
+# RFC 5322 3.2.3 and 3.2.4, RFC 6531 3.3: a part of atoms, whatever their dots, or a quoted one.
+_LOCAL_PART = re.compile(r'[^\x00-\x20\x7f()<>\[\]:;@\\,"]+|"(?:[^"\\]|\\.)*"')
 
 
 def target_domain(recipient: Recipient, trail: Trail) -> str | Pass:
@@ -42,9 +45,10 @@ def _smtp_domain(target_address: str) -> str:
         if prefix[1].lower() != "smtp":
             raise HostNameError("it is no SMTP address")
         address = address[prefix.end() :]
-    local, at, domain = address.rpartition("@")
-    if not (at and local):
-        raise HostNameError("it is no SMTP address")
+    local, _, domain = address.rpartition("@")
+    # Without regard to width, since a character that looks like a separator may be read as one.
+    if not _LOCAL_PART.fullmatch(unicodedata.normalize("NFKC", local)):
+        raise HostNameError("it is no single SMTP address")
     return normalize_domain(domain)
 
 
