@@ -1,6 +1,7 @@
 """The targets of relationships, tried over real TLS; what a reading of relationships leads to."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from eas_redirect.directory.values import RelationshipsAnswer, Unavailable
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.policy.decision import Policy
 from tests.integration.processes import free_port
-from tests.integration.rawserver import RawServer
+from tests.integration.rawserver import ClosedError, RawServer, Wire
 from tests.policy.builders import CLOUD
 
 TIMEOUT_S = 20.0
@@ -28,10 +29,24 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> LabCertificates:
     return LabCertificates(tmp_path_factory.mktemp("tls"))
 
 
+@contextmanager
+def answering_with(authority: LabCertificates, head: bytes) -> Iterator[RawServer]:
+    """To OPTIONS; a connection that only looks at the certificate says nothing."""
+
+    def script(wire: Wire) -> None:
+        with suppress(ClosedError):
+            wire.read_head()
+            wire.send(head + b"Content-Length: 0\r\n\r\n")
+
+    context = authority.issue("target", ("localhost",)).server_context()
+    with RawServer(script, context) as server:
+        yield server
+
+
 @pytest.fixture
 def target(authority: LabCertificates) -> Iterator[RawServer]:
-    context = authority.issue("target", ("localhost",)).server_context()
-    with RawServer(lambda _: None, context) as server:
+    head = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n"
+    with answering_with(authority, head) as server:
         yield server
 
 
@@ -40,7 +55,30 @@ def test_a_target_that_phones_believe(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
     checks = list(probe("localhost", TIMEOUT_S, target.port))
-    assert [check.state for check in checks] == ["good", "good"]
+    assert [check.state for check in checks] == ["good", "good", "good"]
+    assert checks[2].subject == "target localhost OPTIONS"
+    assert checks[2].finding.startswith("asks to log on by Bearer")
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n", "answered 404"),
+        (b"HTTP/1.1 401 Unauthorized\r\n", "401 without WWW-Authenticate"),
+        (b"SSH-2.0-OpenSSH\r\n", "no HTTP answer to OPTIONS"),
+    ],
+)
+def test_a_target_without_activesync_is_a_warning(
+    authority: LabCertificates, monkeypatch: pytest.MonkeyPatch, head: bytes, says: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    with answering_with(authority, head) as server:
+        *_, check = probe("localhost", TIMEOUT_S, server.port)
+    assert (check.state, check.advice) == (
+        "warning",
+        "Is ActiveSync served there? Else map the host.",
+    )
+    assert says in check.finding
 
 
 def test_a_target_that_phones_refuse(target: RawServer) -> None:

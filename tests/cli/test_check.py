@@ -1,6 +1,7 @@
 """`check` without servers: a snapshot, files, options, users, output and exit codes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_each_relationship_has_its_line(tmp_path: Path) -> None:
     assert said["relationship No URL"] == "warning"
     assert said["relationship Bad URL"] == "failed"
     assert said["domain twice.example.test"] == "failed"
-    assert said["relationship Elsewhere"] == "warning"
+    assert said["relationship Elsewhere"] == "good", "another server of one's own is no finding"
     assert said["relationship Home again"] == "failed"
 
 
@@ -169,6 +170,30 @@ def test_a_secret_that_others_may_read(tmp_path: Path) -> None:
     assert (ran.code, states(ran)["journal.hash_key_file"]) == (0, "warning")
     key.chmod(0o600)
     assert states(run("check", "-c", str(config), "--json"))["journal.hash_key_file"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "state"),
+    [(0, 0o640, "good"), (0, 0o660, "warning"), (0, 0o604, "warning"), (1, 0o640, "warning")],
+)
+def test_root_s_secret_for_the_group_of_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, state: str
+) -> None:
+    """As docs/service/environment has it: the service could not read it otherwise."""
+    key = tmp_path / "journal.key"
+    key.write_text("0123456789abcdef")
+    config = configured(tmp_path, '[journal]\nusers = "hash"\nhash_key_file = "journal.key"\n')
+    key.chmod(mode)
+    plain = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        seen = list(plain(path, follow_symlinks=follow_symlinks))
+        seen[4] = owner  # st_uid
+        return os.stat_result(seen)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    ran = run("check", "-c", str(config), "--json")
+    assert (ran.code, states(ran)["journal.hash_key_file"]) == (0, state)
 
 
 def test_a_directory_out_of_reach(tmp_path: Path) -> None:

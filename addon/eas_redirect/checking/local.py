@@ -38,9 +38,13 @@ def _secrets(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def _check_secret(key: str, path: Path) -> Check:
-    if os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        return warning(key, f"others may read {path}", f"chmod 600 {path}")
-    return good(key, f"{path} can be read, by its owner alone")
+    """Root's file may be read by the group of the service that it was made for."""
+    seen = path.stat()
+    mode = 0o640 if seen.st_uid == 0 else 0o600
+    if os.name == "posix" and stat.S_IMODE(seen.st_mode) & ~mode & 0o077:
+        return warning(key, f"others may read {path}", f"chmod {mode:o} {path}")
+    group = " and its group" if os.name == "posix" and seen.st_mode & stat.S_IRGRP else ""
+    return good(key, f"{path} can be read, by its owner{group} alone")
 
 
 def _check_age(snapshot: Path) -> Check:

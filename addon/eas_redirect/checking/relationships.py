@@ -1,11 +1,14 @@
 """The organization relationships: what each leads to, seen through the policy."""
 
 import datetime
+import http.client
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from eas_redirect.checking.certificates import judge_dates, look
-from eas_redirect.checking.values import Check, failed, good, unreachable, warning
+from eas_redirect.checking.options import ask_options, judge_options
+from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
 from eas_redirect.directory.values import OrganizationRelationship, RelationshipsAnswer, Unavailable
 from eas_redirect.policy.decision import Policy
@@ -17,7 +20,6 @@ _MENDED_BY = {
     "no_target_owa_url": "Set-OrganizationRelationship -TargetOwaURL, if its users are to move.",
     "target_owa_url_invalid": "Correct it, or map its host in redirect.hosts.",
     "target_not_allowed": "Add the host to redirect.allowed_hosts, if it is right.",
-    "vanity_host": "Map it to the server that speaks ActiveSync in redirect.hosts.",
 }
 
 
@@ -34,7 +36,8 @@ def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator
         for drift in standing(known):
             advice = "Leave the domain to one of them."
             yield failed(f"domain {drift.domain}", drift.message, advice)
-    for relationship in (*policy.relationships, *known):
+    in_order = sorted(known, key=lambda relationship: relationship.name.lower())
+    for relationship in (*policy.relationships, *in_order):
         yield _check_one(relationship, policy)
 
 
@@ -65,7 +68,8 @@ def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
         if found.kind in _HARMLESS:
             break
         judge = failed if found.kind == "target_owa_url_invalid" else warning
-        return judge(subject, found.message, _MENDED_BY.get(found.kind))
+        advice = _MENDED_BY.get(found.kind)
+        return judge(subject, *((found.message, advice) if advice else in_two(found.message)))
     return good(subject, f"{domains} → {_where(target)}")
 
 
@@ -85,7 +89,8 @@ def targets(answer: RelationshipsAnswer, policy: Policy) -> tuple[str, ...]:
 
 
 def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
-    """Is the target there, with a certificate that a phone believes? Phones use port 443."""
+    """Is the target there, with a certificate that a phone believes, and is ActiveSync? Phones use
+    port 443."""
     subject = f"target {host}"
     try:
         seen = look((host, port), timeout_s)
@@ -104,3 +109,18 @@ def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
     yield judge_dates(
         f"{subject} certificate", seen.certificate, datetime.datetime.now(datetime.UTC)
     )
+    yield _try_eas(f"{subject} OPTIONS", host, port, timeout_s)
+
+
+def _try_eas(subject: str, host: str, port: int, timeout_s: float) -> Check:
+    """Whether ActiveSync is served there. A warning at most: some ask otherwise from elsewhere."""
+    try:
+        status, headers = ask_options(urlsplit(f"https://{host}"), port, timeout_s)
+    except (OSError, http.client.HTTPException):
+        finding = "no HTTP answer to OPTIONS"
+    else:
+        judged = judge_options(subject, status, headers)
+        if judged.state == "good":
+            return judged
+        finding = judged.finding
+    return warning(subject, finding, "Is ActiveSync served there? Else map the host.")

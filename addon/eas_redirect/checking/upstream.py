@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, urlsplit
 
-from eas_redirect.checking.certificates import Seen, any_tls, judge_dates, look
+from eas_redirect.checking.certificates import Seen, judge_dates, look
+from eas_redirect.checking.options import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, unreachable, warning
-from eas_redirect.policy.endpoint import EAS_PATH
 
 CLOCK_S = 300
 _MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
@@ -79,51 +79,17 @@ def _check_tls(subject: str, seen: Seen) -> Iterator[Check]:
 
 
 def _check_options(subject: str, url: SplitResult, port: int, timeout_s: float) -> Iterator[Check]:
-    """Without credentials Exchange asks for them; whatever else answers is not Exchange's EAS."""
     subject = f"{subject} OPTIONS"
     try:
-        status, headers = _ask_options(url, port, timeout_s)
+        status, headers = ask_options(url, port, timeout_s)
     except OSError as error:
         yield _no_connection(subject, error)
         return
     except http.client.HTTPException as error:
         yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
         return
-    yield _judge_options(subject, status, headers)
+    yield judge_options(subject, status, headers)
     yield from _judge_clock(subject.replace("OPTIONS", "clock"), headers.get("Date"))
-
-
-def _ask_options(
-    url: SplitResult, port: int, timeout_s: float
-) -> tuple[int, http.client.HTTPMessage]:
-    """Nothing secret is sent, so whether the server is believed does not matter here."""
-    host, secured = url.hostname or "", url.scheme == "https"
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=timeout_s, context=any_tls())
-        if secured
-        else http.client.HTTPConnection(host, port, timeout=timeout_s)
-    )
-    try:
-        connection.request("OPTIONS", EAS_PATH)
-        response = connection.getresponse()
-        return response.status, response.headers
-    finally:
-        connection.close()
-
-
-def _judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -> Check:
-    schemes = [value.split(" ")[0] for value in headers.get_all("WWW-Authenticate", [])]
-    if status != 401:
-        advice = "Is ActiveSync served there, and logging on required?"
-        return failed(subject, f"answered {status} to OPTIONS without credentials", advice)
-    if not schemes:
-        return failed(subject, "401 without WWW-Authenticate", "Is it Exchange that answers?")
-    asks = f"asks to log on by {', '.join(schemes)}"
-    version = headers.get("MS-Server-ActiveSync") or headers.get("X-MS-Server-ActiveSync")
-    if version is None and not any("activesync" in name.lower() for name in headers):
-        # Some versions name themselves only to those who have logged on.
-        return good(subject, f"{asks}; it does not name its version before")
-    return good(subject, f"{asks}; ActiveSync {version or 'named'}")
 
 
 def _judge_clock(subject: str, date: str | None) -> Iterator[Check]:

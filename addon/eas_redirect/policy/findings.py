@@ -1,10 +1,21 @@
 """What is odd about a reading of the relationships, seen through the host map. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from eas_redirect.directory.values import Drift, OrganizationRelationship
 from eas_redirect.policy.endpoint import Refused, endpoint, is_allowed
 from eas_redirect.policy.verdict import Policy
+
+# Domains of Exchange Online's clouds, and the host of each that speaks EAS.
+_ONLINE = {
+    "outlook.com": "outlook.office365.com",
+    "office365.com": "outlook.office365.com",
+    "onmicrosoft.com": "outlook.office365.com",
+    "outlook.cn": "partner.outlook.cn",
+    "onmschina.cn": "partner.outlook.cn",
+    "office365.us": "outlook.office365.us",
+    "onmicrosoft.us": "outlook.office365.us",
+}
 
 
 def findings(
@@ -36,11 +47,34 @@ def _judge(relationship: OrganizationRelationship, policy: Policy) -> Drift | No
             f"phones are sent to {found.host}"
         )
         return Drift(kind="host_mapped", message=message, relationship=name)
-    if found.named_host not in policy.host_map:
+    online = _online_host(relationship, found.named_host)
+    if online is not None and found.named_host not in policy.host_map:
         message = (
-            f"the TargetOwaURL of {name} names {found.named_host}, a vanity name unless ActiveSync "
-            "is served there: phones refuse a server whose certificate does not bear the name; "
-            "if it is right, say so with an entry of its own in redirect.hosts"
+            f"{name} leads to Exchange Online, and its TargetOwaURL names {found.named_host}, "
+            "which the certificate there does not bear, so that phones refuse it: write "
+            f'"{found.named_host}" = "{online}" into redirect.hosts, or map it to itself if '
+            "ActiveSync is served under that name"
         )
         return Drift(kind="vanity_host", message=message, relationship=name)
     return None
+
+
+def _online_host(relationship: OrganizationRelationship, named_host: str) -> str | None:
+    """The EAS host of the cloud of Exchange Online that a relationship leads to, if to one."""
+    for name in (*_names(relationship), named_host):
+        for domain, host in _ONLINE.items():
+            if name == domain or name.endswith(f".{domain}"):
+                return host
+    return None
+
+
+def _names(relationship: OrganizationRelationship) -> Iterator[str]:
+    """The domains, and the hosts of the further addresses, which the hybrid wizard writes."""
+    yield from relationship.domain_names
+    for address in (
+        relationship.target_application_uri,
+        relationship.target_autodiscover_epr,
+        relationship.target_sharing_epr,
+    ):
+        authority = (address or "").rpartition("://")[2].partition("/")[0]
+        yield authority.partition(":")[0].lower()
