@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from eas_redirect.directory.names import dns_name, domain_dn
 from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Unavailable
 from eas_redirect.explain import IN_ORDER, Device, Explanation, explain_user, remarks
 from eas_redirect.policy.decision import Reason
@@ -151,7 +152,11 @@ async def everyone_moved(census: Census) -> tuple[str, ...] | Unavailable:
 
 
 def _logon(recipient: Recipient) -> str | None:
-    return recipient.user_principal_name or recipient.mail or recipient.sam_account_name
+    """A name that is this account's alone: without its domain another may have it too."""
+    account = recipient.sam_account_name
+    domain = dns_name(domain_dn(recipient.dn))
+    down_level = f"{domain}\\{account}" if account and domain else None
+    return recipient.user_principal_name or down_level or recipient.mail or account
 
 
 def _client(known: DirectoryDevice) -> Client | None:
