@@ -74,6 +74,16 @@ def test_every_writer(data: bytes, line: int) -> None:
     assert read(text.replace("\ncn: Anna", "\ncn")) == [Problem(line, "no colon in 'cn'")]
 
 
+@pytest.mark.parametrize("between", ["\n", "\n\n", "\n\n\n"])
+def test_files_with_marks_that_were_joined(between: str) -> None:
+    """`copy /b users.ldif + org.ldif`, both of `ldifde -u`."""
+    one = ("\ufeff" + LDIFDE.rstrip("\n") + between).replace("\n", "\r\n").encode("utf-16-le")
+    assert read(decode(one + one + one)) == [ANNA, ANNA, ANNA]
+    other = ("\ufeff" + LDIFDE.replace("cn: ", "cn ")).encode("utf-16-le")
+    line = 1 + decode(one).count("\n")
+    assert read(decode(one + other)) == [ANNA, Problem(line, "no colon in 'cn Anna'")]
+
+
 def test_folded_lines_comments_and_names_are_put_together() -> None:
     text = (
         "dn: CN=Anna,DC=cont\n oso,DC=example\n# a comm\n ent: on two lines\ncn: An\n na\n"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from eas_redirect.directory.entries import Entry
 
-_BLANK = re.compile(r"\n\n+")
+# Files with a byte order mark that were joined have one in the middle, too.
+_BLANK = re.compile(r"\n(?:\n+\ufeff?|\ufeff)")
 # What may open a block that is no entry: ldapsearch's trailer and its continuation references.
 _NO_ENTRY = frozenset(
     {"search", "result", "ref", "version", "pagedresults", "control", "matcheddn"}
