@@ -38,7 +38,10 @@ def test_tokens_fit_in_six_bits_and_names_are_xml_names_used_once(page: int) -> 
         (25, 0x20, "MaxPictures"),
         (25, 0x21, "MaxSize"),
         (25, 0x22, "Picture"),
-        (254, 0x05, "Annotations"),
+        (254, 0x05, "Annotations"),  # outlook.com
+        (254, 0x06, "Annotation"),
+        (254, 0x07, "Name"),
+        (254, 0x08, "Value"),
     ],
 )
 def test_tokens_that_older_tables_lack_or_place_elsewhere(page: int, token: int, name: str) -> None:

@@ -133,6 +133,23 @@ def test_a_hundred_kilobytes_take_milliseconds_or_are_cut(unit: bytes) -> None:
     assert "<!--" in text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        HEADER + b"\xc5" + b"\x05" * 100_000 + b"\x01\x01",
+        HEADER + b"\xc5\x05" + b"\x85" * 100_000 + b"\x01\x01",
+        HEADER + b"\xc5\x05" + b"\x03\0" * 50_000 + b"\x01\x01",
+        HEADER + b"\x43\x05\x01" * 33_000 + b"\x05",
+        HEADER + b"\x45" + b"\x85" + b"\x05" * 100_000 + b"\x01\x01",
+    ],
+    ids=["attributes", "tokens", "strings", "instructions", "inner attributes"],
+)
+def test_what_activesync_does_not_use_is_cut_too(body: bytes) -> None:
+    text = VIEW.prettify(body, metadata())
+    assert "more than can be shown" in text
+    assert len(text) < 20_000
+
+
 def test_a_long_mail_is_shown_by_its_beginning_and_cannot_be_edited() -> None:
     body = write(Document(element(21, "SendMail", element(21, "Mime", b"x" * 1_000_000))))
     flow = eas_flow(body)
@@ -217,6 +234,8 @@ def test_multipart_answers_show_their_parts() -> None:
         bytes(4),
         struct.pack("<III", 1, 0, 4),
         struct.pack("<III", 1, 0xFFFFFFFF, 0xFFFFFFFF),
+        struct.pack("<IIIII", 2, 20, 4, 20, 4) + b"four",
+        struct.pack("<I", 1000) + struct.pack("<II", 8004, 9000) * 1000 + bytes(9000),
     ],
 )
 def test_malformed_multipart_answers(body: bytes) -> None:

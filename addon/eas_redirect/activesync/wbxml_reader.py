@@ -196,6 +196,7 @@ class Reader:
     def _instructions(self) -> tuple[Instruction, ...]:
         found = []
         while self._peek() == PI:
+            self._count()
             self._at += 1
             found.append(self._instruction())
         return tuple(found)
@@ -211,6 +212,7 @@ class Reader:
         """1*attribute END."""
         found: list[Attribute] = []
         while (token := self._byte()) != END:
+            self._count()
             if token == SWITCH_PAGE:
                 self._attribute_page = self._byte()
             elif token == LITERAL:
@@ -236,6 +238,7 @@ class Reader:
                 continue
             if token is None or token in (END, LITERAL) or is_attribute_start(token):
                 return tuple(found)
+            self._count()
             self._at += 1
             found.append(self._value(token))
 
@@ -254,6 +257,12 @@ class Reader:
         while self._peek() == SWITCH_PAGE:
             self._at += 1
             self._tag_page = self._byte()
+
+    def _count(self) -> None:
+        """One more of what ActiveSync does not use; `_contents` counts the rest itself."""
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
+            raise self._error("more than can be shown")
 
     def _peek(self) -> int | None:
         return self._data[self._at] if self._at < len(self._data) else None

@@ -143,7 +143,13 @@ _OF_PAGE: dict[int, dict[int, str]] = {
         7: "FolderSync needed",
         8: "server error",
     },
-    14: {1: "success", 2: "protocol error or no policy", 3: "server error or unknown policy type"},
+    14: {  # Provision, and the Status of a Policy
+        1: "success",
+        2: "protocol error or no policy",
+        3: "server error or unknown policy type",
+        4: "the server's policy is damaged",
+        5: "wrong policy key",
+    },
     15: {  # Search
         1: "success",
         2: "invalid request",
@@ -156,6 +162,8 @@ _OF_PAGE: dict[int, dict[int, str]] = {
         10: "timed out",
         11: "FolderSync needed",
         12: "end of the range",
+        13: "access blocked",
+        14: "credentials needed",
     },
     18: {  # Settings
         1: "success",
@@ -176,11 +184,14 @@ _OF_PAGE: dict[int, dict[int, str]] = {
         7: "connection failed",
         8: "invalid range",
         9: "unknown store",
+        10: "empty file",
         11: "too large",
+        12: "read or write failed",
         14: "conversion failed",
         15: "invalid attachment",
         16: "access denied",
         17: "partial success",
+        18: "credentials needed",
     },
     25: {1: "success"},
 }

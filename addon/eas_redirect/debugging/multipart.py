@@ -13,7 +13,12 @@ def split_parts(data: bytes) -> list[bytes]:
     count = _number(data, 0)
     if not 1 <= count <= MAX_PARTS:
         raise ValueError(f"an answer in {count} parts is not believed")
-    return [_part(data, index, (2 * count + 1) * _UINT32) for index in range(count)]
+    head = (2 * count + 1) * _UINT32
+    if head + sum(_number(data, (2 * index + 2) * _UINT32) for index in range(count)) > len(data):
+        raise ValueError(
+            "the parts are longer than the answer"
+        )  # parts in one place would multiply
+    return [_part(data, index, head) for index in range(count)]
 
 
 def _part(data: bytes, index: int, head: int) -> bytes:
