@@ -1,5 +1,8 @@
 """`explain CAPTURE`: timelines, findings, exit codes; nothing in a file ends in a traceback."""
 
+import base64
+import gzip
+import io
 import json
 from pathlib import Path
 
@@ -7,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mitmproxy.addons.savehar import SaveHar
+from mitmproxy.io import tnetstring
 
 from eas_redirect.activesync.wbxml import Document, element, write
+from eas_redirect.debugging.har_text import entries
 from tests.activesync.vectors import VECTORS
 from tests.cli.running import run
 from tests.conftest import Golden
@@ -17,6 +22,7 @@ from tests.debugging.captures import (
     PASSWORD,
     POLICY_KEY,
     eas_flow,
+    har_entry,
     status,
     story,
     write_flows,
@@ -220,6 +226,17 @@ def test_damaged_files_never_end_in_a_traceback(
     assert run("explain", str(path)).code in (0, 1)
 
 
+BASE64: dict[str, object] = {"encoding": "base64"}
+MOVED = base64.b64encode(VECTORS["FolderSync"]).decode()
+GZIPPED = base64.b64encode(gzip.compress(VECTORS["FolderSync"])).decode()
+GZIP: dict[str, object] = {
+    "response__headers": [
+        {"name": "Content-Encoding", "value": "gzip"},
+        {"name": "Content-Type", "value": "application/vnd.ms-sync.wbxml"},
+    ]
+}
+
+
 def har_with(tmp_path: Path, **changes: object) -> Path:
     path = write_har(tmp_path / "odd.har", [eas_flow(0, body=VECTORS["FolderSync"])])
     document = json.loads(path.read_text())
@@ -242,6 +259,17 @@ def har_with(tmp_path: Path, **changes: object) -> Path:
         ({"response__content": {"text": "!", "encoding": "base64"}}, "export the HAR"),
         ({"response__content": {"size": 0}}, "FolderSync"),
         ({"response__content": None}, "export the HAR with content"),
+        ({"response__content": {"text": MOVED, "encoding": "Base64"}}, "UserHasNoMailbox"),
+        ({"response__content": {"text": f"{MOVED[:8]}\r\n{MOVED[8:]}", **BASE64}}, "UserHasNo"),
+        ({"response__content": {"text": MOVED}}, "UserHasNoMailbox"),
+        ({"response__content": {"text": MOVED[:-1]}}, "is no WBXML"),
+        ({"response__content": {"text": GZIPPED, **BASE64}, **GZIP}, "UserHasNoMailbox"),
+        ({"response__content": {"text": MOVED, **BASE64}, **GZIP}, "UserHasNoMailbox"),
+        ({"startedDateTime": "2026-03-02T08:00:00.4302331-05:00"}, "2026-03-02 13:00:00"),
+        ({"startedDateTime": "2026-03-02T10:00:00+0200"}, "2026-03-02 08:00:00"),
+        ({"startedDateTime": "0001-01-01T00:00:00+10:00"}, "a flow of the capture is damaged"),
+        ({"time": float("inf")}, "UserHasNoMailbox"),
+        ({"_initiator": {"entries": [{}]}, "connection": "443"}, "UserHasNoMailbox"),
         ({"response": None}, "was not answered"),
         ({"response__status": "200"}, "was not answered"),
         ({"time": None}, "UserHasNoMailbox"),
@@ -257,6 +285,77 @@ def test_har_entries_that_lack_something(
 ) -> None:
     ran = run("explain", str(har_with(tmp_path, **changes)))
     assert said in ran.out
+
+
+def as_bytes(log: dict[str, object], encoding: str = "utf-8") -> bytes:
+    return json.dumps({"log": log}, indent=1).encode(encoding)
+
+
+ENTRIES: dict[str, object] = {
+    "entries": [har_entry(eas_flow(0, body=VECTORS["FolderSync"]))],
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        as_bytes({"pages": [{"title": '"entries": [{'}], **ENTRIES}),
+        as_bytes({"_own": {"entries": [{"a": 1}]}, "comment": "entries", **ENTRIES}),
+        as_bytes({"_numbers": [1, 2.5e3, None, True], "_n": 12, **ENTRIES, "creator": {}}),
+        as_bytes({"_padding": "x" * (3 << 20), **ENTRIES}),
+        b"\xef\xbb\xbf\r\n" + as_bytes(ENTRIES),
+        b"\n" * 1000 + as_bytes(ENTRIES),
+        as_bytes(ENTRIES, "utf-16"),
+        json.dumps(ENTRIES).encode(),
+    ],
+    ids=["title", "inner", "numbers", "long", "mark", "lines", "utf-16", "bare"],
+)
+def test_where_the_entries_of_a_har_are(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.har"
+    path.write_bytes(content)
+    said = json.loads(run("explain", str(path), "--json").out)
+    assert said["troubles"] == []
+    assert said["devices"][0]["exchanges"][0]["eas_status"] == 123
+
+
+@pytest.mark.parametrize("end", range((1 << 20) - 40, (1 << 20) + 5))
+def test_a_har_whose_window_ends_anywhere(end: int) -> None:
+    """Values are cut where the reader's first window ends: numbers, names, brackets, entries."""
+    head = '{"log": {"_padding": "'
+    tail = '", "_n": 1234, "_m": [5, {"a": 6}], "entries": [{"request": 1}, {"b": 789}]}}'
+    text = head + "x" * (end - len(head)) + tail
+    found = list(entries(io.StringIO(text), lambda _: None))
+    assert found == [{"request": 1}, {"b": 789}]
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "said"),
+    [
+        ("metadata", 5, "a flow of the capture is damaged"),
+        ("error", "", "a flow of the capture is damaged"),
+        ("version", 99, "written by a newer mitmproxy"),
+    ],
+)
+def test_flows_with_a_damaged_state(tmp_path: Path, change: str, value: object, said: str) -> None:
+    """mitmproxy loads states whose parts have other types than its own."""
+    state = {**eas_flow(0).get_state(), change: value}
+    path = tmp_path / "damaged.flows"
+    path.write_bytes(tnetstring.dumps(eas_flow(9).get_state()) + tnetstring.dumps(state))
+    ran = run("explain", str(path))
+    assert (ran.code, ran.err) == (1, "")
+    assert f"! {said}" in ran.out or f"! the capture was {said}" in ran.out
+    assert "1 exchange:" in ran.out
+
+
+@pytest.mark.parametrize("time_s", [float("nan"), 1e300, -1e18])
+@pytest.mark.parametrize("message", ["request", "response"])
+def test_times_that_are_none(tmp_path: Path, message: str, time_s: float) -> None:
+    flow = eas_flow(0)
+    getattr(flow, message).timestamp_start = time_s
+    path = write_flows(tmp_path / "times.flows", [flow])
+    ran = run("explain", str(path), "--json")
+    said = json.loads(ran.out, parse_constant=pytest.fail)
+    assert bool(said["troubles"]) is (message == "request")
 
 
 def test_a_har_is_read_entry_by_entry(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A command's result goes to standard output, its talk to standard error.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -60,13 +60,21 @@ def printable(text: str) -> str:
 
 def print_text(text: str) -> None:
     """A result for people, in lines."""
-    print("\n".join(map(printable, text.split("\n"))))
+    print_lines(text.split("\n"))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """The same line by line, as they are made."""
+    for line in lines:
+        for part in line.split("\n"):
+            print(printable(part))
 
 
 def print_json(value: object) -> None:
-    """A result for machines. Only what is no text at all is replaced."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    print(text.encode("utf-8", "replace").decode("utf-8"))
+    """A result for machines, written as it is made. Only what is no text at all is replaced."""
+    for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value):
+        sys.stdout.write(part.encode("utf-8", "replace").decode("utf-8"))
+    print()
 
 
 def console() -> "Console":

@@ -14,7 +14,7 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
-    print_text,
+    print_lines,
 )
 from eas_redirect.cli.progress import progress
 
@@ -57,7 +57,7 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
     if as_json:
         print_json(room.as_json(whole))
     else:
-        print_text("\n".join(room.in_lines(whole)))
+        print_lines(room.in_lines(whole))
     if room.directory_was_unreachable(whole):
         return UNREACHABLE
     return FINDINGS if room.something_is_wrong(whole) else GOOD
@@ -79,7 +79,7 @@ def _differences(
     if as_json:
         print_json(room.changes_json(changes, troubles))
     else:
-        print_text("\n".join(room.change_lines(changes, troubles)))
+        print_lines(room.change_lines(changes, troubles))
     return FINDINGS if changes or troubles else GOOD
 
 

@@ -4,8 +4,10 @@ One flow is in memory at a time. What cannot be read is a `Trouble` among the ex
 exception. The exchanges are made by the functions that the addon uses on live flows.
 """
 
+import codecs
 import gc
 import io
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,14 @@ from mitmproxy.io import FlowReader
 from eas_redirect import flows
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
-from eas_redirect.debugging.har import HARError, read_har
+from eas_redirect.debugging.har import read_har
+from eas_redirect.debugging.har_text import HARError
 from eas_redirect.debugging.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.forwarded import Network
 from eas_redirect.logons import ConnectionLogons
 
+_NEWER = "the capture was written by a newer mitmproxy than this one"
+_LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
 
 type Progress = Callable[[int], None]  # called with the bytes read since the last call
@@ -79,7 +84,10 @@ def read_exchanges(
         if isinstance(flow, Trouble):
             yield flow
         elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
-            yield captured(flow, logons, weak_statuses, trusted)
+            try:
+                yield captured(flow, logons, weak_statuses, trusted)
+            except Exception as error:  # mitmproxy loads states of other types than its own
+                yield Trouble(f"a flow of the capture is damaged ({type(error).__name__})")
 
 
 def captured(
@@ -100,7 +108,7 @@ def captured(
     if flow.response is not None:
         logons.answered(*connections, credentials, answer.status_code)
     return Captured(
-        time_s=flow.request.timestamp_start,
+        time_s=_time(flow.request.timestamp_start),
         waited_s=_waited(flow),
         exchange=Exchange(
             request=request,
@@ -137,20 +145,25 @@ def _tidying(progress: Progress) -> Progress:
 
 
 def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
-    if _looks_like_json(file):
-        yield from _read_har(file, progress)
+    if (encoding := _json_encoding(file)) is not None:
+        yield from _read_har(file, encoding, progress)
     else:
         yield from _read_flow_file(file, progress)
 
 
-def _looks_like_json(file: BinaryIO) -> bool:
-    start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+def _json_encoding(file: BinaryIO) -> str | None:
+    """How a file that looks like JSON is encoded; shells of Windows write UTF-16."""
+    start = file.read(4096)
     file.seek(0)
-    return start.startswith(b"{")
+    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    text = start.decode(encoding, "replace").lstrip()
+    return encoding if text.startswith("{") else None
 
 
-def _read_har(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
+def _read_har(
+    file: BinaryIO, encoding: str, progress: Progress
+) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
     try:
         for found in read_har(text, progress):
             yield Trouble(str(found)) if isinstance(found, HARError) else found
@@ -169,8 +182,9 @@ def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_fl
             progress(file.tell() - at)
             at = file.tell()
             yield flow
-    except exceptions.FlowReadException:
-        yield Trouble(_unreadable(count))
+    except exceptions.FlowReadException as error:
+        newer = "cannot read files with flow format version" in str(error)
+        yield Trouble(_NEWER if newer else _unreadable(count))
     except Exception as error:
         yield Trouble(f"{_unreadable(count)} ({type(error).__name__})")
     else:
@@ -190,9 +204,18 @@ def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> 
     return flow.response.status_code == 200 and flow.request.method == "POST"
 
 
+def _time(time_s: float) -> float:
+    """Raises for what is no time."""
+    if not 0 <= time_s < _LAST_TIME_S:
+        raise ValueError("no time")
+    return time_s
+
+
 def _waited(flow: http.HTTPFlow) -> float | None:
     if flow.response is not None:
         ended: float | None = flow.response.timestamp_start
     else:
         ended = flow.error.timestamp if flow.error else None
-    return None if ended is None else max(0.0, ended - flow.request.timestamp_start)
+    if ended is None or not math.isfinite(ended):
+        return None
+    return max(0.0, ended - flow.request.timestamp_start)

@@ -10,6 +10,20 @@ from eas_redirect.debugging.timeline import Decision, Entry, Report, Timeline
 from eas_redirect.policy.decision import Reason
 
 
+class Each(list[dict[str, object]]):
+    """A list for `json`'s iterencode, made item by item while it is written, and once."""
+
+    def __init__(self, items: Iterator[dict[str, object]]) -> None:
+        super().__init__()
+        self._items = items
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return self._items
+
+    def __bool__(self) -> bool:
+        return True
+
+
 def in_lines(report: Report) -> Iterator[str]:
     """A block a device, then what could not be read."""
     for timeline in report.timelines:
@@ -34,7 +48,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def as_json(report: Report) -> dict[str, object]:
-    """The words are those of the journal."""
+    """The words are those of the journal. To be written once, by `iterencode`."""
     return {
         "devices": [_timeline_json(timeline) for timeline in report.timelines],
         "troubles": report.troubles,
@@ -74,13 +88,12 @@ def _change_json(change: Change) -> dict[str, object]:
 
 def _timeline_lines(timeline: Timeline) -> Iterator[str]:
     yield _heading(timeline)
-    rows = [_row(entry) for entry in timeline.entries]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield (
-            "  "
-            + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    widths = [0] * len(_row(timeline.entries[0]))
+    for row in map(_row, timeline.entries):
+        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
+    for row in map(_row, timeline.entries):  # made again: all of them at once take much memory
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
     yield from (f"  ! {f.text}: {f.advice}" for f in findings(timeline))
 
 
@@ -132,7 +145,7 @@ def _timeline_json(timeline: Timeline) -> dict[str, object]:
         "user": timeline.user,
         "user_agent": timeline.user_agent,
         "client_address": timeline.client_address,
-        "exchanges": [_entry_json(entry) for entry in timeline.entries],
+        "exchanges": Each(_entry_json(entry) for entry in timeline.entries),
         "findings": [_finding_json(finding) for finding in findings(timeline)],
     }
 
