@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,35 +281,30 @@ def test_observed_redirects_are_judged_without_any_redirect(tmp_path: Path) -> N
 
 EVENTS = st.lists(
     st.tuples(
-        st.integers(1, 1200),  # seconds since the event before
+        st.integers(1, 1200) | st.integers(1200, 4 * 86400),  # seconds since the event before
         st.sampled_from(["redirect", "pass", "unauthenticated"]),
         st.sampled_from([OLD_HOST, "outlook.office365.com", None]),
-        st.sampled_from([0, 900]),  # seconds that the request had waited
+        st.sampled_from([0, 900, 3500]),  # seconds that the request had waited
     ),
     min_size=1,
     max_size=25,
 )
+SILENCE_S = st.sampled_from([60, 3599, 3600, 86400]) | st.integers(1, 20 * 86400)
 
 
-@given(EVENTS, st.sampled_from([60, 3599, 3600, 86400]))
+@given(st.lists(EVENTS, min_size=1, max_size=40), SILENCE_S)
 @settings(max_examples=12, deadline=None)
 def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
     tmp_path_factory: pytest.TempPathFactory,
-    events: list[tuple[int, str, str | None, int]],
+    lives: list[list[tuple[int, str, str | None, int]]],
     silence: int,
 ) -> None:
-    """Gaps stay below what makes the usual interval matter: that is a median here, a mean there."""
-    records, at = [], 0
-    for gap, what, host, waited in events:
-        at += gap
-        # Who calls the target by its name is never sent there: that would be a loop.
-        called = OLD_HOST if what == "redirect" else host
-        redirect = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
-        told = redirect if what == "redirect" else {"reason": what.replace("pass", "other_answer")}
-        records.append(
-            call(at, url_domain=called, duration_ns=waited * 10**9, **told)
-        )  # fmt: skip
-    records.append(call(at + silence, device_id="P", device_type="EASProbeDeviceType"))
+    records = sorted(
+        (record for number, events in enumerate(lives) for record in life(number, events)),
+        key=lambda record: record.timestamp_s,
+    )
+    end = records[-1].timestamp_s - START + silence
+    records.append(call(end, device_id="P", device_type="EASProbeDeviceType"))
     now = 0.0
     ledger = Ledger(clock=lambda: now)
     for record in records:
@@ -317,6 +313,40 @@ def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
     made = made_of(tmp_path_factory.mktemp("any"), *records)
     live = {record.device_id: ledger.state(record) for record in records}
     assert {d.device_id: d.state for d in made.devices} == {k: v for k, v in live.items() if v}
+    assert made.totals.devices_confirmed == sum(d.confirmed for d in made.devices)
+    states = {s.value: count for s, count in ledger.statistics().states.items()}
+    assert made.totals.states == states == made.states_over_time[-1].states
+
+
+def life(number: int, events: list[tuple[int, str, str | None, int]]) -> Iterator[Record]:
+    """One device's month of chance."""
+    at = 0
+    for gap, what, host, waited in events:
+        at += gap
+        # Who calls the target by its name is never sent there: that would be a loop.
+        called = OLD_HOST if what == "redirect" else host
+        redirect = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+        told = redirect if what == "redirect" else {"reason": what.replace("pass", "other_answer")}
+        yield call(
+            at, device_id=f"D{number}", url_domain=called, duration_ns=waited * 10**9, **told
+        )
+
+
+def test_the_silence_before_the_first_comeback_is_no_usual_one(tmp_path: Path) -> None:
+    hour, day = 3600, 86400
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    late = made_of(
+        tmp_path, call(0, **told), call(day, **told), call(day + 2 * hour, device_id="P")
+    )
+    assert [(d.state.value, d.usual_interval_s) for d in late.devices if d.device_id == "A"] == [
+        ("quiet", None)
+    ]
+    # Who asks every two hours is no follower in between.
+    calls = [call(n * 2 * hour, **told) for n in range(5)]
+    slow = made_of(tmp_path, *calls, call(9.5 * hour, device_id="P"))
+    assert [(d.state.value, d.usual_interval_s) for d in slow.devices if d.device_id == "A"] == [
+        ("stuck", 2.0 * hour)
+    ]
 
 
 def test_what_a_journal_should_never_hold_goes_no_further(tmp_path: Path) -> None:

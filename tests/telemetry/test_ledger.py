@@ -95,6 +95,34 @@ def test_silence_is_measured_by_the_devices_own_interval() -> None:
     assert bench.counted() == {"quiet": 1}
 
 
+def test_an_interval_that_shrinks_is_heeded_at_once() -> None:
+    bench = Bench()
+    bench.call()
+    bench.after(10 * HOUR)
+    bench.call(redirect=True)  # silence would mean something after 30 hours
+    for _ in range(9):
+        bench.after(61)
+        bench.call(redirect=True)
+    bench.after(4 * HOUR)  # three times the mean by now
+    assert bench.counted() == {"quiet": 1}
+
+
+def test_who_asks_seldom_does_not_seem_gone_in_between() -> None:
+    bench = Bench()
+    for _ in range(6):
+        bench.call(redirect=True)
+        bench.after(2 * HOUR)
+    assert bench.states() == [
+        "seen",
+        "redirected",
+        "quiet",
+        "returned",
+        "quiet",
+        "returned",
+        "stuck",
+    ]
+
+
 def test_a_device_that_comes_back_is_returned_then_stuck() -> None:
     bench = Bench()
     bench.call(redirect=True)

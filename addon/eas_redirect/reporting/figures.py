@@ -45,8 +45,8 @@ _NAMELESS = "(none)"
 _USERS = """
 SELECT count(*), count(*) FILTER (worst = 0), count(*) FILTER (worst = 2) FROM (
   SELECT max(CASE state WHEN 'quiet' THEN 0 WHEN 'stuck' THEN 2 ELSE 1 END) AS worst FROM (
-    SELECT user_key, state_at($until, first_redirect, first_return, stuck_at, called, arrived,
-      quiet_after) AS state
+    SELECT user_key, state_at($until, first_redirect, first_return, stuck_at, called, returned,
+      arrived, quiet_after) AS state
     FROM devices WHERE first_redirect IS NOT NULL) GROUP BY user_key)
 """
 
@@ -135,12 +135,13 @@ class _Counter:
             WITH moments AS (SELECT unnest($moments::BIGINT[]) AS moment),
             spans AS (
               SELECT key, max(called) OVER past AS called, max(arrived) OVER past AS arrived,
+                max(returned) OVER past AS returned,
                 greatest(coalesce(daily.called, 0), coalesce(daily.arrived, 0)) AS begins,
                 lead(greatest(coalesce(daily.called, 0), coalesce(daily.arrived, 0)))
                   OVER (PARTITION BY key ORDER BY day) AS ends
               FROM daily WINDOW past AS (PARTITION BY key ORDER BY day))
             SELECT moment, state_at(moment, first_redirect, first_return, stuck_at,
-                coalesce(spans.called, spans.arrived), spans.arrived, quiet_after) AS state,
+                spans.called, spans.returned, spans.arrived, quiet_after) AS state,
               count(*)
             FROM moments
             JOIN spans ON begins <= moment AND (ends IS NULL OR ends > moment)

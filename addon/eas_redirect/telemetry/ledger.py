@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from sys import intern
 from typing import assert_never
 from urllib.parse import urlsplit
@@ -23,7 +24,6 @@ QUIET_AFTER_S = 3600.0  # silence before it means anything: the longest usual Pi
 QUIET_INTERVALS = 3  # and in the device's own usual intervals
 SETTLED_AT_ONCE = 500  # records of one call: a whole wave falls silent at about the same time
 _SEPARATOR = "\x00"  # cannot stand in a logon or a query value that was accepted
-_INTERVAL_WEIGHT = 0.25  # of the newest gap in the usual interval
 
 
 class LedgerState(StrEnum):
@@ -60,7 +60,8 @@ class _Device:
     last_seen: float
     agent: int  # of user and User-Agent: where a request that names no device belongs
     state: LedgerState = LedgerState.SEEN
-    interval_s: float | None = None  # usual time between visits
+    gaps: int = 0  # between visits
+    between_s: float = 0.0  # all of them together
     redirects: int = 0
     returns: int = 0
     redirected_at: float = 0.0
@@ -70,7 +71,12 @@ class _Device:
     device_type: str | None = None
     family: str | None = None
     confirmed: bool = False
-    queued: bool = False
+    queued_at: float = inf  # its place in the queue; an older one of the same device is void
+
+    @property
+    def interval_s(self) -> float | None:
+        """The usual time between visits: their mean, which a report counts the same way."""
+        return self.between_s / self.gaps if self.gaps else None
 
     @property
     def quiet_at(self) -> float:
@@ -138,11 +144,11 @@ class Ledger:
         changes: list[Record] = []
         now = self.clock()
         while self._awaited and self._awaited[0][0] <= now and len(changes) < SETTLED_AT_ONCE:
-            key = heapq.heappop(self._awaited)[1]
+            at, key = heapq.heappop(self._awaited)
             device = self._devices.get(key)
-            if device is None:
+            if device is None or device.queued_at != at:
                 continue
-            device.queued = False
+            device.queued_at = inf
             if device.state in _AWAITED and device.quiet_at <= now:
                 previous, device.state = device.state, LedgerState.QUIET
                 changes.append(self._move(key, device, previous))
@@ -171,7 +177,7 @@ class Ledger:
         """A device that so far asked OPTIONS only, now that it says its name."""
         device = self._devices.pop(_unnamed_key(record), None)
         if device is not None:
-            device.queued = False
+            device.queued_at = inf
             self._devices[key] = device
             self._by_agent[device.agent] = key
         return device
@@ -194,11 +200,13 @@ class Ledger:
             del self._by_agent[device.agent]
 
     def _await(self, key: str, device: _Device) -> None:
-        if device.state in _AWAITED and not device.queued:
-            device.queued = True
-            heapq.heappush(self._awaited, (device.quiet_at, key))
+        if device.state in _AWAITED and device.quiet_at < device.queued_at:
+            device.queued_at = device.quiet_at
+            heapq.heappush(self._awaited, (device.queued_at, key))
         if len(self._awaited) > 2 * self.max_devices:
-            self._awaited = [item for item in self._awaited if item[1] in self._devices]
+            self._awaited = [
+                (d.queued_at, k) for k, d in self._devices.items() if d.queued_at < inf
+            ]
             heapq.heapify(self._awaited)
 
     def _move(self, key: str, device: _Device, previous: LedgerState) -> Record:
@@ -249,14 +257,16 @@ class Ledger:
 def _take_in(device: _Device, record: Record) -> None:
     """A call at the old address: the interval, a comeback, a redirect."""
     gap = record.timestamp_s - device.last_seen
-    if gap >= VISIT_S and device.state is not LedgerState.QUIET:
-        usual = gap if device.interval_s is None else device.interval_s
-        device.interval_s = usual + _INTERVAL_WEIGHT * (gap - usual)
+    comeback = device.redirects > 0 and _began(record) > device.redirected_at
+    # The silence that looked like following, and was none, is no usual one.
+    if gap >= VISIT_S and not (comeback and device.returns == 0):
+        device.gaps += 1
+        device.between_s += gap
     device.last_seen = max(device.last_seen, record.timestamp_s)
     device.email = record.user_email or device.email
     device.device_type = _shared(record.device_type) or device.device_type
     device.family = _shared(record.client_family) or device.family
-    if device.redirects and _began(record) > device.redirected_at:
+    if comeback:
         _count_return(device, record)
     if record.decision == "redirect":
         device.redirects += 1
