@@ -44,6 +44,23 @@ def ntlm3(domain: str, user: str, *, unicode: bool = True, extra: bytes = SECRET
     return b"NTLMSSP\0" + struct.pack("<I", 3) + fields + struct.pack("<I", int(unicode)) + payload
 
 
+def der(tag: int, content: bytes) -> bytes:
+    """X.690 8.1.3: the short form of a length, or the long one."""
+    size = len(content)
+    long = size.to_bytes((size.bit_length() + 7) // 8)
+    length = bytes([size]) if size < 0x80 else bytes([0x80 | len(long)]) + long
+    return bytes([tag]) + length + content
+
+
+def spnego(message: bytes, *, bare: bool = False) -> bytes:
+    """A NegTokenResp (RFC 4178 4.2.2) as Windows and pyspnego send it with an NTLM message."""
+    state, mechanism = der(0xA0, der(0x0A, b"\1")), der(0xA1, der(0x06, bytes(10)))
+    signature = der(0xA3, der(0x04, bytes(16)))
+    token = der(0xA2, der(0x04, message))
+    fields = token if bare else state + mechanism + token + signature
+    return der(0xA1, der(0x30, fields))
+
+
 def jwt(claims: object) -> str:
     def part(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
@@ -115,6 +132,9 @@ def test_what_is_no_logon(text: str) -> None:
         (f"NTLM {b64(ntlm3('CONTOSO', 'jürgen', unicode=False))}", "CONTOSO\\jürgen"),
         (f"NTLM {b64(ntlm3('CONTOSO', 'жанна'))}", "CONTOSO\\жанна"),
         (f"Negotiate {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
+        (f"Negotiate {b64(spnego(ntlm3('CONTOSO', 'anna')))}", "CONTOSO\\anna"),
+        (f"Negotiate {b64(spnego(ntlm3('CONTOSO', 'anna'), bare=True))}", "CONTOSO\\anna"),
+        (f"Negotiate {b64(spnego(ntlm3('', 'anna@contoso.example')))}", "anna@contoso.example"),
         (jwt({"smtp": "x@y.example", "upn": "anna@contoso.example"}), "anna@contoso.example"),
         (jwt({"preferred_username": "anna@contoso.example"}), "anna@contoso.example"),
         (jwt({"upn": 7, "smtp": "anna@contoso.example"}), "anna@contoso.example"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync.authorization import read_authorization
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, write
 from eas_redirect.debugging.pseudonyms import PUBLIC_HOSTS, Pseudonyms, all_runs, filled, runs
@@ -15,7 +16,7 @@ from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxm
 from eas_redirect.debugging.redact_head import redacted_header
 from eas_redirect.debugging.redact_target import redacted_target
 from tests.activesync.documents import documents
-from tests.activesync.test_authorization import basic, jwt, ntlm3
+from tests.activesync.test_authorization import basic, jwt, ntlm3, spnego
 
 KEY = b"a key for tests"
 PATH = "/Microsoft-Server-ActiveSync"
@@ -73,6 +74,15 @@ def test_any_credentials(scheme: str, data: bytes) -> None:
     text = base64.b64encode(data).decode()
     redacted_header("Authorization", f"{scheme} {text}", names())
     redacted_header("Authorization", f"{scheme} e30.{text}.x", names())
+
+
+@pytest.mark.parametrize("message", [ntlm3("CONTOSO", "anna"), spnego(ntlm3("CONTOSO", "anna"))])
+def test_a_logon_by_ntlm_keeps_its_stand_in(message: bytes) -> None:
+    pseudonyms = names()
+    value = f"Negotiate {base64.b64encode(message).decode()}"
+    logon = read_authorization(redacted_header("Authorization", value, pseudonyms)).logon
+    assert logon is not None
+    assert logon.text == pseudonyms.name("CONTOSO\\anna")
 
 
 @given(st.text())

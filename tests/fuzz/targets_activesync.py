@@ -18,6 +18,7 @@ from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
 from eas_redirect.activesync.response import ROOTS, Evidence, may_hold_evidence, read_answer
 from eas_redirect.activesync.wbxml import Element, Extension, WBXMLError, parse, parse_partly, write
+from tests.activesync.test_authorization import spnego
 from tests.fuzz.seeds import column, hexadecimal
 from tests.fuzz.target import target
 
@@ -198,7 +199,14 @@ def fuzz_basic(data: bytes) -> None:
         assert b":" in data
 
 
-@target(seeds=lambda: [ntlm_message(), ntlm_message()[:64], b"NTLMSSP\0\1\0\0\0"])
+@target(
+    seeds=lambda: [
+        ntlm_message(),
+        ntlm_message()[:64],
+        b"NTLMSSP\0\1\0\0\0",
+        spnego(ntlm_message()),
+    ]
+)
 def fuzz_ntlm(data: bytes) -> None:
     """Any message is credentials, whether it comes as NTLM or as Negotiate."""
     text = base64.b64encode(data).decode()

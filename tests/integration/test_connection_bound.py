@@ -5,12 +5,13 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from eas_redirect.lab.certificates import LabCertificates
+from tests.activesync.test_authorization import spnego
 from tests.integration.messages import CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, at, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Wire, connected
@@ -88,7 +89,8 @@ def _message(request: bytes) -> tuple[bytes, bytes] | None:
     if not found:
         return None
     scheme, _, token = rest.partition(b"\r\n")[0].partition(b" ")
-    return scheme, base64.b64decode(token)
+    message = base64.b64decode(token)
+    return scheme, message[message.index(SIGNATURE) :]  # it may stand in SPNEGO
 
 
 def _who(message: bytes) -> str:
@@ -109,7 +111,13 @@ def proxy(insisting: Insisting, tmp_path: Path) -> Iterator[Mitmdump]:
             yield running
 
 
-def log_on(client: Wire, scheme: bytes, user: str, target: bytes = NAMELESS) -> bytes:
+def log_on(
+    client: Wire,
+    scheme: bytes,
+    user: str,
+    target: bytes = NAMELESS,
+    wrapped: Callable[[bytes], bytes] = bytes,
+) -> bytes:
     """The three legs; the last answer."""
     client.send(post(target))
     assert OFFER in client.read_answer()
@@ -117,7 +125,8 @@ def log_on(client: Wire, scheme: bytes, user: str, target: bytes = NAMELESS) -> 
     answer = client.read_answer()
     token = answer.partition(b"WWW-Authenticate: " + scheme + b" ")[2].partition(b"\r\n")[0]
     challenge = base64.b64decode(token)[24:32]
-    client.send(post(target, _authorization(scheme, last_message(challenge, "CONTOSO", user))))
+    last = wrapped(last_message(challenge, "CONTOSO", user))
+    client.send(post(target, _authorization(scheme, last)))
     return client.read_answer()
 
 
@@ -148,6 +157,17 @@ def test_a_device_that_logged_on_so_is_redirected(scheme: bytes, proxy: Mitmdump
     reasons = ["unauthenticated", "unauthenticated", "mailbox_moved", "mailbox_moved"]
     assert [at(line, "event.reason") for line in lines] == reasons
     assert at(lines[3], "user.name") == "anna"
+
+
+def test_ntlm_inside_spnego_names_who_it_is(proxy: Mitmdump) -> None:
+    """Whatever the query says: Exchange goes by the logon."""
+    target = NAMELESS + b"&User=anna"
+    with connected(proxy.port) as client:
+        assert LOCATION not in log_on(client, b"Negotiate", "bert", target, spnego)
+    with connected(proxy.port) as client:
+        assert LOCATION in log_on(client, b"Negotiate", "anna", NAMELESS, spnego)
+    named = [at(line, "user.name") for line in proxy.exchanges(6)]
+    assert (named[2], named[5]) == ("bert", "anna")
 
 
 def test_many_at_once_are_not_mixed_up(insisting: Insisting, proxy: Mitmdump) -> None:

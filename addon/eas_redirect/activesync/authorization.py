@@ -1,7 +1,7 @@
 """Who asks: the Authorization header in, `Credentials` out. Pure; standard library only.
 
 Never keeps a password, a token or a hash. Sources: RFC 7617 (Basic), MS-NLMP 2.2.1.3 (NTLM type 3),
-RFC 6750 and RFC 7519 (Bearer), RFC 4559 (Negotiate).
+RFC 6750 and RFC 7519 (Bearer), RFC 4559 and RFC 4178 (Negotiate).
 """
 
 import base64
@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.spnego import response_token
 
 type Scheme = Literal["basic", "ntlm", "bearer", "negotiate", "other", "none"]
 type LogonFormat = Literal["upn", "down_level", "bare"]
@@ -169,12 +170,13 @@ def _basic(rest: str) -> Logon:
 
 
 def _negotiate(rest: str) -> Logon | None:
-    """Some clients send bare NTLM here; Kerberos tickets and SPNEGO cannot be read."""
+    """NTLM, bare as some clients send it here or in SPNEGO; Kerberos tickets cannot be read."""
     try:
-        message = _base64(rest)
+        token = _base64(rest)
     except _MalformedError:
         return None
-    return _ntlm(message) if message.startswith(_SIGNATURE) else None
+    message = token if token.startswith(_SIGNATURE) else response_token(token)
+    return _ntlm(message) if message and message.startswith(_SIGNATURE) else None
 
 
 def _ntlm(message: bytes) -> Logon | None:

@@ -9,6 +9,7 @@ import json
 import struct
 
 from eas_redirect.activesync.authorization import Logon, read_authorization
+from eas_redirect.activesync.spnego import response_token
 from eas_redirect.debugging.pseudonyms import Pseudonyms, filled
 
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})
@@ -49,15 +50,16 @@ def _basic(rest: str, names: Pseudonyms) -> str:
 
 
 def _ntlm(rest: str, names: Pseudonyms) -> str:
-    """Messages 1 and 2 keep their first bytes; message 3 keeps its shape with other names."""
+    """Messages 1 and 2 keep their first bytes; message 3 keeps its shape with other names. It
+    comes out of its SPNEGO for that: a signature of the whole exchange stands there too."""
     try:
-        message = base64.b64decode(rest + "==")
+        token = base64.b64decode(rest + "==")
     except binascii.Error:
         return names.secret(rest)
-    if read_authorization(f"NTLM {rest}").logon is None or len(message) < _NTLM_FIXED:
-        clean = message[:12] + bytes(len(message[12:]))
-        return base64.b64encode(clean).decode()
+    if read_authorization(f"Negotiate {rest}").logon is None:
+        return base64.b64encode(token[:12] + bytes(len(token[12:]))).decode()
     names.secret(rest)
+    message = response_token(token) or token
     return base64.b64encode(_authenticate(message, names)).decode()
 
 
