@@ -104,6 +104,7 @@ def run(
     upstream: str,
     *arguments: str,
     config: str = "",
+    config_file: Path | None = None,
     snapshot: Path | None = None,
     head: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -111,9 +112,9 @@ def run(
     program: Sequence[str] = PROGRAM,
 ) -> Iterator[Running]:
     """`eas-redirect run` on free ports of loopback. `head` begins the configuration: without it, a
-    snapshot is the directory."""
+    snapshot is the directory. `config_file` is used as it is, in place of all that."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = write_config(directory, config, snapshot=snapshot, head=head)
+    path = config_file or write_config(directory, config, snapshot=snapshot, head=head)
     further = {
         "confdir": str(directory / "confdir"),
         "eas_journal": str(directory / "journal.jsonl"),

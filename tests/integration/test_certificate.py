@@ -50,3 +50,20 @@ def test_renewal(tmp_path: Path) -> None:
         running.signal(signal.SIGHUP)
         wait_until(lambda: certificate_of(running.port) == der(new), "the new certificate")
         assert "Traceback" not in running.log
+
+
+def test_renewal_by_a_link_that_leads_elsewhere(tmp_path: Path) -> None:
+    """As certbot and mounted Secrets renew."""
+    makers = [LabCertificates(tmp_path / name) for name in ("old", "new")]
+    old, new = (maker.issue("mail", ["mail.contoso.example"]) for maker in makers)
+    link = tmp_path / "mail.pem"
+    link.symlink_to(old.file)
+    with (
+        waiting_exchange() as exchange,
+        run(tmp_path / "run", exchange.url, "--cert", str(link)) as running,
+    ):
+        assert certificate_of(running.port) == der(old)
+        link.unlink()
+        link.symlink_to(new.file)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: certificate_of(running.port) == der(new), "the new certificate")

@@ -1,5 +1,6 @@
 """A real mitmdump whose configuration changes while devices ask."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from tests.integration.device import ask
 from tests.integration.mitmdump import Mitmdump, mitmdump
+from tests.integration.processes import free_port
+from tests.integration.running import run, wait_until
 from tests.integration.upstream import Scripted, Upstream, upstream
 from tests.support import DATA
 from tests.test_reload import write
@@ -68,3 +71,30 @@ def test_a_wave_a_bad_file_and_its_mending(proxy: Mitmdump) -> None:
     assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
     assert ask(proxy.port, ANNA, "moved").status == 200
     assert "the last good configuration goes on" in proxy.log
+
+
+def swap(folder: Path, version: str, text: str) -> Path:
+    """As kubelet updates a ConfigMap: files are links into a folder that a link names. The file."""
+    (folder / version).mkdir(parents=True)
+    (folder / version / "eas-redirect.toml").write_text(text)
+    old = (folder / "..data").readlink() if (folder / "..data").is_symlink() else None
+    (folder / "..data_tmp").symlink_to(version)
+    (folder / "..data_tmp").rename(folder / "..data")
+    if old is not None:
+        shutil.rmtree(folder / old)
+    file = folder / "eas-redirect.toml"
+    if not file.is_symlink():
+        file.symlink_to("..data/eas-redirect.toml")
+    return file
+
+
+def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path, exchange: Upstream) -> None:
+    config = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+    link = swap(tmp_path / "map", "..1", 'mode = "observe"\n' + config)
+    url = f"http://127.0.0.1:{exchange.port}"
+    options = {"eas_metrics": f"127.0.0.1:{free_port()}"}
+    with run(tmp_path / "run", url, config_file=link, options=options) as running:
+        assert ask(running.port, ANNA, "moved").status == 200
+        swap(tmp_path / "map", "..2", config)
+        wait_until(lambda: "the configuration is adopted" in running.log, "the change")
+        assert ask(running.port, ANNA, "moved").status == 451

@@ -87,11 +87,11 @@ def _plan(
         if cert is not None:
             check_certificate(cert)
         return Plan(
-            config=config.resolve(),
+            config=config.absolute(),  # never what a link leads to now: it may be led elsewhere
             upstream=parse_upstream(upstream),
             listen=parse_listen(listen),
             script=script,
-            certificate=cert.resolve() if cert else None,
+            certificate=cert.absolute() if cert else None,
             further=further,
         )
     except UsageError as error:
