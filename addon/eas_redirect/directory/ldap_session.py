@@ -1,8 +1,9 @@
-"""A bound connection to one server over ldap3: `LDAPSession`.
+"""A bound connection to one server: `LDAPSession`. ldap3 connects, secures and binds.
 
-Only this module and its neighbours `ldap_*.py` import ldap3, and no ldap3 object leaves them. Used
-so as not to trust its defaults: one SYNC connection per thread, nothing read at connect, no
-referral followed, every wait bounded, certificates verified by Python.
+Only this module and its neighbours `ldap_faults.py` and `ldap_tls.py` import ldap3, and no ldap3
+object leaves them. Used so as not to trust its defaults: one SYNC connection per thread, nothing
+read at connect, no referral followed, every wait bounded, certificates verified by Python. It
+searches nothing: `ldap_searches.py` does.
 """
 
 import contextlib
@@ -10,30 +11,23 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Sequence
-from typing import Literal, cast
 
 import ldap3
-from ldap3.core.exceptions import (
-    LDAPException,
-    LDAPNoSuchObjectResult,
-    LDAPOperationResult,
-)
-from ldap3.core.results import RESULT_SUCCESS
+from ldap3.core.exceptions import LDAPException, LDAPOperationResult
+from ldap3.core.results import RESULT_CODES, RESULT_NO_SUCH_OBJECT, RESULT_SUCCESS
 
 from eas_redirect.directory.credentials import Credentials
 from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
-from eas_redirect.directory.ldap_entries import entry_of, is_entry, search_filter
 from eas_redirect.directory.ldap_faults import connect_fault, kerberos_fault, lost_fault
+from eas_redirect.directory.ldap_searches import Searches
 from eas_redirect.directory.ldap_tls import VerifiedTls
+from eas_redirect.directory.ldap_wire import Search, WireError
 from eas_redirect.directory.links import RootDSE
 from eas_redirect.directory.servers import Address
 from eas_redirect.directory.values import DirectorySettings
 
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
-_PAGED_RESULTS = "1.2.840.113556.1.4.319"  # RFC 2696
-_DOMAIN_SCOPE = "1.2.840.113556.1.4.1339"  # no continuation references (MS-ADTS 3.1.1.3.4.1.4)
 _ROOT_ATTRIBUTES = (
     "defaultNamingContext",
     "configurationNamingContext",
@@ -57,6 +51,7 @@ class LDAPSession:
         self._credentials = credentials
         self._connection: ldap3.Connection | None = None
         self._ends = math.inf  # of time.monotonic: when the step at hand has to be done
+        self._searches = Searches()
         self.root_dse = RootDSE()
 
     def open(self, patience_s: float) -> None:
@@ -88,29 +83,25 @@ class LDAPSession:
         patience_s: float,
     ) -> list[Entry]:
         self._ends = time.monotonic() + patience_s
+        is_a = (("objectClass", object_class),) if object_class is not None else ()
+        wanted = (*is_a, equals) if equals is not None else is_a
         entries: list[Entry] = []
-        cookie: bytes | None = None
+        # Without pages where a value is asked for, which a few objects have at most.
+        page = None if equals else (_PAGE, b"")
         while True:
-            entries.extend(
-                self._search(
-                    base,
-                    search_filter(object_class, equals),
-                    attributes,
-                    page=None if equals else _PAGE,  # one value is had by a few objects at most
-                    cookie=cookie,
-                )
+            found, cookie = self._search(
+                Search(base=base, equals=wanted, attributes=attributes, page=page)
             )
-            cookie = self._cookie()
+            entries.extend(found)
             if not cookie:
                 return entries
+            page = (_PAGE, cookie)
 
     def holds(self, base: str, patience_s: float) -> bool:
         """Whether there is an object of this DN that may be read."""
         self._ends = time.monotonic() + patience_s
         try:
-            return bool(
-                self._search(base, "(objectClass=*)", (ldap3.NO_ATTRIBUTES,), scope=ldap3.BASE)
-            )
+            return bool(self._search(Search(base=base, scope="base", attributes=("1.1",)))[0])
         except NoSuchObjectError:
             return False
 
@@ -201,7 +192,7 @@ class LDAPSession:
             raise
 
     def _read_root_dse(self) -> RootDSE:
-        found = self._search("", "(objectClass=*)", _ROOT_ATTRIBUTES, scope=ldap3.BASE)
+        found, _ = self._search(Search(base="", scope="base", attributes=_ROOT_ATTRIBUTES))
         root = found[0] if found else Entry("")
         return RootDSE(
             default_naming_context=root.first("defaultnamingcontext"),
@@ -211,54 +202,20 @@ class LDAPSession:
             current_time=root.first("currenttime"),
         )
 
-    def _search(
-        self,
-        base: str,
-        search_filter: str,
-        attributes: Sequence[str],
-        *,
-        scope: Literal["BASE", "SUBTREE"] = ldap3.SUBTREE,
-        page: int | None = None,
-        cookie: bytes | None = None,
-    ) -> list[Entry]:
-        connection = self._connection
-        if connection is None:
+    def _search(self, search: Search) -> tuple[list[Entry], bytes]:
+        """The entries of one page, and the cookie of the next one."""
+        if self._connection is None:
             raise Fault("disconnected", "the connection has been closed")
-        self._limit_wait(connection)
         try:
-            connection.search(
-                base,
-                search_filter,
-                search_scope=scope,
-                dereference_aliases=ldap3.DEREF_NEVER,
-                attributes=list(attributes),
-                time_limit=math.ceil(self._remaining()),
-                controls=[(_DOMAIN_SCOPE, False, None)],
-                paged_size=page,
-                paged_cookie=cookie,
-                auto_escape=False,  # values are escaped where the filter is built
-            )
-        except LDAPNoSuchObjectResult:
-            raise NoSuchObjectError(base) from None
-        except LDAPOperationResult as error:
-            raise refused_search(str(error.description), str(error.message)) from None
-        except Exception as error:  # ldap3's decoder raises what it likes on malformed bytes
+            entries, done = self._searches.ask(self._connection.socket, search, self._remaining)
+        except (OSError, WireError) as error:
             raise lost_fault(error) from None
-        self._check_result(connection)
-        return [entry_of(item) for item in connection.response or () if is_entry(item)]
-
-    @staticmethod
-    def _check_result(connection: ldap3.Connection) -> None:
-        """ldap3 raises nothing for a referral, which is no answer of "nobody"."""
-        result = connection.result or {}
-        if result.get("result") != RESULT_SUCCESS:
-            raise refused_search(str(result.get("description")), str(result.get("message")))
-
-    def _cookie(self) -> bytes | None:
-        """The cookie of the next page (RFC 2696), or None after the last one."""
-        result = self._connection.result if self._connection is not None else None
-        control = ((result or {}).get("controls") or {}).get(_PAGED_RESULTS) or {}
-        return cast("bytes | None", control.get("value", {}).get("cookie"))
+        if done.code == RESULT_NO_SUCH_OBJECT:
+            raise NoSuchObjectError(search.base)
+        if done.code != RESULT_SUCCESS:  # a referral among them, which is no answer of "nobody"
+            name = RESULT_CODES.get(done.code, f"result {done.code}")
+            raise refused_search(name, done.diagnostics)
+        return entries, done.cookie
 
     def _limit_wait(self, connection: ldap3.Connection) -> None:
         """Finer than ldap3's whole seconds. A connection that is gone tells at the next use."""

@@ -1,0 +1,223 @@
+"""LDAP searches as bytes (RFC 4511, BER): requests out, answers in. Pure; no ldap3 here.
+
+ldap3 connects, secures and binds. To write a search and read its answer takes it most of a
+millisecond of Python, for which the event loop may have to wait; this takes a tenth of it. A value
+stands in a filter as it is, in an octet string of its own: there is nothing to escape.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eas_redirect.directory.entries import Entry
+
+MAX_MESSAGE = 16 * 1024**2  # bytes; an entry of Active Directory has far less
+
+_INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
+_SEARCH, _ENTRY, _DONE = 0x63, 0x64, 0x65  # RFC 4511 4.5
+_AND, _EQUAL, _PRESENT = 0xA0, 0xA3, 0x87  # RFC 4511 4.5.1.7
+_CONTROLS = 0xA0
+_SCOPES = {"base": 0, "subtree": 2}
+_NEVER_DEREFERENCE = 0
+_FALSE = b"\x01\x01\x00"
+_PAGED_RESULTS = b"1.2.840.113556.1.4.319"  # RFC 2696
+_DOMAIN_SCOPE = b"1.2.840.113556.1.4.1339"  # no continuation references (MS-ADTS 3.1.1.3.4.1.4)
+
+
+class WireError(Exception):
+    """The server sent what is no LDAP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """`equals`: attributes and values that an object must have, all of them; none: any object.
+
+    `page`: how many entries a page may have, and the cookie of the page before.
+    """
+
+    base: str
+    scope: Literal["base", "subtree"] = "subtree"
+    equals: tuple[tuple[str, str], ...] = ()
+    attributes: Sequence[str] = ()
+    time_limit_s: int = 0
+    page: tuple[int, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a search: result code (RFC 4511 4.1.9), the server's own words, and the cookie of
+    the next page (RFC 2696), empty after the last one."""
+
+    code: int
+    diagnostics: str
+    cookie: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`content` is None for what is no answer: a continuation reference, which some servers send in
+    spite of the control, or a notice."""
+
+    message_id: int
+    content: Entry | Done | None
+
+
+def search_request(message_id: int, search: Search) -> bytes:
+    request = _tlv(
+        _SEARCH,
+        _octets(search.base.encode()),
+        _number(_SCOPES[search.scope], _ENUMERATED),
+        _number(_NEVER_DEREFERENCE, _ENUMERATED),
+        _number(0),  # sizeLimit: none of ours
+        _number(search.time_limit_s),
+        _FALSE,  # typesOnly
+        _filter(search.equals),
+        _tlv(_SEQUENCE, *(_octets(name.encode()) for name in search.attributes)),
+    )
+    controls = [_tlv(_SEQUENCE, _octets(_DOMAIN_SCOPE))]
+    if search.page is not None:
+        size, cookie = search.page
+        value = _tlv(_SEQUENCE, _number(size), _octets(cookie))
+        controls.append(_tlv(_SEQUENCE, _octets(_PAGED_RESULTS), _octets(value)))
+    return _tlv(_SEQUENCE, _number(message_id), request, _tlv(_CONTROLS, *controls))
+
+
+def _filter(equals: tuple[tuple[str, str], ...]) -> bytes:
+    if not equals:
+        return _tlv(_PRESENT, b"objectClass")
+    conditions = [_tlv(_EQUAL, _octets(n.encode()), _octets(v.encode())) for n, v in equals]
+    return conditions[0] if len(conditions) == 1 else _tlv(_AND, *conditions)
+
+
+def _octets(value: bytes) -> bytes:
+    return _tlv(_OCTETS, value)
+
+
+def _number(value: int, tag: int = _INTEGER) -> bytes:
+    return _tlv(tag, value.to_bytes(value.bit_length() // 8 + 1))
+
+
+def _tlv(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    size = length.to_bytes((length.bit_length() + 7) // 8)
+    return bytes((tag, 0x80 | len(size))) + size + content
+
+
+def whole_length(received: bytes | bytearray) -> int | None:
+    """The length of the message that begins here; None while that cannot be told."""
+    if received and received[0] != _SEQUENCE:
+        raise WireError("not an LDAP message")
+    head = _head(received, 0)
+    if head is None:
+        return None
+    start, length = head
+    if length > MAX_MESSAGE:
+        raise WireError("a message beyond all measure")
+    return start + length
+
+
+def read_message(data: bytes) -> Message:
+    """One whole message. Raises WireError for any bytes that are none."""
+    tag, start, end = _next(data, 0, len(data))
+    if tag != _SEQUENCE or end != len(data):
+        raise WireError("not an LDAP message")
+    parts = list(_parts(data, start, end))
+    if len(parts) < 2:
+        raise WireError("a message without an operation")
+    message_id, (operation, start, end) = _integer(data, parts[0]), parts[1]
+    if operation == _ENTRY:
+        return Message(message_id, _entry(data, start, end))
+    if operation != _DONE:
+        return Message(message_id, None)
+    controls = next((part for part in parts[2:] if part[0] == _CONTROLS), None)
+    cookie = _cookie(data, controls) if controls else b""
+    return Message(message_id, _done(data, start, end, cookie))
+
+
+type _Part = tuple[int, int, int]  # tag, where the content begins, where it ends
+
+
+def _entry(data: bytes, start: int, end: int) -> Entry:
+    """Attributes with options are the attribute (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3).
+
+    What is no UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be read is
+    a mailbox all the same.
+    """
+    dn, attributes = _several(data, start, end, 2)
+    found: dict[str, list[str]] = {}
+    for attribute in _parts(data, *attributes[1:]):
+        name, values = _several(data, *attribute[1:], 2)
+        texts = [_text(data, value) for value in _parts(data, *values[1:])]
+        found.setdefault(_text(data, name).partition(";")[0].lower(), []).extend(texts)
+    return Entry(_text(data, dn), found)
+
+
+def _done(data: bytes, start: int, end: int, cookie: bytes) -> Done:
+    code, _, diagnostics = _several(data, start, end, 3)
+    return Done(_integer(data, code), _text(data, diagnostics), cookie)
+
+
+def _cookie(data: bytes, controls: _Part) -> bytes:
+    for control in _parts(data, *controls[1:]):
+        parts = list(_parts(data, *control[1:]))
+        if len(parts) > 1 and data[parts[0][1] : parts[0][2]] == _PAGED_RESULTS:
+            value = parts[-1]  # criticality may stand before it
+            _, start, end = _next(data, *value[1:])
+            _, cookie = _several(data, start, end, 2)
+            return data[cookie[1] : cookie[2]]
+    return b""
+
+
+def _text(data: bytes, part: _Part) -> str:
+    return data[part[1] : part[2]].decode("utf-8", "backslashreplace")
+
+
+def _integer(data: bytes, part: _Part) -> int:
+    _, start, end = part
+    if not 1 <= end - start <= 4:  # maxInt of RFC 4511 4.1.1.1 has 31 bits
+        raise WireError("a number of no length, or too long a one")
+    return int.from_bytes(data[start:end])
+
+
+def _several(data: bytes, start: int, end: int, least: int) -> list[_Part]:
+    """The first parts of a sequence, which must have so many."""
+    parts = list(_parts(data, start, end))
+    if len(parts) < least:
+        raise WireError("an element is missing")
+    return parts[:least]
+
+
+def _parts(data: bytes, start: int, end: int) -> Iterator[_Part]:
+    while start < end:
+        part = _next(data, start, end)
+        yield part
+        start = part[2]
+
+
+def _next(data: bytes, at: int, end: int) -> _Part:
+    head = _head(data, at)
+    if head is None or head[0] + head[1] > end:
+        raise WireError("an element is cut short")
+    return data[at], head[0], head[0] + head[1]
+
+
+def _head(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
+    """Where the content of the element begins and how long it is; None when the bytes end before.
+
+    Tags have one byte in LDAP, and lengths are definite (RFC 4511 5.1).
+    """
+    if len(data) < at + 2:
+        return None
+    length = data[at + 1]
+    if length < 0x80:
+        return at + 2, length
+    count = length & 0x7F
+    if not 1 <= count <= 4:
+        raise WireError("a length that LDAP does not have")
+    start = at + 2 + count
+    if len(data) < start:
+        return None
+    return start, int.from_bytes(data[at + 2 : start])
