@@ -44,6 +44,7 @@ class Proxied:
         self.to_server = bytearray()
         self.hooks: list[str] = []
         self.closed: list[str] = []
+        self.wakeups: list[commands.RequestWakeup] = []
         self._servers: list[connection.Server] = []
         self._on_flow = on_flow or _stream
         self._layer = layers.HttpLayer(self.context, HTTPMode.transparent)
@@ -60,6 +61,10 @@ class Proxied:
 
     def server_closes(self) -> None:
         self._close(self._servers[-1])
+
+    def wake(self) -> None:
+        """As much time goes by as the oldest timer still has to run."""
+        self._handle(events.Wakeup(self.wakeups.pop(0)))
 
     @property
     def connections(self) -> int:
@@ -92,6 +97,8 @@ class Proxied:
                 return events.OpenConnectionCompleted(command, None)
             case commands.StartHook():
                 return self._hook(command)
+            case commands.RequestWakeup():
+                self.wakeups.append(command)
             case _:
                 pass
         return None

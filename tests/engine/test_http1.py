@@ -234,7 +234,7 @@ def test_connection_tokens_have_no_case(version: bytes, token: bytes, closes: bo
 
 
 def test_an_error_page_can_follow_mitmproxys_own_100() -> None:
-    proxied = Proxied()
+    proxied = Proxied(buffered)
     proxied.client(POST[:-3].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
     assert bytes(proxied.to_client) == b"HTTP/1.1 100 Continue\r\n\r\n"
     proxied.client(b"abc")
@@ -253,6 +253,85 @@ def test_an_error_page_tells_nothing(sent: bytes) -> None:
     assert b"content-length: %d" % len(body) in head.lower()
     assert body == b"502 Bad Gateway\n"
     assert b"mitmproxy" not in head
+
+
+@BOTH
+def test_a_204_with_a_transfer_coding_passes(on_flow: OnFlow) -> None:
+    """As ASP.NET sends it, with a last chunk that nobody reads."""
+    answer = b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"
+    proxied = Proxied(on_flow)
+    proxied.client(GET)
+    proxied.server(answer + b"0\r\n\r\n")
+    assert bytes(proxied.to_client) == answer
+    proxied.client(GET)
+    proxied.server(OK)
+    assert bytes(proxied.to_client) == answer + OK
+
+
+def test_without_the_mend_a_204_with_a_transfer_coding_is_a_502() -> None:
+    http1.restore()
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 502 ")
+
+
+@pytest.mark.parametrize("before", [b"\r", b" ", b"\r\n\t"], ids=["CR", "space", "tab"])
+def test_an_interim_answer_behind_white_space_is_none_the_less_one(before: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(POST)
+    proxied.server(before + b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+    assert bytes(proxied.to_client).endswith(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+
+
+def test_a_status_of_four_digits_is_no_interim_answer() -> None:
+    odd = OK.replace(b"200", b"1000")
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(odd)
+    assert bytes(proxied.to_client) == odd
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ", b"GET /"],
+    ids=["header", "target"],
+)
+def test_a_head_without_end_is_refused(start: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(start)
+    for _ in range(16):
+        assert not proxied.to_client
+        proxied.client(b"x" * 65536)
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 431 ")
+    assert proxied.closed == ["client"]
+    assert proxied.connections == 0
+
+
+def test_a_long_head_that_ends_is_none_the_less_whole() -> None:
+    head = GET[:-2] + b"X-Long: " + b"x" * 900_000 + b"\r\n\r\n"
+    proxied = Proxied()
+    for piece in in_pieces(head, 65536):
+        proxied.client(piece)
+    assert bytes(proxied.to_server) == head
+
+
+def test_an_answers_head_without_end_is_a_502() -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * (1 << 20))
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 502 ")
+    assert "server" in proxied.closed
+
+
+@pytest.mark.parametrize("start", [b"1;x=", b"0\r\nX-End: "], ids=["chunk", "trailers"])
+def test_chunks_and_trailers_without_end_are_refused(start: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(CHUNKED_HEAD + start)
+    proxied.server(b"x" * (1 << 20))
+    assert proxied.closed == ["server", "client"]
+    assert proxied.hooks[-1] == "error"
 
 
 def test_mending_twice_is_mending_once() -> None:

@@ -221,6 +221,16 @@ def interim(rng: random.Random) -> Exchange:
     )
 
 
+def expectation(rng: random.Random) -> Exchange:
+    """RFC 9110 10.1.1: some servers say 100, some answer without; some clients do not wait."""
+    waits = b"HTTP/1.1 100 Continue\r\n\r\n" * rng.randint(0, 1)
+    return Exchange(
+        request(b"POST /EWS/Exchange.asmx", b"Expect: 100-continue", body=_bytes(rng, 9000)),
+        answer(b"200 OK", IIS, _bytes(rng, 900)),
+        interim=waits,
+    )
+
+
 def trailers(rng: random.Random) -> Exchange:
     """Both ways (RFC 9112 7.1.2)."""
     sum_ = b"X-Sum: %d\r\n" % rng.randint(0, 99)
@@ -370,6 +380,7 @@ KINDS: dict[str, Callable[[random.Random], Exchange]] = {
     "MAPI over HTTP": mapi,
     "RPC over HTTP": rpc,
     "1xx": interim,
+    "100-continue": expectation,
     "trailers": trailers,
     "chunked upload": chunked_upload,
     "until close": until_close,

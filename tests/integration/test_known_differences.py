@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.messages import CONFIG, EMPTY
+from tests.integration.messages import CONFIG, EMPTY, PING, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Script, Wire, connected, dechunked
 from tests.support import ROOT
@@ -68,16 +68,25 @@ ROWS = {
     "lines before a request": Row(
         "empty lines before a message", request=b"\r\n\r\n" + GET, request_arrives=GET
     ),
-    "Expect": Row(
-        "`Expect: 100-continue` is answered by mitmproxy",
-        request=b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-        request_arrives=b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
-        answer_arrives=b"HTTP/1.1 100 Continue\r\n\r\n" + EMPTY,
-    ),
     "absolute form": Row(
         "the scheme of an absolute target",
         request=GET.replace(b"/owa/", b"https://mail.contoso.example/owa/"),
         request_arrives=GET.replace(b"/owa/", b"http://mail.contoso.example/owa/"),
+    ),
+    "absolute form without a path": Row(
+        "a path that it lacks becomes `/`",
+        request=GET.replace(b"/owa/", b"http://mail.contoso.example"),
+        request_arrives=GET.replace(b"/owa/", b"http://mail.contoso.example/"),
+    ),
+    "more than the answer": Row(
+        "bytes behind a whole answer",
+        answer=EMPTY + b"more",
+        answer_arrives=EMPTY,
+    ),
+    "spaces of the status line": Row(
+        "or a status line",
+        answer=reason(b"  OK"),
+        answer_arrives=EMPTY,
     ),
     "h2c": Row(
         "an upgrade to cleartext HTTP/2",
@@ -100,6 +109,9 @@ REFUSED = {
     "name with a space": b"GET / HTTP/1.1\r\nHost: a\r\nX Y: 1\r\n\r\n",
     "spaces in the target": b"GET /owa/a b HTTP/1.1\r\nHost: a\r\n\r\n",
     "no colon": b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n",
+    "chunked in HTTP/1.0": b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a user in the target": b"GET http://a:b@mail.contoso.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "not HTTP/n.n": b"GET / http/1.1\r\nHost: a\r\n\r\n",
 }
 
 
@@ -182,10 +194,12 @@ def test_chunks_are_cut_anew_and_lose_their_extensions(server: Server, proxy: Mi
     assert arrived != server.answer
 
 
-def test_a_client_that_closes_its_half_is_taken_to_have_left(
-    server: Server, proxy: Mitmdump
+@pytest.mark.parametrize("request_", [GET, post(PING)], ids=["OWA", "Ping"])
+def test_a_client_that_closes_its_half_is_taken_to_have_left_when_no_answer_begins(
+    request_: bytes, server: Server, proxy: Mitmdump
 ) -> None:
-    """RFC 9112 9.6 lets a server do so; without us IIS might still have answered."""
+    """RFC 9112 9.6 lets a server do so; without us IIS might still have answered. A client that
+    closed the whole connection looks the same, and Exchange is to be freed."""
     asked, left = threading.Event(), threading.Event()
 
     def until_it_leaves(wire: Wire) -> None:
@@ -195,7 +209,7 @@ def test_a_client_that_closes_its_half_is_taken_to_have_left(
 
     server.then = until_it_leaves
     with connected(proxy.port) as client:
-        client.send(GET)
+        client.send(request_)
         assert asked.wait(20)
         client.half_close()
         assert client.read_rest() == b""

@@ -12,7 +12,11 @@ Each is a wrapper around one method that leaves every other message to the origi
 - the tokens of Connection are compared without regard to case;
 - after mitmproxy's own 100 an error page can still follow, and that page tells nobody the address
   of Exchange, what it sent, or what stands here;
+- a 204 that names a transfer coding passes, as ASP.NET sends it; mitmproxy makes a 502 of it;
+- a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
+
+`expect.py` and `waiting.py` hold two more.
 
 `mend` is called once, before connections exist. Tests hold each mend against the version of
 mitmproxy that is installed, and show that it is still needed.
@@ -27,19 +31,23 @@ import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.net.http import http1, status_codes
+from mitmproxy.net.http import http1, status_codes, validate
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 
+from eas_redirect.engine import expect, waiting
 from eas_redirect.engine.failures import without_bytes
+from eas_redirect.engine.waiting import MAX_UNREAD
 
 type Commands = Iterator[commands.Command]
 
 # RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
-_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+_INTERIM = re.compile(rb"\s*HTTP/1\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 _LAST_CHUNK = b"0\r\n\r\n"
+_HEAD_TOO_LONG = 431  # RFC 6585 5
 
 _read_client_headers = _http1.Http1Server.read_headers
 _read_server_headers = _http1.Http1Client.read_headers
@@ -49,6 +57,7 @@ _make_body_reader = _http1.make_body_reader
 _send_response = HttpStream.send_response
 _send_to_client = _http1.Http1Server.send
 _send_to_server = _http1.Http1Client.send
+_validate_headers = validate.validate_headers
 
 
 def mend() -> None:
@@ -82,12 +91,21 @@ def _body_reader(expected_size: int | None) -> _http1.TBodyReader:
 
 def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
     answered = isinstance(self, _http1.Http1Client) and self.response_done
-    if answered and isinstance(event, events.DataReceived):
+    if isinstance(event, events.Wakeup) or (answered and isinstance(event, events.DataReceived)):
         return  # more than the whole answer, which the end of the request will bring up
     for command in _read_body(self, event):
         if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
             yield from _trailers_received(self, command.event.stream_id)
         yield command
+    if len(self.buf) > MAX_UNREAD and self.state == self.read_body:
+        yield from _refuse(self, "a chunk's first line, or its trailers, do not end")
+
+
+def _refuse(self: _http1.Http1Connection, message: str) -> Commands:
+    assert self.stream_id is not None  # noqa: S101 - a message has begun
+    kind = self.ReceiveProtocolError
+    yield commands.CloseConnection(self.conn)
+    yield ReceiveHttp(kind(self.stream_id, f"HTTP/1 protocol error: {message}", code=kind.code))
 
 
 def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands:
@@ -172,8 +190,14 @@ def _is_last_chunk(command: commands.Command) -> bool:
 
 
 def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> Commands:
+    if isinstance(event, events.Wakeup):
+        return
     _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
     yield from _discreetly(_read_client_headers(self, event))
+    if len(self.buf) > MAX_UNREAD and self.state == self.read_headers:
+        yield commands.SendData(self.conn, _error_page(_HEAD_TOO_LONG))
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
 
 
 def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> Commands:
@@ -184,6 +208,8 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
             if self.request.http_version == "HTTP/1.1":
                 yield commands.SendData(self.context.client, interim)
     yield from _discreetly(_read_server_headers(self, event))
+    if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
+        yield from _refuse(self, "the head of the answer does not end")
 
 
 def _discreetly(sent: Commands) -> Commands:
@@ -203,8 +229,17 @@ def _error_page(status_code: int, _message: str = "") -> bytes:
 
 def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
     """Take what matches at the buffer's start out of it."""
-    found = pattern.match(bytes(buffer))
+    found = pattern.match(buffer._data)  # noqa: SLF001 - a copy for each byte of a slow head is dear
     return bytes(buffer.maybe_extract_at_most(found.end()) or b"") if found else b""
+
+
+def _validate(message: http.Message) -> None:
+    """RFC 9112 6.1 forbids a transfer coding in a 204; but whatever its head says, it has no body
+    (6.3), so nobody can be misled."""
+    if isinstance(message, http.Response) and message.status_code == 204:
+        message = message.copy()
+        message.headers.pop("transfer-encoding", None)
+    _validate_headers(message)
 
 
 def _pipe(self: _http1.Http1Connection) -> Commands:
@@ -238,5 +273,8 @@ _MENDS: tuple[Mend, ...] = (
     (_http1.Http1Client, "read_headers", _server_headers),
     (_http1.Http1Client, "send", _to_server),
     (http1, "connection_close", _connection_close),
+    (http_layers, "validate_headers", _validate),
+    *expect.MENDS,
+    *waiting.MENDS,
 )
 _ORIGINALS: tuple[Mend, ...] = tuple((o, name, getattr(o, name)) for o, name, _ in _MENDS)
