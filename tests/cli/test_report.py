@@ -43,6 +43,13 @@ def test_json_csv_and_page(journal: Path, tmp_path: Path) -> None:
     assert page.read_text("utf-8").startswith("<!doctype html>")
 
 
+def test_until_now_measures_silence_to_now(journal: Path) -> None:
+    result = RUNNER.invoke(app, ["report", str(journal), "--until", "now"])
+    assert "Can the old server go? It can go" in result.stdout
+    then = RUNNER.invoke(app, ["report", str(journal), "--until", "2026-03-10T12:00", "--json"])
+    assert json.loads(then.stdout)["until"] == "2026-03-10T12:00:00.000Z"
+
+
 def test_an_iis_log_alone(journal: Path) -> None:
     result = RUNNER.invoke(app, ["report", str(DATA / "iis" / "u_ex260302.log")])
     assert result.exit_code == 0
@@ -56,6 +63,8 @@ def test_an_iis_log_alone(journal: Path) -> None:
         (["a.jsonl", "--json", "--csv"], "choose one"),
         (["a.jsonl", "-o", "no/such/folder/x.html"], "cannot be written"),
         (["a.jsonl", "-o", "./a.jsonl"], "is one of the journals"),
+        (["a.jsonl", "--until", "soon"], "say now, or a time"),
+        (["a.jsonl", "--until", "9000-01-01"], "still to come"),
     ],
 )
 def test_what_cannot_be_done_is_said(

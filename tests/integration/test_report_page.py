@@ -82,6 +82,25 @@ def test_a_month_sorts_and_prints(browser: webdriver.Chrome, tmp_path: Path) -> 
     assert named, "a plot or a table says nothing to a screen reader"
 
 
+def test_no_table_is_cut_on_a_screen_nor_on_paper(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    shown(browser, write_journal(tmp_path / "cut.jsonl", Simulation(phones=60).records()))
+    cut = (
+        "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth"
+        " && !s.closest('details')).map(s => s.getAttribute('aria-label'))"
+    )
+    assert browser.execute_script(cut) == []
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.set_window_size(718, 1000)  # an A4 page without its margins, at 96 dpi
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 718
+        screenshot(browser, "report-paper")
+    finally:
+        browser.set_window_size(1280, 1400)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_dark_screen_and_a_narrow_one(browser: webdriver.Chrome, tmp_path: Path) -> None:
     shown(browser, write_journal(tmp_path / "week.jsonl", Simulation(phones=60).records()))
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}

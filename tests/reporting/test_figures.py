@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from eas_redirect.reporting.exports import to_csv, to_json
 from eas_redirect.reporting.figures import make_report
 from eas_redirect.reporting.page import render
+from eas_redirect.reporting.page_history import each_day
 from eas_redirect.reporting.sources import find_sources
 from eas_redirect.reporting.values import Report
 from eas_redirect.reporting.words import number
@@ -79,7 +80,13 @@ def test_page_json_and_csv_agree(report: Report) -> None:
     assert as_json["totals"]["states"] == dict(truths)
     assert Counter(row["state"] for row in as_json["devices"]) == truths
     assert Counter(row["state"] for row in rows) == truths
-    assert as_json["states_over_time"][-1] == {"at": as_json["until"], **truths}
+    last = as_json["states_over_time"][-1]
+    users = last.pop("users")
+    assert last == {"at": as_json["until"], **truths}
+    assert users == dict(truths)  # one device each
+    assert sum(row["devices"] for row in as_json["old_server"]["still_calling"]) == sum(
+        row["silent_s"] < 7 * 86400 for row in as_json["devices"] if row["device_id"] != "Probe"
+    )
     tiles = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)<", page))
     assert tiles == {
         "Devices seen": number(truths.total()),
@@ -239,6 +246,95 @@ def test_who_was_only_ever_refused_is_no_device(tmp_path: Path) -> None:
     refused = {"reason": "unauthenticated", "status_code": 401}
     made = made_of(tmp_path, call(0), call(1, **refused, user_name="guess", device_id="X"))
     assert [device.device_id for device in made.devices] == ["A"]
+
+
+def test_users_are_where_the_worst_of_their_devices_is(tmp_path: Path) -> None:
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    berta = {"user_name": "berta"}
+    made = made_of(
+        tmp_path,
+        *(call(n, device_id="A1") for n in range(3)),
+        *(call(3600 * n, **told, device_id="A2") for n in range(5)),
+        call(10, **told, **berta, device_id="B1"),
+        call(20, **told, **berta, device_id="B2"),
+        call(30, **berta, device_id="B3"),
+        call(4 * 3600, user_name="carl", device_id="C1"),
+    )
+    totals = made.totals
+    assert totals.states == {"seen": 3, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 2}
+    assert (totals.users, totals.users_redirected, totals.users_followed) == (3, 2, 1)
+    assert (totals.users_returned, totals.users_stuck) == (0, 1)
+    assert made.states_over_time[-1].users == {
+        "seen": 1, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 1
+    }  # fmt: skip
+    phones = made.by_device_type[0]
+    assert (phones.devices, phones.users, phones.users_followed, phones.users_stuck) == (6, 3, 1, 1)
+
+
+def test_who_still_calls_and_why(tmp_path: Path) -> None:
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    refused = {"reason": "unauthenticated", "status_code": 401}
+    day = 86400
+    made = made_of(
+        tmp_path,
+        call(0, device_id="gone"),
+        call(8 * day, device_id="here"),
+        call(8 * day, user_name="berta", device_id="blocked", reason="no_relationship"),
+        call(8 * day + 1, user_name="berta", device_id="blocked", **refused),
+        call(8 * day, user_name="carl", device_id="quiet", **told),
+        call(9 * day, user_name="carl", device_id="carls", reason="no_relationship"),
+    )
+    arrivals = made.arrivals
+    found = {row.why: (row.devices, row.users) for row in arrivals.still_calling}
+    assert found == {"other_answer": (1, 1), "no_relationship": (2, 2), "quiet": (1, 1)}
+    assert (arrivals.devices, arrivals.users, arrivals.can_go) == (4, 3, False)
+    assert "4 devices of 3 users" in arrivals.verdict
+    assert arrivals.earliest_s == START + 16 * day
+    assert "it can go on 2026-03-18" in arrivals.verdict
+    page = render(made)
+    assert "Add the domain to a relationship" in page
+    assert "followed (presumed), and silent for less than a week" in page
+
+
+def test_exchanges_without_a_name_may_be_anybodys(tmp_path: Path) -> None:
+    day = 86400
+    nobody = {"user_name": None, "user_domain": None, "device_id": None, "user_agent": None}
+    refused = {"reason": "unauthenticated", "status_code": 401}
+    gone = made_of(tmp_path, call(0), call(8 * day, **nobody, **refused))
+    assert gone.arrivals.can_go
+    made = made_of(tmp_path, call(0), call(8 * day, **nobody))
+    assert not made.arrivals.can_go
+    assert (made.arrivals.devices, made.arrivals.nameless) == (0, 1)
+    assert "1 exchange without a name may be anybody's" in made.arrivals.verdict
+
+
+def test_silence_since_the_last_line_counts_when_somebody_says_so(tmp_path: Path) -> None:
+    day = 86400
+    journal = write_journal(tmp_path / "eas.jsonl", [call(0), call(day)])
+    sources = find_sources([str(journal)])
+    now = START + 20 * day
+    told = make_report(sources, now)
+    assert not told.arrivals.can_go
+    assert any("say --until now" in note for note in told.notes)
+    complete = make_report(sources, now, until_s=now)
+    assert complete.arrivals.can_go
+    assert complete.until_s == now
+    assert complete.devices[0].silent_s == 19 * day
+    assert not any("--until" in note for note in complete.notes)
+    earlier = make_report(sources, now, until_s=START + 5)
+    assert earlier.until_s == START + day
+
+
+def test_days_without_lines_are_shown_and_an_old_clock_is_told(tmp_path: Path) -> None:
+    day = 86400
+    made = made_of(tmp_path, call(0), call(9 * day + 60))
+    assert len(made.days) == 2
+    assert [one.exchanges for one in each_day(made.days)] == [1, *[0] * 8, 1]
+    assert len(made.states_over_time) == 10
+    odd = made_of(tmp_path, call(-4000 * day), call(0), call(9 * day))
+    assert len(each_day(odd.days)) == 400
+    assert odd.states_over_time[0].at_s > START - 401 * day
+    assert any("1 line dated more than 400 days before" in note for note in odd.notes)
 
 
 def test_the_old_server_can_go_after_a_silent_week(tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the page (HTML).")
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The journals are complete up to then: 'now', or a UTC time as 2026-03-22T18:00.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print one row for each device as CSV.")
@@ -35,7 +42,7 @@ def report(
     """
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
-    made = _make(journals, output)
+    made = _make(journals, output, until)
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -57,8 +64,11 @@ def report(
         raise typer.Exit(FINDINGS)
 
 
-def _make(journals: list[str], output: Path | None) -> "Report":
+def _make(journals: list[str], output: Path | None, until: str | None) -> "Report":
     import time
+
+    now_s = time.time()
+    until_s = _moment(until, now_s)
 
     try:
         from eas_redirect.reporting.figures import make_report
@@ -74,11 +84,27 @@ def _make(journals: list[str], output: Path | None) -> "Report":
         with open_sources(journals) as sources:
             _keep_apart(output, (source.path for source in sources))
             with progress("journals", sum(source.size for source in sources)) as advance:
-                return make_report(sources, time.time(), advance)
+                return make_report(sources, now_s, advance, until_s)
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
     except StoreError as error:
         fail(str(error), FINDINGS)
+
+
+def _moment(text: str | None, now_s: float) -> float | None:
+    """Unix seconds of what `--until` says."""
+    from datetime import UTC, datetime
+
+    if text is None or text == "now":
+        return None if text is None else now_s
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--until {text}: say now, or a time as 2026-03-22T18:00.", USAGE)
+    at_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if at_s > now_s:
+        fail(f"--until {text}: that is still to come.", USAGE)
+    return at_s
 
 
 def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:

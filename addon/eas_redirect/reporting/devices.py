@@ -1,7 +1,6 @@
 """What became of each device: the same states as the live ledger, from the journals alone.
 
-Works on the table `lines` of `store.py` and leaves the tables `devices` and `daily` behind, which
-`figures.py` counts. Imports DuckDB for its types only.
+Imports DuckDB for its types only.
 """
 
 from typing import Any
@@ -9,139 +8,19 @@ from typing import Any
 import duckdb
 
 from eas_redirect.reporting.causes import Behaviour, likely_cause
+from eas_redirect.reporting.following import make_tables
 from eas_redirect.reporting.readiness import Readiness, judge, logon_findings
 from eas_redirect.reporting.values import Device
 from eas_redirect.telemetry.clients import Client, family, identify
-from eas_redirect.telemetry.ledger import (
-    QUIET_AFTER_S,
-    QUIET_INTERVALS,
-    RETURNS_UNTIL_STUCK,
-    STUCK_SPAN_S,
-    VISIT_S,
-    LedgerState,
-)
-
-# The macro is the ledger's rule for a device at a moment; see telemetry/ledger.py.
-_STATE = """
-CREATE MACRO state_at(
-  moment, first_redirect, first_return, stuck_at, called, returned, arrived, quiet_after) AS
-  CASE WHEN first_redirect IS NULL OR first_redirect > moment THEN 'seen'
-       WHEN arrived > coalesce(returned, first_redirect) THEN 'quiet'
-       WHEN moment - called >= quiet_after THEN 'quiet'
-       WHEN stuck_at <= moment THEN 'stuck'
-       WHEN first_return <= moment THEN 'returned'
-       ELSE 'redirected' END
-"""
-
-_REDIRECTED = """
-CREATE TABLE redirected AS
-SELECT key, min(ts) AS first_redirect, count(*) AS redirects,
-  arg_max(location, ts) AS target, arg_max(location_host, ts) AS target_host
-FROM lines WHERE class = 0 AND key IS NOT NULL AND decision = 'redirect' GROUP BY key
-"""
-
-# Who was only ever refused (401) is nobody: anybody can send made-up names.
-_KNOWN = """
-CREATE TABLE known AS
-SELECT key, min(ts) AS known_since FROM lines
-WHERE class = 0 AND key IS NOT NULL AND reason IS DISTINCT FROM 'unauthenticated' GROUP BY key
-"""
-
-# Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call.
-_CALLS = """
-CREATE VIEW calls AS
-SELECT lines.*, lines.rowid AS line, lines.ts // 86400000 AS day, first_redirect,
-  coalesce(host = target_host AND ts >= first_redirect, false) AS arrives
-FROM lines JOIN known USING (key) LEFT JOIN redirected USING (key)
-WHERE class = 0 AND ts >= known_since
-"""
-
-# A comeback was sent after the device was last told; what was on its way by then is none.
-_COMEBACKS = """
-CREATE TABLE comebacks AS
-WITH since AS (
-  SELECT key, ts, began, reason, status,
-    max(CASE WHEN decision = 'redirect' THEN ts END) OVER (PARTITION BY key ORDER BY ts
-      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS told
-  FROM calls WHERE ts >= first_redirect AND NOT arrives
-)
-SELECT key, ts, reason, status, row_number() OVER (PARTITION BY key ORDER BY ts) AS n,
-  ts - min(ts) OVER (PARTITION BY key) AS span
-FROM since WHERE began > told
-"""
-
-_RETURNS = f"""
-CREATE TABLE returns AS
-SELECT key, count(*) AS returns, min(ts) AS first_return, max(ts) AS returned,
-  min(ts) FILTER (n >= {RETURNS_UNTIL_STUCK} AND span >= {STUCK_SPAN_S * 1000:.0f}) AS stuck_at,
-  count(*) FILTER (reason = 'mailbox_moved') AS again,
-  count(*) FILTER (reason = 'unauthenticated') AS unauthenticated,
-  count(*) FILTER (reason = 'other_answer' AND status BETWEEN 200 AND 299) AS served,
-  count(*) FILTER (reason = 'directory_unavailable') AS directory_down,
-  arg_max(reason, ts) AS last_reason
-FROM comebacks GROUP BY key
-"""
-
-# The ledger's usual interval: the mean of the gaps between visits, but for the one that ended in
-# the first comeback.
-_INTERVALS = f"""
-CREATE TABLE intervals AS
-SELECT key, sum(gap) / count(*) AS usual FROM (
-  SELECT key, ts, ts - lag(ts) OVER (PARTITION BY key ORDER BY ts) AS gap
-  FROM calls WHERE NOT arrives
-) LEFT JOIN returns USING (key)
-WHERE gap >= {VISIT_S * 1000:.0f} AND ts IS DISTINCT FROM first_return GROUP BY key
-"""
-
-_DAILY = """
-CREATE TABLE daily AS
-SELECT key, day, max(calls.ts) FILTER (NOT arrives) AS called,
-  max(calls.ts) FILTER (arrives) AS arrived, any_value(back.ts) AS returned
-FROM calls LEFT JOIN (
-  SELECT key, ts // 86400000 AS day, max(ts) AS ts FROM comebacks GROUP BY key, day
-) AS back USING (key, day) GROUP BY key, day
-"""
-
-# The newest line that names the device describes it.
-_DEVICES = f"""
-CREATE TABLE devices AS
-WITH seen AS (
-  SELECT key, min(ts) AS first_seen, max(ts) AS last_any, count(*) AS calls,
-    any_value(user_key) AS user_key,
-    arg_max(line, ts + CASE WHEN named THEN 100000000000000 ELSE 0 END) AS row,
-    arg_max(location, ts) FILTER (location IS NOT NULL) AS would_go,
-    arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,
-    arg_max(wave, ts) FILTER (wave IS NOT NULL) AS wave,
-    arg_max(version, ts) FILTER (version IS NOT NULL) AS version,
-    arg_max(user_agent, ts) FILTER (user_agent IS NOT NULL) AS user_agent,
-    arg_max(reason, ts) AS reason
-  FROM calls GROUP BY key
-), last_calls AS (
-  SELECT key, max(called) AS called, max(arrived) AS arrived FROM daily GROUP BY key
-)
-SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_email,
-  lines.device_id, lines.device_type, lines.family, lines.scheme, lines.logon_format,
-  called, arrived,
-  first_redirect, coalesce(redirects, 0) AS redirects,
-  coalesce(target, would_go) AS location,
-  coalesce(target_host, would_go_host) AS location_host,
-  first_return, returned, stuck_at, coalesce(returns, 0) AS returns,
-  again, unauthenticated, served, directory_down, last_reason, usual,
-  greatest({QUIET_AFTER_S * 1000:.0f}, {QUIET_INTERVALS} * coalesce(usual, 0)) AS quiet_after,
-  false AS machine
-FROM seen JOIN lines ON lines.rowid = seen.row
-LEFT JOIN last_calls ON last_calls.key = seen.key
-LEFT JOIN redirected ON redirected.key = seen.key
-LEFT JOIN returns ON returns.key = seen.key
-LEFT JOIN intervals ON intervals.key = seen.key
-"""
+from eas_redirect.telemetry.ledger import LedgerState
 
 _LIST = """
 SELECT *, state_at($until, first_redirect, first_return, stuck_at, called, returned, arrived,
   quiet_after)
   AS state FROM devices
 ORDER BY CASE state WHEN 'stuck' THEN 0 WHEN 'returned' THEN 1 WHEN 'redirected' THEN 2
-    WHEN 'seen' THEN 3 ELSE 4 END, returns DESC, redirects DESC, called DESC, key
+    WHEN 'seen' THEN CASE answer WHEN 'other_answer' THEN 4 ELSE 3 END ELSE 5 END,
+  returns DESC, redirects DESC, called DESC, key
 """
 
 type Row = dict[str, Any]  # the edge: a row as DuckDB gives it
@@ -149,11 +28,7 @@ type Row = dict[str, Any]  # the edge: a row as DuckDB gives it
 
 def follow_devices(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Device, ...]:
     """Every device as it stands at the end of the journals, the most urgent first."""
-    for sql in (
-        *(_STATE, _REDIRECTED, _KNOWN, _CALLS, _COMEBACKS, _RETURNS),
-        *(_INTERVALS, _DAILY, _DEVICES),
-    ):
-        connection.execute(sql)
+    make_tables(connection)
     ceiling = _ceiling(connection)
     cursor = connection.execute(_LIST, {"until": until_ms})
     names = [column[0] for column in cursor.description or ()]
@@ -195,6 +70,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
             auth_scheme=row["scheme"],
         )
     return Device(
+        user_key=row["user_key"],
         user=user_text(row["user_name"], row["user_domain"], row["user_email"]),
         device_id=row["device_id"],
         device_type=row["device_type"],
@@ -216,6 +92,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
         auth_scheme=row["scheme"],
         logon_format=row["logon_format"],
         last_reason=row["reason"],
+        answer=row["answer"],
         cause=_cause(row, state, readiness),
         readiness=readiness,
         findings=logon_findings(row["logon_format"], row["location_host"]),

@@ -55,7 +55,8 @@ def to_json(report: Report) -> dict[str, object]:
         "by_device_type": _plain(report.by_device_type),
         "by_client_family": _plain(report.by_family),
         "states_over_time": [
-            {"at": stamp(point.at_s), **point.states} for point in report.states_over_time
+            {"at": stamp(point.at_s), **point.states, "users": point.users}
+            for point in report.states_over_time
         ],
         "days": [
             {
@@ -80,8 +81,12 @@ def to_json(report: Report) -> dict[str, object]:
             "verdict": report.arrivals.verdict,
             "window_s": report.arrivals.window_s,
             "devices": report.arrivals.devices,
+            "users": report.arrivals.users,
+            "nameless_exchanges": report.arrivals.nameless,
             "first_last_call": stamp(report.arrivals.first_s),
             "last_call": stamp(report.arrivals.last_s),
+            "earliest": stamp(report.arrivals.earliest_s),
+            "still_calling": _plain(report.arrivals.still_calling),
         },
         "readiness": report.readiness,
         "devices": [device_row(device) for device in report.devices],

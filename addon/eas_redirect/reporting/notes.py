@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import duckdb
 
 from eas_redirect.reporting.lines import Lines
+from eas_redirect.reporting.old_server import SILENCE_S
 from eas_redirect.reporting.sources import Kind, Source
-from eas_redirect.reporting.words import counted
+from eas_redirect.reporting.values import DAY_MS, SHOWN_DAYS
+from eas_redirect.reporting.words import counted, length
 from eas_redirect.telemetry.journal import ECS_VERSION
 from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
@@ -31,9 +33,13 @@ WHERE class = 0 AND reason = $reason
 
 
 def notes_about(
-    connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], lines: Lines
+    connection: duckdb.DuckDBPyConnection,
+    sources: Sequence[Source],
+    lines: Lines,
+    now_s: float,
+    until: int | None,
 ) -> tuple[str, ...]:
-    """One sentence each; none when all is well."""
+    """One sentence each; none when all is well. `until`: the end of the journals, milliseconds."""
     values = {"schema": ECS_VERSION}
     row = connection.execute(_ODDITIES, values).fetchall()[0]
     unversioned, other_version, version, naive, zoned, nameless, exchanges = row
@@ -54,6 +60,8 @@ def notes_about(
         _if(naive, "{} with a time that names no zone: taken as UTC."),
         _if(nameless, "{} without a user (dropped, or not to be read): counted, but in no device."),
     ]
+    if until is not None:
+        notes += _about_times(connection, now_s, until)
     if reasons > MANY_REASONS:
         notes.append(f"{reasons} distinct reasons: something else wrote into these journals.")
     if not exchanges:
@@ -69,6 +77,26 @@ def notes_about(
     if any(source.kind is Kind.IIS for source in sources):
         notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
+
+
+def _about_times(
+    connection: duckdb.DuckDBPyConnection, now_s: float, until: int
+) -> tuple[str, ...]:
+    early = connection.execute(
+        "SELECT count(*) FROM lines WHERE class < 2 AND ts < $since",
+        {"since": until - SHOWN_DAYS * DAY_MS},
+    ).fetchall()[0][0]
+    silence = now_s - until / 1000
+    ended = (
+        f"The journals end {length(silence)} ago, and silence is measured to their end. If the"
+        " proxies have run since and these are all of their journals, say --until now."
+    )
+    return (
+        _if(
+            early, f"{{}} dated more than {SHOWN_DAYS} days before the last: old, or a wrong clock."
+        ),
+        ended if silence >= SILENCE_S else "",
+    )
 
 
 def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str, ...]:

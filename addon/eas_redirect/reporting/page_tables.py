@@ -1,19 +1,23 @@
 """The tables of the page, each from a part of the `Report`. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from eas_redirect.reporting.advice import meaning, what_to_do
 from eas_redirect.reporting.markup import HTML, Child, tag
+from eas_redirect.reporting.old_server import why
 from eas_redirect.reporting.table import Cell, Head, table
-from eas_redirect.reporting.values import Device, Group, Obstacle, ReasonRow
+from eas_redirect.reporting.values import Device, Group, Obstacle, ReasonRow, StillCalling
 from eas_redirect.reporting.words import (
     REASON_TITLES,
     STATE_TITLES,
     VERDICT_TITLES,
     client_title,
+    counted,
     length,
     moment,
     number,
 )
+from eas_redirect.telemetry.ledger import LedgerState
 
 SHOWN = 1000  # rows of a table; a browser and a reader bear no more
 
@@ -27,17 +31,44 @@ def time_cell(at_s: float | None) -> Cell:
     return Cell(shown=[date, tag("small", clock)], sort=at_s or 0)
 
 
-def length_cell(seconds: float | None) -> Cell:
-    return Cell(shown=length(seconds), sort=-1 if seconds is None else seconds)
-
-
 def badge(title: str, colour: str) -> HTML:
     return tag("span", title, class_=f"badge {colour}")
 
 
-def state_badge(device: Device) -> HTML:
+def _state(device: Device) -> Cell:
+    """Of a device that got no redirect: why."""
     title = "arrived (confirmed)" if device.confirmed else STATE_TITLES[device.state]
-    return badge(title, device.state.value)
+    reason = why(device) if device.state is LedgerState.SEEN else ""
+    words = tag("small", meaning(reason)) if reason else None
+    return Cell(shown=[badge(title, device.state.value), words], sort=f"{title} {reason}")
+
+
+def _came_back(device: Device) -> Cell:
+    since = tag("small", f"told {moment(device.redirected_s)}")
+    return Cell(shown=[number(device.returns), since], sort=device.returns)
+
+
+def _silence(device: Device) -> Cell:
+    usual = device.usual_interval_s
+    words = tag("small", f"usually {length(usual)}") if usual is not None else None
+    return Cell(shown=[length(device.silent_s), words], sort=device.silent_s)
+
+
+def _with_users(devices: int, users: int) -> Cell:
+    words = tag("small", counted(users, "user")) if users else None
+    return Cell(shown=[number(devices), words], sort=devices)
+
+
+def still_calling_table(rows: Sequence[StillCalling]) -> HTML:
+    """Who keeps the old server, and what to do about them."""
+    heads = (
+        Head(title="Devices", kind="number"),
+        Head(title="Users", kind="number"),
+        Head(title="Why they still call"),
+        Head(title="What to do"),
+    )
+    cells = [(count(r.devices), count(r.users), meaning(r.why), what_to_do(r.why)) for r in rows]
+    return table("Who called in the last 7 days", heads, cells)
 
 
 def stuck_table(devices: Sequence[Device]) -> HTML:
@@ -47,10 +78,9 @@ def stuck_table(devices: Sequence[Device]) -> HTML:
         Head(title="Device"),
         Head(title="Client"),
         Head(title="First seen", kind="time"),
-        Head(title="Redirected", kind="time"),
         Head(title="Last seen", kind="time"),
         Head(title="Came back", kind="number"),
-        Head(title="Likely cause"),
+        Head(title="Likely cause, and what to do"),
     )
     rows = [
         (
@@ -58,9 +88,8 @@ def stuck_table(devices: Sequence[Device]) -> HTML:
             device_name(d),
             client_name(d),
             time_cell(d.first_seen_s),
-            time_cell(d.redirected_s),
             time_cell(d.last_seen_s),
-            count(d.returns),
+            _came_back(d),
             d.cause or "",
         )
         for d in devices[:SHOWN]
@@ -78,7 +107,6 @@ def device_table(devices: Sequence[Device]) -> HTML:
         Head(title="First seen", kind="time"),
         Head(title="Last seen", kind="time"),
         Head(title="Silent for", kind="number"),
-        Head(title="Usual interval", kind="number"),
         Head(title="Redirects", kind="number"),
         Head(title="Expected at the target"),
     )
@@ -87,11 +115,10 @@ def device_table(devices: Sequence[Device]) -> HTML:
             user_name(d),
             device_name(d),
             client_name(d),
-            state_badge(d),
+            _state(d),
             time_cell(d.first_seen_s),
             time_cell(d.last_seen_s),
-            length_cell(d.silent_s),
-            length_cell(d.usual_interval_s),
+            _silence(d),
             count(d.redirects),
             readiness_text(d),
         )
@@ -100,25 +127,21 @@ def device_table(devices: Sequence[Device]) -> HTML:
     return table("Devices, the most urgent first", heads, rows)
 
 
-def group_table(caption: str, name: str, groups: Sequence[Group], titled: bool = False) -> HTML:
-    heads = (
-        Head(title=name),
-        *(
-            Head(title=title, kind="number")
-            for title in (
-                "Devices",
-                "Redirected",
-                "Followed (presumed)",
-                "of these confirmed",
-                "Came back",
-                "Stuck",
-            )
-        ),
-    )
+def group_table(
+    caption: str, name: str, groups: Sequence[Group], title: Callable[[str], str]
+) -> HTML:
+    """`title` is what people call a group."""
+    titles = ("Devices", "Redirected", "Followed (presumed)", "Confirmed", "Came back", "Stuck")
+    heads = (Head(title=name), *(Head(title=title, kind="number") for title in titles))
     rows = [
         [
-            Cell(shown=client_title(g.name) if titled else g.name),
-            *map(count, (g.devices, g.redirected, g.followed, g.confirmed, g.returned, g.stuck)),
+            Cell(shown=title(g.name)),
+            _with_users(g.devices, g.users),
+            _with_users(g.redirected, g.users_redirected),
+            _with_users(g.followed, g.users_followed),
+            count(g.confirmed),
+            _with_users(g.returned, g.users_returned),
+            _with_users(g.stuck, g.users_stuck),
         ]
         for g in groups
     ]
@@ -150,6 +173,7 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
     heads = (
         Head(title="Domain of the targetAddress"),
         Head(title="What stands in the way"),
+        Head(title="What to do"),
         Head(title="Users", kind="number"),
         Head(title="Devices", kind="number"),
         Head(title="Exchanges", kind="number"),
@@ -158,6 +182,7 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
         (
             o.target_domain or "(not known)",
             REASON_TITLES.get(o.reason, o.reason),
+            what_to_do(o.reason),
             count(o.users),
             count(o.devices),
             count(o.exchanges),
@@ -168,14 +193,16 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
 
 
 def user_name(device: Device) -> Cell:
-    """An address may break before its @."""
+    """An address may break before its @, DOMAIN\\user behind its backslash."""
     name, at, domain = device.user.partition("@")
-    return Cell(shown=[name, tag("wbr"), at, domain], sort=device.user)
+    before, slash, after = name.partition("\\")
+    slashed = [before, slash, tag("wbr"), after] if slash else name
+    return Cell(shown=[slashed, tag("wbr"), at, domain], sort=device.user)
 
 
 def device_name(device: Device) -> Child:
     named = device.device_id or "(not named)"
-    return [tag("code", named), " ", device.device_type or ""]
+    return [tag("code", named), tag("small", device.device_type or "")]
 
 
 def client_name(device: Device) -> Cell:

@@ -7,6 +7,8 @@ from eas_redirect.telemetry.ledger import LedgerState
 
 STATES = tuple(LedgerState)
 FORMAT = 1  # of the JSON
+DAY_MS = 86_400_000
+SHOWN_DAYS = 400  # of a plot: what is older is an old journal, or was written by a wrong clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +16,7 @@ class Device:
     """One device of one user. Times are Unix seconds, lengths seconds."""
 
     user: str  # as a person would write it: anna@contoso.example, CONTOSO\\anna
+    user_key: int  # whose devices these are, however the name is written
     device_id: str | None
     device_type: str | None
     family: str | None  # eas.client_family
@@ -34,6 +37,7 @@ class Device:
     auth_scheme: str | None = None
     logon_format: str | None = None
     last_reason: str | None = None
+    answer: str | None = None  # the last reason that is more than a question for a logon
     cause: str | None = None  # the likely one, of a stuck or returned device
     readiness: Readiness | None = None
     findings: tuple[Finding, ...] = ()
@@ -42,7 +46,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Devices that have something in common. `redirected` is how many ever were."""
+    """Devices that have something in common, and their users. `redirected` is how many ever were.
+    A user has followed when every redirected device is quiet, and is stuck when one is."""
 
     name: str
     devices: int
@@ -51,6 +56,11 @@ class Group:
     confirmed: int
     returned: int
     stuck: int
+    users: int
+    users_redirected: int
+    users_followed: int
+    users_returned: int
+    users_stuck: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +74,7 @@ class Totals:
     would_redirects: int = 0
     users_redirected: int = 0
     users_followed: int = 0  # every redirected device of theirs is quiet
+    users_returned: int = 0  # at least one came back, and none is stuck
     users_stuck: int = 0  # at least one stuck device
     devices_redirected: int = 0
     devices_confirmed: int = 0
@@ -72,10 +83,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatesAt:
-    """How many devices were in which state at a moment."""
+    """How many devices were in which state at a moment, and users by their worst device."""
 
     at_s: float
     states: dict[str, int]
+    users: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +136,28 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StillCalling:
+    """Why some devices still call: a ledger state, or the reason why they were not redirected."""
+
+    why: str
+    devices: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
     """Who still calls the old server: devices of persons that called in the last `window_s`."""
 
     window_s: float
     devices: int = 0
+    users: int = 0
+    nameless: int = 0  # exchanges in that time that belong to no device
     first_s: float | None = None  # of their last calls
     last_s: float | None = None
+    earliest_s: float | None = None  # when it can go if nobody calls any more
     can_go: bool = False
     verdict: str = ""
+    still_calling: tuple[StillCalling, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ VERDICT_TITLES = {
     "unknown": "unknown",
 }
 
+NAMELESS = "(none)"  # of a group: the journals have no name for it
+
 # One line each; the reference says more.
 REASON_TITLES = {
     "mailbox_moved": "redirected: the mailbox is elsewhere",
@@ -107,8 +109,10 @@ def size(count: int) -> str:
 
 def client_title(name: str | None) -> str:
     """What people call a client family."""
-    row = family(name) if name else None
-    return row.title if row else name or "unknown client"
+    if name is None or name == NAMELESS:
+        return "unknown client"
+    row = family(name)
+    return row.title if row else name
 
 
 def _utc(at_s: float) -> datetime:
