@@ -6,7 +6,6 @@ administrator would mend what they find: the mailbox, its target, the relationsh
 then this device.
 """
 
-import re
 from dataclasses import replace
 from typing import assert_never
 
@@ -17,13 +16,12 @@ from eas_redirect.directory.values import (
     Found,
     Lookup,
     NotFound,
-    OrganizationRelationship,
     Recipient,
     Relationships,
     Unavailable,
 )
-from eas_redirect.policy.endpoint import Endpoint, Refused, endpoint, is_allowed, is_own_name
 from eas_redirect.policy.relationship import relationship_of, target_domain, unavailable
+from eas_redirect.policy.target import target_for
 from eas_redirect.policy.verdict import (
     Ask,
     Pass,
@@ -34,7 +32,6 @@ from eas_redirect.policy.verdict import (
     Trail,
     Verdict,
 )
-from eas_redirect.policy.waves import membership
 
 __all__ = [
     "Ask",
@@ -56,7 +53,6 @@ _LOCAL_MAILBOX_TYPES = frozenset(
 )
 _ARCHIVE_ONLY = 2  # msExchRemoteRecipientType: a local mailbox with an archive in the cloud
 _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
-_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 
 
 def screen(exchange: Exchange) -> Pass | Ask:
@@ -90,7 +86,7 @@ def decide(
     relationship = relationship_of(domain, relationships, policy, trail)
     if isinstance(relationship, Pass):
         return relationship
-    target = _target(exchange, recipient, relationship, policy, trail)
+    target = target_for(exchange, recipient, relationship, policy, trail)
     if isinstance(target, Pass):
         return replace(target, target_domain=domain, relationship=relationship.name)
     return Redirect(
@@ -178,98 +174,3 @@ def _mailbox_sign(recipient: Recipient) -> str | None:
     if recipient.ms_exch_remote_recipient_type == _ARCHIVE_ONLY:
         return "msExchRemoteRecipientType is 2, a mailbox with only its archive in the cloud"
     return None
-
-
-def _target(
-    exchange: Exchange,
-    recipient: Recipient,
-    relationship: OrganizationRelationship,
-    policy: Policy,
-    trail: Trail,
-) -> Endpoint | Pass:
-    """The relationship's endpoint, when this device may be sent there."""
-    target = _endpoint(relationship, policy, trail)
-    if isinstance(target, Pass):
-        return target
-    return (
-        _not_allowed(target, policy, trail)
-        or _loop(target, exchange, policy, trail)
-        or _version_too_low(exchange, policy, trail)
-        or _not_in_wave(exchange, recipient, policy, trail)
-        or target
-    )
-
-
-def _endpoint(
-    relationship: OrganizationRelationship, policy: Policy, trail: Trail
-) -> Endpoint | Pass:
-    question = "Where does TargetOwaURL lead?"
-    if not relationship.target_owa_url:
-        detail = f"The relationship {relationship.name} has no TargetOwaURL."
-        return trail.stop(question, Pass(reason=Reason.NO_TARGET_OWA_URL, detail=detail))
-    target = endpoint(relationship.target_owa_url, policy.host_map)
-    if isinstance(target, Refused):
-        stop = Pass(reason=Reason.TARGET_OWA_URL_INVALID, detail=target.detail)
-        return trail.stop(question, stop)
-    mapped = f" (the host map turns {target.named_host} into it)" if target.mapped else ""
-    trail.good(question, f"To {target.location}{mapped}.")
-    return target
-
-
-def _not_allowed(target: Endpoint, policy: Policy, trail: Trail) -> Pass | None:
-    question = "Is the target allowed?"
-    if is_allowed(target.host, policy.allowed_hosts):
-        trail.good(question, "Yes.")
-        return None
-    detail = f"{target.host} matches nothing in redirect.allowed_hosts."
-    return trail.stop(question, Pass(reason=Reason.TARGET_NOT_ALLOWED, detail=detail))
-
-
-def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
-    question = "Is the target another server than this one?"
-    own_names = policy.own_names.union(exchange.further_names)
-    if exchange.called_host is None and not policy.own_names:
-        detail = (
-            "The client named no host, or several, so that a loop cannot be ruled out:"
-            " set exchange.host_names."
-        )
-    elif is_own_name(target.host, exchange.called_host, own_names):
-        detail = f"{target.host} leads back here: the phone would come back for ever."
-    else:
-        trail.good(question, "Yes.")
-        return None
-    return trail.stop(question, Pass(reason=Reason.REDIRECT_LOOP, detail=detail))
-
-
-def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
-    """OPTIONS asks which versions there are and is redirected at any (MS-ASHTTP 2.2.3)."""
-    question = f"Does the device speak {policy.min_protocol_version} or newer?"
-    if exchange.request.method.upper() == "OPTIONS":
-        trail.good(question, "OPTIONS is redirected at any version.")
-        return None
-    version = exchange.request.protocol_version
-    known = _version(version)
-    if known is not None and known >= (_version(policy.min_protocol_version) or (14, 0)):
-        trail.good(question, f"It speaks {version}.")
-        return None
-    said = f"speaks {version}" if known else "names no version that can be read"
-    least = f"exchange.min_protocol_version is {policy.min_protocol_version}"
-    detail = f"The device {said}; {least}."
-    return trail.stop(question, Pass(reason=Reason.PROTOCOL_VERSION_TOO_LOW, detail=detail))
-
-
-def _version(text: str | None) -> tuple[int, int] | None:
-    parts = _VERSION.fullmatch(text or "")
-    return (int(parts[1]), int(parts[2])) if parts else None
-
-
-def _not_in_wave(
-    exchange: Exchange, recipient: Recipient, policy: Policy, trail: Trail
-) -> Pass | None:
-    question = "Is this user and device in the wave?"
-    belongs = membership(policy.wave, exchange, recipient)
-    if belongs.member:
-        trail.good(question, belongs.detail)
-        return None
-    stop = Pass(reason=Reason.NOT_IN_WAVE, detail=belongs.detail, wave=policy.wave.name)
-    return trail.stop(question, stop)
