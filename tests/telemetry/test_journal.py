@@ -143,3 +143,15 @@ def test_a_line_cut_short_does_not_tear_the_next_one(
 def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Journal(str(tmp_path / "missing" / "j.jsonl"))
+
+
+def test_it_opens_with_what_every_system_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has no O_CLOEXEC; no child gets the journal all the same."""
+    monkeypatch.delattr(os, "O_CLOEXEC")
+    journal = Journal(str(tmp_path / "j.jsonl"), clock=Clock())
+    journal.write(record())
+    assert len(lines(tmp_path / "j.jsonl")) == 1
+    assert not os.get_inheritable(journal._fd)
+    journal.close()

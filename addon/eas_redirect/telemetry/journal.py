@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 ECS_VERSION = "8.11"
 MAX_TEXT = 512  # characters of any one value: a hostile header must not make a hostile line
+# Binary where there is another way: Windows would write \r\n. No O_CLOEXEC, which it lacks, and
+# which os.open sets by itself.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 type JSONValue = str | int | float | bool | dict[str, "JSONValue"]
 type JSONLine = dict[str, JSONValue]
@@ -248,7 +251,7 @@ class Journal:
         if self.path == "-":
             self._fd = sys.stdout.fileno()
             return
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = os.open(self.path, _FLAGS, 0o640)
         self.close()
         self._fd = fd
 

@@ -1,0 +1,84 @@
+"""The exports of docs/operate.md, made of a real domain controller: a snapshot of them answers as
+the controller does. ldapsearch stands in for ldifde, with its bases, filters and attributes."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.entries import (
+    DEVICE_ATTRIBUTES,
+    PARTITION_ATTRIBUTES,
+    RECIPIENT_ATTRIBUTES,
+    RELATIONSHIP_ATTRIBUTES,
+    SUFFIX_ATTRIBUTES,
+)
+from eas_redirect.directory.snapshot import Snapshot
+from tests.directory.logons import logon
+from tests.integration.samba import PASSWORD, ROOT, Samba
+from tests.support import ROOT as PROJECT
+from tests.support import require
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+_LINE = re.compile(r'^ldifde -f \S+ -p subtree -d "(.*?)" -r "(.*?)" -l "(.*?)"$', re.MULTILINE)
+NAMES = (
+    *("CONTOSO\\anna", "jürgen@contoso.example", "bert", "cora@contoso.test", "CONTOSO\\DC1$"),
+    *("sales@contoso.example", "partner@contoso.example", "FABRIKAM\\anna", "nobody"),
+)
+
+
+def exports() -> list[tuple[str, str, list[str]]]:
+    """Base, filter and attributes of each."""
+    page = (PROJECT / "docs" / "operate.md").read_text("utf-8")
+    return [(base, wanted, names.split(",")) for base, wanted, names in _LINE.findall(page)]
+
+
+def exported(samba: Samba) -> str:
+    require("ldapsearch")
+    parts = []
+    for base, search_filter, attributes in exports():
+        command = [
+            *("ldapsearch", "-LLL", "-x", "-H", f"ldaps://{samba.address}"),
+            *("-D", "eas-redirect@contoso.example", "-w", PASSWORD),
+            *("-b", base.replace("DC=contoso,DC=local", ROOT), search_filter, *attributes),
+        ]
+        environment = {**os.environ, "LDAPTLS_CACERT": str(samba.ca_file)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        parts.append(done.stdout)
+    return "".join(parts)
+
+
+async def test_a_snapshot_of_the_export_answers_as_the_controller(
+    samba: Samba, tmp_path: Path
+) -> None:
+    file = tmp_path / "contoso.ldif"
+    file.write_text(exported(samba))
+    assert "DC1$" not in file.read_text(), "no computers: LAPS keeps passwords in them"
+    snapshot = Snapshot.load(file)
+    assert snapshot.problems == ()
+    directory = ActiveDirectory(samba.settings())
+    try:
+        for name in NAMES:
+            asked = await directory.recipient(logon(name))
+            read = await snapshot.recipient(logon(name))
+            assert read.lookup == asked.lookup
+        known, kept = await directory.relationships(), await snapshot.relationships()
+    finally:
+        directory.close()
+    assert isinstance(known.relationships, tuple)
+    assert isinstance(kept.relationships, tuple)
+    assert set(kept.relationships) == set(known.relationships)
+
+
+def test_the_export_has_every_attribute_that_is_read() -> None:
+    users, organization = exports()
+    assert set(users[2]) == {*RECIPIENT_ATTRIBUTES, *DEVICE_ATTRIBUTES}
+    assert set(organization[2]) == {
+        *RELATIONSHIP_ATTRIBUTES,
+        *PARTITION_ATTRIBUTES,
+        *SUFFIX_ATTRIBUTES,
+    }
