@@ -20,7 +20,7 @@ from eas_redirect.commands import Commands
 from eas_redirect.config import ConfigError, load_config
 from eas_redirect.debugging import contentview
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import certificates, mends
+from eas_redirect.engine import certificates, mends, upstream_names
 from eas_redirect.engine.failures import stopped
 from eas_redirect.engine.tls_advice import tls_advice
 from eas_redirect.exchanges import Exchanges
@@ -106,6 +106,9 @@ class Redirect:
     def client_disconnected(self, client: Client) -> None:
         if self.exchanges is not None:
             self.exchanges.forget_client(client.id)
+
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        upstream_names.accept_both(data)
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
         """Say what helps, once for each cause and server; the client gets mitmproxy's 502."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.lab.certificates import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Wire, answering, connected
@@ -16,6 +17,7 @@ from tests.support import require
 
 pytestmark = pytest.mark.integration
 
+PHONES_NAME = "mail.contoso.example"
 FATAL_HANDSHAKE_FAILURE = bytes.fromhex("15 0300 0002 0228")  # an alert of SSLv3 (RFC 6101 5.4)
 
 
@@ -101,6 +103,49 @@ def test_the_pinned_certificate_under_another_name_is_refused(
         with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
             assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
             proxy.wait_for_log("its certificate is not for the name")
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    """What phones see, under another name than the old server's."""
+    certificates = LabCertificates(tmp_path_factory.mktemp("front"))
+    return certificates.issue("mail", [PHONES_NAME])
+
+
+def answer_over_tls(proxy: Mitmdump) -> bytes:
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with connected(proxy.port, trusting, PHONES_NAME) as client:
+        client.send(post(FOLDER_SYNC, ANNA))
+        return client.read_answer()
+
+
+@pytest.mark.parametrize(
+    ("name", "same", "served"),
+    [
+        ("IP:127.0.0.1", True, True),
+        (f"DNS:{PHONES_NAME}", True, True),
+        ("DNS:ex07.contoso.local", True, False),
+        ("IP:127.0.0.1", False, False),
+    ],
+    ids=["the upstream's", "the phones'", "neither", "not pinned"],
+)
+def test_the_certificate_bears_the_upstreams_name_or_the_phones(
+    name: str, same: bool, served: bool, front: Issued, tmp_path: Path
+) -> None:
+    theirs = made(tmp_path, name)
+    tls = theirs.server(ssl.TLSVersion.TLSv1_2)
+    (tmp_path / "pin").mkdir()
+    options = pinned(theirs if same else made(tmp_path / "pin", name))
+    words = ("--certs", f"{PHONES_NAME}={front.file}")
+    with RawServer(answering(NO_MAILBOX), tls=tls) as server:
+        mode = f"reverse:https://127.0.0.1:{server.port}"
+        with mitmdump(tmp_path, mode, config=CONFIG, options=options, arguments=words) as proxy:
+            answer = answer_over_tls(proxy)
+            assert answer.startswith(b"HTTP/1.1 451 " if served else b"HTTP/1.1 502 ")
+            if not served:
+                proxy.wait_for_log("its certificate is not for" if same else "trust its certific")
+    assert served or all(b"Authorization" not in wire.received for wire in server.wires)
 
 
 def test_without_the_option_it_is_said_what_to_set(

@@ -11,8 +11,8 @@ _OLDER = f"it speaks only old TLS: set tls_version_server_min=TLS1, and {_PIN}"
 _CAUSES = (
     (
         ("hostname mismatch", "ip address mismatch"),
-        "its certificate is not for the name that it is called by here: that of the address after"
-        " reverse:https://, or the one that the client's TLS named",
+        "its certificate is not for the name that it is called by here: neither that after"
+        " reverse:https:// nor the one that the client's TLS named",
     ),
     (("has expired", "not yet valid"), "its certificate must be renewed; pinning does not help"),
     (("md too weak", "key too small"), _OLDER),
