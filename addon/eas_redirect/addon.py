@@ -124,6 +124,8 @@ class Redirect:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if self.exchanges is None or not flows.is_eas(flow):
             flow.request.stream = True
+            if self.exchanges is not None:
+                self.exchanges.passed_by(flow)
             return
         self.exchanges.begin(flow)
         if not self._keep_bodies:

@@ -61,6 +61,12 @@ class Exchanges:
     def forget_client(self, connection_id: str) -> None:
         self._logons.forget(connection_id)
 
+    def passed_by(self, flow: http.HTTPFlow) -> None:
+        """Something else on a connection that has logged on: whoever logs on anew by it is not the
+        one that is remembered."""
+        if self._logons and flows.header_values(flow.request, b"authorization"):
+            self._logons.forget(flow.client_conn.id)
+
     def begin(self, flow: http.HTTPFlow) -> None:
         """Read an EAS request as soon as its headers are there."""
         if flow.live or flow.is_replay:

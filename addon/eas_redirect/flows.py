@@ -29,7 +29,7 @@ METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
 
-_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 
 
 def is_eas(flow: http.HTTPFlow) -> bool:
@@ -83,8 +83,10 @@ def called_host(flow: http.HTTPFlow) -> str | None:
     named = header_values(flow.request, b"host")
     if len(named) > 1:
         return None
-    authority = flow.request.data.authority  # HTTP/2, and the absolute form
-    return bare_host(flow.request.host_header if authority or not named else named[0])
+    if authority := flow.request.data.authority:  # HTTP/2, and the absolute form
+        named.append(authority.decode("utf-8", "surrogateescape"))
+    hosts = {bare_host(name) for name in named}
+    return hosts.pop() if len(hosts) == 1 else None
 
 
 def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
