@@ -74,15 +74,24 @@ def test_any_text_gives_one_line_of_json(text: str, raw: bytes) -> None:
 
 def test_hash_gives_one_pseudonym_whatever_the_case_and_drop_gives_none() -> None:
     hashed = Redaction(users="hash", key=b"k1")
-    one, two = (hashed.apply(record(user_name=n, device_id="D1")) for n in ("Anna", "anna"))
+    one, two = (
+        hashed.apply(record(user_name=n, user_id="4711", device_id="D1")) for n in ("Anna", "anna")
+    )
     assert one.user_name == two.user_name
     assert one.user_name is not None
     assert "anna" not in one.user_name
     assert len(one.user_name) == 16
     assert one.device_id not in (None, "D1")
+    assert one.user_id not in (None, "4711")
     assert Redaction(users="hash", key=b"k2").name("anna") != one.user_name
     dropped = Redaction(users="drop").apply(
-        record(user_name="anna", user_domain="CONTOSO", user_email="a@b.test", device_id="D1")
+        record(
+            user_name="anna",
+            user_domain="CONTOSO",
+            user_email="a@b.test",
+            user_id="4711",
+            device_id="D1",
+        )
     )
     assert "user" not in to_json(dropped)
     assert "eas" not in to_json(dropped)

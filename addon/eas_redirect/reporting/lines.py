@@ -15,7 +15,7 @@ COLUMNS = """{
   '@timestamp': 'VARCHAR',
   ecs: 'STRUCT(version VARCHAR)',
   event: 'STRUCT(action VARCHAR, reason VARCHAR, duration BIGINT)',
-  "user": 'STRUCT("name" VARCHAR, "domain" VARCHAR, email VARCHAR)',
+  "user": 'STRUCT("name" VARCHAR, "domain" VARCHAR, email VARCHAR, id VARCHAR)',
   user_agent: 'STRUCT(original VARCHAR)',
   http: 'STRUCT(response STRUCT(status_code INTEGER))',
   url: 'STRUCT("domain" VARCHAR)',
@@ -35,7 +35,8 @@ CREATE TABLE lines (
   key UBIGINT,        -- of the device: user and device id, or user and User-Agent
   agent UBIGINT,      -- of user and User-Agent: where a request that names no device belongs
   named BOOLEAN,      -- the request named its device
-  user_key UBIGINT,
+  user_key UBIGINT,   -- of the user, after `users.py` under whatever name
+  account VARCHAR,    -- what the directory found, where it was asked
   user_name VARCHAR, user_domain VARCHAR, user_email VARCHAR,
   device_id VARCHAR, device_type VARCHAR, user_agent VARCHAR, family VARCHAR,
   reason VARCHAR, decision VARCHAR, wave VARCHAR, status INTEGER,
@@ -66,7 +67,8 @@ WITH journal AS (
     ignore_errors = true)
 ), who AS (
   SELECT *,
-    lower("user".name) || chr(0) || lower(coalesce("user".domain, '')) AS who,
+    CASE WHEN "user".name IS NOT NULL
+      THEN hash(lower("user".name) || chr(0) || lower(coalesce("user".domain, ''))) END AS who,
     nullif(eas.device.id, '') AS device,
     user_agent.original AS agent
   FROM journal
@@ -82,8 +84,7 @@ SELECT
        WHEN device IS NOT NULL THEN hash(who, device)
        WHEN agent IS NOT NULL THEN hash(who, '', agent) END,
   hash(who, agent), device IS NOT NULL,
-  CASE WHEN who IS NOT NULL THEN hash(coalesce(lower("user".email), who)) END,
-  "user".name, "user".domain, "user".email,
+  who, "user".id, "user".name, "user".domain, "user".email,
   device, eas.device.type, agent, eas.client_family,
   event.reason, eas.decision, eas.wave, http.response.status_code,
   eas.protocol_version, eas.auth.scheme, eas.auth.logon_format,
@@ -134,6 +135,8 @@ class Lines:
     torn: int = 0
     foreign: int = 0
     doubled: int = 0  # of two servers that logged the same request
+    renamed: int = 0  # logons that are other users' second names
+    shared_devices: int = 0  # device ids under several users all the same
     broken_files: list[str] = field(default_factory=list)
     """Packed files that break off; they were read up to there."""
     twins: list[str] = field(default_factory=list)

@@ -60,6 +60,7 @@ def notes_about(
         _if(naive, "{} with a time that names no zone: taken as UTC."),
         _if(nameless, "{} without a user (dropped, or not to be read): counted, but in no device."),
     ]
+    notes += _about_users(lines)
     if until is not None:
         notes += _about_times(connection, now_s, until)
     if reasons > MANY_REASONS:
@@ -77,6 +78,19 @@ def notes_about(
     if any(source.kind is Kind.IIS for source in sources):
         notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
+
+
+def _about_users(lines: Lines) -> tuple[str, ...]:
+    renamed = (
+        f"{counted(lines.renamed, 'logon')} counted with another logon of the same user, by the"
+        " directory's word or by account name and device."
+    )
+    shared = (
+        f"{counted(lines.shared_devices, 'device id')} under several users: counted once for each."
+        " If they are one user who changed the logon, the device may look as if it had followed"
+        " under the old one."
+    )
+    return (renamed if lines.renamed else "", shared if lines.shared_devices else "")
 
 
 def _about_times(

@@ -26,6 +26,7 @@ from eas_redirect.reporting.lines import (
 )
 from eas_redirect.reporting.packing import Encoding, Packing, unpack, zstd_is_whole
 from eas_redirect.reporting.sources import Kind, Source
+from eas_redirect.reporting.users import join_logons
 
 MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2 GiB
 THREADS = 2
@@ -137,6 +138,7 @@ class _Reader:
         """What the files say together."""
         lines = self.lines
         lines.doubled = self._all(DOUBLED)[0][0]
+        lines.renamed, lines.shared_devices = join_logons(self._connection)
         self._connection.execute(ADOPT)
         counts = dict(self._all(COUNTS))
         lines.exchanges = counts.get(LineClass.EXCHANGE, 0)

@@ -62,6 +62,7 @@ class Record:
     user_name: str | None = _key("user.name")
     user_domain: str | None = _key("user.domain")
     user_email: str | None = _key("user.email")
+    user_id: str | None = _key("user.id")  # of the account in the directory, under any logon
     error_type: str | None = _key("error.type")
     error_message: str | None = _key("error.message")
     command: str | None = _key("eas.command")
@@ -186,6 +187,7 @@ class Redaction:
             user_name=self.name(record.user_name),
             user_domain=record.user_domain if self.users == "hash" else None,
             user_email=self.name(record.user_email),
+            user_id=self.name(record.user_id),
             device_id=self.name(record.device_id),
         )
 

@@ -1,10 +1,11 @@
 """Judgements and wire facts become journal records. Pure."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import assert_never
 
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.directory.values import DirectoryAnswer, Drift
+from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
 from eas_redirect.policy.decision import Pass, Reason, Redirect, Verdict
 from eas_redirect.redirector import Judgement
 from eas_redirect.telemetry.clients import client_family
@@ -105,6 +106,13 @@ def _add_look_up(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> No
     record.directory_duration_ms = _rounded(asked.duration_ms)
     record.directory_target_domain = verdict.target_domain
     record.directory_relationship = verdict.relationship
+    if isinstance(asked.lookup, Found):
+        record.user_id = _account(asked.lookup.recipient.dn)
+
+
+def _account(dn: str) -> str:
+    """One account has many logons, and one DN; a report tells by it that they are one user."""
+    return sha256(dn.lower().encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def fault_record(error_type: str, where: str, now_s: float) -> Record:
