@@ -1,5 +1,7 @@
 """A hypothesis strategy for WBXML documents that use the whole grammar."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from eas_redirect.activesync.wbxml import (
@@ -48,17 +50,21 @@ attributes = st.builds(Attribute, pages, attribute_starts, values) | st.builds(
 instructions = st.builds(Instruction, attributes)
 attribute_lists = st.lists(attributes, max_size=2).map(tuple)
 
+
+def made(page: int, token: int, *rest: Any, **more: Any) -> Element:
+    """Hypothesis makes up all fields of a named tuple, also those that have defaults."""
+    return Element(page, token, *rest, **more)
+
+
 leaves = st.builds(
-    Element, pages, tag_tokens, attributes=attribute_lists, hollow=st.booleans()
-) | st.builds(
-    Element, st.just(0), st.just(LITERAL), attributes=attribute_lists, literal=table_texts
-)
+    made, pages, tag_tokens, attributes=attribute_lists, hollow=st.booleans()
+) | st.builds(made, st.just(0), st.just(LITERAL), attributes=attribute_lists, literal=table_texts)
 
 
 def with_children(inner: st.SearchStrategy[Element]) -> st.SearchStrategy[Element]:
     children = st.lists(inner | plain | instructions, min_size=1, max_size=5).map(tuple)
-    return st.builds(Element, pages, tag_tokens, children, attribute_lists) | st.builds(
-        Element, st.just(0), st.just(LITERAL), children, attribute_lists, table_texts
+    return st.builds(made, pages, tag_tokens, children, attribute_lists) | st.builds(
+        made, st.just(0), st.just(LITERAL), children, attribute_lists, table_texts
     )
 
 

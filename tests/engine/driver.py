@@ -47,7 +47,7 @@ class Proxied:
         self.wakeups: list[commands.RequestWakeup] = []
         self._servers: list[connection.Server] = []
         self._on_flow = on_flow or _stream
-        self._layer = layers.HttpLayer(self.context, HTTPMode.transparent)
+        self.layer = layers.HttpLayer(self.context, HTTPMode.transparent)
         self._handle(events.Start())
 
     def client(self, data: bytes) -> None:
@@ -78,7 +78,7 @@ class Proxied:
     def _handle(self, event: events.Event) -> None:
         pending = [event]
         while pending:  # replies wait until the layer is done with what it is at
-            for command in self._layer.handle_event(pending.pop(0)):
+            for command in self.layer.handle_event(pending.pop(0)):
                 reply = self._carry_out(command)
                 if reply is not None:
                     pending.append(reply)

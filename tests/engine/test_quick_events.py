@@ -12,6 +12,7 @@ from mitmproxy.addonmanager import AddonManager
 from mitmproxy.connection import Connection
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHook
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
@@ -19,6 +20,7 @@ from mitmproxy.test import tflow
 
 from eas_redirect.engine import quick_events
 from eas_redirect.engine.dispatch import remember
+from tests.engine.driver import Proxied
 
 type Script = Callable[[events.Event], Iterator[commands.Command]]
 
@@ -252,6 +254,33 @@ async def test_connections_are_opened_and_wakeups_come() -> None:
     await asyncio.wait_for(woken.wait(), 5)
     assert opened == [new]
     assert new in handler.transports
+
+
+ASKED = b"POST /x HTTP/1.1\r\nHost: a.example.test\r\nContent-Length: 2\r\n\r\nhi"
+ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nyo"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_stream_that_ended_is_untied_unless_events_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, waiting: bool
+) -> None:
+    monkeypatch.setattr(HttpStream, "flow_done", quick_events.flow_done)
+    streams: list[HttpStream] = []
+
+    def on_flow(name: str, _flow: http.HTTPFlow) -> None:
+        if name == "response":
+            (stream,) = proxied.layer.streams.values()
+            streams.append(stream)
+            if waiting:
+                stream._paused_event_queue.append(START)
+
+    proxied = Proxied(on_flow)
+    proxied.client(ASKED)
+    proxied.server(ANSWERED)
+    (stream,) = streams
+    assert bytes(proxied.to_client) == ANSWERED
+    assert (stream.context.layers == []) is not waiting
+    assert (stream.server_state == stream.state_done) is waiting
 
 
 class Transport:

@@ -83,7 +83,7 @@ def fuzz_wbxml_writer(data: bytes) -> None:
     except WBXMLError:
         return
     knobs = data[:4]
-    root = replace(document.root, page=knobs[0], token=knobs[1])
+    root = document.root._replace(page=knobs[0], token=knobs[1])
     changed = replace(document, root=root, version=knobs[2] & 7, charset=knobs[3])
     try:
         written = write(changed)

@@ -4,7 +4,9 @@ Every read is checked against the end, nesting and unfolding are bounded, and no
 time and memory are linear in the input.
 """
 
-from eas_redirect.activesync.wbxml_elements import OpenElement, leaf, quick_element
+from typing import cast
+
+from eas_redirect.activesync.wbxml_elements import Open, closed, leaf, quick_element
 from eas_redirect.activesync.wbxml_values import (
     CHARSETS,
     END,
@@ -32,6 +34,7 @@ from eas_redirect.activesync.wbxml_values import (
     Entity,
     Extension,
     Instruction,
+    Node,
     TableText,
     Value,
     WBXMLError,
@@ -43,7 +46,8 @@ from eas_redirect.activesync.wbxml_values import (
 EXPANSION = 8  # string table references may unfold to this many times the input, and
 MIN_EXPANSION = 64 * 1024  # to this many bytes in any case
 
-_STR_I_BYTE, _END_BYTE = bytes([STR_I]), bytes([END])
+FIRST_OPEN = FIRST_TAG | HAS_CONTENT  # below are global tokens
+_END_BYTE = bytes([END])
 
 
 class Reader:
@@ -58,8 +62,8 @@ class Reader:
         self._tag_page = 0
         self._attribute_page = 0
         self._budget = max(MIN_EXPANSION, EXPANSION * len(data))
-        self._stack: list[OpenElement] = []
-        self._root: Element | None = None
+        self._stack: list[Open] = []
+        self._roots: list[Node] = []  # at most one
 
     def document(self) -> Document:
         """start = version publicid charset strtbl body; body = *pi element *pi."""
@@ -77,7 +81,7 @@ class Reader:
         self._table = self._take(self._integer())
         public = public_id if table_id is None else self._table_text(table_id)
         before = self._instructions()
-        self._root = root = self._element()
+        root = self._element()
         after = self._instructions()
         if self._at != len(self._data):
             raise self._error("bytes after the end of the document")
@@ -85,51 +89,76 @@ class Reader:
 
     def partial_root(self) -> Element | None:
         """What was read before an error, with the open elements closed."""
-        if self._root is None:
-            while self._stack:
-                self._close()
+        while self._stack:
+            self._add(closed(self._stack.pop()))
         return self._root
+
+    @property
+    def _root(self) -> Element | None:
+        return cast("Element", self._roots[0]) if self._roots else None
 
     def _element(self) -> Element:
         """The root and everything in it."""
         self._switch_pages()
         self._open(self._byte())
         self._contents()
-        if self._root is None:
+        root = self._root
+        if root is None:
             raise self._error("no root element")
-        return self._root
+        return root
 
     def _contents(self) -> None:
-        """Everything up to the END of the root. The commonest steps are taken here at once."""
+        """Everything up to the END of the root. The commonest steps are taken here at once, with
+        variables of their own: an answer can hold thousands of them."""
         data, size, stack = self._data, len(self._data), self._stack
+        at, page, left = self._at, self._tag_page, self._nodes_left
+        inside = stack[-1][0] if stack else self._roots
         while stack:
-            at = self._at
             if at >= size:
                 raise self._error("cut short")
-            self._at = at + 1
             token = data[at]
-            if FIRST_TAG <= token <= TOKEN_BITS:
-                stack[-1].children.append(leaf(self._tag_page, token, False))
+            at = self._at = at + 1
+            if FIRST_OPEN <= token < HAS_ATTRIBUTES:
+                if len(stack) >= MAX_DEPTH:
+                    raise self._too_deep()
+                end = data.find(0, at) if at < size and data[at] == STR_I else -1
+                if end > 0 and data[end + 1 : end + 2] == _END_BYTE:
+                    text = self._decoded(data[at + 1 : end])
+                    inside.append(quick_element(page, token & TOKEN_BITS, (text,)))
+                    at = self._at = end + 2
+                    left -= 2
+                else:
+                    inside = []
+                    stack.append((inside, page, token & TOKEN_BITS, (), None))
             elif token == END:
-                self._close()
+                ended = stack.pop()
+                inside = stack[-1][0] if stack else self._roots
+                inside.append(closed(ended))
+            elif token == SWITCH_PAGE and at < size:
+                page = data[at]
+                at = self._at = at + 1
+            elif FIRST_TAG <= token <= TOKEN_BITS:
+                inside.append(leaf(page, token, False))
             else:
+                self._tag_page = page
                 self._content(token)
-            self._nodes_left -= 1
-            if self._nodes_left < 0:
+                at, page, inside = self._at, self._tag_page, stack[-1][0]
+            left -= 1
+            if left < 0:
                 raise self._error("more than can be shown")
 
     def _content(self, token: int) -> None:
         """One step inside an element, other than END and tags without content."""
         if token == STR_I:
-            self._stack[-1].children.append(self._string())
+            self._stack[-1][0].append(self._string())
         elif token == SWITCH_PAGE:
             self._tag_page = self._byte()
         elif token == OPAQUE:
-            self._stack[-1].children.append(self._take(self._integer()))
+            self._stack[-1][0].append(self._take(self._integer()))
         elif token == PI:
-            self._stack[-1].children.append(self._instruction())
+            self._stack[-1][0].append(self._instruction())
         elif (special := self._special(token)) is not None:
-            self._stack[-1].children.append(special)
+            self._stack[-1][0].append(special)
         else:
             self._open(token)
 
@@ -143,35 +172,15 @@ class Reader:
         attributes = self._attributes() if byte & HAS_ATTRIBUTES else ()
         if byte & HAS_CONTENT:
             if len(self._stack) >= MAX_DEPTH:
-                raise self._error(f"nested deeper than {MAX_DEPTH} elements")
-            if attributes or literal or not self._text_element(page, token):
-                self._stack.append(OpenElement(page, token, attributes, literal))
+                raise self._too_deep()
+            self._stack.append(([], page, token, attributes, literal))
         elif attributes or literal:
             self._add(Element(page, token, (), attributes, literal))
         else:
             self._add(leaf(page, token, False))
 
-    def _text_element(self, page: int, token: int) -> bool:
-        """The most common element by far, read at once: one inline string and END."""
-        data, start = self._data, self._at + 1
-        if data[self._at : start] != _STR_I_BYTE:
-            return False
-        end = data.find(0, start)
-        if end < 0 or data[end + 1 : end + 2] != _END_BYTE:
-            return False
-        self._add(quick_element(page, token, (self._decoded(data[start:end]),)))
-        self._nodes_left -= 2
-        self._at = end + 2
-        return True
-
-    def _close(self) -> None:
-        self._add(self._stack.pop().closed())
-
     def _add(self, element: Element) -> None:
-        if self._stack:
-            self._stack[-1].children.append(element)
-        else:
-            self._root = element
+        (self._stack[-1][0] if self._stack else self._roots).append(element)
 
     def _special(self, token: int) -> TableText | Entity | Extension | None:
         """STR_T, ENTITY and the extensions: allowed in content and in attribute values alike."""
@@ -319,6 +328,9 @@ class Reader:
             return raw.decode(self._encoding)
         except UnicodeDecodeError:
             raise self._error(f"text that is not {self._encoding.upper()}") from None
+
+    def _too_deep(self) -> WBXMLError:
+        return self._error(f"nested deeper than {MAX_DEPTH} elements")
 
     def _error(self, problem: str) -> WBXMLError:
         return WBXMLError(f"{problem} (byte {self._at} of {len(self._data)})")

@@ -14,6 +14,7 @@ from mitmproxy import addonmanager, hooks, http
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.coretypes.multidict import MultiDict
 from mitmproxy.optmanager import _Option
+from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 
@@ -23,6 +24,7 @@ from eas_redirect.engine.dispatch import remember
 _QUICK: tuple[tuple[type, str, Callable[..., object]], ...] = (
     (ProxyConnectionHandler, "server_event", quick_events.server_event),
     (ProxyConnectionHandler, "drain_writers", quick_events.drain_writers),
+    (HttpStream, "flow_done", quick_events.flow_done),
     (hooks.Hook, "args", quick_values.hook_arguments),
     (http.Headers, "__init__", quick_values.make_headers),
     (http.Headers, "get_all", quick_values.header_values),
@@ -38,6 +40,9 @@ _REPLACED: tuple[Callable[..., Any], ...] = (
     ConnectionHandler.hook_task,
     ConnectionHandler.drain_writers,
     ProxyConnectionHandler.handle_hook,
+    HttpStream.__init__,
+    HttpStream.state_stream_request_body,
+    HttpStream.flow_done,
     AddonManager.handle_lifecycle,
     AddonManager.trigger_event,
     AddonManager.invoke_addon,
@@ -55,7 +60,7 @@ _REPLACED: tuple[Callable[..., Any], ...] = (
 )
 KNOWN = frozenset(
     {
-        "817f6b9dd0100354",  # mitmproxy 12.2.0 to 12.3.1
+        "b54062a8f4a46c06",  # mitmproxy 12.2.0 to 12.3.1
     }
 )
 """Digests of `_REPLACED`."""

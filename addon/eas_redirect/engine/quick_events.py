@@ -9,11 +9,13 @@ answer with its body where both came together, as Exchange sent them.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator
 from typing import cast
 
 from mitmproxy import flow
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, server
+from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.utils import asyncio_utils
 
@@ -130,6 +132,19 @@ async def _end_hook(
             await data.wait_for_resume()
     if hook.blocking:
         await self.server_event(events.HookCompleted(hook))
+
+
+_flow_done = HttpStream.flow_done
+
+
+def flow_done(self: HttpStream) -> Iterator[commands.Command]:
+    """`HttpStream.flow_done`. A stream refers to itself by its states and its context, so that it
+    and its flow stay until a garbage collection, for which everybody waits. Once it is dropped and
+    no event waits for it, nobody reaches it any more: untied, it goes at once."""
+    yield from _flow_done(self)
+    if self.child_layer is None and not self._paused_event_queue:
+        self.client_state = self.server_state = HttpStream.state_done
+        self.context.layers.clear()
 
 
 _drain_writers = server.ConnectionHandler.drain_writers
