@@ -1,8 +1,11 @@
 """The page for phones: the CA in three forms that say the same, and a QR code."""
 
 import plistlib
+import re
 import ssl
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ from cryptography import x509
 from eas_redirect.lab.certificates import CA_NAME, LabCertificates
 from eas_redirect.lab.message import Reply, Request
 from eas_redirect.lab.phone_page import PhonePage, apple_profile, qr_svg, qr_text
+from eas_redirect.lab.server import Server
+from tests.browser import complaints, open_browser
+from tests.support import require
 
 URL = "http://192.0.2.1:8000/"
 
@@ -65,10 +71,46 @@ async def test_other_paths_are_not_found(ca_pem: str) -> None:
     assert (await get(ca_pem, "/../lab-ca-key.pem")).status == 404
 
 
-def test_the_code_in_a_terminal_is_a_square() -> None:
-    lines = (qr_text(URL) or "").rstrip("\n").split("\n")
-    assert len({len(line) for line in lines if "\x1b" not in line}) == 1
-    assert any("█" in line for line in lines)
+def scanned(picture: Path) -> str:
+    """What another program reads from a picture (Debian: zbar-tools)."""
+    require("zbarimg")
+    command = ["zbarimg", "--quiet", "--raw", "--nodbus", str(picture)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return ran.stdout.strip()
+
+
+@pytest.mark.parametrize("url", [URL, "http://[2001:db8::45]:65535/", "http://10.45.1.1/"])
+def test_the_code_in_a_terminal_leads_to_the_page(tmp_path: Path, url: str) -> None:
+    lines = (qr_text(url) or "").splitlines()
+    shown = [re.fullmatch("\x1b\\[97;40m([█▀▄ ]+)\x1b\\[0m", line) for line in lines]
+    rows = [
+        b"".join((b"\xff" if sign in lit else b"\0") * 6 for sign in line[1]) * 6
+        for line in shown
+        if line is not None
+        for lit in ("█▀", "█▄")  # a line of text is two rows of the code
+    ]
+    assert len(rows) == 2 * len(lines)
+    width = len(rows[0]) // 6
+    picture = tmp_path / "code.pgm"
+    picture.write_bytes(b"P5 %d %d 255\n" % (width, 6 * len(rows)) + b"".join(rows))
+    assert scanned(picture) == url
+
+
+@pytest.mark.parametrize("background", ["white", "black", "gray"])
+def test_the_code_on_the_page_leads_to_the_page(
+    tmp_path: Path, ca_pem: str, background: str
+) -> None:
+    with ExitStack() as stack:
+        page = PhonePage(ca_pem, "mail.contoso.example", lambda: running.url)
+        running = Server(page, host="127.0.0.1", port=0).start()
+        stack.callback(running.stop)
+        browser = stack.enter_context(open_browser(tmp_path / "profile"))
+        browser.get(running.url)
+        browser.execute_script(f"document.body.style.background = '{background}'")
+        picture = tmp_path / "page.png"
+        assert browser.save_screenshot(str(picture))
+        assert scanned(picture) == running.url
+        assert complaints(browser) == []
 
 
 async def test_without_segno_there_is_no_code(ca_pem: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from eas_redirect.lab.message import Reply, Request
 from eas_redirect.lab.personas import DOMAIN, PASSWORD
 
 _IDENTIFIER = "example.eas-redirect.lab"
+_QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004 6.3.8)
+_WHITE_ON_BLACK, _RESET = "\x1b[97;40m", "\x1b[0m"
 
 
 class PhonePage:
@@ -87,22 +89,23 @@ def apple_profile(ca_der: bytes) -> bytes:
 
 
 def qr_svg(text: str) -> bytes | None:
-    """A QR code as a picture; None when the optional `segno` is not installed."""
+    """A QR code as a picture, readable on any background; None without the optional `segno`."""
     try:
         import segno  # noqa: PLC0415 - optional
     except ImportError:
         return None
     picture = io.BytesIO()
-    segno.make(text).save(picture, kind="svg", scale=6, border=2)
+    segno.make(text).save(picture, kind="svg", scale=6, border=_QUIET_ZONE, light="white")
     return picture.getvalue()
 
 
 def qr_text(text: str) -> str | None:
-    """The same for a terminal."""
+    """The same for a terminal, whatever its colours: not every phone reads a negative."""
     try:
         import segno  # noqa: PLC0415 - optional
     except ImportError:
         return None
     lines = io.StringIO()
-    segno.make(text).terminal(lines, compact=True, border=2)
-    return lines.getvalue()
+    segno.make(text).terminal(lines, compact=True, border=_QUIET_ZONE)
+    code = lines.getvalue().rstrip("\n").split("\n")
+    return "".join(f"{_WHITE_ON_BLACK}{line}{_RESET}\n" for line in code)
