@@ -15,7 +15,8 @@ import pytest
 
 from eas_redirect.lab import runner
 from eas_redirect.lab.client import basic
-from eas_redirect.lab.personas import PASSWORD, PERSONAS
+from eas_redirect.lab.persona import PASSWORD
+from eas_redirect.lab.personas import PERSONAS
 from tests.support import DATA
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,8 @@ from eas_redirect.lab.answers import DEFAULT_FOLDERS, ordinary_answer, status_an
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.directory import write_ldif
 from eas_redirect.lab.exchange import LegacyExchange, Version
-from eas_redirect.lab.personas import CLOUD, PASSWORD, PERSONAS, RELATIONSHIPS
+from eas_redirect.lab.persona import CLOUD, PASSWORD
+from eas_redirect.lab.personas import PERSONAS, RELATIONSHIPS
 from eas_redirect.lab.server import Server
 from tests.integration.mitmdump import Mitmdump, mitmdump
 

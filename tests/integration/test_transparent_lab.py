@@ -19,7 +19,8 @@ import pytest
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.client import Network
 from eas_redirect.lab.namespaces import Namespace, NamespaceError, run_here
-from eas_redirect.lab.personas import CLOUD, HOST, PERSONAS
+from eas_redirect.lab.persona import CLOUD, HOST
+from eas_redirect.lab.personas import PERSONAS
 from eas_redirect.lab.walk import walk
 from tests.integration.test_lab import kept, run
 from tests.support import require, unavailable

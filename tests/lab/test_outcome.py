@@ -9,7 +9,8 @@ from eas_redirect.lab.client import Got
 from eas_redirect.lab.exchange import WBXML_TYPE
 from eas_redirect.lab.message import Reply, Request
 from eas_redirect.lab.outcome import JournalLine, Row, judge
-from eas_redirect.lab.personas import CLOUD, PERSONAS
+from eas_redirect.lab.persona import CLOUD, FABRIKAM
+from eas_redirect.lab.personas import PERSONAS
 from eas_redirect.lab.server import Exchanged
 from eas_redirect.lab.walk import Walk
 
@@ -106,6 +107,19 @@ def test_an_answer_that_was_changed_on_its_way(received: Got) -> None:
 )
 def test_what_the_target_says_instead(walk: Walk, arrived: list[str], problem: str) -> None:
     assert problem in judge([walk], [], [], arrived)[0].problems
+
+
+def test_somebody_who_is_sent_back_calls_from_several_ports() -> None:
+    uma, there = PEOPLE["uma"], ("X-MS-Location", f"https://{FABRIKAM}/Microsoft-Server-ActiveSync")
+    first, again = got(451, there), replace(got(451, there), local_port=PORT + 1)
+    walk = Walk(uma, (first, again), arrived=got(451))
+    headers = (("Authorization", uma.make_device().authorization or ""),)
+    exchanged = [Exchanged(Request("POST", "/", headers), NO_MAILBOX)] * 2
+    (row,) = judge([walk], exchanged, [LINE, replace(LINE, client_port=PORT + 1)], [])
+    assert row.problems == ()
+    assert row.device_got == f"451 → {FABRIKAM}, and back, 2 times"
+    (row,) = judge([walk], exchanged, [LINE], [])
+    assert "2 requests have 1 journal lines" in row.problems
 
 
 def test_an_arrival_that_the_journal_should_have_confirmed() -> None:

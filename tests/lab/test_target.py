@@ -1,5 +1,7 @@
 """The target stand-in: who is let in, and who is remembered."""
 
+from dataclasses import replace
+
 import pytest
 
 from eas_redirect.lab.accounts import Account, Accounts
@@ -48,6 +50,24 @@ async def test_arrivals_are_remembered() -> None:
     _, target = await call("outlook.office365.com", TOKEN)
     user, host = ANNA.user_principal_name, "outlook.office365.com"
     assert target.arrivals == [Arrival(user, host, "FolderSync", 200)]
+
+
+@pytest.mark.parametrize(
+    ("sent_back", "password", "status"),
+    [(True, ANNA.password, 451), (True, "wrong", 401), (False, ANNA.password, 200)],
+)
+async def test_whom_it_believes_to_be_elsewhere_it_sends_back(
+    sent_back: bool, password: str, status: int
+) -> None:
+    back = "https://mail.contoso.example/Microsoft-Server-ActiveSync"
+    target = Target(Accounts([replace(ANNA, sent_back=sent_back)]), back=back)
+    headers = (("Host", "mail.fabrikam.example"), ("Authorization", basic("anna", password)))
+    reply = await target(Request("POST", f"{PATH}?Cmd=FolderSync", headers))
+    assert (reply.status, reply.header("X-MS-Location")) == (
+        status,
+        back if status == 451 else None,
+    )
+    assert [arrival.status for arrival in target.arrivals] == [status]
 
 
 async def test_what_is_not_eas_is_not_found() -> None:

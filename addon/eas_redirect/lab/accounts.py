@@ -29,6 +29,7 @@ class Account:
     password: str
     behaviour: Behaviour = Behaviour.MAILBOX
     gzip: bool = False  # this account's answers come compressed, if the client accepts that
+    sent_back: bool = False  # where the mailbox went, they believe it to be here
 
     @property
     def logons(self) -> tuple[str, ...]:

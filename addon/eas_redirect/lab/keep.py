@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from eas_redirect.lab.client import PATH
-from eas_redirect.lab.personas import DOMAIN, HOST, PASSWORD, PERSONAS
+from eas_redirect.lab.persona import DOMAIN, HOST, PASSWORD
+from eas_redirect.lab.personas import PERSONAS
 from eas_redirect.lab.phone_page import PhonePage
 from eas_redirect.lab.runner import Lab
 from eas_redirect.lab.server import Server

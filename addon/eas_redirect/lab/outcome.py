@@ -12,7 +12,7 @@ from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.response import read_answer
 from eas_redirect.lab.client import Got
 from eas_redirect.lab.message import Reply
-from eas_redirect.lab.personas import Expected, Persona
+from eas_redirect.lab.persona import Expected, Persona
 from eas_redirect.lab.server import Exchanged
 from eas_redirect.lab.walk import Walk
 
@@ -74,7 +74,9 @@ def _journal_line(fields: dict[str, Any]) -> JournalLine:
 def tells_of(lines: Iterable[JournalLine], walks: Iterable[Walk]) -> bool:
     """Whether each request to Exchange has its line."""
     counted: Counter[int | None] = Counter(line.client_port for line in lines)
-    return all(counted[walk.port] >= len(walk.got) for walk in walks if walk.got)
+    return all(
+        sum(counted[port] for port in walk.ports) >= len(walk.got) for walk in walks if walk.got
+    )
 
 
 def judge(
@@ -85,7 +87,7 @@ def judge(
     *,
     both_sides_seen: bool = False,
 ) -> tuple[Row, ...]:
-    """A row for each walk. Journal lines belong to the walk that called from their port.
+    """A row for each walk. Journal lines belong to the walk that called from their ports.
 
     `arrived`: user principal names that the target has let in.
     `both_sides_seen`: the proxy is on the way to the target, too, and must confirm arrivals.
@@ -100,7 +102,7 @@ def judge(
         _row(
             walk,
             by_logon[walk.persona.make_device().authorization],
-            by_port[walk.port],
+            [line for port in walk.ports for line in by_port[port]],
             by_port[walk.arrived.local_port] if walk.arrived and both_sides_seen else None,
             known_there=walk.persona.user_principal_name in arrived,
         )
@@ -144,10 +146,10 @@ def _problems(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Ite
     persona = walk.persona
     if walk.problem:
         yield walk.problem
-    if len(walk.got) != len(persona.asks) or len(replies) != len(persona.asks):
-        yield f"{len(persona.asks)} requests, {len(walk.got)} answers, {len(replies)} at Exchange"
-    if len(lines) != len(persona.asks):
-        yield f"{len(persona.asks)} requests have {len(lines)} journal lines"
+    if not len(walk.got) == len(replies) == persona.requests:
+        yield f"{persona.requests} requests, {len(walk.got)} answers, {len(replies)} at Exchange"
+    if len(lines) != persona.requests:
+        yield f"{persona.requests} requests have {len(lines)} journal lines"
     for expected, got, reply in zip(persona.expects, walk.got, replies, strict=False):
         yield from _answer_problems(expected, got, reply)
     for expected, line in zip(persona.expects, lines, strict=False):
@@ -191,6 +193,8 @@ def _got(walk: Walk, *, sent_on: bool) -> str:
     if not sent_on or last.location is None:
         return "the same"
     sent = f"{last.status} → {urlsplit(last.location).hostname}"
+    if walk.persona.sent_back:
+        return f"{sent}, and back, {len(walk.got)} times"
     if walk.arrived is not None:
         there = "let in" if walk.arrived.status == 200 else f"and {walk.arrived.status} there"
         return f"{sent}, {there}"

@@ -14,7 +14,7 @@ from string import Template
 
 from eas_redirect.lab.certificates import CA_NAME
 from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.personas import DOMAIN, PASSWORD
+from eas_redirect.lab.persona import DOMAIN, PASSWORD
 
 _IDENTIFIER = "example.eas-redirect.lab"
 _QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004 6.3.8)

@@ -16,7 +16,8 @@ from eas_redirect.lab.door import names_and_addresses
 from eas_redirect.lab.exchange import LegacyExchange, Version
 from eas_redirect.lab.locking import InUseError, locked
 from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
-from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.persona import CLOUD, FABRIKAM, HOST, Persona
+from eas_redirect.lab.personas import PERSONAS, RELATIONSHIPS
 from eas_redirect.lab.processes import Child
 from eas_redirect.lab.proxy import Proxy, start_proxy
 from eas_redirect.lab.server import Server
@@ -121,14 +122,15 @@ class Lab:
             longest_ping_s=LONGEST_PING_S,
             location=f"https://{FABRIKAM}{PATH}",
         )
-        back = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
+        own = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
         host, port = self.site.exchange
         self.exchange = stack.enter_context(
-            Server(exchange, tls=back.server_context(), host=host, port=port)
+            Server(exchange, tls=own.server_context(), host=host, port=port)
         )
         self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
         away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
-        handler = Target(Accounts(accounts), modern_hosts=(CLOUD,))
+        back = f"https://{HOST}{PATH}"
+        handler = Target(Accounts(accounts), modern_hosts=(CLOUD,), back=back)
         self._arrivals = handler.arrivals
         host, port = self.site.target
         self.target = stack.enter_context(

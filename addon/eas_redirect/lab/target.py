@@ -31,11 +31,17 @@ class Arrival:
 
 
 class Target:
-    """The handler for a `server.Server`. `arrivals` grows with each EAS request that has a user."""
+    """The handler for a `server.Server`. `arrivals` grows with each EAS request that has a user.
 
-    def __init__(self, accounts: Accounts, modern_hosts: Iterable[str] = ()) -> None:
+    `back` is where accounts are redirected that it believes to be elsewhere (`sent_back`).
+    """
+
+    def __init__(
+        self, accounts: Accounts, modern_hosts: Iterable[str] = (), back: str | None = None
+    ) -> None:
         self._accounts = accounts
         self._modern_hosts = frozenset(modern_hosts)
+        self._back = back
         self.arrivals: list[Arrival] = []
 
     async def __call__(self, request: Request) -> Reply:
@@ -46,6 +52,8 @@ class Target:
         command = "OPTIONS" if eas.method == "OPTIONS" else eas.command or "unknown"
         user = self._user(request, host)
         reply = self._answer(command) if user else self._ask_to_sign_in(host)
+        if self._back and self._is_sent_back(request):
+            reply = Reply(451, (("Cache-Control", "private"), ("X-MS-Location", self._back)))
         if request.header("Authorization"):
             self.arrivals.append(Arrival(user or "", host, command, reply.status))
         return reply
@@ -56,6 +64,10 @@ class Target:
             return token_user(authorization)
         account = self._accounts.authenticate(authorization)
         return account.user_principal_name if account else None
+
+    def _is_sent_back(self, request: Request) -> bool:
+        account = self._accounts.authenticate(request.header("Authorization"))
+        return account is not None and account.sent_back
 
     def _answer(self, command: str) -> Reply:
         if command == "OPTIONS":

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from eas_redirect.lab.client import Ask, Device, Got, Line, Network
-from eas_redirect.lab.personas import HOST, Persona
+from eas_redirect.lab.persona import HOST, Persona
 from eas_redirect.lab.target import make_token
+
+MAX_HOPS = 3  # as Android's own mail follows
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What one persona got: one `Got` per ask, then what the target said to one who followed.
+    """What one persona got from Exchange, then what the target said last to one who followed.
 
     `problem` is a plain sentence when the walk could not be finished.
     """
@@ -23,9 +25,9 @@ class Walk:
     problem: str | None = None
 
     @property
-    def port(self) -> int | None:
-        """The local port that the device called Exchange from."""
-        return self.got[0].local_port if self.got else None
+    def ports(self) -> tuple[int, ...]:
+        """The local ports that the device called Exchange from."""
+        return tuple(dict.fromkeys(got.local_port for got in self.got))
 
 
 def walk_all(personas: Sequence[Persona], network: Network) -> tuple[Walk, ...]:
@@ -35,16 +37,15 @@ def walk_all(personas: Sequence[Persona], network: Network) -> tuple[Walk, ...]:
 
 
 def walk(persona: Persona, network: Network) -> Walk:
-    """One persona's asks, one after the other on one connection."""
+    """One persona's asks, one after the other on one connection, then where a 451 leads."""
     device = persona.make_device()
     done = Walk(persona)
     try:
         with Line(network, HOST) as line:
             for ask in persona.asks:
                 done = replace(done, got=(*done.got, _send(line, device, ask)))
-        location = done.got[-1].location
-        if persona.follows and done.got[-1].status == 451 and location:
-            done = replace(done, arrived=_follow(network, persona, location))
+        if persona.follows:
+            done = _follow(network, done)
     except (OSError, KeyError, ValueError) as error:
         return replace(done, problem=f"{type(error).__name__}: {error}")
     return done
@@ -54,10 +55,22 @@ def _send(line: Line, device: Device, ask: Ask) -> Got:
     return line.send(ask.method, device.target(ask), device.headers(ask))
 
 
-def _follow(network: Network, persona: Persona, location: str) -> Got:
-    """Ask the new server the same; where it takes no password, sign in and ask once more."""
+def _follow(network: Network, done: Walk) -> Walk:
+    """From 451 to 451, as far as a phone goes; it may be sent back to where it came from."""
+    last = done.got[-1]
+    for _ in range(MAX_HOPS):
+        if last.status != 451 or not last.location:
+            break
+        host = urlsplit(last.location).hostname or ""
+        last = _ask_at(network, done.persona, host)
+        done = replace(done, got=(*done.got, last)) if host == HOST else replace(done, arrived=last)
+    return done
+
+
+def _ask_at(network: Network, persona: Persona, host: str) -> Got:
+    """Ask another server the same; where it takes no password, sign in and ask once more."""
     device, ask = persona.make_device(), persona.asks[-1]
-    with Line(network, urlsplit(location).hostname or "") as line:
+    with Line(network, host) as line:
         got = _send(line, device, ask)
         if got.status == 401 and got.header("WWW-Authenticate") == "Bearer":
             token = f"Bearer {make_token(persona.user_principal_name)}"
