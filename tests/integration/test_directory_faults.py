@@ -359,6 +359,44 @@ async def test_servers_that_are_not_there(slapd: Slapd, server: str, error_type:
     assert fault.error_type == error_type, fault
 
 
+@pytest.mark.parametrize("first", ["refused", "hanging"])
+async def test_the_addresses_of_a_name_are_tried_in_turn(
+    slapd: Slapd, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A domain's own name has the addresses of all its domain controllers; `localhost` has two."""
+    resolve = socket.getaddrinfo
+    others = {"refused": "127.0.0.9", "hanging": "127.0.0.8"}
+
+    def resolved(host: str, port: int, *further: int) -> list[object]:
+        if host != "dc1.contoso.example":
+            return list(resolve(host, port, *further))
+        stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(*stream, (address, port)) for address in (others[first], "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    settings = slapd.settings(servers=(f"ldaps://dc1.contoso.example:{slapd.tls_port}",))
+    with _deaf("127.0.0.8", slapd.tls_port):
+        async with asking(settings) as directory:
+            began = time.monotonic()
+            assert isinstance(await ask(directory), Found)
+            assert time.monotonic() - began < settings.lookup_timeout_s
+
+
+@contextlib.contextmanager
+def _deaf(address: str, port: int) -> Iterator[None]:
+    """A port that takes no connection and refuses none: its queue is full."""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.socket())
+        server.bind((address, port))
+        server.listen(0)
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect((address, port))
+        yield
+
+
 async def test_a_wrong_password_is_told_and_mends_when_it_is_rotated(
     slapd: Slapd, tmp_path: Path
 ) -> None:

@@ -35,8 +35,6 @@ def connect_fault(error: Exception) -> Fault:
             return Fault("tls", "the TLS handshake failed: is it a TLS port?")
         case LDAPExtensionError() | LDAPOperationResult():
             return Fault("tls", "the server offers no StartTLS: use ldaps://")
-        case LDAPException() as cause if "invalid server address" in str(cause):
-            return Fault("host_not_found", "its name cannot be resolved: check DNS")
         case OSError() as cause if cause.errno is not None:
             return Fault("connection_failed", f"no connection ({cause.strerror})")
         case cause:

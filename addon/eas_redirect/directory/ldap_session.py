@@ -142,10 +142,12 @@ class LDAPSession:
             port=self._address.port,
             use_ssl=self._address.tls,
             get_info=ldap3.NONE,  # else the whole schema comes at each connect
-            mode=ldap3.IP_SYSTEM_DEFAULT,
-            connect_timeout=self._connect_patience(),
+            mode=ldap3.IP_V4_PREFERRED,  # every address of the name in turn; else the first alone
             tls=tls,
         )
+        if not (addresses := server.address_info):
+            raise Fault("host_not_found", "its name cannot be resolved: check DNS")
+        server.connect_timeout = self._connect_patience() / len(addresses)
         kerberos = self._settings.bind == "kerberos"
         return ldap3.Connection(
             server,
