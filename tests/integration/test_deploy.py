@@ -1,10 +1,12 @@
-"""docs/deploy: three proxies behind a real HAProxy, killed and stopped under load, lose nothing."""
+"""docs/deploy: three proxies behind a real HAProxy, killed, drained and stopped under load."""
 
 import asyncio
+import base64
 import http.client
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.activesync.request import read_request
 from eas_redirect.lab.message import Reply, Request
 from eas_redirect.lab.server import Server
 from tests.integration.device import PATH, basic
@@ -39,14 +42,25 @@ class Farm:
     port: int
     proxies: dict[str, Running]
     old: OldServer
+    admin: Path  # HAProxy's socket
     statuses: Counter[int] = field(default_factory=Counter)
     lost: list[BaseException] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, command: str, device: str) -> http.client.HTTPResponse:
-        """One request on a connection of its own, as a phone that comes back after a while."""
+        """One request with a plain query."""
+        return self.post(f"Cmd={command}&User=bert&DeviceId={device}&DeviceType=Phone")
+
+    def ask_base64(self, code: int, device: bytes) -> http.client.HTTPResponse:
+        """One request with a base64 query: protocol 14.1, this command's code (MS-ASHTTP
+        2.2.1.1.1.1)."""
+        fields = bytes((141, code, 9, 4, len(device))) + device + bytes(1) + b"\x05Phone"
+        return self.post(base64.b64encode(fields).decode())
+
+    def post(self, query: str) -> http.client.HTTPResponse:
+        """On a connection of its own, as a phone that comes back after a while."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        target = f"{PATH}?Cmd={command}&User=bert&DeviceId={device}&DeviceType=Phone"
+        target = f"{PATH}?{query}"
         headers = {"MS-ASProtocolVersion": "14.1", "Authorization": basic(BERT, PASSWORD)}
         try:
             connection.request("POST", target, body=b"x", headers=headers)
@@ -71,13 +85,50 @@ class Farm:
     def answered(self) -> int:
         return self.statuses.total()
 
+    @contextmanager
+    def under_load(self, clients: int = 8) -> Iterator[None]:
+        with ThreadPoolExecutor(clients) as pool:
+            loads = [pool.submit(self.load, number) for number in range(clients)]
+            try:
+                wait_until(lambda: self.answered > 60, "load")
+                yield
+            finally:
+                self.done.set()
+            for each in loads:
+                each.result(60)
+
+    def serve(self, count: int, what: str) -> None:
+        """So many more exchanges are answered."""
+        before = self.answered
+        wait_until(lambda: self.answered > before + count, what)
+
+    def via(self, device: str) -> str | None:
+        """Which proxy the device meets now; None: none of them."""
+        return self.ask("FolderSync", device).headers["X-Via"]
+
+    def arrived(self, command: str) -> int:
+        """How many requests of a command reached Exchange."""
+        requests = self.old.server.requests
+        return sum(command_of(request) == command for request in requests)
+
+    def tell(self, command: str) -> None:
+        """What `echo COMMAND | socat stdio ADMIN` does."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.admin))
+            connection.sendall(command.encode() + b"\n")
+            assert connection.recv(1000).strip() == b"", "it has nothing to say against it"
+
+
+def command_of(request: Request) -> str | None:
+    return read_request(request.method, request.target, request.headers).command
+
 
 def slowed(server: Server) -> None:
     """Answers take a moment, so that there is always something under way."""
     handler = server._handler
 
     async def slow(request: Request) -> Reply:
-        await asyncio.sleep(2.0 if "Cmd=SendMail" in request.target else 0.15)
+        await asyncio.sleep(2.0 if command_of(request) == "SendMail" else 0.15)
         return await handler(request)
 
     server._handler = slow
@@ -92,9 +143,9 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
         proxies = {name: stack.enter_context(_proxy(tmp_path, name, old)) for name in NAMES}
         port = free_port()
         stack.enter_context(_haproxy(tmp_path, old, proxies, port))
-        made = Farm(port, proxies, old)
+        made = Farm(port, proxies, old, tmp_path / "admin.sock")
         stack.callback(made.done.set)
-        wait_until(lambda: made.ask("FolderSync", "D1").headers["X-Via"] in NAMES, "the farm")
+        wait_until(lambda: made.via("D1") in NAMES, "the farm")
         yield made
 
 
@@ -142,55 +193,90 @@ def _haproxy(
 
 
 def test_killed_and_stopped_under_load_only_an_answer_under_way_is_cut(tmp_path: Path) -> None:
-    with farm(tmp_path) as made, ThreadPoolExecutor(8) as pool:
-        loads = [pool.submit(made.load, number) for number in range(8)]
-        wait_until(lambda: made.answered > 60, "load")
-        made.proxies["a"].signal(signal.SIGKILL)
-        before = made.answered
-        wait_until(lambda: made.answered > before + 80, "load on two")
-        # An answer whose head had left already when its proxy was killed cannot be given again.
-        cut = list(made.lost)
-        assert all(isinstance(error, http.client.IncompleteRead) for error in cut)
-        assert len(cut) <= 1
-        made.proxies["b"].signal(signal.SIGTERM)
-        assert made.proxies["b"].process.wait(60) == 0
-        before = made.answered
-        wait_until(lambda: made.answered > before + 60, "load on one")
-        made.proxies["c"].signal(signal.SIGTERM)
-        assert made.proxies["c"].process.wait(60) == 0
-        before = made.answered
-        wait_until(lambda: made.answered > before + 40, "load past the proxies")
-        made.done.set()
-        for each in loads:
-            each.result(60)
+    with farm(tmp_path) as made:
+        with made.under_load():
+            made.proxies["a"].signal(signal.SIGKILL)
+            made.serve(80, "load on two")
+            # An answer whose head had left already when its proxy was killed cannot be given again.
+            cut = list(made.lost)
+            assert all(isinstance(error, http.client.IncompleteRead) for error in cut)
+            assert len(cut) <= 1
+            made.proxies["b"].signal(signal.SIGTERM)
+            assert made.proxies["b"].process.wait(60) == 0
+            made.serve(60, "load on one")
+            made.proxies["c"].signal(signal.SIGTERM)
+            assert made.proxies["c"].process.wait(60) == 0
+            made.serve(40, "load past the proxies")
         assert made.lost == cut
         assert set(made.statuses) == {200}
-        assert made.ask("FolderSync", "D1").headers["X-Via"] is None
+        assert made.via("D1") is None
 
 
-def test_what_may_not_be_repeated_is_not(tmp_path: Path) -> None:
-    with farm(tmp_path) as made, ThreadPoolExecutor(1) as pool:
-        device = "D1"
-        name = str(made.ask("FolderSync", device).headers["X-Via"])
-        sent = pool.submit(made.ask, "SendMail", device)
-
-        def arrived() -> int:
-            return sum("Cmd=SendMail" in request.target for request in made.old.server.requests)
-
-        wait_until(lambda: arrived() == 1, "the mail reaches Exchange")
-        made.proxies[name].signal(signal.SIGKILL)
-        assert sent.result(60).status == 502
-        assert made.ask("FolderSync", device).status == 200
-        assert arrived() == 1
-
-
-def test_a_device_stays_with_its_proxy(tmp_path: Path) -> None:
+def test_with_all_proxies_killed_at_once_everything_reaches_exchange(tmp_path: Path) -> None:
     with farm(tmp_path) as made:
-        seen: dict[str, set[str]] = {}
+        with made.under_load():
+            for running in made.proxies.values():
+                running.signal(signal.SIGKILL)
+            made.serve(80, "load past the proxies")
+        assert all(isinstance(error, http.client.IncompleteRead) for error in made.lost)
+        assert len(made.lost) <= 3
+        assert set(made.statuses) == {200}
+        assert made.via("D1") is None
+
+
+def test_a_drained_proxy_ends_what_it_has_and_gets_its_devices_back(tmp_path: Path) -> None:
+    device = "D1"
+    with farm(tmp_path) as made:
+        name = made.via(device)
+        with made.under_load(4), ThreadPoolExecutor(1) as pool:
+            under_way = pool.submit(made.ask, "SendMail", device)
+            wait_until(lambda: made.arrived("SendMail") == 1, "the mail reaches Exchange")
+            made.tell(f"set server proxies/{name} state drain")
+            assert made.via(device) in set(NAMES) - {name}
+            answer = under_way.result(60)
+            assert (answer.status, answer.headers["X-Via"]) == (200, name)
+            served = len(made.proxies[str(name)].journal)
+            made.serve(60, "load on two")
+            assert len(made.proxies[str(name)].journal) == served, "nothing new reaches it"
+            made.tell(f"set server proxies/{name} state ready")
+            wait_until(lambda: made.via(device) == name, "it is back")
+            made.serve(40, "load on three")
+        assert made.lost == []
+        assert set(made.statuses) == {200}
+
+
+SEND_MAIL, FOLDER_SYNC = 1, 9  # MS-ASHTTP 2.2.1.1.1.1.2
+
+
+@pytest.mark.parametrize("query", ["plain", "base64"])
+def test_what_may_not_be_repeated_is_not(tmp_path: Path, query: str) -> None:
+    with farm(tmp_path) as made, ThreadPoolExecutor(1) as pool:
+        if query == "plain":
+            name = made.via("D1")
+            sent = pool.submit(made.ask, "SendMail", "D1")
+        else:
+            name = made.ask_base64(FOLDER_SYNC, b"D1").headers["X-Via"]
+            sent = pool.submit(made.ask_base64, SEND_MAIL, b"D1")
+        wait_until(lambda: made.arrived("SendMail") == 1, "the mail reaches Exchange")
+        made.proxies[str(name)].signal(signal.SIGKILL)
+        assert sent.result(60).status == 502
+        assert made.ask("FolderSync", "D1").status == 200
+        assert made.arrived("SendMail") == 1
+
+
+@pytest.mark.parametrize("query", ["plain", "base64"])
+def test_a_device_stays_with_its_proxy(tmp_path: Path, query: str) -> None:
+    with farm(tmp_path) as made:
+
+        def via(device: str) -> str | None:
+            if query == "plain":
+                return made.via(device)
+            return made.ask_base64(FOLDER_SYNC, device.encode()).headers["X-Via"]
+
+        seen: dict[str, set[str | None]] = {}
         for _ in range(3):
             for number in range(12):
                 device = f"Appl{number:04}"
-                via = made.ask("FolderSync", device).headers["X-Via"]
-                seen.setdefault(device, set()).add(str(via))
+                seen.setdefault(device, set()).add(via(device))
         assert {len(proxies) for proxies in seen.values()} == {1}
         assert len(set.union(*seen.values())) > 1
