@@ -87,6 +87,17 @@ async def test_what_is_sent_in_one_go_is_written_at_once() -> None:
     assert handler.writers[handler.server].written == [b"head "]
 
 
+async def test_datagrams_stay_apart() -> None:
+    def script(_event: events.Event) -> Iterator[commands.Command]:
+        yield commands.SendData(handler.client, b"one")
+        yield commands.SendData(handler.client, b"two")
+
+    handler = Handler(script)
+    handler.client.transport_protocol = "udp"
+    await handler.server_event(START)
+    assert handler.writers[handler.client].written == [b"one", b"two"]
+
+
 async def test_what_was_sent_before_a_close_is_written_before_it() -> None:
     def script(_event: events.Event) -> Iterator[commands.Command]:
         yield commands.SendData(handler.client, b"bye")

@@ -98,12 +98,16 @@ def _obey(self: ProxyConnectionHandler, command: commands.Command) -> None:
 
 
 def _send(self: ProxyConnectionHandler, turn: _Turn) -> None:
-    """One write for each connection that something is to be sent to."""
+    """One write for each connection that something is to be sent to; each datagram on its own."""
     while turn.out:
         connection, parts = turn.out.popitem()
         io = self.transports.get(connection)
-        if io is not None and io.writer is not None and not io.writer.is_closing():
-            io.writer.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if io is None or io.writer is None or io.writer.is_closing():
+            continue
+        if len(parts) > 1 and connection.transport_protocol == "tcp":
+            parts = [b"".join(parts)]
+        for part in parts:
+            io.writer.write(part)
 
 
 def _start_hook(self: ProxyConnectionHandler, turn: _Turn, hook: commands.StartHook) -> None:
