@@ -14,7 +14,6 @@ from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.config import Config, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
-from eas_redirect.directory.credentials import Credentials as BindCredentials
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.policy.decision import Reason, Redirect, Step
@@ -55,13 +54,14 @@ class Explanation:
         return verdict.location if isinstance(verdict, Redirect) else None
 
 
-def open_redirector(config: Config, credentials: BindCredentials | None = None) -> Redirector:
+def open_redirector(config: Config) -> Redirector:
     """A redirector for one command: the service's own, without a journal.
 
     Raises SnapshotError and ConfigError as the service does; a directory that is down does not.
     """
-    settings, snapshot = directory_settings(config), config.directory.snapshot
-    return redirector_over(config, open_directory(settings, snapshot, credentials))
+    return redirector_over(
+        config, open_directory(directory_settings(config), config.directory.snapshot)
+    )
 
 
 def redirector_over(config: Config, directory: Directory) -> Redirector:
@@ -114,7 +114,7 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     """For people: each question with its finding, then what comes of it."""
     logon, judgement = explanation.logon, explanation.judgement
     yield f"{logon.text}: a logon of the form {logon.format}"
-    if judgement.asked is not None:
+    if judgement.asked is not None and judgement.asked.steps:
         server = judgement.asked.server or judgement.asked.source
         yield f"  asked {server}:"
         yield from (f"    {step}" for step in judgement.asked.steps)

@@ -66,6 +66,17 @@ def test_for_machines(tmp_path: Path) -> None:
     assert said["users"][0]["location"].endswith("/Microsoft-Server-ActiveSync")
 
 
+def test_malformed_entries_of_a_snapshot(tmp_path: Path) -> None:
+    ran = run(
+        "check", "-c", str(configured(tmp_path, ldif=CLOUD + ANNA + "\nno colon\n")), "--json"
+    )
+    found = [c for c in json.loads(ran.out)["checks"] if c["subject"] == "directory.snapshot"]
+    assert [c["state"] for c in found] == ["good", "good", "warning"]
+    assert found[1]["finding"] == "recipients: 1"
+    assert "1 malformed entries of the snapshot were left out" in found[2]["finding"]
+    assert ran.code == 0
+
+
 def test_no_relationship_names_the_missing_right(tmp_path: Path) -> None:
     ran = run("check", "-c", str(configured(tmp_path, ldif=ANNA)))
     assert ran.code == 1

@@ -9,10 +9,12 @@ from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.upstream import check_upstream
-from eas_redirect.checking.values import Check, good
+from eas_redirect.checking.values import Check, good, warning
 from eas_redirect.config import Config, directory_settings
 from eas_redirect.directory.credentials import Credentials
-from eas_redirect.directory.values import RelationshipsAnswer
+from eas_redirect.directory.open import remarks
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer
 from eas_redirect.policy.decision import Policy
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
@@ -45,6 +47,15 @@ def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]
     for check in checks:
         is_spare = some_answer and check.state == "unreachable"
         yield replace(check, state="failed") if is_spare else check
+
+
+def check_snapshot(directory: Directory, settings: DirectorySettings) -> Iterator[Check]:
+    """What a snapshot holds. Servers have their own lines."""
+    if not isinstance(directory, Snapshot):
+        return
+    yield good("directory.snapshot", f"recipients: {len(directory)}")
+    for remark in remarks(directory, settings):
+        yield warning("directory.snapshot", remark, "Mend the file, or export it again.")
 
 
 def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:

@@ -109,17 +109,21 @@ def _try_everything(
     from eas_redirect.checking import everything
     from eas_redirect.config import directory_settings
     from eas_redirect.directory.credentials import Credentials
-    from eas_redirect.explain import open_redirector
+    from eas_redirect.directory.open import open_directory
+    from eas_redirect.explain import redirector_over
 
+    settings = directory_settings(config)
     # One for all of it: what a server refused is not tried again by whoever asks next.
-    credentials = Credentials(directory_settings(config))
+    credentials = Credentials(settings)
     checks = list(everything.check_here(config, path, scope))
     checks += everything.check_directory(config, credentials)
-    redirector = open_redirector(config, credentials)
+    directory = open_directory(settings, config.directory.snapshot, credentials)
     try:
+        checks += everything.check_snapshot(directory, settings)
+        redirector = redirector_over(config, directory)
         asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
     finally:
-        redirector.directory.close()
+        directory.close()
     return [*checks, *asked, *everything.check_exchange(scope), *users], explanations
 
 

@@ -94,7 +94,7 @@ def refused_bind(description: str, diagnostics: str) -> Fault:
     if description in ("strongerAuthRequired", "confidentialityRequired"):
         return Fault(
             "signing_required",
-            "the server requires TLS, and signing of Kerberos binds, which there is none of here: "
+            "the server takes no simple bind without TLS, and no Kerberos bind without signing: "
             'use ldaps:// or directory.start_tls with directory.bind = "simple"',
             "account",
         )

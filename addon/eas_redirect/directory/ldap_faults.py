@@ -37,6 +37,9 @@ def connect_fault(error: Exception) -> Fault:
             return Fault("tls", "the server offers no StartTLS: use ldaps://")
         case OSError() as cause if cause.errno is not None:
             return Fault("connection_failed", f"no connection ({cause.strerror})")
+        case LDAPException() | OSError():
+            message = "the server closed the connection: does the port speak what the URL says?"
+            return Fault("disconnected", message)
         case cause:
             return lost_fault(cause)
 

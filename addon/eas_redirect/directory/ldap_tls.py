@@ -35,6 +35,6 @@ class VerifiedTls(ldap3.Tls):
             self.fault = Fault(
                 "certificate",
                 f"the server's certificate is refused ({error.verify_message.rstrip('.')}): set "
-                "directory.ca_file to the CA that issued it, and name the server as it does",
+                "directory.ca_file to the CA that issued it, and use a name that it bears",
             )
             raise
