@@ -256,9 +256,9 @@ def test_a_stream_without_a_folder_to_keep_it_in_is_refused() -> None:
 
 
 def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(SourceError) as caught:
-        find_sources([str(tmp_path / "no.jsonl"), str(tmp_path / "none*.gz")])
-    assert len(caught.value.problems) == 2
+    with pytest.raises(SourceError, match="holds no files") as caught:
+        find_sources([str(tmp_path / "no.jsonl"), str(tmp_path / "none*.gz"), str(tmp_path)])
+    assert len(caught.value.problems) == 3
 
 
 def test_a_folder_and_odd_names(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eas_redirect.reporting.exports import to_csv, to_json
+from eas_redirect.reporting.exports import json_pieces, to_csv, to_json
 from eas_redirect.reporting.figures import make_report
 from eas_redirect.reporting.page import render
 from eas_redirect.reporting.page_history import each_day
@@ -98,6 +98,14 @@ def test_page_json_and_csv_agree(report: Report) -> None:
     for group in ("by_wave", "by_device_type", "by_client_family"):
         assert sum(row["stuck"] for row in as_json[group]) == truths["stuck"]
         assert sum(row["devices"] for row in as_json[group]) == truths.total()
+
+
+def test_json_in_pieces_is_the_same_json(report: Report, tmp_path: Path) -> None:
+    nobody = write_journal(tmp_path / "nobody.jsonl", [])
+    for made in (report, make_report(find_sources([str(nobody)]), report.now_s)):
+        text = "".join(json_pieces(made))
+        assert json.loads(text) == json.loads(json.dumps(to_json(made)))
+        assert max(map(len, json_pieces(made))) < 100_000
 
 
 def test_exchanges_add_up(report: Report) -> None:
@@ -355,6 +363,16 @@ def test_decisions_alone_do_not_say_that_the_old_server_can_go(tmp_path: Path) -
     made = made_of(tmp_path, call(0, **moved), late)
     assert not made.arrivals.can_go
     assert "decisions only" in made.arrivals.verdict
+
+
+def test_the_scheme_is_the_last_that_was_named(tmp_path: Path) -> None:
+    made = made_of(
+        tmp_path,
+        call(0, auth_scheme="ntlm"),
+        call(1, auth_scheme="none"),
+        call(2, auth_scheme=None),
+    )
+    assert made.devices[0].auth_scheme == "ntlm"
 
 
 def test_observed_redirects_are_judged_without_any_redirect(tmp_path: Path) -> None:

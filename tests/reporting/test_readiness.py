@@ -19,6 +19,9 @@ ONLINE = "outlook.office365.com"
     [
         ("Apple-iPhone14C5/2105.90", "iPhone", "basic", Verdict.ASKED, "password"),
         ("Apple-iPhone14C5/2105.90", "iPhone", "bearer", Verdict.READY, "token"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "ntlm", Verdict.ASKED, "uses a password"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", None, Verdict.ASKED, "does not show here"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "negotiate", Verdict.ASKED, "does not show here"),
         ("Apple-iPhone3C1/902.206", "iPhone", "basic", Verdict.REFUSED, "16.0 at most"),
         ("Apple-iPhone7C2/1401.403", "iPhone", "basic", Verdict.REFUSED, "passwords only"),
         (None, "iPhone", "basic", Verdict.UNKNOWN, "depends on its version"),
@@ -32,7 +35,7 @@ ONLINE = "outlook.office365.com"
     ],
 )
 def test_verdicts_for_exchange_online(
-    user_agent: str | None, device_type: str, scheme: str, verdict: Verdict, word: str
+    user_agent: str | None, device_type: str, scheme: str | None, verdict: Verdict, word: str
 ) -> None:
     found = judge(
         identify(user_agent, device_type),

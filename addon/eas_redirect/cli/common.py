@@ -71,10 +71,15 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_json(value: object) -> None:
-    """A result for machines, written as it is made. Only what is no text at all is replaced."""
-    for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value):
-        sys.stdout.write(part.encode("utf-8", "replace").decode("utf-8"))
+    """A result for machines, written as it is made."""
+    write_pieces(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value))
     print()
+
+
+def write_pieces(pieces: Iterable[str]) -> None:
+    """Text for machines as it is made. Only what is no text at all is replaced."""
+    for piece in pieces:
+        sys.stdout.write(piece.encode("utf-8", "replace").decode("utf-8"))
 
 
 def console() -> "Console":

@@ -1,13 +1,12 @@
 """`eas-redirect report`: who followed, who did not, and when the old server can go."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eas_redirect.cli.common import FINDINGS, USAGE, JsonOption, console, fail, print_json, tell
+from eas_redirect.cli.common import FINDINGS, USAGE, JsonOption, console, fail, tell, write_pieces
 
 if TYPE_CHECKING:
     from eas_redirect.reporting.values import Report
@@ -46,14 +45,13 @@ def report(
     if output is not None:
         _write_page(output, made)
     if as_json:
-        from eas_redirect.reporting.exports import to_json
+        from eas_redirect.reporting.exports import json_pieces
 
-        print_json(to_json(made))
+        write_pieces(json_pieces(made))
     elif as_csv:
         from eas_redirect.reporting.exports import to_csv
 
-        for piece in to_csv(made.devices):
-            sys.stdout.write(piece)
+        write_pieces(to_csv(made.devices))
     elif output is None:
         from eas_redirect.reporting.summary import print_summary
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 
@@ -43,6 +44,22 @@ COLUMNS = (
 
 def to_json(report: Report) -> dict[str, object]:
     """The report as plain values. Times are UTC strings, lengths seconds, absent facts null."""
+    return {**_figures(report), "devices": [device_row(device) for device in report.devices]}
+
+
+def json_pieces(report: Report) -> Iterator[str]:
+    """The same as text, a device a line: there may be a million, and the whole would not fit."""
+    yield json.dumps(_figures(report), ensure_ascii=False, indent=2).removesuffix("\n}")
+    yield ',\n  "devices": ['
+    before = "\n    "
+    for device in report.devices:
+        yield before + json.dumps(device_row(device), ensure_ascii=False)
+        before = ",\n    "
+    yield "\n  ]\n}\n" if report.devices else "]\n}\n"
+
+
+def _figures(report: Report) -> dict[str, object]:
+    """All but the devices."""
     return {
         "format": FORMAT,
         "made": stamp(report.now_s),
@@ -89,7 +106,6 @@ def to_json(report: Report) -> dict[str, object]:
             "still_calling": _plain(report.arrivals.still_calling),
         },
         "readiness": report.readiness,
-        "devices": [device_row(device) for device in report.devices],
     }
 
 

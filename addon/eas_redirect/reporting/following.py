@@ -105,6 +105,8 @@ WITH seen AS (
     arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,
     arg_max(wave, ts) FILTER (wave IS NOT NULL) AS wave,
     arg_max(version, ts) FILTER (version IS NOT NULL) AS version,
+    -- NTLM names its scheme on the first requests of a connection only.
+    arg_max(scheme, ts) FILTER (scheme NOT IN ('none', 'other')) AS scheme,
     arg_max(user_agent, ts) FILTER (user_agent IS NOT NULL) AS user_agent,
     arg_max(reason, ts) AS reason,
     arg_max(reason, ts) FILTER (reason <> 'unauthenticated' AND NOT arrives) AS answer
@@ -113,7 +115,7 @@ WITH seen AS (
   SELECT key, max(called) AS called, max(arrived) AS arrived FROM daily GROUP BY key
 )
 SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_email,
-  lines.device_id, lines.device_type, lines.family, lines.scheme, lines.logon_format,
+  lines.device_id, lines.device_type, lines.family, lines.logon_format,
   called, arrived,
   first_redirect, coalesce(redirects, 0) AS redirects,
   coalesce(target, would_go) AS location,

@@ -27,6 +27,9 @@ BASIC_SOURCE = (
 REDIRECT_SOURCE = "https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-ashttp"
 
 
+_PASSWORD_SCHEMES = frozenset({"basic", "ntlm"})
+
+
 class Verdict(StrEnum):
     """What to expect at the target."""
 
@@ -113,7 +116,12 @@ def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
     if auth_scheme == "bearer":
         rule = f"{title} speaks {client.speaks} and signs in with a token already."
         return Readiness(verdict=Verdict.READY, rule=rule, source=row.source)
-    rule = f"{title} speaks {client.speaks}; its account uses a password, which ends with the move."
+    account = (
+        "its account uses a password, which ends with the move."
+        if auth_scheme in _PASSWORD_SCHEMES
+        else "how its account signs in does not show here, and a password ends with the move."
+    )
+    rule = f"{title} speaks {client.speaks}; {account}"
     return Readiness(verdict=Verdict.ASKED, rule=rule, source=BASIC_SOURCE)
 
 

@@ -70,7 +70,8 @@ def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[
     for pattern in dict.fromkeys(patterns):
         paths = _expand(pattern)
         if not paths:
-            problems.append(f"{pattern}: no such file. Name a journal, an IIS log or a glob.")
+            what = "holds no files" if Path(pattern).is_dir() else "no such file"
+            problems.append(f"{pattern}: {what}. Name a journal, an IIS log or a glob.")
         for path in paths:
             try:
                 source = _source(_kept(path, streams), str(path))
