@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
+from tests.reporting.simulator import write_journal
+from tests.reporting.test_figures import call
 from tests.support import DATA
 
 RUNNER = CliRunner()
@@ -36,6 +38,25 @@ def test_a_table_of_a_wave(config: Path, tmp_path: Path) -> None:
     assert "will be asked to sign in 1" in result.stdout
     assert "will be refused 1" in result.stdout
     assert "stays (protocol_version_too_low)" in result.stdout
+
+
+def test_a_wave_from_a_journal_alone(config: Path, tmp_path: Path) -> None:
+    journal = write_journal(
+        tmp_path / "eas.jsonl",
+        [call(0, user_domain="CONTOSO", device_id="NEW"), call(1, user_name="bert", device_id="B")],
+    )
+    arguments = ["--journal", str(journal), "--config", str(config)]
+    result = RUNNER.invoke(app, ["plan", *arguments, "--json"])
+    assert result.exit_code == 0, result.stderr
+    users = {user["user"]: user for user in json.loads(result.stdout)["users"]}
+    assert set(users) == {"CONTOSO\\anna", "CONTOSO\\bert"}
+    known = {d["device_id"]: d["known_from"] for d in users["CONTOSO\\anna"]["devices"]}
+    assert known["NEW"] == "journal"
+    table = RUNNER.invoke(app, ["plan", "--all", *arguments])
+    assert "outlook.office365.com" in table.stdout
+    missing = RUNNER.invoke(app, ["plan", "--journal", "no.jsonl", "--config", str(config)])
+    assert missing.exit_code == 2
+    assert "no such file" in missing.stderr
 
 
 def test_everybody_as_json_and_csv(config: Path) -> None:

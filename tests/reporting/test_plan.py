@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from eas_redirect.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Recipient, Unavailable
 from eas_redirect.explain import redirector_over
+from eas_redirect.reporting.known_devices import SeenDevices
 from eas_redirect.reporting.plan import PlannedUser, Planner, everyone_moved
 from eas_redirect.reporting.plan_output import COLUMNS, to_csv, to_json
 from eas_redirect.reporting.user_list import UserListError, read_users
+from eas_redirect.reporting.values import Device as SeenDevice
+from eas_redirect.telemetry.ledger import LedgerState
 from tests.support import DATA
 
 
@@ -43,7 +47,7 @@ async def test_each_user_with_location_findings_and_devices(planner: Planner) ->
         "mailbox_moved",
         "https://outlook.office365.com/Microsoft-Server-ActiveSync",
     )
-    assert {d.device.device_id: d.readiness.verdict.value for d in anna.devices} == {
+    assert {d.known.device.device_id: d.readiness.verdict.value for d in anna.devices} == {
         "ApplDN6GW0CCDFJ2": "asked_to_sign_in",  # iOS 17, by what it told Exchange of its system
         "0815": "refused",
         "4711": "refused",  # unknown, and chose 12.1 where its neighbours speak 14.1
@@ -113,6 +117,65 @@ async def test_json_and_csv_agree(planner: Planner) -> None:
     assert "'=cmd|x" in [row["user"] for row in rows]
 
 
+def phone(user: str, device_id: str, **fields: object) -> SeenDevice:
+    base = SeenDevice(
+        user=user,
+        user_key=1,
+        device_id=device_id,
+        device_type="iPhone",
+        family="apple_mail",
+        user_agent="Apple-iPhone14C5/2105.90",
+        state=LedgerState.SEEN,
+        confirmed=False,
+        first_seen_s=0.0,
+        last_seen_s=1_772_409_600.0,
+        silent_s=0.0,
+        usual_interval_s=None,
+        calls=1,
+        redirects=0,
+        returns=0,
+        protocol_version="14.1",
+        auth_scheme="basic",
+        logon_format="down_level",
+    )
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+async def test_devices_that_journals_saw_are_planned_too(planner: Planner) -> None:
+    seen = SeenDevices.of(
+        (
+            phone("CONTOSO\\anna", "NEW"),
+            phone("ANNA@contoso.example", "0815", user_agent="Outlook-iOS-Android/1.0"),
+            phone("FABRIKAM\\anna", "STRANGER"),  # another forest's: the directory knows nobody
+            phone("bert@contoso.example", "BERTS"),
+            phone("anna", "PROBE", machine=True),
+        )
+    )
+    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    (anna,) = await both.plan(["anna@contoso.example"])
+    found = {
+        d.known.device.device_id: (d.known.known_from, d.family, d.readiness.verdict.value)
+        for d in anna.devices
+    }
+    assert found == {
+        "ApplDN6GW0CCDFJ2": ("directory", "apple_mail", "asked_to_sign_in"),
+        "0815": ("both", "outlook_mobile", "asked_to_sign_in"),
+        "4711": ("directory", None, "refused"),
+        "NEW": ("journal", "apple_mail", "asked_to_sign_in"),
+    }
+    assert [finding.code for finding in anna.findings] == ["logon_down_level"]
+    row = next(row for row in to_json([anna])["users"][0]["devices"] if row["device_id"] == "NEW")  # type: ignore[index]
+    assert (row["auth_scheme"], row["last_seen"]) == ("basic", "2026-03-02T00:00:00.000Z")
+
+
+async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Planner) -> None:
+    seen = SeenDevices.of([phone("ghost@contoso.example", "G")])
+    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    (ghost,) = await both.plan(["ghost@contoso.example"])
+    assert ghost.reason == "recipient_not_found"
+    assert [d.known.device.device_id for d in ghost.devices] == ["G"]
+
+
 def test_exit_codes_follow_the_reasons() -> None:
     moved = PlannedUser(user="a", decision="redirect", reason="mailbox_moved", detail="")
     down = PlannedUser(user="b", decision="pass", reason="directory_unavailable", detail="")
@@ -132,6 +195,18 @@ def test_exit_codes_follow_the_reasons() -> None:
         ('"Alias","SamAccountName"\n"A","CONTOSO\\anna"\n', ("CONTOSO\\anna",)),
         ("# a comment\n\nanna\nanna\nbert\tx\n", ("anna", "bert\tx")),
         ("anna,first wave\nbert\n", ("anna", "bert")),
+        ("sep=;\nName;E-Mail\nAnna;anna@x.example\n", ("anna@x.example",)),
+        ("sep=\t\nanna\tx\n", ("anna",)),
+        ("Benutzer;Vorname\nanna@x.example;Anna\n", ("anna@x.example",)),
+        (
+            "Anzeigename;Anmeldung\nAnna A;CONTOSO\\anna\nBert B;CONTOSO\\bert\n",
+            ("CONTOSO\\anna", "CONTOSO\\bert"),
+        ),
+        ("Name,Address\nAnna A,anna@x.example\n", ("anna@x.example",)),
+        ("Name,City\nanna,Bern\n", ("anna",)),
+        ("anna@x.example,bert@x.example\ncarl@x.example,\n", ("anna@x.example", "carl@x.example")),
+        ("Anna@x.example\nanna@X.example\n", ("Anna@x.example",)),
+        ('Name,Notes,EmailAddress\nA,"two\nlines, both",a@x.example\n', ("a@x.example",)),
     ],
 )
 def test_lists_of_all_sorts(tmp_path: Path, content: str, users: tuple[str, ...]) -> None:
@@ -140,12 +215,21 @@ def test_lists_of_all_sorts(tmp_path: Path, content: str, users: tuple[str, ...]
     assert read_users(path) == users
 
 
+def test_a_list_as_powershell_writes_it(tmp_path: Path) -> None:
+    text = '#TYPE Selected.X\r\n"Name","PrimarySmtpAddress"\r\n"Anna","anna@x.example"\r\n'
+    for encoding in ("utf-16", "utf-8-sig", "ascii"):
+        (tmp_path / "users.csv").write_bytes(text.encode(encoding))
+        assert read_users(tmp_path / "users.csv") == ("anna@x.example",)
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
         (b"", "names nobody"),
         (b"EmailAddress\n", "names nobody below its head"),
-        (b"\xff\xfea\x00", "not UTF-8"),
+        (b"j\xfcrgen\n", "not UTF-8"),
+        (b"\xff\xfea", "not UTF-8"),
+        (b'"' + b"a" * 200_000, "is no CSV"),
         (b"a\x00b\n", "not a text file"),
         (None, "cannot be read"),
     ],

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,9 +26,20 @@ from eas_redirect.cli.common import (
 
 if TYPE_CHECKING:
     from eas_redirect.config import Config
+    from eas_redirect.reporting.known_devices import SeenDevices
     from eas_redirect.reporting.plan import PlannedUser
 
 CENSUS_S = 600.0  # for reading every account of the directory, which --all does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line asks. `names` None: everybody who has moved."""
+
+    names: tuple[str, ...] | None
+    protocol_version: str
+    called: str | None
+    seen: "SeenDevices"
 
 
 def plan(
@@ -39,6 +50,15 @@ def plan(
     everyone: Annotated[
         bool, typer.Option("--all", help="Everybody whose mailbox has moved.")
     ] = False,
+    journals: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--journal",
+            metavar="JOURNAL",
+            help="Devices that journals or IIS logs saw, too; as report reads them. Repeatable."
+            " Alone: everybody who calls.",
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     protocol_version: Annotated[
         str, typer.Option(metavar="VERSION", help="What devices speak of which none is known.")
@@ -56,12 +76,17 @@ def plan(
     Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
     configuration; 3: the directory is out of reach.
     """
-    if (users is None) == (not everyone):
-        fail("Name either USERS.csv or --all.", USAGE)
+    if (users is not None and everyone) or not (users or everyone or journals):
+        fail("Name either USERS.csv or --all, or --journal alone.", USAGE)
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
     names = _read(users) if users is not None else None
-    planned = asyncio.run(_plan(load(config), names, protocol_version, called))
+    settings = load(config)
+    seen = _seen(journals or [])
+    if names is None and not everyone:
+        names = tuple(sorted(seen.by_logon, key=str.lower))
+    asked = Asked(names=names, protocol_version=protocol_version, called=called, seen=seen)
+    planned = asyncio.run(_plan(settings, asked))
     _print(planned, as_json=as_json, as_csv=as_csv)
     raise typer.Exit(_exit_code(planned))
 
@@ -75,9 +100,20 @@ def _read(path: Path) -> tuple[str, ...]:
         fail(str(error), USAGE)
 
 
-async def _plan(
-    config: "Config", names: tuple[str, ...] | None, protocol_version: str, called: str | None
-) -> "tuple[PlannedUser, ...]":
+def _seen(journals: list[str]) -> "SeenDevices":
+    from eas_redirect.reporting.known_devices import SeenDevices
+
+    if not journals:
+        return SeenDevices()
+    from eas_redirect.cli.report import read_journals
+
+    made = read_journals(journals)
+    for note in made.notes:
+        tell(note)
+    return SeenDevices.of(made.devices)
+
+
+async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
     from eas_redirect.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
@@ -93,11 +129,9 @@ async def _plan(
     for remark in remarks(directory, settings):
         tell(remark)
     try:
-        if names is None:
-            names = await _everyone(config)
-        planner = Planner(
-            redirector, directory, Device(protocol_version=protocol_version, called_host=called)
-        )
+        names = await _everyone(config) if asked.names is None else asked.names
+        device = Device(protocol_version=asked.protocol_version, called_host=asked.called)
+        planner = Planner(redirector, directory, device, asked.seen)
         return await planner.plan(names, progress("users", len(names)))
     finally:
         redirector.directory.close()

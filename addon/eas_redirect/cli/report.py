@@ -41,7 +41,7 @@ def report(
     """
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
-    made = _make(journals, output, until)
+    made = read_journals(journals, output, until)
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -62,7 +62,10 @@ def report(
         raise typer.Exit(FINDINGS)
 
 
-def _make(journals: list[str], output: Path | None, until: str | None) -> "Report":
+def read_journals(
+    journals: list[str], output: Path | None = None, until: str | None = None
+) -> "Report":
+    """A report on them, or the end of the command with what is wrong."""
     import time
 
     now_s = time.time()
@@ -71,7 +74,7 @@ def _make(journals: list[str], output: Path | None, until: str | None) -> "Repor
     try:
         from eas_redirect.reporting.figures import make_report
     except ModuleNotFoundError as error:
-        if error.name != "duckdb":
+        if error.name not in ("duckdb", "zstandard"):
             raise
         fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
     from eas_redirect.cli.progress import progress

@@ -14,11 +14,13 @@ from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Un
 from eas_redirect.explain import IN_ORDER, Device, Explanation, explain_user, remarks
 from eas_redirect.policy.decision import Reason
 from eas_redirect.redirector import Redirector
+from eas_redirect.reporting.known_devices import KnownDevice, SeenDevices, merged
 from eas_redirect.reporting.readiness import (
     Finding,
     Readiness,
     address_findings,
     judge,
+    logon_findings,
     os_version,
 )
 from eas_redirect.telemetry.clients import Client, identify, version
@@ -28,9 +30,9 @@ AT_ONCE = 8  # users that are asked for at the same time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDevice:
-    """A device that the directory knows, and what is to be expected of it."""
+    """A device that the directory or a journal knows, and what is to be expected of it."""
 
-    device: DirectoryDevice
+    known: KnownDevice
     family: str | None
     decision: str
     reason: str
@@ -69,6 +71,7 @@ class Planner:
     redirector: Redirector
     census: Census
     device: Device = field(default_factory=Device)
+    seen: SeenDevices = field(default_factory=SeenDevices)
 
     async def plan(
         self, users: Iterable[str], progress: Callable[[], None] = lambda: None
@@ -95,7 +98,8 @@ class Planner:
             )
         judgement = found.judgement
         known = await self._devices(found)
-        ceiling = max((d.protocol_version or "" for d in known), key=version, default="") or None
+        spoken = (*(one.device.protocol_version for one in known), self.seen.ceiling)
+        ceiling = max(filter(None, spoken), key=version, default=None)
         devices = [await self._device(found, device, ceiling) for device in known]
         return PlannedUser(
             user=user,
@@ -105,39 +109,53 @@ class Planner:
             location=found.location,
             relationship=judgement.verdict.relationship,
             wave=judgement.verdict.wave,
-            findings=_findings(found),
+            findings=(*_findings(found), *_logon_findings(found, known)),
             devices=tuple(devices),
             readiness=None if devices or not found.location else _nobody_seen(found.location),
         )
 
-    async def _devices(self, found: Explanation) -> tuple[DirectoryDevice, ...]:
+    async def _devices(self, found: Explanation) -> tuple[KnownDevice, ...]:
         if found.recipient is None:
-            return ()
-        known = await self.census.devices(found.recipient.dn)
-        return () if isinstance(known, Unavailable) else known
+            return merged((), self.seen.by_logon.get(found.logon.text, ()))
+        stored = await self.census.devices(found.recipient.dn)
+        seen = [
+            device
+            for logon in self.seen.possible_logons(found.recipient)
+            if await self._is_of(logon, found.recipient)
+            for device in self.seen.by_logon[logon]
+        ]
+        return merged(() if isinstance(stored, Unavailable) else stored, seen)
+
+    async def _is_of(self, logon: str, recipient: Recipient) -> bool:
+        """Whether the directory finds that account under that logon."""
+        found = await explain_user(self.redirector, logon, self.device)
+        same = found.recipient if found is not None else None
+        return same is not None and same.dn.lower() == recipient.dn.lower()
 
     async def _device(
-        self, owner: Explanation, known: DirectoryDevice, ceiling: str | None
+        self, owner: Explanation, known: KnownDevice, ceiling: str | None
     ) -> PlannedDevice:
         """Judged by its own type and version, which waves and the minimum may depend on."""
+        device = known.device
         asked = replace(
             self.device,
-            device_type=known.device_type,
-            protocol_version=known.protocol_version or self.device.protocol_version,
+            device_type=device.device_type,
+            protocol_version=device.protocol_version or self.device.protocol_version,
         )
         found = await explain_user(self.redirector, owner.logon.text, asked)
         assert found is not None  # noqa: S101 - it was a logon a moment ago
-        client = _client(known)
+        client = _client(device)
         return PlannedDevice(
-            device=known,
+            known=known,
             family=client.family.name if client else None,
             decision=found.judgement.decision,
             reason=str(found.judgement.verdict.reason),
             readiness=judge(
                 client,
                 host=_host(found.location or owner.location),
-                protocol_version=known.protocol_version,
+                protocol_version=device.protocol_version,
                 ceiling=ceiling,
+                auth_scheme=known.seen.auth_scheme if known.seen else None,
             ),
         )
 
@@ -180,10 +198,17 @@ def _findings(found: Explanation) -> tuple[Finding, ...]:
     return (*addresses, *told)
 
 
+def _logon_findings(found: Explanation, known: Iterable[KnownDevice]) -> tuple[Finding, ...]:
+    """How the devices log on, where a journal says it: each finding once."""
+    forms = (one.seen.logon_format for one in known if one.seen)
+    told = (finding for form in forms for finding in logon_findings(form, _host(found.location)))
+    return tuple(dict.fromkeys(told))
+
+
 def _nobody_seen(location: str) -> Readiness:
     return replace(
         judge(None, host=_host(location)),
-        rule="No device of this user is known to the directory, or none may be read.",
+        rule="No device of this user is known to the directory or a journal, or none may be read.",
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,7 @@ from eas_redirect.reporting.words import (
     client_title,
     counted,
     number,
+    stamp,
 )
 
 COLUMNS = (
@@ -39,6 +41,10 @@ COLUMNS = (
     "readiness",
     "readiness_rule",
     "readiness_source",
+    "known_from",
+    "last_seen",
+    "auth_scheme",
+    "logon_format",
 )
 
 
@@ -64,7 +70,7 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
     for head in ("User", "Outcome", "Location", "Devices and what awaits them", "Findings"):
         table.add_column(head)
     for user in planned:
-        cells = (user.user, _outcome(user), user.location or "", _awaits(user), _found(user))
+        cells = (user.user, _outcome(user), _target(user), _awaits(user), _found(user))
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     reasons = Counter(user.reason for user in planned)
@@ -74,6 +80,11 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
     if verdicts:
         told = ", ".join(f"{VERDICT_TITLES[v]} {number(count)}" for v, count in verdicts.items())
         console.print(f"Their devices: {told}", markup=False)
+
+
+def _target(user: PlannedUser) -> str:
+    """The host: the rest of a location is always the same, and a table is narrow."""
+    return urlsplit(user.location).hostname or "" if user.location else ""
 
 
 def _outcome(user: PlannedUser) -> str:
@@ -131,7 +142,7 @@ def _user(user: PlannedUser) -> dict[str, object]:
 
 
 def _device(planned: PlannedDevice) -> dict[str, object]:
-    known = planned.device
+    known, seen = planned.known.device, planned.known.seen
     return {
         "device_id": known.device_id,
         "device_type": known.device_type,
@@ -142,6 +153,10 @@ def _device(planned: PlannedDevice) -> dict[str, object]:
         "decision": planned.decision,
         "reason": planned.reason,
         "readiness": _readiness(planned.readiness),
+        "known_from": planned.known.known_from,
+        "last_seen": stamp(seen.last_seen_s) if seen else None,
+        "auth_scheme": seen.auth_scheme if seen else None,
+        "logon_format": seen.logon_format if seen else None,
     }
 
 
