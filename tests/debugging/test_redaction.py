@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from eas_redirect.activesync.authorization import read_authorization
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, write
-from eas_redirect.debugging.pseudonyms import PUBLIC_HOSTS, Pseudonyms, all_runs, filled, runs
+from eas_redirect.debugging.filling import filled
+from eas_redirect.debugging.pseudonyms import PUBLIC_HOSTS, Pseudonyms
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
 from eas_redirect.debugging.redact_head import redacted_header
 from eas_redirect.debugging.redact_target import redacted_target
@@ -221,23 +222,3 @@ def test_words_are_the_same_wherever_they_stand() -> None:
 @pytest.mark.parametrize("host", sorted(PUBLIC_HOSTS))
 def test_public_hosts_stay(host: str) -> None:
     assert names().host(host) == host
-
-
-@pytest.mark.parametrize(
-    ("text", "searched"),
-    [
-        ("3141592653", True),
-        ("+49 30 1234567", False),
-        ("08:15:30 2026", False),
-        ("Passw0rd", True),
-        ("12345", False),
-        ("00000000", False),
-    ],
-)
-def test_numbers_are_searched_for_where_they_tell_something(text: str, searched: bool) -> None:
-    assert any(runs(text)) is searched
-
-
-@given(st.text())
-def test_runs_of_a_part_are_runs_of_the_whole(text: str) -> None:
-    assert set(runs(text)) <= set(all_runs(f"before {text} after"))

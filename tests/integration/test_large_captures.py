@@ -21,6 +21,7 @@ MAIL = 4_000_000  # bytes; the capture has 160 MB
 LIMIT_KIB = 220_000  # an idle command takes 90,000
 EXCHANGES = 10_000
 SMALL_LIMIT_KIB = 16_000  # above one exchange; all of them as JSON at once would take 30,000
+SAMPLE_LIMIT_KIB = 100_000  # all of the text takes more, and goes on growing
 
 # The command, and then the most memory that its process ever held (Linux).
 RUN = """
@@ -69,13 +70,36 @@ def test_many_small_exchanges_take_little_memory(tmp_path: Path, options: list[s
     assert peak_kib(many) - peak_kib(one) < SMALL_LIMIT_KIB
 
 
+def written(count: int) -> Iterator[http.HTTPFlow]:
+    """Answers with forty messages, each of other words."""
+    for number in range(count):
+        texts = (" ".join(f"{number:x}w{m:x}ord{n:x}" for n in range(45)) for m in range(40))
+        messages = [element(17, "Body", element(17, "Data", text)) for text in texts]
+        yield eas_flow(number, "Sync", body=write(Document(element(0, "Sync", *messages))))
+
+
+def test_redaction_remembers_a_sample_of_much_text(tmp_path: Path) -> None:
+    peaks = []
+    for count in (1, 500):
+        source = write_flows(tmp_path / f"{count}.flows", written(count))
+        ran = command("redact", str(source), "-o", str(tmp_path / f"{count}.clean"))
+        assert ran.returncode == 0, ran.stderr.decode()
+        assert f"{count} exchanges" in ran.stdout.decode()
+        peaks.append(peak_kib(ran))
+    assert peaks[1] - peaks[0] < SAMPLE_LIMIT_KIB
+
+
 def peak_kib(ran: subprocess.CompletedProcess[bytes]) -> int:
     return int(ran.stderr.decode().rsplit("peak ", 1)[1])
 
 
 def explained(path: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    return command("explain", str(path), *options)
+
+
+def command(*words: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-c", RUN, "explain", str(path), *options],
+        [sys.executable, "-c", RUN, *words],
         capture_output=True,
         timeout=240,
         check=False,

@@ -18,7 +18,8 @@ from eas_redirect import flows
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.debugging.capture import Progress, Trouble, read_flows
-from eas_redirect.debugging.pseudonyms import Pseudonyms, filled_bytes
+from eas_redirect.debugging.filling import filled_bytes
+from eas_redirect.debugging.pseudonyms import Pseudonyms
 from eas_redirect.debugging.redact_body import redacted_multipart, redacted_wbxml
 from eas_redirect.debugging.redact_head import redacted_header
 from eas_redirect.debugging.redact_notes import redact_connections, redact_notes

@@ -15,8 +15,9 @@ from eas_redirect.activesync.wbxml import (
     parse,
     write,
 )
+from eas_redirect.debugging.filling import filled_bytes
 from eas_redirect.debugging.multipart import split_parts
-from eas_redirect.debugging.pseudonyms import Pseudonyms, filled_bytes
+from eas_redirect.debugging.pseudonyms import Pseudonyms
 
 # Elements whose text is about the protocol and not about people, by code page. What is not here
 # is redacted: a new element must not leak.

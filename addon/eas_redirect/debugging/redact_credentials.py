@@ -10,7 +10,8 @@ import struct
 
 from eas_redirect.activesync.authorization import Logon, read_authorization
 from eas_redirect.activesync.spnego import response_token
-from eas_redirect.debugging.pseudonyms import Pseudonyms, filled
+from eas_redirect.debugging.filling import filled
+from eas_redirect.debugging.pseudonyms import Pseudonyms
 
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})
 _NTLM_NAMES = (28, 36, 44)  # MS-NLMP 2.2.1.3: domain, user, workstation; length and offset

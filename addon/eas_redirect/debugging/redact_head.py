@@ -6,7 +6,8 @@ A header that is not known here is filled: a new one must not leak.
 import re
 
 from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.debugging.pseudonyms import Pseudonyms, filled
+from eas_redirect.debugging.filling import filled
+from eas_redirect.debugging.pseudonyms import Pseudonyms
 from eas_redirect.debugging.redact_credentials import redacted_credentials
 from eas_redirect.debugging.redact_target import redacted_url
 
