@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ def test_a_wave_from_a_journal_alone(config: Path, tmp_path: Path) -> None:
     missing = RUNNER.invoke(app, ["plan", "--journal", "no.jsonl", "--config", str(config)])
     assert missing.exit_code == 2
     assert "no such file" in missing.stderr
+
+
+def test_a_journal_leaves_nothing_but_the_talk_on_standard_error(
+    config: Path, tmp_path: Path
+) -> None:
+    journal = write_journal(tmp_path / "eas.jsonl", [call(0), call(1, user_domain="contoso")])
+    calls = ["-c", "from eas_redirect.cli.main import main; main()", "plan", "--all", "--csv"]
+    calls += ["--journal", str(journal), "--config", str(config)]
+    done = subprocess.run([sys.executable, *calls], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "leaked" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_everybody_as_json_and_csv(config: Path) -> None:

@@ -168,6 +168,14 @@ async def test_devices_that_journals_saw_are_planned_too(planner: Planner) -> No
     assert (row["auth_scheme"], row["last_seen"]) == ("basic", "2026-03-02T00:00:00.000Z")
 
 
+async def test_an_account_under_several_logons_is_planned_once(planner: Planner) -> None:
+    planned = await planner.plan(
+        ["CONTOSO\\anna", "nobody", "anna@contoso.example", "nobody2", "anna"]
+    )
+    assert [user.user for user in planned] == ["CONTOSO\\anna", "nobody", "nobody2"]
+    assert to_json(planned)["totals"]["readiness"]["refused"] == 1  # type: ignore[index]
+
+
 async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Planner) -> None:
     seen = SeenDevices.of([phone("ghost@contoso.example", "G")])
     both = Planner(planner.redirector, planner.census, planner.device, seen)

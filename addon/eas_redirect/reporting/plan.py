@@ -47,6 +47,7 @@ class PlannedUser:
     decision: str
     reason: str
     detail: str
+    account: str | None = None  # the DN that the directory found
     location: str | None = None
     relationship: str | None = None
     wave: str | None = None
@@ -76,7 +77,7 @@ class Planner:
     async def plan(
         self, users: Iterable[str], progress: Callable[[], None] = lambda: None
     ) -> tuple[PlannedUser, ...]:
-        """In the order of `users`."""
+        """In the order of `users`; an account that several of them name is there once."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(user: str) -> PlannedUser:
@@ -85,7 +86,9 @@ class Planner:
             progress()
             return planned
 
-        return tuple(await asyncio.gather(*map(one, users)))
+        planned = await asyncio.gather(*map(one, users))
+        once = {user.account or user.user: user for user in reversed(planned)}
+        return tuple(user for user in planned if once[user.account or user.user] is user)
 
     async def _user(self, user: str) -> PlannedUser:
         found = await explain_user(self.redirector, user, self.device)
@@ -106,6 +109,7 @@ class Planner:
             decision=judgement.decision,
             reason=str(judgement.verdict.reason),
             detail=judgement.verdict.detail or (judgement.error_message or ""),
+            account=found.recipient.dn.lower() if found.recipient else None,
             location=found.location,
             relationship=judgement.verdict.relationship,
             wave=judgement.verdict.wave,
