@@ -267,6 +267,14 @@ def test_html_of_iis_is_shown_as_text_when_the_view_is_named() -> None:
     assert text.splitlines()[-1] == "<html>403</html>"
 
 
+def test_what_a_terminal_would_obey_is_not_shown() -> None:
+    body = "<p>\x1b[31m\x9b31m\u202eevil\tpage\r\nend</p>".encode()
+    flow = eas_flow(body, "text/html")
+    text = VIEW.prettify(body, metadata(flow, "text/html"))
+    assert text.splitlines()[-2:] == ["<p>?[31m?31m?evil\tpage", "end</p>"]
+    assert VIEW.reencode(text, metadata(flow, "text/html")) == body
+
+
 def test_comments_cannot_be_ended_from_inside() -> None:
     flow = eas_flow()
     flow.request.query["DeviceId"] = "x-->--><Sync>"

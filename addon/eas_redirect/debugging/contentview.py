@@ -116,15 +116,19 @@ def _plain_lines(data: bytes) -> list[str]:
         # A character cut in two at the end is no reason to show digits.
         text = shown.decode("utf-8", "strict" if shown == data else "ignore")
         if "\0" not in text:
-            return text.splitlines()
+            return [_printable(line) for line in text.splitlines()]
     lines = [shown[i : i + 16].hex(" ") for i in range(0, len(shown), 16)]
     return [*lines, f"({len(data)} bytes)"] if len(shown) < len(data) else lines
 
 
 def _comment(text: str) -> str:
     """Text inside an XML comment must not end it."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return re.sub("-(?=-)", "- ", shown)
+    return re.sub("-(?=-)", "- ", _printable(text))
+
+
+def _printable(text: str) -> str:
+    """Nothing that a terminal would obey; mitmproxy leaves the controls beyond ASCII."""
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
 def _original(metadata: Metadata) -> bytes | None:
