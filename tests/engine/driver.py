@@ -71,6 +71,15 @@ class Proxied:
         """How many upstream connections were opened."""
         return len(self._servers)
 
+    @property
+    def client_state(self) -> ConnectionState:
+        return self.context.client.state
+
+    @property
+    def server_state(self) -> ConnectionState:
+        """Of the last upstream connection; closed when there was none."""
+        return self._servers[-1].state if self._servers else ConnectionState.CLOSED
+
     def _close(self, side: connection.Connection) -> None:
         side.state &= ~ConnectionState.CAN_READ
         self._handle(events.ConnectionClosed(side))

@@ -284,6 +284,23 @@ def test_an_interim_answer_behind_white_space_is_none_the_less_one(before: bytes
     assert bytes(proxied.to_client).endswith(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
 
 
+def test_an_interim_answer_of_any_version_is_one() -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(b"HTTP/9.1 100\r\n\r\n" + OK)
+    assert bytes(proxied.to_client) == b"HTTP/9.1 100\r\n\r\n" + OK
+
+
+def test_a_tunnel_before_the_requests_end_is_refused() -> None:
+    proxied = Proxied()
+    proxied.client(POST[:-1])
+    proxied.server(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\nbytes of the tunnel")
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 502 ")
+    assert sorted(proxied.closed) == ["client", "server"]
+    proxied.client(POST[-1:])
+    assert proxied.hooks[-1] == "error"
+
+
 def test_a_status_of_four_digits_is_no_interim_answer() -> None:
     odd = OK.replace(b"200", b"1000")
     proxied = Proxied()

@@ -6,6 +6,7 @@ from tests.fuzz import (
     targets_debugging,
     targets_directory,
     targets_files,
+    targets_http1,
     targets_journals,
     targets_way,
 )
@@ -17,6 +18,7 @@ _MODULES = (
     targets_captures,
     targets_directory,
     targets_files,
+    targets_http1,
     targets_journals,
     targets_way,
 )

@@ -8,15 +8,13 @@ Each is a wrapper around one method that leaves every other message to the origi
   and bytes after it crash nothing;
 - a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
 - empty lines before a message are skipped together with no byte of the message;
-- bytes that follow a 101 at once reach the tunnel whole, line breaks included;
-- the tokens of Connection are compared without regard to case;
-- after mitmproxy's own 100 an error page can still follow, and that page tells nobody the address
-  of Exchange, what it sent, or what stands here;
-- a 204 that names a transfer coding passes, as ASP.NET sends it; mitmproxy makes a 502 of it;
+- bytes that follow a 101 at once reach the tunnel whole, line breaks included; a 101 before the
+  request's end is refused, for mitmproxy fails on what follows it;
+- after mitmproxy's own 100 an error page can still follow;
 - a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
 
-`expect.py` and `waiting.py` hold two more.
+`http1_functions.py`, `expect.py` and `waiting.py` hold more of them.
 
 `mend` is called once, before connections exist. Tests hold each mend against the version of
 mitmproxy that is installed, and show that it is still needed.
@@ -31,20 +29,20 @@ import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.net.http import http1, status_codes, validate
+from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 
-from eas_redirect.engine import expect, waiting
+from eas_redirect.engine import expect, http1_functions, waiting
 from eas_redirect.engine.failures import without_bytes
+from eas_redirect.engine.http1_functions import error_page
 from eas_redirect.engine.waiting import MAX_UNREAD
 
 type Commands = Iterator[commands.Command]
 
 # RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
-_INTERIM = re.compile(rb"\s*HTTP/1\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+_INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 _LAST_CHUNK = b"0\r\n\r\n"
 _HEAD_TOO_LONG = 431  # RFC 6585 5
@@ -57,7 +55,6 @@ _make_body_reader = _http1.make_body_reader
 _send_response = HttpStream.send_response
 _send_to_client = _http1.Http1Server.send
 _send_to_server = _http1.Http1Client.send
-_validate_headers = validate.validate_headers
 
 
 def mend() -> None:
@@ -195,7 +192,7 @@ def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> 
     _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
     yield from _discreetly(_read_client_headers(self, event))
     if len(self.buf) > MAX_UNREAD and self.state == self.read_headers:
-        yield commands.SendData(self.conn, _error_page(_HEAD_TOO_LONG))
+        yield commands.SendData(self.conn, error_page(_HEAD_TOO_LONG))
         yield commands.CloseConnection(self.conn)
         self.state = self.done
 
@@ -207,9 +204,24 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
             # RFC 9110 15.2: never to a client that speaks HTTP/1.0; HTTP/2 frames it differently.
             if self.request.http_version == "HTTP/1.1":
                 yield commands.SendData(self.context.client, interim)
-    yield from _discreetly(_read_server_headers(self, event))
+    for command in _discreetly(_read_server_headers(self, event)):
+        if _switches_too_early(self, command):
+            yield from _refuse(self, "the protocol is switched before the request's end")
+            return
+        yield command
     if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
         yield from _refuse(self, "the head of the answer does not end")
+
+
+def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:
+    """RFC 9110 7.8: the tunnel begins behind a whole request; mitmproxy fails on what comes by it
+    earlier."""
+    return (
+        isinstance(command, ReceiveHttp)
+        and isinstance(command.event, _events.ResponseHeaders)
+        and command.event.response.status_code == 101
+        and not self.request_done
+    )
 
 
 def _discreetly(sent: Commands) -> Commands:
@@ -219,27 +231,10 @@ def _discreetly(sent: Commands) -> Commands:
         yield command
 
 
-def _error_page(status_code: int, _message: str = "") -> bytes:
-    """A whole answer. mitmproxy's own quotes the message, which is for the journal and the log."""
-    headers = http.Headers(Connection="close", Content_Type="text/plain")
-    text = f"{status_code} {status_codes.RESPONSES.get(status_code, 'Error')}\n"
-    page: bytes = http1.assemble_response(http.Response.make(status_code, text, headers))
-    return page
-
-
 def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
     """Take what matches at the buffer's start out of it."""
     found = pattern.match(buffer._data)  # noqa: SLF001 - a copy for each byte of a slow head is dear
     return bytes(buffer.maybe_extract_at_most(found.end()) or b"") if found else b""
-
-
-def _validate(message: http.Message) -> None:
-    """RFC 9112 6.1 forbids a transfer coding in a 204; but whatever its head says, it has no body
-    (6.3), so nobody can be misled."""
-    if isinstance(message, http.Response) and message.status_code == 204:
-        message = message.copy()
-        message.headers.pop("transfer-encoding", None)
-    _validate_headers(message)
 
 
 def _pipe(self: _http1.Http1Connection) -> Commands:
@@ -251,20 +246,10 @@ def _pipe(self: _http1.Http1Connection) -> Commands:
         yield from self.state(events.DataReceived(self.conn, bytes(received)))
 
 
-def _connection_close(http_version: str, headers: http.Headers) -> bool:
-    """Whether a message ends its connection (RFC 9112 9.3)."""
-    lists = headers.get_all("connection")
-    tokens = {token.strip().lower() for value in lists for token in value.split(",")}
-    if "close" in tokens:
-        return True
-    return http_version not in ("HTTP/1.1", "HTTP/2.0") and "keep-alive" not in tokens
-
-
 type Mend = tuple[object, str, Callable[..., object]]
 
 _MENDS: tuple[Mend, ...] = (
     (_http1, "make_body_reader", _body_reader),
-    (_http1, "make_error_response", _error_page),
     (_http1.Http1Connection, "read_body", _body),
     (_http1.Http1Connection, "make_pipe", _pipe),
     (HttpStream, "send_response", _response),
@@ -272,8 +257,7 @@ _MENDS: tuple[Mend, ...] = (
     (_http1.Http1Server, "send", _to_client),
     (_http1.Http1Client, "read_headers", _server_headers),
     (_http1.Http1Client, "send", _to_server),
-    (http1, "connection_close", _connection_close),
-    (http_layers, "validate_headers", _validate),
+    *http1_functions.MENDS,
     *expect.MENDS,
     *waiting.MENDS,
 )
