@@ -36,8 +36,8 @@ bench: $(INSTALLED) ## ROUNDS=5: beside bare mitmdump and HAProxy (docs/performa
 bench-short: $(INSTALLED) ## the same in a minute, writing nothing
 	@$(BIN)/python -m tests.benchmarks --short
 
-soak: $(INSTALLED) ## MINUTES=10: mixed traffic for long; memory, descriptors, threads, journal
-	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),10)
+soak: $(INSTALLED) ## MINUTES=10, EXCHANGES=n: mixed traffic for long; memory, descriptors, threads, journal
+	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),10) $(if $(EXCHANGES),--exchanges $(EXCHANGES))
 
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .

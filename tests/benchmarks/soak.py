@@ -49,18 +49,27 @@ class Look:
     errors: int
 
 
-def soak(running: Running, seconds: float, slice_s: int, say: Callable[[str], None]) -> list[Look]:
-    """Loads in turn until the time is over; a look after each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How long: seconds, or so many exchanges if they come first. `slice_s`: of each load."""
+
+    seconds: float
+    exchanges: int = sys.maxsize
+    slice_s: int = 10
+
+
+def soak(running: Running, limit: Limit, say: Callable[[str], None]) -> list[Look]:
+    """Loads in turn up to the limit; a look after each."""
     looks, began, exchanges, errors = [_look(running, 0.0, 0, 0)], time.monotonic(), 0, 0
     for load in cycle(MIX):
-        outcome = drive(running.port, load, slice_s)
+        outcome = drive(running.port, load, limit.slice_s)
         exchanges += outcome.requests
         errors += outcome.errors
         time.sleep(CALM_S)
         elapsed = time.monotonic() - began
         looks.append(_look(running, elapsed, exchanges, errors))
         say(line(looks[-1]))
-        if elapsed >= seconds:
+        if elapsed >= limit.seconds or exchanges >= limit.exchanges:
             break
     return looks
 
@@ -153,6 +162,7 @@ def _panel(top: int, title: str, looks: Sequence[Look], of: Callable[[Look], flo
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--exchanges", type=int, default=sys.maxsize, help="end behind so many")
     parser.add_argument("--slice", type=int, default=10, help="seconds of each kind of load")
     parser.add_argument("--svg", type=Path, default=ROOT / "docs" / "soak.svg")
     options = parser.parse_args(arguments)
@@ -166,7 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 exchange(folder / "exchange") as port,
                 run(folder / "run", f"http://127.0.0.1:{port}") as running,
             ):
-                looks = soak(running, options.minutes * 60, options.slice, _say)
+                limit = Limit(
+                    seconds=options.minutes * 60,
+                    exchanges=options.exchanges,
+                    slice_s=options.slice,
+                )
+                looks = soak(running, limit, _say)
         except KeyboardInterrupt:
             print("stopped; nothing was written", file=sys.stderr)
             return 130

@@ -35,6 +35,16 @@ def test_half_a_minute_of_mixed_traffic_is_flat(
     assert "<polyline" in path.read_text("utf-8")
 
 
+@pytest.mark.integration
+def test_it_ends_behind_so_many_exchanges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require("wrk", "haproxy")
+    words = ["--minutes", "60", "--slice", "1", "--exchanges", "1"]
+    assert soak.main([*words, "--svg", str(tmp_path / "soak.svg")]) == 0
+    assert "too short to tell" in capsys.readouterr().out
+
+
 def test_flat_is_flat() -> None:
     assert grown(FLAT) == []
     assert verdict(FLAT) == "flat over 50000 exchanges: memory +0.0 % since exchange 20000"
