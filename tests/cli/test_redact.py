@@ -359,7 +359,25 @@ def test_files_that_are_missing_or_in_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    ["Mailbox moved", "iPhone", "certificate list", "Server closed", "Negotiate", "path", "Class"],
+    [
+        "Mailbox moved",
+        "iPhone",
+        "certificate list",
+        "Server closed",
+        "Negotiate",
+        "path",
+        "Class",
+        "Outlook",
+        "Office365: outlook.office365.com",
+        LOCATION,
+        "certain",
+        "Sync user",
+        "ActiveSync Cmd",
+        "Authorization",
+        "regular",
+        "redirect",
+        "HTTP/1.1",
+    ],
 )
 def test_words_that_a_capture_holds_anyway_are_no_leak(tmp_path: Path, subject: str) -> None:
     """A mail may be about the very things that mitmproxy and ActiveSync talk about."""

@@ -37,6 +37,7 @@ class Pseudonyms:
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or secrets.token_bytes(32)
         self.taken = Taken()
+        self.keep("2001:db8::")
 
     def keep(self, text: str) -> str:
         """A text that stays as it is."""
@@ -60,7 +61,7 @@ class Pseudonyms:
         """A host name, with or without a port; an IP address; a public one stays as it is."""
         bare = host.rpartition(":")[0] if re.search(r"[^:]:[0-9]+\Z", host) else host
         if bare.lower() in PUBLIC_HOSTS:
-            return host
+            return self.keep(host)
         try:
             return host.replace(bare, self.address(bare.strip("[]")))
         except ValueError:

@@ -97,7 +97,7 @@ def _record(flow: http.HTTPFlow, record: RecordedExchange, names: Pseudonyms) ->
         "event": {"reason": names.keep(reason or "")},
         "eas": {
             "decision": names.keep(decision or ""),
-            "evidence": str(stored.evidence),
+            "evidence": names.keep(str(stored.evidence)),
             "upstream": {
                 "status_code": stored.status_code,
                 **({} if stored.eas_status is None else {"status": stored.eas_status}),

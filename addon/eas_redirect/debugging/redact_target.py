@@ -46,6 +46,7 @@ def redacted_target(target: str, names: Pseudonyms) -> str:
             return clean + mark
         case "plain":
             pairs = [_parameter(pair, names) for pair in query.split("&")]
+            names.keep(f"{path} {' '.join(map(_kept_part, pairs))}")
             return clean + mark + "&".join(pairs)
         case "base64":
             return clean + mark + _base64_query(query, names)
@@ -56,15 +57,11 @@ def redacted_url(value: str, names: Pseudonyms) -> str:
     found = _URL.fullmatch(value)
     assert found is not None  # noqa: S101 - every group may be empty, and the last takes all
     scheme, authority, path, rest = (part or "" for part in found.groups())
-    kept = path in ("", "/") or is_eas_path(path)
-    return "".join(
-        (
-            names.keep(scheme),
-            _authority(authority, names),
-            names.keep(path) if kept else names.secret(path),
-            names.secret(rest),
-        )
-    )
+    host = _authority(authority, names)
+    if path not in ("", "/") and not is_eas_path(path):
+        path = names.secret(path)
+    names.keep(scheme + host + path if host == authority else f"{scheme} {path}")
+    return scheme + host + path + names.secret(rest)
 
 
 def _authority(authority: str, names: Pseudonyms) -> str:
@@ -84,6 +81,12 @@ def _parameter(pair: str, names: Pseudonyms) -> str:
         clean = names.name(unquote(value))  # bytes that are no UTF-8 are surrogates (PEP 383)
         return f"{name}{equals}{quote(clean, safe='@', errors='surrogateescape')}"
     return f"{name}{equals}{names.secret(value)}"
+
+
+def _kept_part(pair: str) -> str:
+    """Of a clean parameter: what says nothing of anybody."""
+    name, _, value = pair.partition("=")
+    return f"{name} {value}" if name.lower() == "cmd" else name
 
 
 def _base64_query(query: str, names: Pseudonyms) -> str:
