@@ -29,6 +29,7 @@ def test_the_summary_names_who_is_stuck(journal: Path) -> None:
     assert "followed (presumed)" in result.stdout
     assert "Stuck (" in result.stdout
     assert "Can the old server go? Not yet" in result.stdout
+    assert "told to go, and keep coming back" in result.stdout
 
 
 def test_json_csv_and_page(journal: Path, tmp_path: Path) -> None:

@@ -261,6 +261,26 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_a_copy_of_a_journal_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD + line(call(60)))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(GOOD))
+    (tmp_path / "c.jsonl").write_bytes(line(call(60)))
+    (tmp_path / "d.jsonl").touch()
+    (tmp_path / "e.jsonl").touch()
+    notes = make_report(find_sources([str(tmp_path)]), NOW).notes
+    assert len(notes) == 1
+    assert "b.jsonl.gz begins like" in notes[0]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_reasons_and_domains_are_text(tmp_path: Path, text: str) -> None:
+    made = read(tmp_path, line(call(0, reason=text)) + line(call(1, reason=text, device_id="B")))
+    assert sum(row.devices for row in made.arrivals.still_calling) in (0, 2)
+    Balanced(render(made))
+    blocked = {"reason": "no_relationship", "directory_target_domain": text}
+    Balanced(render(read(tmp_path, line(call(0, **blocked)) + GOOD)))
+
+
 def test_a_folder_and_odd_names(tmp_path: Path) -> None:
     (tmp_path / "odd[1]*.jsonl").write_bytes(GOOD)
     (tmp_path / "b.jsonl").write_bytes(line(call(60)))

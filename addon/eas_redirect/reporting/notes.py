@@ -3,7 +3,7 @@
 Imports DuckDB for its types only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 
@@ -15,6 +15,7 @@ from eas_redirect.reporting.words import counted, length
 from eas_redirect.telemetry.journal import ECS_VERSION
 from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
+_TELLING = 256  # bytes of a first line: its time and how long it took are among them
 MANY_REASONS = 100  # the addon knows about two dozen
 
 _ODDITIES = """
@@ -48,6 +49,7 @@ def notes_about(
     ).fetchall()[0][0]
     notes = [
         *_about_lines(lines),
+        *_about_copies(sources),
         *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
         *(f"{name} is the journal once more, in W3C form: left out." for name in lines.twins),
         _if(
@@ -127,6 +129,18 @@ def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str
         "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
         " begin with the proxy.",
     )
+
+
+def _about_copies(sources: Sequence[Source]) -> Iterator[str]:
+    first: dict[bytes, str] = {}
+    for source in sources:
+        if source.kind is Kind.JOURNAL and source.head:
+            like = first.setdefault(source.head[:_TELLING], source.name)
+            if like != source.name:
+                yield (
+                    f"{source.name} begins like {like}: if one is a copy, its lines count twice."
+                    " Leave it out."
+                )
 
 
 def _about_lines(lines: Lines) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file to read. `size` in bytes, as it lies on the disk; `name` as it was given."""
+    """One file to read. `size` in bytes, as it lies on the disk; `name` as it was given; `head` are
+    the first bytes of what is inside: no two journals begin alike unless one is a copy."""
 
     path: Path
     name: str
@@ -43,6 +44,7 @@ class Source:
     packing: Packing
     encoding: Encoding
     size: int
+    head: bytes
 
 
 class SourceError(Exception):
@@ -124,6 +126,7 @@ def _source(path: Path, name: str) -> Source:
         packing=packing,
         encoding=encoding_of(head),
         size=path.stat().st_size,
+        head=head,
     )
 
 

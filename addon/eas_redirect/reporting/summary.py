@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eas_redirect.reporting.advice import meaning, what_to_do
 from eas_redirect.reporting.values import STATES, Device, Report
 from eas_redirect.reporting.words import STATE_TITLES, client_title, counted, moment, number
 from eas_redirect.telemetry.ledger import LedgerState
@@ -31,6 +32,8 @@ def print_summary(console: Console, report: Report) -> None:
             markup=False,
         )
     console.print(f"Can the old server go? {report.arrivals.verdict}")
+    if report.arrivals.still_calling:
+        console.print(_still_calling(report))
 
 
 def _states(report: Report) -> Table:
@@ -39,6 +42,17 @@ def _states(report: Report) -> Table:
     table.add_column("Devices", justify="right")
     for state in STATES:
         table.add_row(STATE_TITLES[state], number(report.totals.states.get(state, 0)))
+    return table
+
+
+def _still_calling(report: Report) -> Table:
+    table = Table(box=None)
+    table.add_column("Devices", justify="right")
+    for head in ("Why they still call", "What to do"):
+        table.add_column(head)
+    for row in report.arrivals.still_calling[:SHOWN]:
+        cells = (number(row.devices), meaning(row.why), what_to_do(row.why))
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
