@@ -33,6 +33,10 @@ def test_no_failure_is_none() -> None:
         ("HTTP/1 protocol error: peer closed connection", True, "upstream_failed", 502),
         ("server closed connection", True, "upstream_failed", 502),
         ("[Errno 111] Connect call failed ('127.0.0.1', 1)", True, "upstream_failed", 502),
+        ("HTTP/1 protocol error: illegal chunk header", False, "request_refused", 400),
+        ("HTTP/1 protocol error: illegal chunk header", True, "upstream_failed", 502),
+        ("Invalid request scheme: ftp", True, "request_refused", 400),
+        ("mitmproxy received an HTTP CONNECT request even though", True, "request_refused", 400),
         (REFUSED, True, "request_refused", 400),
         (REFUSED, False, "request_refused", 400),
     ],
@@ -43,6 +47,14 @@ def test_whose_failure_it_is(
     failure = failure_of(failed(message, client_stays=client_stays))
     assert failure is not None
     assert (failure.type, failure.status_code) == (kind, status)
+
+
+def test_a_client_that_waits_with_its_half_closed_has_not_left() -> None:
+    flow = failed("server closed connection")
+    flow.client_conn.state = ConnectionState.CAN_WRITE
+    failure = failure_of(flow)
+    assert failure is not None
+    assert (failure.type, failure.status_code) == ("upstream_failed", 502)
 
 
 def test_an_answer_under_way_keeps_its_status() -> None:

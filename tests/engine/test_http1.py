@@ -351,6 +351,30 @@ def test_chunks_and_trailers_without_end_are_refused(start: bytes) -> None:
     assert proxied.hooks[-1] == "error"
 
 
+@pytest.mark.parametrize("garbage", [b"zz\r\n", b"-1\r\n", b"1\r\nabc\r\n"])
+def test_chunks_that_are_none_are_a_bad_request(garbage: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + garbage)
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert proxied.closed[0] == "client"
+    assert proxied.hooks[-1] == "error"
+
+
+def test_behind_an_answer_that_has_begun_there_is_no_page() -> None:
+    proxied = Proxied()
+    proxied.client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    proxied.server(OK[:-1])
+    proxied.client(b"zz\r\n")
+    assert bytes(proxied.to_client) == OK[:-1]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_chunks_gets_no_page() -> None:
+    proxied = Proxied()
+    proxied.client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
+    proxied.client_closes()
+    assert not proxied.to_client
+
+
 def test_mending_twice_is_mending_once() -> None:
     http1.mend()
     test_an_error_page_can_follow_mitmproxys_own_100()

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mitmproxy import http
+from mitmproxy.connection import ConnectionState
 
 type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
 
 STOPPED = "the proxy is stopping"  # flow.error of an exchange that a stop answered, not Exchange
 
+_REFUSAL = re.compile(
+    "Received .* from client|Invalid request scheme|mitmproxy received an HTTP CONNECT", re.DOTALL
+)
+_PROTOCOL_ERROR = "HTTP/1 protocol error: "
 _QUOTED_BYTES = re.compile(r"""\bb(['"]).*\1""", re.DOTALL)
 
 
@@ -46,9 +51,12 @@ def without_bytes(text: str) -> str:
 def _type(flow: http.HTTPFlow, message: str) -> FailureType:
     if message == STOPPED:
         return "proxy_stopped"
-    if message.startswith("Received ") and " from client" in message:
+    if _REFUSAL.match(message):
         return "request_refused"
-    # A client that leaves in the middle of its request is told of as a protocol error.
-    if "lient disconnected" in message or not flow.client_conn.connected:
+    if "lient disconnected" in message:
         return "client_left"
-    return "upstream_failed"
+    if flow.client_conn.state is not ConnectionState.CLOSED:  # a half-closed one waits
+        return "upstream_failed"
+    # A client that leaves in the middle of its request is told of as a protocol error, too.
+    broken = message.startswith(_PROTOCOL_ERROR) and "peer closed connection" not in message
+    return "request_refused" if broken else "client_left"

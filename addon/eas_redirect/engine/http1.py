@@ -11,6 +11,7 @@ Each is a wrapper around one method that leaves every other message to the origi
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included; a 101 before the
   request's end is refused, for mitmproxy fails on what follows it;
 - after mitmproxy's own 100 an error page can still follow;
+- chunks of a client that are none get a 400, as from Exchange, instead of nothing;
 - a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
 
@@ -45,6 +46,7 @@ type Commands = Iterator[commands.Command]
 _INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 _LAST_CHUNK = b"0\r\n\r\n"
+_BAD_REQUEST = 400
 _HEAD_TOO_LONG = 431  # RFC 6585 5
 
 _read_client_headers = _http1.Http1Server.read_headers
@@ -93,6 +95,8 @@ def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
     for command in _read_body(self, event):
         if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
             yield from _trailers_received(self, command.event.stream_id)
+        elif isinstance(command, commands.CloseConnection) and not self.request_done:
+            yield from _bad_request(self, event)
         yield command
     if len(self.buf) > MAX_UNREAD and self.state == self.read_body:
         yield from _refuse(self, "a chunk's first line, or its trailers, do not end")
@@ -101,8 +105,16 @@ def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
 def _refuse(self: _http1.Http1Connection, message: str) -> Commands:
     assert self.stream_id is not None  # noqa: S101 - a message has begun
     kind = self.ReceiveProtocolError
+    yield from _bad_request(self, events.DataReceived(self.conn, b""))
     yield commands.CloseConnection(self.conn)
     yield ReceiveHttp(kind(self.stream_id, f"HTTP/1 protocol error: {message}", code=kind.code))
+
+
+def _bad_request(self: _http1.Http1Connection, event: events.Event) -> Commands:
+    """Before the connection of a client ends that sent something else than chunks."""
+    is_there = isinstance(self, _http1.Http1Server) and isinstance(event, events.DataReceived)
+    if is_there and self.response is None:
+        yield commands.SendData(self.conn, error_page(_BAD_REQUEST))
 
 
 def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands:
