@@ -268,6 +268,41 @@ def test_a_204_with_a_transfer_coding_passes(on_flow: OnFlow) -> None:
     assert bytes(proxied.to_client) == answer + OK
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "line", [b"X Frame Options: deny", b"X-Old : b", b"X(a): \xff", b"\xe4: b"]
+)
+def test_an_answer_with_an_odd_header_name_passes(line: bytes, on_flow: OnFlow) -> None:
+    answer = OK.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")
+    proxied = Proxied(on_flow)
+    proxied.client(GET)
+    proxied.server(answer)
+    assert bytes(proxied.to_client) == answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Length : 3",
+        b"Transfer-Encoding : chunked",
+        b"X Y: 1\r\nContent-Length: 3",
+        b"X Y: 1\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_where_an_answer_ends_must_be_clear(line: bytes) -> None:
+    proxied = Proxied()
+    proxied.client(GET)
+    proxied.server(OK.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n"))
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 502 ")
+
+
+def test_a_request_with_an_odd_header_name_is_refused() -> None:
+    proxied = Proxied()
+    proxied.client(GET[:-2] + b"X Y: 1\r\n\r\n")
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 400 ")
+    assert proxied.connections == 0
+
+
 def test_without_the_mend_a_204_with_a_transfer_coding_is_a_502() -> None:
     http1.restore()
     proxied = Proxied()

@@ -2,7 +2,8 @@
 
 - the tokens of Connection are compared without regard to case;
 - an error page tells nobody the address of Exchange, what it sent, or what stands here;
-- a 204 that names a transfer coding passes, as ASP.NET sends it; mitmproxy makes a 502 of it.
+- an answer with a header whose name is no token passes, as an administrator of IIS can add one, and
+  so does a 204 that names a transfer coding, as ASP.NET sends it; mitmproxy makes a 502 of both.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from mitmproxy.proxy.layers import http as http_layers
 from mitmproxy.proxy.layers.http import _http1
 
 _validate_headers = validate.validate_headers
+_FRAMING = {b"content-length", b"transfer-encoding"}
+_NO_CONTENT = 204
 
 
 def error_page(status_code: int, _message: str = "") -> bytes:
@@ -24,16 +27,24 @@ def error_page(status_code: int, _message: str = "") -> bytes:
 
 
 def validate_headers(message: http.Message) -> None:
-    """RFC 9112 6.1 forbids a transfer coding in a 204; but whatever its head says, it has no body
-    (6.3), so nobody can be misled."""
-    if (
-        isinstance(message, http.Response)
-        and message.status_code == 204
-        and "transfer-encoding" in message.headers
-    ):
-        message = message.copy()
-        del message.headers["transfer-encoding"]
-    _validate_headers(message)
+    """What mitmproxy refuses, but for two faults of an answer that mislead nobody: a name that is
+    no token, and a transfer coding of a 204, which RFC 9112 6.1 forbids but which has no body
+    whatever its head says (6.3)."""
+    try:
+        _validate_headers(message)
+    except ValueError:
+        if not isinstance(message, http.Response):
+            raise
+        _validate_headers(_framing_of(message))
+
+
+def _framing_of(answer: http.Response) -> http.Response:
+    """An answer with only those headers that say where it ends, or seem to."""
+    names = _FRAMING if answer.status_code != _NO_CONTENT else {b"content-length"}
+    framing = answer.copy()
+    fields = answer.headers.fields
+    framing.headers = http.Headers([f for f in fields if f[0].strip().lower() in names])
+    return framing
 
 
 def connection_close(http_version: str, headers: http.Headers) -> bool:
