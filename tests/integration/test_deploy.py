@@ -192,22 +192,18 @@ def _haproxy(
         process.wait(20)
 
 
-def test_killed_and_stopped_under_load_only_an_answer_under_way_is_cut(tmp_path: Path) -> None:
+def test_killed_and_stopped_under_load_loses_nothing(tmp_path: Path) -> None:
     with farm(tmp_path) as made:
         with made.under_load():
             made.proxies["a"].signal(signal.SIGKILL)
             made.serve(80, "load on two")
-            # An answer whose head had left already when its proxy was killed cannot be given again.
-            cut = list(made.lost)
-            assert all(isinstance(error, http.client.IncompleteRead) for error in cut)
-            assert len(cut) <= 1
             made.proxies["b"].signal(signal.SIGTERM)
             assert made.proxies["b"].process.wait(60) == 0
             made.serve(60, "load on one")
             made.proxies["c"].signal(signal.SIGTERM)
             assert made.proxies["c"].process.wait(60) == 0
             made.serve(40, "load past the proxies")
-        assert made.lost == cut
+        assert made.lost == []
         assert set(made.statuses) == {200}
         assert made.via("D1") is None
 
@@ -218,8 +214,7 @@ def test_with_all_proxies_killed_at_once_everything_reaches_exchange(tmp_path: P
             for running in made.proxies.values():
                 running.signal(signal.SIGKILL)
             made.serve(80, "load past the proxies")
-        assert all(isinstance(error, http.client.IncompleteRead) for error in made.lost)
-        assert len(made.lost) <= 3
+        assert made.lost == []
         assert set(made.statuses) == {200}
         assert made.via("D1") is None
 
