@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.device import PATH, Reply, basic
-from tests.integration.running import Running, run, wait_until, write_config
+from tests.integration.running import PROGRAM, Running, run, wait_until, write_config
 from tests.integration.waiting import BODY, Waiting, waiting_exchange
 
 pytestmark = pytest.mark.integration
@@ -101,6 +101,21 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, exchange: Waiting) -> Non
         # Cut off; or, where the end of Exchange's connection was seen first, told so.
         with contextlib.suppress(http.client.HTTPException, OSError):
             assert sync.result(60).status == 502
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_more_phones_wait_than_the_soft_limit_has_descriptors(
+    tmp_path: Path, exchange: Waiting, arguments: tuple[str, ...]
+) -> None:
+    program = ("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", *PROGRAM)
+    with (
+        run(tmp_path, exchange.url, *arguments, program=program) as running,
+        ThreadPoolExecutor(120) as pool,
+    ):
+        pings = [asking(pool, running, "Ping", f"P{number}") for number in range(120)]
+        wait_until(lambda: exchange.held == 120, "the Pings wait")
+        exchange.let_go.set()
+        assert {ping.result(60).status for ping in pings} == {200}
 
 
 def test_a_hangup_opens_the_journal_anew(tmp_path: Path, exchange: Waiting) -> None:

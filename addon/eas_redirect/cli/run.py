@@ -1,5 +1,6 @@
 """`eas-redirect run`: mitmproxy with the profile that this job needs, and its stops and workers."""
 
+import contextlib
 import shlex
 import socket
 from dataclasses import replace
@@ -61,6 +62,7 @@ def run(
 
         print(shlex.join(["mitmdump", *mitmdump_arguments(plan)]))
         return
+    _take_all_descriptors()
     if stock and workers > 1:
         fail("--stock runs one process; leave out --workers", USAGE)
     if workers > 1:
@@ -96,6 +98,17 @@ def _plan(
         )
     except UsageError as error:
         fail(str(error), USAGE)
+
+
+def _take_all_descriptors() -> None:
+    """A waiting phone holds two. The usual soft limit of 1024 is for programs that use select()."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):  # a system that gives less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run_one(plan: "Plan", stop_timeout: float, *, stock: bool) -> int:
