@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long fuzz bench bench-short soak lint types format clean
+.PHONY: help lab test test-long fuzz bench bench-short soak sizing lint types format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench-short: $(INSTALLED) ## the same in a minute, writing nothing
 
 soak: $(INSTALLED) ## MINUTES=10, EXCHANGES=n: mixed traffic for long; memory, descriptors, threads, journal
 	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),10) $(if $(EXCHANGES),--exchanges $(EXCHANGES))
+
+sizing: $(INSTALLED) ## PHONES=2000: what waiting phones take (docs/operate.md, "How much machine")
+	@$(BIN)/python -m tests.benchmarks.sizing --phones $(or $(PHONES),2000)
 
 lint: $(INSTALLED) ## ruff: lint and format
 	@$(BIN)/ruff check .

@@ -1,0 +1,227 @@
+"""`python -m tests.benchmarks.sizing`: what waiting phones take, and the table of docs/operate.md.
+
+Phones hold a Ping each on a connection of their own, through a real `eas-redirect run`, to an
+Exchange that answers none of them. They wait several times, since later waits may cost more.
+"""
+
+import argparse
+import asyncio
+import resource
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eas_redirect.lab.certificates import LabCertificates
+from tests.benchmarks.usage import usage_with_children
+from tests.integration.device import basic
+from tests.integration.load import NOTHING_NEW
+from tests.integration.messages import PING, head
+from tests.integration.running import Running, run
+
+PATIENCE_S = 300
+ROUNDS = 3  # of waiting on the same connections
+DESCRIPTORS = 2  # of a phone: its own connection, and the one to Exchange
+SPARE = 100  # descriptors of a process: files, the directory, connections that come and go
+SIZES = ((500, 1), (2_000, 1), (10_000, 2), (30_000, 4))  # phones, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """Where there is TLS."""
+
+    name: str
+    from_phones: bool
+    to_exchange: bool
+
+
+HTTP = Legs("http on both legs", from_phones=False, to_exchange=False)
+INSIDE = Legs("http to the proxy, TLS to Exchange", from_phones=False, to_exchange=True)
+TLS = Legs("TLS on both legs", from_phones=True, to_exchange=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one more phone takes: memory while it waits, CPU when it comes."""
+
+    phone_kb: float
+    arrival_ms: float
+    process_mb: float = 105.0  # a process without phones
+    descriptors: float = DESCRIPTORS
+
+
+SUPERVISOR_MB = 40.0
+DOCUMENTED = {HTTP: Costs(40, 1.3), INSIDE: Costs(115, 2.5), TLS: Costs(180, 5)}
+"""Measured, rounded up; docs/operate.md says the same, and a test keeps it so."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.sizing", description=__doc__)
+    parser.add_argument("--phones", type=int, default=2000)
+    phones = parser.parse_args(arguments).phones
+    if phones > (most := _take_all_descriptors()):
+        print(f"--phones {phones}: the limit of descriptors here allows {most}", file=sys.stderr)
+        return 2
+    try:
+        for legs in DOCUMENTED:
+            with tempfile.TemporaryDirectory(prefix="eas-sizing-") as folder:
+                print(described(legs, measure(Path(folder), legs, phones)), flush=True)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    print("\n".join(table()))
+    return 0
+
+
+def _take_all_descriptors() -> int:
+    """For how many phones they suffice: this process has both ends of what the proxy has."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return (hard - SPARE) // DESCRIPTORS
+
+
+def described(legs: Legs, costs: Costs) -> str:
+    return (
+        f"{legs.name}: a process {costs.process_mb:.0f} MB, a phone {costs.phone_kb:.0f} kB and "
+        f"{costs.descriptors:.2f} descriptors; its arrival {costs.arrival_ms:.1f} ms of CPU"
+    )
+
+
+def table() -> Iterator[str]:
+    """The lines of docs/operate.md, computed from what it says of one phone."""
+    for phones, workers in SIZES:
+        memory = " | ".join(
+            _megabytes(_memory_mb(phones, workers, costs)) for costs in DOCUMENTED.values()
+        )
+        descriptors = _hundreds(DESCRIPTORS * phones // workers + SPARE)
+        back_s = phones * DOCUMENTED[TLS].arrival_ms / 1000 / workers
+        yield f"| {phones:,} | {workers} | {memory} | {descriptors:,} | {back_s:.0f} s |"
+
+
+def _memory_mb(phones: int, workers: int, costs: Costs) -> float:
+    supervisor_mb = SUPERVISOR_MB if workers > 1 else 0
+    return workers * costs.process_mb + supervisor_mb + phones * costs.phone_kb / 1000
+
+
+def _megabytes(megabytes: float) -> str:
+    if megabytes >= 1000:
+        return f"{megabytes / 1000:.1f} GB"
+    return f"{-(-megabytes // 10) * 10:.0f} MB"
+
+
+def _hundreds(number: int) -> int:
+    return -(-number // 100) * 100
+
+
+def measure(folder: Path, legs: Legs, phones: int) -> Costs:
+    lab = LabCertificates(folder / "certificates")
+    exchange = lab.issue("ex07", ["localhost"])
+    front = ("--cert", str(lab.issue("mail", ["localhost"]).file)) if legs.from_phones else ()
+    trust = {"ssl_verify_upstream_trusted_ca": str(lab.ca_file)}
+    waiting = _Waiting()
+    context = exchange.server_context() if legs.to_exchange else None
+    with asyncio.Runner() as runner:
+        server = runner.run(waiting.start(context))
+        port = server.sockets[0].getsockname()[1]
+        url = f"{'https' if legs.to_exchange else 'http'}://localhost:{port}"
+        # Its start blocks this thread, and needs nothing of the Exchange but its port.
+        with run(folder / "run", url, *front, options=trust) as running:
+            costs = runner.run(_measure(running, waiting, phones, tls=legs.from_phones))
+        server.close()
+    return costs
+
+
+class _Waiting:
+    """An Exchange that holds every request until all are let go."""
+
+    def __init__(self) -> None:
+        self._held = asyncio.Semaphore(0)
+        self._let_go = asyncio.Event()
+
+    async def start(self, context: ssl.SSLContext | None) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "localhost", 0, backlog=1024, ssl=context)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self._held.release()
+                await self._let_go.wait()
+                writer.write(NOTHING_NEW)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def hold(self, count: int) -> None:
+        """So many requests are held from now on."""
+        for _ in range(count):
+            await asyncio.wait_for(self._held.acquire(), PATIENCE_S)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        self._let_go.set()
+        yield
+        self._let_go.clear()
+
+
+async def _measure(running: Running, waiting: _Waiting, phones: int, *, tls: bool) -> Costs:
+    pid = running.process.pid
+    context = _trusting() if tls else None
+    early = await _connect(running.port, context, range(50))  # what the first ones load stays
+    await waiting.hold(len(early))
+    before = usage_with_children(pid)
+    later = await _connect(running.port, context, range(50, 50 + phones))
+    await waiting.hold(phones)
+    arrived = usage_with_children(pid)
+    for _ in range(ROUNDS):
+        with waiting.answering():
+            for reader, _ in (*early, *later):
+                await asyncio.wait_for(reader.readexactly(len(NOTHING_NEW)), PATIENCE_S)
+        for number, (_, writer) in enumerate((*early, *later)):
+            writer.write(_ping(number))
+        await waiting.hold(len(early) + phones)
+    settled = usage_with_children(pid)
+    for _, writer in (*early, *later):
+        writer.close()
+    return Costs(
+        phone_kb=(settled.resident_bytes - before.resident_bytes) / phones / 1000,
+        arrival_ms=1000 * (arrived.cpu_s - before.cpu_s) / phones,
+        process_mb=before.resident_bytes / 1e6,
+        descriptors=(settled.descriptors - before.descriptors) / phones,
+    )
+
+
+type _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _connect(port: int, context: ssl.SSLContext | None, numbers: range) -> list[_Connection]:
+    """One after another: a crowd would measure the queues."""
+    opened = []
+    for number in numbers:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(_ping(number))
+        opened.append((reader, writer))
+    return opened
+
+
+def _ping(number: int) -> bytes:
+    headers = (
+        b"User-Agent: Apple-iPhone12C1/1801.394",
+        b"Authorization: " + basic("anna@contoso.example").encode(),
+        b"MS-ASProtocolVersion: 14.1",
+        b"X-MS-PolicyKey: 1307199584",
+        b"Content-Length: 0",
+    )
+    target = PING.replace(b"DeviceId=d", b"DeviceId=Appl%08d" % number)
+    return head(b"POST " + target + b" HTTP/1.1", *headers)
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The sizing table of docs/operate.md says what it says of one phone, and one phone is measured."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.sizing import (
+    DOCUMENTED,
+    HTTP,
+    INSIDE,
+    SUPERVISOR_MB,
+    TLS,
+    Legs,
+    described,
+    main,
+    measure,
+    table,
+)
+from tests.support import ROOT
+
+PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
+
+
+def test_the_table_is_computed_from_what_is_said_of_one_phone() -> None:
+    section = PAGE.partition("## How much machine\n")[2].partition("\n## ")[0]
+    shown = [line for line in section.splitlines() if line[:3].strip("| ").isdecimal()]
+    assert shown == list(table())
+    figures = [f"{costs.phone_kb:g} kB" for costs in DOCUMENTED.values()]
+    times = [f"{costs.arrival_ms:g} ms" for costs in DOCUMENTED.values()]
+    assert f"| {' | '.join(figures)} |" in section
+    assert f"| {' | '.join(times)} |" in section
+    assert f"{DOCUMENTED[HTTP].process_mb:g} MB by itself" in section
+    assert f"{SUPERVISOR_MB:g} MB" in section
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("legs", [HTTP, INSIDE, TLS], ids=lambda legs: legs.name)
+def test_a_short_measurement(tmp_path: Path, legs: Legs) -> None:
+    """Twenty phones say nothing about memory, but two descriptors each they have."""
+    costs = measure(tmp_path, legs, 20)
+    assert costs.descriptors == 2
+    assert costs.process_mb > 30
+    assert costs.arrival_ms > 0
+    assert described(legs, costs).startswith(f"{legs.name}: a process ")
+
+
+def test_more_phones_than_descriptors_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--phones", "2000000000"]) == 2
+    assert "the limit of descriptors here allows" in capsys.readouterr().err
