@@ -7,6 +7,7 @@ from cryptography import x509
 
 from eas_redirect.engine.upstream_names import bears
 from eas_redirect.lab.certificates import LabCertificates
+from tests.integration.test_old_servers import made
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,18 @@ def test_names(names: list[str], host: str, expected: bool, tmp_path: Path) -> N
     assert bears(certificate, host) is expected
 
 
-def test_a_certificate_without_alternative_names_is_for_nobody(tmp_path: Path) -> None:
-    ca = LabCertificates(tmp_path).ca_file
-    certificate = x509.load_pem_x509_certificate(ca.read_bytes())
-    (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    assert not bears(certificate, str(name.value))
+@pytest.mark.parametrize(
+    ("alternative", "host", "expected"),
+    [
+        ("", "ex2007.contoso.example", True),
+        ("", "EX2007.contoso.example", True),
+        ("", "other.contoso.example", False),
+        ("", "127.0.0.1", False),
+        ("DNS:other.contoso.example", "ex2007.contoso.example", False),
+    ],
+)
+def test_a_common_name_counts_where_there_is_no_alternative(
+    alternative: str, host: str, expected: bool, tmp_path: Path
+) -> None:
+    certificate = x509.load_pem_x509_certificate(made(tmp_path, alternative).file.read_bytes())
+    assert bears(certificate, host) is expected

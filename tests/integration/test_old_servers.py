@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.checking.upstream import check_upstream, parse_upstream
 from eas_redirect.lab.certificates import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
@@ -44,11 +45,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return made(tmp_path_factory.mktemp("pinned"))
 
 
-def made(directory: Path, name: str = "IP:127.0.0.1") -> Certificate:
+def made(
+    directory: Path, name: str = "IP:127.0.0.1", common_name: str = "ex2007.contoso.example"
+) -> Certificate:
     require("openssl")
     certificate = Certificate(directory / "server.pem", directory / "key.pem")
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-sha1", "-nodes", "-days", "30"]
-    words += ["-subj", "/CN=ex2007.contoso.example", "-addext", f"subjectAltName={name}"]
+    words += ["-subj", f"/CN={common_name}"]
+    words += ["-addext", f"subjectAltName={name}"] if name else []
     words += ["-keyout", str(certificate.key), "-out", str(certificate.file)]
     subprocess.run(words, check=True, capture_output=True)
     return certificate
@@ -146,6 +150,29 @@ def test_the_certificate_bears_the_upstreams_name_or_the_phones(
             if not served:
                 proxy.wait_for_log("its certificate is not for" if same else "trust its certific")
     assert served or all(b"Authorization" not in wire.received for wire in server.wires)
+
+
+def test_a_certificate_with_a_common_name_alone_is_reached(tmp_path: Path) -> None:
+    """As IIS 6 made them, and many an authority of a company."""
+    theirs = made(tmp_path, "", common_name="localhost")
+    with RawServer(answering(NO_MAILBOX), tls=theirs.server(ssl.TLSVersion.TLSv1)) as server:
+        mode = f"reverse:https://localhost:{server.port}"
+        with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(theirs)) as proxy:
+            assert LOCATION in first_answer(proxy)
+
+
+@pytest.mark.parametrize("common_name", ["localhost", "other.contoso.example"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_2])
+def test_check_believes_what_mitmproxy_believes(
+    version: ssl.TLSVersion, common_name: str, tmp_path: Path
+) -> None:
+    theirs = made(tmp_path, "", common_name=common_name)
+    with RawServer(answering(NO_MAILBOX), tls=theirs.server(version)) as server:
+        url = parse_upstream(f"https://localhost:{server.port}")
+        checks = list(check_upstream(url, 20, str(theirs.file)))
+    believed = [check for check in checks if "not believed" in check.finding]
+    assert bool(believed) is (common_name != "localhost")
+    assert checks[0].state == ("warning" if version is ssl.TLSVersion.TLSv1 else "good")
 
 
 def test_without_the_option_it_is_said_what_to_set(

@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
@@ -22,28 +22,43 @@ class Seen:
     version: str
     certificate: bytes  # DER
     distrust: str | None = None
+    is_old: bool = False  # believed, or seen at all, only by the rules of TLS 1.0
 
 
-def look(address: Address, timeout_s: float, ca_file: str | None = None) -> Seen:
+def look(address: Address, timeout_s: float, ca_file: str | None = None, *, old: bool) -> Seen:
     """One handshake, with whatever the server speaks. Raises OSError (ssl.SSLError among them).
 
-    A certificate that is not believed is still shown: the second handshake verifies nothing, and
-    nothing is sent over it.
+    `old`: a certificate is believed by the rules of its time, too, as mitmproxy does when it is
+    told to speak TLS 1.0. One that is not believed is still shown: the last handshake verifies
+    nothing, and nothing is sent over it.
     """
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return _handshake(address, timeout_s, context)
-    except ssl.SSLCertVerificationError as error:
-        distrust = error.verify_message
-    except ssl.SSLError:
-        distrust = None
-    seen = _handshake(address, timeout_s, any_tls())
-    return Seen(
-        version=seen.version,
-        certificate=seen.certificate,
+    context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    seen, distrust = _believed(address, timeout_s, context)
+    if seen is not None:
+        return seen
+    if old:
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        _allow_old_ciphers(context)
+        seen, distrust = _believed(address, timeout_s, context)
+        if seen is not None:
+            return replace(seen, is_old=True)
+    return replace(
+        _handshake(address, timeout_s, any_tls()),
         distrust=distrust or "its TLS is too old to be verified here",
     )
+
+
+def _believed(
+    address: Address, timeout_s: float, context: ssl.SSLContext
+) -> tuple[Seen | None, str | None]:
+    """The handshake, or why the certificate is not believed, if it came to that."""
+    try:
+        return _handshake(address, timeout_s, context), None
+    except ssl.SSLCertVerificationError as error:
+        return None, error.verify_message
+    except ssl.SSLError:
+        return None, None
 
 
 def any_tls() -> ssl.SSLContext:
@@ -52,9 +67,14 @@ def any_tls() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    _allow_old_ciphers(context)
+    return context
+
+
+def _allow_old_ciphers(context: ssl.SSLContext) -> None:
+    """And old keys and signatures, which OpenSSL weighs by the same level."""
     with contextlib.suppress(ssl.SSLError):
         context.set_ciphers("ALL:@SECLEVEL=0")
-    return context
 
 
 def _handshake(address: Address, timeout_s: float, context: ssl.SSLContext) -> Seen:

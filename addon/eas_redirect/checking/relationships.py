@@ -93,7 +93,7 @@ def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
     port 443."""
     subject = f"target {host}"
     try:
-        seen = look((host, port), timeout_s)
+        seen = look((host, port), timeout_s, old=False)
     except ssl.SSLError as error:
         yield failed(subject, f"TLS failed: {error.reason}", "Is it the right server?")
         return

@@ -38,7 +38,7 @@ def check_upstream(url: SplitResult, timeout_s: float, ca_file: str | None) -> I
     host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     if url.scheme == "https":
         try:
-            seen = look((host, port), timeout_s, ca_file)
+            seen = look((host, port), timeout_s, ca_file, old=True)
         except ssl.SSLError as error:
             yield _no_tls(subject, error)
             return
@@ -63,11 +63,14 @@ def _no_connection(subject: str, error: OSError) -> Check:
 
 
 def _check_tls(subject: str, seen: Seen) -> Iterator[Check]:
-    if seen.version in _MODERN:
-        yield good(f"{subject} TLS", seen.version)
-    else:
-        advice = "Set tls_version_server_min=TLS1 for mitmproxy; see docs/operate.md."
+    advice = "Set tls_version_server_min=TLS1 for mitmproxy; see docs/operate.md."
+    if seen.version not in _MODERN:
         yield warning(f"{subject} TLS", f"only {seen.version}", advice)
+    elif seen.is_old:
+        finding = f"{seen.version}, with a key or a signature of old"
+        yield warning(f"{subject} TLS", finding, advice)
+    else:
+        yield good(f"{subject} TLS", seen.version)
     if seen.distrust is not None:
         advice = (
             "Pin it: save it as a PEM file and set ssl_verify_upstream_trusted_ca to that file;"
