@@ -228,6 +228,16 @@ def call(at_s: float, **fields: object) -> Record:
     return replace(base, **fields)  # type: ignore[arg-type]
 
 
+def test_the_bar_moves_by_all_that_is_read(journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "eas.jsonl").write_bytes(journal.read_bytes())
+    (tmp_path / "u_ex.log").write_bytes((DATA / "iis" / "u_ex260302.log").read_bytes())
+    sources = find_sources([str(tmp_path)])
+    steps: list[int] = []
+    make_report(sources, MONTH.end_s, steps.append)
+    assert all(step >= 0 for step in steps)
+    assert sum(steps) == sum(source.size for source in sources)
+
+
 def test_a_missing_relationship_shows(tmp_path: Path) -> None:
     blocked = {"reason": "no_relationship", "directory_target_domain": "fabrikam.example"}
     made = made_of(

@@ -3,6 +3,7 @@
 Imports DuckDB, which unpacks and picks the lines; a month of an Exchange server is mostly others.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -19,17 +20,22 @@ WHERE starts_with(line, '#') OR contains(lower(line), '{EAS_STEM}')
 _BATCH = 10_000
 
 
-def journal_from_iis(source: Path, packing: Packing, path: Path) -> int:
+def journal_from_iis(
+    source: Path, packing: Packing, path: Path, progress: Callable[[float], None] = lambda _: None
+) -> int:
     """Write the ActiveSync lines of an IIS log as a journal; how many could not be read.
 
-    `eas.iis` is the side of a pair of servers on which a line was written.
+    `eas.iis` is the side of a pair of servers on which a line was written. `progress` is told now
+    and then what share of the log has been read.
     """
     reader = W3CReader()
     with duckdb.connect() as connection, path.open("wb") as journal:
-        connection.execute("SET enable_progress_bar = false")  # it would go to standard output
+        connection.execute("SET enable_progress_bar = true")
+        connection.execute("SET enable_progress_bar_print = false")
         values = {"path": literal(source), "compression": packing.value}
         found = connection.execute(_LINES, values)
         while rows := found.fetchmany(_BATCH):
+            progress(max(0.0, connection.query_progress()) / 100)
             for (line,) in rows:
                 entry = reader.read(_text(line.rstrip("\r")))
                 if entry is not None:

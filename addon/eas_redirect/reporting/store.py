@@ -118,9 +118,18 @@ class _Reader:
         if source.kind is Kind.JOURNAL:
             self._read_journal(path, packing, source.size)
             return
-        journal = self._folder / "iis.jsonl"
-        foreign = journal_from_iis(path, packing, journal)
-        self._read_journal(journal, Packing.NONE, source.size)
+        journal, half = self._folder / "iis.jsonl", source.size // 2
+        told = 0
+
+        def tell(share: float) -> None:
+            nonlocal told
+            read = max(told, min(half, int(half * share)))
+            self._progress(read - told)
+            told = read
+
+        foreign = journal_from_iis(path, packing, journal, tell)
+        tell(1.0)
+        self._read_journal(journal, Packing.NONE, source.size - half)
         self.lines.foreign += foreign
         journal.unlink()
 

@@ -9,10 +9,11 @@ lines of the same requests end in `cafeReqId=`.
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
-from eas_redirect.activesync.authorization import parse_logon
+from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.activesync.query import encoding_of
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
 from eas_redirect.telemetry.clients import client_family
@@ -73,10 +74,11 @@ class W3CReader:
         row = _row(self._names, line, self._quoted)
         if row is not None and "date" not in row and self._day:
             row["date"] = self._day
-        if row is None or _time(row) is None:
+        at = None if row is None else _time(row)
+        if row is None or at is None:
             self.unread += 1
             return None
-        return _entry(row)
+        return _entry(row, at)
 
     def _direct(self, line: str) -> None:
         name, _, value = line.partition(":")
@@ -95,7 +97,8 @@ def read_line(names: tuple[str, ...], line: str) -> Record | None:
     """One line under the names of its `#Fields:`; None when it is no ActiveSync exchange, or has
     not what the names promise."""
     row = _row(names, line)
-    entry = None if row is None or _time(row) is None else _entry(row)
+    at = None if row is None else _time(row)
+    entry = None if row is None or at is None else _entry(row, at)
     return entry.record if entry else None
 
 
@@ -123,7 +126,9 @@ def read_tokens(query: str) -> LogTokens:
 
 def _row(names: tuple[str, ...], line: str, quoted: bool = False) -> dict[str, str] | None:
     """Name → value; a hyphen is no value."""
-    values = [] if quoted else _BLANKS.split(line.strip(" \t"))
+    values = [] if quoted else line.split(" ")
+    if len(values) != len(names) and not quoted:
+        values = _BLANKS.split(line.strip(" \t"))
     if len(values) != len(names):
         values = [_unquoted(value) for value in _QUOTED.findall(line)]
     if len(values) != len(names):
@@ -137,7 +142,7 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _entry(row: dict[str, str]) -> Entry | None:
+def _entry(row: dict[str, str], at: float) -> Entry | None:
     path = row.get("cs-uri-stem", "")
     asked = _BACK_END.sub("", path, count=1)
     if not is_eas_path(asked):
@@ -147,18 +152,18 @@ def _entry(row: dict[str, str]) -> Entry | None:
     side: Side = "front" if "&cafeReqId=" in query else "other"
     if tokens.proxied_from is not None or asked != path:
         side = "inner"
-    return Entry(record=_record(row, asked, query, tokens), side=side)
+    return Entry(record=_record(row, at, asked, query, tokens), side=side)
 
 
-def _record(row: dict[str, str], path: str, query: str, tokens: LogTokens) -> Record:
+def _record(row: dict[str, str], at: float, path: str, query: str, tokens: LogTokens) -> Record:
     method = row.get("cs-method", "POST")
-    request = _request(method, path, query)
-    logon = parse_logon(_name(row.get("cs-username")) or request.user or "")
+    request = _request(method, path, _LOG.sub("", query))
+    logon = _logon(row.get("cs-username"), request.user)
     agent = _spaced(row.get("cs(User-Agent)"))
     status = _whole(row.get("sc-status"))
     told = status == 451 or tokens.redirected_to is not None
     return Record(
-        timestamp_s=_time(row) or 0.0,
+        timestamp_s=at,
         action="eas.redirect" if told else "eas.exchange",
         message="from an IIS log",
         reason=_reason(status, tokens),
@@ -185,16 +190,22 @@ def _record(row: dict[str, str], path: str, query: str, tokens: LogTokens) -> Re
     )
 
 
+# A month of a server is some thousands of devices that ask for the same again and again.
+@lru_cache(maxsize=16_384)
 def _request(method: str, path: str, query: str) -> EASRequest:
-    """What the client asked, without what Exchange appends: `Log=`, and after a base64 query
-    whatever follows it."""
+    """What the client asked. Exchange appends to a query, and what follows a base64 one is its."""
     first, _, rest = query.partition("&")
     if encoding_of(first) == "base64":
         request = read_request(method, f"{path}?{first}", ())
         if request.problem is None:
             return request
         query = rest
-    return read_request(method, f"{path}?{_LOG.sub('', query).strip('&')}", ())
+    return read_request(method, f"{path}?{query.strip('&')}", ())
+
+
+@lru_cache(maxsize=16_384)
+def _logon(named: str | None, asked: str | None) -> Logon | None:
+    return parse_logon(_name(named) or asked or "")
 
 
 def _reason(status: int | None, tokens: LogTokens) -> str:
