@@ -152,6 +152,31 @@ def test_the_certificate_bears_the_upstreams_name_or_the_phones(
     assert served or all(b"Authorization" not in wire.received for wire in server.wires)
 
 
+@pytest.mark.parametrize("option", [True, False])
+def test_a_phone_that_speaks_only_tls_1_0(
+    option: bool, front: Issued, old: RawServer, certificate: Certificate, tmp_path: Path
+) -> None:
+    """docs/operate.md, "Old phones"."""
+    phone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    phone.check_hostname, phone.verify_mode = False, ssl.CERT_NONE
+    phone.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        phone.minimum_version = phone.maximum_version = ssl.TLSVersion.TLSv1
+    options = pinned(certificate) | ({"tls_version_client_min": "TLS1"} if option else {})
+    words = ("--certs", f"{PHONES_NAME}={front.file}")
+    mode = f"reverse:https://127.0.0.1:{old.port}"
+    with mitmdump(tmp_path, mode, config=CONFIG, options=options, arguments=words) as proxy:
+        if option:
+            with connected(proxy.port, phone, PHONES_NAME) as client:
+                client.send(post(FOLDER_SYNC, ANNA))
+                assert LOCATION in client.read_answer()
+        else:
+            with pytest.raises(ssl.SSLError), connected(proxy.port, phone, PHONES_NAME):
+                pass
+            proxy.wait_for_log("Client and mitmproxy cannot agree on a TLS version")
+
+
 def test_a_certificate_with_a_common_name_alone_is_reached(tmp_path: Path) -> None:
     """As IIS 6 made them, and many an authority of a company."""
     theirs = made(tmp_path, "", common_name="localhost")
