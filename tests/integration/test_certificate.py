@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.lab.certificates import Issued, LabCertificates
+from tests.integration.messages import CONFIG
+from tests.integration.mitmdump import mitmdump
 from tests.integration.running import run, wait_until
 from tests.integration.waiting import waiting_exchange
 
 pytestmark = pytest.mark.integration
 
 
-def certificate_of(port: int) -> bytes:
+def certificate_of(port: int, name: str | None = "mail.contoso.example") -> bytes:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
         socket.create_connection(("127.0.0.1", port), 20) as connection,
-        context.wrap_socket(connection, server_hostname="mail.contoso.example") as tls,
+        context.wrap_socket(connection, server_hostname=name) as tls,
     ):
         return tls.getpeercert(binary_form=True) or b""
 
@@ -30,6 +32,19 @@ def der(issued: Issued) -> bytes:
     begin = text.index("-----BEGIN CERTIFICATE")
     end = text.index("-----END CERTIFICATE-----", begin) + len("-----END CERTIFICATE-----\n")
     return ssl.PEM_cert_to_DER_cert(text[begin:end])
+
+
+@pytest.mark.parametrize(("by_name", "shown"), [(False, True), (True, False)])
+def test_a_phone_that_names_no_server_is_shown_it(
+    by_name: bool, shown: bool, tmp_path: Path
+) -> None:
+    """Without SNI (RFC 6066 3), as old phones come; certs/README.md has both ways."""
+    issued = LabCertificates(tmp_path / "lab").issue("mail", ["mail.contoso.example"])
+    words = ("--certs", f"{'mail.contoso.example=' if by_name else ''}{issued.file}")
+    mode = "reverse:https://127.0.0.1:9"
+    with mitmdump(tmp_path, mode, config=CONFIG, arguments=words) as proxy:
+        assert certificate_of(proxy.port) == der(issued)
+        assert (certificate_of(proxy.port, None) == der(issued)) is shown
 
 
 def test_renewal(tmp_path: Path) -> None:
