@@ -25,9 +25,10 @@ _OPTIONS = {
 
 
 class Proxied:
-    """One client connection, proxied. Hooks answer at once; `hooks` lists their names."""
+    """One client connection, proxied. Hooks answer at once, but for the one that `hold` names:
+    that when `release` is called. `hooks` lists their names."""
 
-    def __init__(self, on_flow: OnFlow | None = None) -> None:
+    def __init__(self, on_flow: OnFlow | None = None, *, hold: str = "") -> None:
         opts = options.Options(websocket=False)
         for name, value in _OPTIONS.items():  # those that an addon of mitmproxy's declares
             opts.add_option(name, object, value, "")
@@ -45,6 +46,8 @@ class Proxied:
         self.hooks: list[str] = []
         self.closed: list[str] = []
         self.wakeups: list[commands.RequestWakeup] = []
+        self._hold = hold
+        self._held: list[events.Event] = []
         self._servers: list[connection.Server] = []
         self._on_flow = on_flow or _stream
         self.layer = layers.HttpLayer(self.context, HTTPMode.transparent)
@@ -65,6 +68,10 @@ class Proxied:
     def wake(self) -> None:
         """As much time goes by as the oldest timer still has to run."""
         self._handle(events.Wakeup(self.wakeups.pop(0)))
+
+    def release(self) -> None:
+        """The hook that is held is done."""
+        self._handle(self._held.pop())
 
     @property
     def connections(self) -> int:
@@ -112,12 +119,16 @@ class Proxied:
                 pass
         return None
 
-    def _hook(self, hook: commands.StartHook) -> events.Event:
+    def _hook(self, hook: commands.StartHook) -> events.Event | None:
         self.hooks.append(hook.name)
         (subject,) = hook.args()
         if isinstance(subject, HTTPFlow):
             self._on_flow(hook.name, subject)
-        return events.HookCompleted(hook)
+        completed = events.HookCompleted(hook)
+        if hook.name != self._hold:
+            return completed
+        self._held.append(completed)
+        return None
 
 
 def _stream(hook: str, flow: HTTPFlow) -> None:

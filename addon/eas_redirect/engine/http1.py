@@ -15,7 +15,7 @@ Each is a wrapper around one method that leaves every other message to the origi
 - a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
 
-`http1_functions.py`, `expect.py` and `waiting.py` hold more of them.
+`http1_functions.py`, `expect.py`, `idle.py` and `waiting.py` hold more of them.
 
 `mend` is called once, before connections exist. Tests hold each mend against the version of
 mitmproxy that is installed, and show that it is still needed.
@@ -35,7 +35,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 
-from eas_redirect.engine import expect, http1_functions, waiting
+from eas_redirect.engine import expect, http1_functions, idle, waiting
 from eas_redirect.engine.failures import without_bytes
 from eas_redirect.engine.http1_functions import error_page
 from eas_redirect.engine.waiting import MAX_UNREAD
@@ -210,6 +210,7 @@ def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> 
 
 
 def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> Commands:
+    is_idle = self.request is None
     if self.request is not None:
         _drop(self.buf, _EMPTY_LINES)
         while interim := _drop(self.buf, _INTERIM):
@@ -223,6 +224,8 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
         yield command
     if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
         yield from _refuse(self, "the head of the answer does not end")
+    if is_idle and not self.conn.connected:
+        yield from idle.close_client(self)
 
 
 def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:
