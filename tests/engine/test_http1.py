@@ -410,6 +410,14 @@ def test_a_client_that_leaves_in_the_middle_of_its_chunks_gets_no_page() -> None
     assert not proxied.to_client
 
 
+def test_an_error_page_for_head_is_a_head() -> None:
+    proxied = Proxied()
+    proxied.client(GET.replace(b"GET", b"HEAD"))
+    proxied.server_closes()
+    assert bytes(proxied.to_client).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert bytes(proxied.to_client).endswith(b"\r\ncontent-length: 16\r\n\r\n")
+
+
 def test_mending_twice_is_mending_once() -> None:
     http1.mend()
     test_an_error_page_can_follow_mitmproxys_own_100()

@@ -10,7 +10,7 @@ Each is a wrapper around one method that leaves every other message to the origi
 - empty lines before a message are skipped together with no byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included; a 101 before the
   request's end is refused, for mitmproxy fails on what follows it;
-- after mitmproxy's own 100 an error page can still follow;
+- after mitmproxy's own 100 an error page can still follow, and one for HEAD has no body;
 - chunks of a client that are none get a 400, as from Exchange, instead of nothing;
 - a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords.
@@ -45,6 +45,7 @@ type Commands = Iterator[commands.Command]
 # RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
 _INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
+_HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _BAD_REQUEST = 400
 _HEAD_TOO_LONG = 431  # RFC 6585 5
@@ -173,8 +174,18 @@ def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
                 yield from (c for c in sent if not _is_last_chunk(c))
             else:
                 yield from _with_trailers(sent, self.response.trailers)
+        case _events.ResponseProtocolError() if self.request and self.request.method == "HEAD":
+            yield from _heads_only(_send_to_client(self, event))
         case _:
             yield from _send_to_client(self, event)
+
+
+def _heads_only(sent: Commands) -> Commands:
+    """RFC 9110 9.3.2: no answer to HEAD has a body, not even an error page."""
+    for command in sent:
+        if isinstance(command, commands.SendData):
+            command.data = command.data.partition(_HEAD_END)[0] + _HEAD_END
+        yield command
 
 
 def _to_server(self: _http1.Http1Client, event: HttpEvent) -> Commands:
