@@ -5,6 +5,7 @@ import pytest
 from eas_redirect.engine.tls_advice import tls_advice
 
 AGREE = "The remote server and mitmproxy cannot agree on a TLS version to use."
+VERIFY = "Certificate verify failed: "
 ALERT = "OpenSSL Error([('SSL routines', '', 'ssl/tls alert handshake failure')])"
 
 
@@ -18,6 +19,8 @@ ALERT = "OpenSSL Error([('SSL routines', '', 'ssl/tls alert handshake failure')]
         ("connection closed", "TLS1", "HAProxy or stunnel"),
         ("Certificate verify failed: self-signed certificate", "TLS1_2", "trusted_ca=FILE"),
         ("Certificate verify failed: CA md too weak", "TLS1_2", "tls_version_server_min=TLS1"),
+        (f"{VERIFY}CA signature digest algorithm too weak", "TLS1_2", "tls_version_server_min"),
+        (f"{VERIFY}EE certificate key too weak", "TLS1_2", "tls_version_server_min=TLS1"),
         ("Certificate verify failed: hostname mismatch", "TLS1_2", "not for the name"),
         ("Certificate verify failed: IP address mismatch", "TLS1_2", "not for the name"),
         ("Certificate verify failed: certificate has expired", "TLS1_2", "renewed"),

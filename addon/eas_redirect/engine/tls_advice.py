@@ -5,7 +5,7 @@ OLD_VERSIONS = frozenset({"UNBOUNDED", "SSL3", "TLS1", "TLS1_1"})  # of tls_vers
 _PIN = "ssl_verify_upstream_trusted_ca=FILE with its certificate, or its CA's, in PEM form"
 _BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
 _OUT_OF_REACH = f"it seems to speak nothing above SSLv3, RC4 or 3DES: {_BETWEEN}"
-_OLDER = f"it speaks only old TLS: set tls_version_server_min=TLS1, and {_PIN}"
+_OLDER = f"its TLS or its certificate is an old one: set tls_version_server_min=TLS1, and {_PIN}"
 
 # What OpenSSL's or mitmproxy's message holds → what helps; the first that fits.
 _CAUSES = (
@@ -15,7 +15,7 @@ _CAUSES = (
         " reverse:https:// nor the one that the client's TLS named",
     ),
     (("has expired", "not yet valid"), "its certificate must be renewed; pinning does not help"),
-    (("md too weak", "key too small"), _OLDER),
+    (("too weak", "key too small"), _OLDER),
     (("certificate verify failed",), f"trust its certificate: set {_PIN}"),
     (
         ("legacy renegotiation",),
