@@ -21,7 +21,7 @@ from eas_redirect.activesync.request import is_eas_path, read_request
 
 type Commands = Iterator[commands.Command]
 
-LINGER_S = 2.0
+LINGER_S = 1.0
 MAX_UNREAD = 1024 * 1024  # bytes; http.sys refuses heads above 16 KiB unless told otherwise
 
 _wait = Http1Server.wait
