@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,10 @@ def test_it_opens_with_what_every_system_has(
     assert len(lines(tmp_path / "j.jsonl")) == 1
     assert not os.get_inheritable(journal._fd)
     journal.close()
+
+
+@given(st.floats(0, 4e9))
+def test_the_time_is_that_of_the_record_to_the_millisecond(at: float) -> None:
+    said = str(to_json(Record(timestamp_s=at, action="a", message="m"))["@timestamp"])
+    expected = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    assert said == expected.replace("+00:00", "Z")
