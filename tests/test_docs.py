@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from eas_redirect.config import Config
 from eas_redirect.options import OPTIONS
 from eas_redirect.policy.decision import Reason
-from eas_redirect.telemetry.journal import FIELD_NAMES
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.record import FIELD_NAMES
 from tests.support import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")

@@ -13,7 +13,7 @@ from eas_redirect.monitor import Monitor, Proxy, relationship_line
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.service import Service
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_address
 from tests.integration.processes import free_port
 from tests.integration.running import write_config

@@ -13,7 +13,7 @@ from eas_redirect.config import load_config
 from eas_redirect.explain import Device, explain_user
 from eas_redirect.reload import Reloader
 from eas_redirect.service import Service
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 from eas_redirect.watching import Watcher
 from tests.support import DATA
 from tests.test_reload import write

@@ -18,8 +18,8 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.decision import Policy, Reason
 from eas_redirect.policy.endpoint import Endpoint, endpoint, is_allowed
 from eas_redirect.service import Service
-from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.metrics import Gauges, Metrics
+from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.site import Site, Upstream, views
 from eas_redirect.telemetry.status import (
     ConfigurationLine,

@@ -17,8 +17,9 @@ from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.redirector import Redirector
 from eas_redirect.telemetry.iis import Journals
-from eas_redirect.telemetry.journal import JSONLine, Record, Redaction
+from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.record import JSONLine, Record
 from eas_redirect.telemetry.records import drift_record
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eas_redirect.telemetry.journal import Record, render
+from eas_redirect.telemetry.record import Record, render
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 30

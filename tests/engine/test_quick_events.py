@@ -74,6 +74,12 @@ class Handler:
         await quick_events.server_event(cast("ProxyConnectionHandler", self), event)
 
 
+async def turns() -> None:
+    """Give the event loop a few, for what is ready to go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def test_what_is_sent_in_one_go_is_written_at_once() -> None:
     def script(_event: events.Event) -> Iterator[commands.Command]:
         for connection in (handler.client, handler.server):
@@ -167,7 +173,7 @@ async def test_a_hook_that_waits_lets_the_rest_go_on() -> None:
     data = events.DataReceived(scene.handler.client, b"x")
     await scene.handler.server_event(data)
     go_on.set()
-    await asyncio.sleep(0.01)
+    await turns()
     assert scene.written == [b"before ", b"after"]
     assert [type(event) for event in scene.got] == [
         events.Start,
@@ -180,10 +186,10 @@ async def test_a_hook_that_waits_lets_the_rest_go_on() -> None:
 async def test_an_intercepted_flow_waits_for_its_release() -> None:
     scene = Scene(SimpleNamespace(name="stop", response=flow.Flow.intercept))
     await scene.handler.server_event(START)
-    await asyncio.sleep(0.01)
+    await turns()
     assert scene.written == [b"before "]
     scene.flow.resume()
-    await asyncio.sleep(0.01)
+    await turns()
     assert scene.written == [b"before ", b"after"]
 
 
@@ -205,7 +211,7 @@ async def test_an_event_that_comes_meanwhile_is_handled_after_the_one_at_hand() 
     handler = Handler(script, Injects())
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
     await handler.server_event(START)
-    await asyncio.sleep(0.01)
+    await turns()
     assert got == [
         "begin Start",
         "end Start",

@@ -8,8 +8,8 @@ from eas_redirect.reporting.page import render
 from eas_redirect.reporting.sources import SourceError, find_sources
 from eas_redirect.reporting.store import StoreError
 from eas_redirect.reporting.user_list import UserListError, read_users
-from eas_redirect.telemetry.journal import Record
-from eas_redirect.telemetry.journal import render as journal_line
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.record import render as journal_line
 from eas_redirect.telemetry.w3c import FIELDS
 from eas_redirect.telemetry.w3c import render as iis_line
 from eas_redirect.telemetry.w3c_reader import read_line

@@ -14,8 +14,8 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import CacheSettings
 from eas_redirect.policy.decision import Policy, Reason, Redirect
 from eas_redirect.redirector import Redirector
-from eas_redirect.telemetry.journal import FIELD_NAMES, render
 from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.record import FIELD_NAMES, render
 from eas_redirect.telemetry.records import WireFacts, exchange_record
 from tests.fuzz.target import target
 from tests.fuzz.targets_activesync import ANSWER_TYPE, TARGET_TOKENS, WBXML_TOKENS, vectors

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.telemetry.journal import Record, render
+from eas_redirect.telemetry.record import Record, render
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 START = datetime(2026, 3, 2, tzinfo=UTC).timestamp()

@@ -16,7 +16,7 @@ from eas_redirect.reporting.figures import make_report
 from eas_redirect.reporting.page import render
 from eas_redirect.reporting.sources import SourceError, find_sources
 from eas_redirect.reporting.values import Report
-from eas_redirect.telemetry.journal import render as line
+from eas_redirect.telemetry.record import render as line
 from tests.reporting.simulator import START
 from tests.reporting.test_figures import call
 

@@ -21,9 +21,10 @@ from eas_redirect.reporting.sources import find_sources
 from eas_redirect.reporting.values import Report
 from eas_redirect.reporting.words import number
 from eas_redirect.telemetry.iis import IISLog
-from eas_redirect.telemetry.journal import Record, Redaction
-from eas_redirect.telemetry.journal import render as render_line
+from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.record import render as render_line
 from tests.reporting.simulator import CLOUD, MINUTE, OLD_HOST, START, Simulation, write_journal
 from tests.support import DATA
 

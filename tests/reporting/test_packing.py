@@ -20,7 +20,7 @@ from eas_redirect.reporting.sources import Kind, find_sources, open_sources
 from eas_redirect.reporting.values import Report
 from eas_redirect.telemetry.iis import IISLog
 from eas_redirect.telemetry.journal import Redaction
-from eas_redirect.telemetry.journal import render as line
+from eas_redirect.telemetry.record import render as line
 from tests.reporting.simulator import START
 from tests.reporting.test_figures import call
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.reporting.users import one_for_each
-from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.record import Record
 from tests.reporting.simulator import CLOUD
 from tests.reporting.test_figures import call, made_of
 

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.telemetry.journal import (
-    FIELD_NAMES,
-    MAX_TEXT,
-    Journal,
-    Record,
-    Redaction,
-    render,
-    to_json,
-)
+from eas_redirect.telemetry.journal import Journal, Redaction
+from eas_redirect.telemetry.record import FIELD_NAMES, MAX_TEXT, Record, render, to_json
 
 AT = 1_767_225_600.25
 

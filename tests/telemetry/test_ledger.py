@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.ledger import SETTLED_AT_ONCE, Ledger
+from eas_redirect.telemetry.record import Record
 from tests.support import ROOT
 
 CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.telemetry.iis import IISLog, Journals
-from eas_redirect.telemetry.journal import Record, Redaction
+from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.w3c import FIELDS, render
 from eas_redirect.telemetry.w3c_reader import LogTokens, W3CReader, read_line, read_tokens
 from tests.support import DATA

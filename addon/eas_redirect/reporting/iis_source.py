@@ -10,7 +10,7 @@ import duckdb
 
 from eas_redirect.reporting.duck import READ_TEXT, literal
 from eas_redirect.reporting.packing import Packing
-from eas_redirect.telemetry.journal import encoded, to_json
+from eas_redirect.telemetry.record import encoded, to_json
 from eas_redirect.telemetry.w3c_reader import EAS_STEM, W3CReader
 
 _LINES = f"""

@@ -12,7 +12,7 @@ from eas_redirect.reporting.old_server import SILENCE_S
 from eas_redirect.reporting.sources import Kind, Source
 from eas_redirect.reporting.values import DAY_MS, SHOWN_DAYS
 from eas_redirect.reporting.words import counted, length
-from eas_redirect.telemetry.journal import ECS_VERSION
+from eas_redirect.telemetry.record import ECS_VERSION
 from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
 _TELLING = 256  # bytes of a first line: its time and how long it took are among them

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import override
 
 from eas_redirect.telemetry import w3c
-from eas_redirect.telemetry.journal import Journal, JSONLine, Record, Redaction
+from eas_redirect.telemetry.journal import Journal, Redaction
+from eas_redirect.telemetry.record import JSONLine, Record
 
 
 class IISLog(Journal):

@@ -15,7 +15,7 @@ from sys import intern
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 
 RETURNS_UNTIL_STUCK = 3  # comebacks
 STUCK_SPAN_S = 600.0  # between the first comeback and the latest

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.policy.decision import Reason
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 
 # MS-ASHTTP 2.2.1.1.1.1.2 (command codes) and MS-ASCMD 2.2.1 (Autodiscover, Find, the rest).
 COMMANDS = frozenset(

@@ -9,7 +9,7 @@ from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
 from eas_redirect.policy.decision import Pass, Reason, Redirect, Verdict
 from eas_redirect.redirector import Judgement
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 
 MAX_PROBLEMS = 2000  # characters of a journal line about a configuration
 _ACTIONS = {

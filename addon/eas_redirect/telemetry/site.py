@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from eas_redirect import __version__
 from eas_redirect.telemetry.exposition import CONTENT_TYPE, Exposition
-from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.metrics import Metrics
+from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.status import Status, UpstreamLine
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
 from eas_redirect.telemetry.web import Address, Maker, Page, WebServer

@@ -13,8 +13,8 @@ from typing import Literal
 from eas_redirect import __version__
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.policy.decision import Reason
-from eas_redirect.telemetry.journal import Record
 from eas_redirect.telemetry.metrics import Metrics
+from eas_redirect.telemetry.record import Record
 
 type DirectoryState = Literal["answering", "stale", "unavailable", "unknown"]
 

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 
 FIELDS = (
     "date",

@@ -17,7 +17,7 @@ from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.activesync.query import encoding_of
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.telemetry.journal import Record
+from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.w3c import FIELDS, NO_MAILBOX, NO_MAILBOX_REASON
 
 EAS_STEM = "/microsoft-server-activesync"
