@@ -15,8 +15,8 @@ from mitmproxy.test import taddons, tflow
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.addon import Redirect
-from eas_redirect.flows import METADATA
-from eas_redirect.redirector import Judgement, Redirector
+from eas_redirect.judging.judge import Judgement, Redirector
+from eas_redirect.proxy.flows import METADATA
 from tests.support import DATA
 
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300" + "0101")
@@ -313,7 +313,7 @@ async def test_a_fault_outside_the_decision_is_said_journalled_and_changes_nothi
     def broken(*args: object) -> None:
         raise RuntimeError("hunter2-Basic-Passw0rd")
 
-    monkeypatch.setattr("eas_redirect.exchanges.exchange_record", broken)
+    monkeypatch.setattr("eas_redirect.proxy.exchanges.exchange_record", broken)
     assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
     assert bench.exchanges[0]["event"]["reason"] == "internal_error"
     assert "RuntimeError" in caplog.text

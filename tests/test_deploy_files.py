@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
-from eas_redirect.config import Config
+from eas_redirect.configuration.config import Config
 from tests.cli.running import run
 from tests.support import ROOT
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from eas_redirect.config import Config
-from eas_redirect.options import OPTIONS
+from eas_redirect.configuration.config import Config
 from eas_redirect.policy.decision import Reason
+from eas_redirect.proxy.options import OPTIONS
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.record import FIELD_NAMES
 from tests.support import ROOT

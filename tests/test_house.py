@@ -12,9 +12,9 @@ from tests.support import ROOT
 PACKAGE = ROOT / "addon" / "eas_redirect"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = ("activesync", "policy", "directory/values.py")
-MITMPROXY = ("addon.py", "commands.py", "exchanges.py", "flows.py", "debugging", "lab", "engine")
-LDAP3 = tuple(f"directory/ldap_{name}.py" for name in ("session", "tls", "faults"))
-DUCKDB = ("reporting",)
+MITMPROXY = ("addon.py", "proxy", "fixes", "engine", "captures", "redaction", "view", "lab")
+LDAP3 = ("directory/ldap",)
+DUCKDB = ("report",)
 LONGEST_FUNCTION = 50  # lines
 LONGEST_MODULE = 350
 

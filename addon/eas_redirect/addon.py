@@ -15,20 +15,21 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Address, Client
 from mitmproxy.optmanager import unset
 
-from eas_redirect import flows, profile
-from eas_redirect.commands import Commands
-from eas_redirect.config import ConfigError, load_config
-from eas_redirect.debugging import contentview
+from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import certificates, mends, upstream_names
-from eas_redirect.engine.failures import stopped
-from eas_redirect.engine.tls_advice import tls_advice
-from eas_redirect.exchanges import Exchanges
-from eas_redirect.monitor import Monitor, Proxy
-from eas_redirect.options import OPTIONS, read_options
-from eas_redirect.reload import Reloader
-from eas_redirect.service import Service
-from eas_redirect.watching import Watcher
+from eas_redirect.engine import certificates
+from eas_redirect.fixes import mends, upstream_names
+from eas_redirect.proxy import flows, profile
+from eas_redirect.proxy.commands import Commands
+from eas_redirect.proxy.exchanges import Exchanges
+from eas_redirect.proxy.failures import stopped
+from eas_redirect.proxy.options import OPTIONS, read_options
+from eas_redirect.proxy.tls_advice import tls_advice
+from eas_redirect.service.monitor import Monitor, Proxy
+from eas_redirect.service.reload import Reloader
+from eas_redirect.service.service import Service
+from eas_redirect.service.watching import Watcher
+from eas_redirect.view import contentview
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from tests.benchmarks.crowd import Crowd
 
 _MEASURED = """
 import json, resource, sys, time
-from eas_redirect.reporting.figures import make_report
-from eas_redirect.reporting.page import render
-from eas_redirect.reporting.sources import find_sources
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.page import render
+from eas_redirect.report.sources import find_sources
 began = time.perf_counter()
 report = make_report(find_sources(sys.argv[1:]), time.time())
 render(report)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.activesync.authorization import Logon
-from eas_redirect.directory.active_directory import ActiveDirectory
 from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import (
     CacheSettings,
     DirectoryAnswer,

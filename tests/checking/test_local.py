@@ -5,8 +5,8 @@ import asyncio
 from mitmproxy.options import Options
 from mitmproxy.tools.dump import DumpMaster
 
-from eas_redirect import profile
 from eas_redirect.checking.local import _ON
+from eas_redirect.proxy import profile
 
 
 def test_the_options_that_do_harm_are_off_by_default_but_these() -> None:

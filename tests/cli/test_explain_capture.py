@@ -13,11 +13,9 @@ from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.io import tnetstring
 
 from eas_redirect.activesync.wbxml import Document, element, write
-from eas_redirect.debugging.har_text import entries
+from eas_redirect.captures.har_text import entries
 from tests.activesync.vectors import VECTORS
-from tests.cli.running import run
-from tests.conftest import Golden
-from tests.debugging.captures import (
+from tests.captures.captures import (
     COOKIE,
     PASSWORD,
     POLICY_KEY,
@@ -28,6 +26,8 @@ from tests.debugging.captures import (
     write_flows,
     write_har,
 )
+from tests.cli.running import run
+from tests.conftest import Golden
 from tests.support import DATA
 
 

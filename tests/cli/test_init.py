@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.cli.init import template
-from eas_redirect.config import Config, load_config
-from eas_redirect.config_problems import known_keys
+from eas_redirect.configuration.config import Config, load_config
+from eas_redirect.configuration.problems import known_keys
 from tests.cli.running import run
 
 EXAMPLE = re.compile(r'# (\[\[.*|[a-z_]+ = .*|"owa\..*)')

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
-from tests.reporting.simulator import write_journal
-from tests.reporting.test_figures import call
+from tests.report.simulator import write_journal
+from tests.report.test_figures import call
 from tests.support import DATA
 
 RUNNER = CliRunner()

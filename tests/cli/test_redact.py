@@ -14,12 +14,12 @@ from mitmproxy.io import FlowReader
 from mitmproxy.proxy import mode_specs
 
 from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
-from eas_redirect.debugging import redact as redact_module
-from eas_redirect.debugging import redact_body, redact_head
+from eas_redirect.redaction import redact as redact_module
+from eas_redirect.redaction import redact_body, redact_head
 from tests.activesync.test_authorization import jwt, ntlm3
 from tests.activesync.vectors import VECTORS
+from tests.captures.captures import COOKIE, eas_flow, story, write_flows, write_har
 from tests.cli.running import run
-from tests.debugging.captures import COOKIE, eas_flow, story, write_flows, write_har
 from tests.support import DATA
 
 SECRETS = (DATA / "secrets.txt").read_text(encoding="utf-8").split("\n")

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
-from tests.reporting.simulator import Simulation, write_journal
+from tests.report.simulator import Simulation, write_journal
 from tests.support import DATA
 
 RUNNER = CliRunner()

@@ -10,7 +10,7 @@ from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
 from ldap3.utils.conv import escape_filter_chars
 from pyasn1.codec.ber import encoder
 
-from eas_redirect.directory.ldap_wire import Search
+from eas_redirect.directory.ldap.wire import Search
 
 _DOMAIN_SCOPE = ("1.2.840.113556.1.4.1339", False, None)
 

@@ -12,8 +12,9 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.test import tutils
 
-from eas_redirect.engine import dispatch, mends, quick, quick_values
+from eas_redirect.engine import dispatch, quick, quick_values
 from eas_redirect.engine.quick import quicken
+from eas_redirect.fixes import mends
 
 NAMES = st.sampled_from([b"Host", b"host", b"HOST", b"Cookie", b"X-\xff", b"", b"Hos"])
 FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=8)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from mitmproxy import http
 
-from eas_redirect.debugging.capture import Captured, Trouble, read_exchanges
-from eas_redirect.debugging.redact import redact
-from tests.debugging.captures import eas_flow, write_flows, write_har
+from eas_redirect.captures.capture import Captured, Trouble, read_exchanges
+from eas_redirect.redaction.redact import redact
+from tests.captures.captures import eas_flow, write_flows, write_har
 from tests.fuzz.scratch import directory, written
 from tests.fuzz.target import target
 

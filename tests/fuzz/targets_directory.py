@@ -1,7 +1,7 @@
 """Targets for what a directory's servers send."""
 
-from eas_redirect.directory.ldap_wire import WireError, read_message, whole_length
-from tests.directory.test_ldap_wire import WHOLE, done_of, message, paged
+from eas_redirect.directory.ldap.wire import WireError, read_message, whole_length
+from tests.directory.ldap.test_wire import WHOLE, done_of, message, paged
 from tests.fuzz.target import target
 
 TOKENS = (b"\x30\x84\x00\x00", b"\x64", b"\x65", b"\x04\x00", b"\x31\x80", b"\xa0", b"\x02\x01\x00")

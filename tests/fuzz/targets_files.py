@@ -4,11 +4,17 @@ import asyncio
 from ipaddress import ip_address, ip_network
 
 from eas_redirect.activesync.authorization import parse_logon
-from eas_redirect.config import ConfigError, cache_settings, directory_settings, load_config, policy
+from eas_redirect.configuration.config import (
+    ConfigError,
+    cache_settings,
+    directory_settings,
+    load_config,
+    policy,
+)
 from eas_redirect.directory.snapshot import Snapshot, SnapshotError
 from eas_redirect.directory.values import Ambiguous, Found, NotFound, OrganizationRelationship
-from eas_redirect.forwarded import forwarded_address
 from eas_redirect.policy.endpoint import EAS_PATH, Refused, endpoint
+from eas_redirect.proxy.forwarded import forwarded_address
 from eas_redirect.telemetry.clients import client_family, families
 from tests.fuzz.scratch import written
 from tests.fuzz.seeds import column, lines, whole

@@ -2,7 +2,7 @@
 
 from mitmproxy.connection import ConnectionState
 
-from eas_redirect.engine import http1
+from eas_redirect.fixes import http1
 from tests.engine.driver import Proxied, _stream, buffered
 from tests.fuzz.target import target
 

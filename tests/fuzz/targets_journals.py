@@ -2,12 +2,12 @@
 
 import json
 
-from eas_redirect.reporting.exports import to_json
-from eas_redirect.reporting.figures import make_report
-from eas_redirect.reporting.page import render
-from eas_redirect.reporting.sources import SourceError, find_sources
-from eas_redirect.reporting.store import StoreError
-from eas_redirect.reporting.user_list import UserListError, read_users
+from eas_redirect.planning.user_list import UserListError, read_users
+from eas_redirect.report.exports import to_json
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.page import render
+from eas_redirect.report.sources import SourceError, find_sources
+from eas_redirect.report.store import StoreError
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as journal_line
 from eas_redirect.telemetry.w3c import FIELDS

@@ -12,8 +12,8 @@ from eas_redirect.activesync.response import Evidence, read_answer
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import CacheSettings
+from eas_redirect.judging.judge import Redirector
 from eas_redirect.policy.decision import Policy, Reason, Redirect
-from eas_redirect.redirector import Redirector
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import FIELD_NAMES, render
 from eas_redirect.telemetry.records import WireFacts, exchange_record

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import DirectorySettings, Found, Lookup, Unavailable
 from eas_redirect.lab.certificates import LabCertificates
 from tests.directory.logons import logon

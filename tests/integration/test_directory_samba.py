@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import (
     DirectorySettings,
     Found,
@@ -152,7 +152,7 @@ async def test_a_wrong_password_is_tried_once_and_never_locks_the_account(
     samba: Samba, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The domain locks an account after three failures."""
-    monkeypatch.setattr("eas_redirect.directory.servers.ACCOUNT_COOL_DOWN_S", 0.0)
+    monkeypatch.setattr("eas_redirect.directory.ldap.servers.ACCOUNT_COOL_DOWN_S", 0.0)
     file = tmp_path / "password"
     file.write_text("hunter2-Basic-Passw0rd")
     settings = samba.settings(bind_user="ordinary@contoso.example", password_file=str(file))

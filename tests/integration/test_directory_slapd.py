@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import DirectorySettings, Found
 from tests.directory.logons import logon

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.active_directory import ActiveDirectory
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
     PARTITION_ATTRIBUTES,
@@ -16,6 +15,7 @@ from eas_redirect.directory.entries import (
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
 )
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from tests.directory.logons import logon
 from tests.integration.samba import PASSWORD, ROOT, Samba

@@ -12,7 +12,7 @@ import pytest
 from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
-from tests.debugging.captures import eas_flow, har_entry, write_flows
+from tests.captures.captures import eas_flow, har_entry, write_flows
 
 pytestmark = pytest.mark.integration
 

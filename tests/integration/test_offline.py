@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.captures.captures import PASSWORD, story, write_flows
 from tests.cli.running import run
-from tests.debugging.captures import PASSWORD, story, write_flows
 from tests.integration.mitmdump import SHIM
 from tests.support import DATA
 

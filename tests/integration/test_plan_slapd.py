@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import Unavailable
 from tests.integration.slapd import running_slapd
 from tests.support import DATA

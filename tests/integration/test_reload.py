@@ -12,8 +12,8 @@ from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.processes import free_port
 from tests.integration.running import run, wait_until
 from tests.integration.upstream import Scripted, Upstream, upstream
+from tests.service.test_reload import write
 from tests.support import DATA
-from tests.test_reload import write
 
 pytestmark = pytest.mark.integration
 

@@ -8,13 +8,13 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from eas_redirect.reporting.figures import make_report
-from eas_redirect.reporting.page import render
-from eas_redirect.reporting.sources import find_sources
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.page import render
+from eas_redirect.report.sources import find_sources
 from tests.benchmarks.crowd import Crowd
 from tests.browser import complaints, open_browser, screenshot
-from tests.reporting.simulator import START, Simulation, write_journal
-from tests.reporting.test_figures import call
+from tests.report.simulator import START, Simulation, write_journal
+from tests.report.test_figures import call
 
 pytestmark = pytest.mark.integration
 NOW = START + 40 * 86400

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from eas_redirect.config import load_config
-from eas_redirect.explain import Device, explain_user, open_redirector
+from eas_redirect.configuration.config import load_config
+from eas_redirect.judging.explain import Device, explain_user, open_redirector
 from eas_redirect.telemetry.records import WireFacts, exchange_record
 from tests.support import DATA
 

@@ -10,8 +10,8 @@ from eas_redirect.checking.relationships import check_relationships, probe, targ
 from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.checking.values import Check, good, warning
-from eas_redirect.config import Config, directory_settings
-from eas_redirect.directory.credentials import Credentials
+from eas_redirect.configuration.config import Config, directory_settings
+from eas_redirect.directory.ldap.credentials import Credentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from eas_redirect import profile
 from eas_redirect.checking.values import Check, failed, good, warning
-from eas_redirect.config import Config
+from eas_redirect.configuration.config import Config
+from eas_redirect.proxy import profile
 
 ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
 OLD_SNAPSHOT_S = 86400.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from eas_redirect.checking.certificates import judge_dates, look
-from eas_redirect.checking.options import ask_options, judge_options
+from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
 from eas_redirect.directory.values import OrganizationRelationship, RelationshipsAnswer, Unavailable

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, urlsplit
 
 from eas_redirect.checking.certificates import Seen, judge_dates, look
-from eas_redirect.checking.options import ask_options, judge_options
+from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, unreachable, warning
 
 CLOCK_S = 300

@@ -1,7 +1,7 @@
 """One user as a line of `check`; `explain` has the steps."""
 
 from eas_redirect.checking.values import Check, failed, good, unreachable
-from eas_redirect.explain import IN_ORDER, Explanation
+from eas_redirect.judging.explain import IN_ORDER, Explanation
 from eas_redirect.policy.decision import Reason
 
 

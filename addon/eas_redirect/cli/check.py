@@ -25,9 +25,9 @@ from eas_redirect.cli.common import (
 if TYPE_CHECKING:
     from eas_redirect.checking.everything import Scope
     from eas_redirect.checking.values import Check
-    from eas_redirect.config import Config
-    from eas_redirect.explain import Explanation
-    from eas_redirect.redirector import Redirector
+    from eas_redirect.configuration.config import Config
+    from eas_redirect.judging.explain import Explanation
+    from eas_redirect.judging.judge import Redirector
 
 _MARKS = {"good": "✓", "warning": "!", "failed": "✗", "unreachable": "✗", "skipped": "-"}
 _STYLES = {"good": "green", "warning": "yellow", "failed": "red", "unreachable": "red"}
@@ -61,7 +61,7 @@ def check(
     Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
     3: the directory, a target or the upstream is out of reach.
     """
-    from eas_redirect.config import ConfigError, load_config
+    from eas_redirect.configuration.config import ConfigError, load_config
     from eas_redirect.directory.snapshot import SnapshotError
 
     scope = _scope(upstream, upstream_ca, timeout, probe=probe)
@@ -107,10 +107,10 @@ def _try_everything(
     config: "Config", path: Path, scope: "Scope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Explanation"]]:
     from eas_redirect.checking import everything
-    from eas_redirect.config import directory_settings
-    from eas_redirect.directory.credentials import Credentials
+    from eas_redirect.configuration.config import directory_settings
+    from eas_redirect.directory.ldap.credentials import Credentials
     from eas_redirect.directory.open import open_directory
-    from eas_redirect.explain import redirector_over
+    from eas_redirect.judging.explain import redirector_over
 
     settings = directory_settings(config)
     # One for all of it: what a server refused is not tried again by whoever asks next.
@@ -140,7 +140,7 @@ async def _ask(
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
     from eas_redirect.checking.everything import check_policy
     from eas_redirect.checking.users import check_user
-    from eas_redirect.explain import Device, explain_user
+    from eas_redirect.judging.explain import Device, explain_user
 
     relationships = await redirector.directory.relationships()
     policy_checks = list(check_policy(relationships, redirector.policy, scope))
@@ -201,7 +201,7 @@ def _print_json(
 ) -> None:
     from dataclasses import asdict
 
-    from eas_redirect import explain
+    from eas_redirect.judging import explain
 
     print_json(
         {

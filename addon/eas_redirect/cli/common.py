@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eas_redirect.config import Config
+    from eas_redirect.configuration.config import Config
 
 GOOD = 0
 FINDINGS = 1  # something is wrong with what was looked at
@@ -44,7 +44,7 @@ def fail(text: str, code: int) -> NoReturn:
 
 def load(path: Path) -> "Config":
     """The configuration, or the end of the command with every problem of it."""
-    from eas_redirect.config import ConfigError, load_config
+    from eas_redirect.configuration.config import ConfigError, load_config
 
     try:
         return load_config(path)

@@ -22,8 +22,8 @@ from eas_redirect.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from eas_redirect.config import Config
-    from eas_redirect.explain import Device, Explanation
+    from eas_redirect.configuration.config import Config
+    from eas_redirect.judging.explain import Device, Explanation
 
 
 _CAPTURES = (".flow", ".flows", ".har", ".mitm")  # no name to log on with ends like these
@@ -81,7 +81,7 @@ def explain(
         code = explain_capture(capture, named, against, device=device, user=user, as_json=as_json)
         raise typer.Exit(code)
     _refuse_options_of_captures(subject, device, user, against)
-    from eas_redirect.explain import Device
+    from eas_redirect.judging.explain import Device
 
     made_up = Device(
         protocol_version=protocol_version,
@@ -94,7 +94,7 @@ def explain(
 
 def _explain_user(user: str, config: Path, device: "Device", *, as_json: bool) -> int:
     """The exit code."""
-    from eas_redirect import explain as room
+    from eas_redirect.judging import explain as room
 
     explanation = asyncio.run(_explain(load(config), user, device))
     if as_json:
@@ -126,9 +126,9 @@ def _refuse_options_of_captures(
 
 
 async def _explain(config: "Config", user: str, device: "Device") -> "Explanation":
-    from eas_redirect.config import ConfigError
+    from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.explain import explain_user, open_redirector
+    from eas_redirect.judging.explain import explain_user, open_redirector
 
     try:
         redirector = open_redirector(config)
@@ -144,7 +144,7 @@ async def _explain(config: "Config", user: str, device: "Device") -> "Explanatio
 
 
 def _exit_code(explanation: "Explanation") -> int:
-    from eas_redirect.explain import IN_ORDER
+    from eas_redirect.judging.explain import IN_ORDER
     from eas_redirect.policy.decision import Reason
 
     reason = explanation.judgement.verdict.reason

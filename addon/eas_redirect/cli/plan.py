@@ -26,9 +26,9 @@ from eas_redirect.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from eas_redirect.config import Config
-    from eas_redirect.reporting.known_devices import SeenDevices
-    from eas_redirect.reporting.plan import PlannedUser
+    from eas_redirect.configuration.config import Config
+    from eas_redirect.planning.known_devices import SeenDevices
+    from eas_redirect.planning.plan import PlannedUser
 
 CENSUS_S = 600.0  # for reading every account of the directory, which --all does
 
@@ -93,7 +93,7 @@ def plan(
 
 
 def _read(path: Path) -> tuple[str, ...]:
-    from eas_redirect.reporting.user_list import UserListError, read_users
+    from eas_redirect.planning.user_list import UserListError, read_users
 
     try:
         return read_users(path)
@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[str, ...]:
 
 
 def _seen(journals: list[str]) -> "SeenDevices":
-    from eas_redirect.reporting.known_devices import SeenDevices
+    from eas_redirect.planning.known_devices import SeenDevices
 
     if not journals:
         return SeenDevices()
@@ -115,11 +115,11 @@ def _seen(journals: list[str]) -> "SeenDevices":
 
 
 async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
-    from eas_redirect.config import ConfigError, directory_settings
+    from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.explain import Device, redirector_over
-    from eas_redirect.reporting.plan import Planner
+    from eas_redirect.judging.explain import Device, redirector_over
+    from eas_redirect.planning.plan import Planner
 
     settings = directory_settings(config)
     try:
@@ -144,10 +144,10 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
 
 async def _everyone(config: "Config") -> tuple[str, ...]:
     """Over connections of their own, which may take longer than a phone can wait."""
-    from eas_redirect.config import directory_settings
+    from eas_redirect.configuration.config import directory_settings
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.values import Unavailable
-    from eas_redirect.reporting.plan import everyone_moved
+    from eas_redirect.planning.plan import everyone_moved
 
     patient = replace(directory_settings(config), lookup_timeout_s=CENSUS_S)
     directory = open_directory(patient, config.directory.snapshot)
@@ -163,7 +163,7 @@ async def _everyone(config: "Config") -> tuple[str, ...]:
 
 
 def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -> None:
-    from eas_redirect.reporting import plan_output
+    from eas_redirect.planning import plan_output
 
     if as_json:
         print_json(plan_output.to_json(planned))

@@ -25,7 +25,7 @@ def redact(capture: _Capture, output: _Output) -> None:
     found again and the file was removed; 2: usage.
     """
     from eas_redirect.cli.progress import progress
-    from eas_redirect.debugging.redact import redact as room
+    from eas_redirect.redaction.redact import redact as room
 
     if not capture.is_file():
         fail(f"There is no capture {capture}.", USAGE)

@@ -9,7 +9,7 @@ import typer
 from eas_redirect.cli.common import FINDINGS, USAGE, JsonOption, console, fail, tell, write_pieces
 
 if TYPE_CHECKING:
-    from eas_redirect.reporting.values import Report
+    from eas_redirect.report.values import Report
 
 
 def report(
@@ -45,15 +45,15 @@ def report(
     if output is not None:
         _write_page(output, made)
     if as_json:
-        from eas_redirect.reporting.exports import json_pieces
+        from eas_redirect.report.exports import json_pieces
 
         write_pieces(json_pieces(made))
     elif as_csv:
-        from eas_redirect.reporting.exports import to_csv
+        from eas_redirect.report.exports import to_csv
 
         write_pieces(to_csv(made.devices))
     elif output is None:
-        from eas_redirect.reporting.summary import print_summary
+        from eas_redirect.report.summary import print_summary
 
         print_summary(console(), made)
     for note in made.notes:
@@ -72,14 +72,14 @@ def read_journals(
     until_s = _moment(until, now_s)
 
     try:
-        from eas_redirect.reporting.figures import make_report
+        from eas_redirect.report.figures import make_report
     except ModuleNotFoundError as error:
         if error.name not in ("duckdb", "zstandard"):
             raise
         fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
     from eas_redirect.cli.progress import progress
-    from eas_redirect.reporting.sources import SourceError, open_sources
-    from eas_redirect.reporting.store import StoreError
+    from eas_redirect.report.sources import SourceError, open_sources
+    from eas_redirect.report.store import StoreError
 
     try:
         with open_sources(journals) as sources:
@@ -114,7 +114,7 @@ def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:
 
 
 def _write_page(path: Path, made: "Report") -> None:
-    from eas_redirect.reporting.page import render
+    from eas_redirect.report.page import render
 
     try:
         path.write_text(render(made), encoding="utf-8")

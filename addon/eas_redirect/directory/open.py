@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from eas_redirect.directory.active_directory import ActiveDirectory
-from eas_redirect.directory.credentials import Credentials
-from eas_redirect.directory.servers import parse_address
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.servers import parse_address
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
 

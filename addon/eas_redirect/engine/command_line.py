@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from eas_redirect import profile
+from eas_redirect.proxy import profile
 
 
 class UsageError(ValueError):

@@ -17,8 +17,8 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import _events as http_events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
-from eas_redirect import flows
-from eas_redirect.engine.failures import STOPPED
+from eas_redirect.proxy import flows
+from eas_redirect.proxy.failures import STOPPED
 
 if TYPE_CHECKING:
     from mitmproxy.master import Master

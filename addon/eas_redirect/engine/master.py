@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from mitmproxy import addons, ctx, master, options
 from mitmproxy.addons import dumper, errorcheck, keepserving, readfile, termlog
 
-from eas_redirect.engine import mends
 from eas_redirect.engine.drain import Drain
+from eas_redirect.fixes import mends
 
 logger = logging.getLogger(__name__)
 

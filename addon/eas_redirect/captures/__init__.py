@@ -1,0 +1,1 @@
+"""Captured traffic, read and explained."""

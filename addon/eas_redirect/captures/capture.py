@@ -1,0 +1,221 @@
+"""Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved.
+
+One flow is in memory at a time. What cannot be read is a `Trouble` among the exchanges, never an
+exception. The exchanges are made by the functions that the addon uses on live flows.
+"""
+
+import codecs
+import gc
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mitmproxy import exceptions, http
+from mitmproxy import flow as mitmproxy_flow
+from mitmproxy.io import FlowReader
+
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.captures.har import read_har
+from eas_redirect.captures.har_text import HARError
+from eas_redirect.proxy import flows
+from eas_redirect.proxy.connection_logons import ConnectionLogons
+from eas_redirect.proxy.forwarded import Network
+from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
+
+_NEWER = "the capture was written by a newer mitmproxy than this one"
+_LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
+_TIDY_BYTES = 16 * 1024 * 1024
+
+type Progress = Callable[[int], None]  # called with the bytes read since the last call
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something in a capture that could not be read: one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """One EAS exchange of a capture. Times are Unix seconds; `waited_s` until the answer began."""
+
+    time_s: float
+    waited_s: float | None
+    exchange: Exchange
+    user_agent: str | None
+    answered: bool
+    got_status_code: int | None  # what the device got; our 451 where one was sent
+    body_missing: bool  # the answer's body was not kept, though it might have been evidence
+    contradiction: bool  # User= names somebody else than Authorization
+    error: str | None
+    recorded: RecordedExchange | None
+
+
+def _no_progress(_: int) -> None:
+    """For callers that show none."""
+
+
+def read_flows(
+    path: Path, progress: Progress = _no_progress
+) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    """Every flow of a flow file or a HAR, whatever its protocol."""
+    tidied = _tidying(progress)
+    try:
+        with path.open("rb") as file:
+            yield from _read(file, tidied)
+    except OSError as error:
+        yield Trouble(f"{path.name} cannot be read: {error.strerror}")
+
+
+def read_exchanges(
+    path: Path,
+    weak_statuses: frozenset[int] = frozenset({403}),
+    trusted: tuple[Network, ...] = (),
+    progress: Progress = _no_progress,
+) -> Iterator[Captured | Trouble]:
+    """The EAS exchanges of a capture; other flows are passed over."""
+    logons = ConnectionLogons()
+    for flow in read_flows(path, progress):
+        if isinstance(flow, Trouble):
+            yield flow
+        elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
+            try:
+                yield captured(flow, logons, weak_statuses, trusted)
+            except Exception as error:  # mitmproxy loads states of other types than its own
+                yield Trouble(f"a flow of the capture is damaged ({type(error).__name__})")
+
+
+def captured(
+    flow: http.HTTPFlow,
+    logons: ConnectionLogons,
+    weak_statuses: frozenset[int],
+    trusted: tuple[Network, ...] = (),
+) -> Captured:
+    """One flow. `logons` remembers NTLM's names from one flow of a connection to the next."""
+    request, credentials = flows.request_of(flow), flows.credentials_of(flow)
+    wire = flows.wire_facts(flow, request, credentials, trusted)
+    recorded = recorded_exchange(flow)
+    answer = Answer(status_code=0, evidence=Evidence.NONE)
+    if flow.response is not None:
+        answer = flows.answer_in_capture(flow, flow.response, request, weak_statuses)
+    connections = (flow.client_conn.id, flow.server_conn.id)
+    remembered = logons.recall(*connections, credentials)
+    if flow.response is not None:
+        logons.answered(*connections, credentials, answer.status_code)
+    return Captured(
+        time_s=_time(flow.request.timestamp_start),
+        waited_s=_waited(flow),
+        exchange=Exchange(
+            request=request,
+            credentials=credentials,
+            logon=flows.logon_of(request, credentials, remembered),
+            answer=answer,
+            called_host=flows.called_host(flow),
+            further_names=flows.further_names(flow),
+            client_address=wire.forwarded_ip or wire.client_address,
+        ),
+        user_agent=wire.user_agent,
+        answered=flow.response is not None,
+        got_status_code=flow.response.status_code if flow.response else None,
+        body_missing=_is_body_missing(flow, recorded),
+        contradiction=wire.contradiction,
+        error=wire.error_message,
+        recorded=recorded,
+    )
+
+
+def _tidying(progress: Progress) -> Progress:
+    """Flows are in reference cycles, and few big ones do not move Python to look for garbage."""
+    unseen = 0
+
+    def advance(count: int) -> None:
+        nonlocal unseen
+        progress(count)
+        unseen += count
+        if unseen > _TIDY_BYTES:
+            unseen = 0
+            gc.collect()
+
+    return advance
+
+
+def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    if (encoding := _json_encoding(file)) is not None:
+        yield from _read_har(file, encoding, progress)
+    else:
+        yield from _read_flow_file(file, progress)
+
+
+def _json_encoding(file: BinaryIO) -> str | None:
+    """How a file that looks like JSON is encoded; shells of Windows write UTF-16."""
+    start = file.read(4096)
+    file.seek(0)
+    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    text = start.decode(encoding, "replace").lstrip()
+    return encoding if text.startswith("{") else None
+
+
+def _read_har(
+    file: BinaryIO, encoding: str, progress: Progress
+) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
+    try:
+        for found in read_har(text, progress):
+            yield Trouble(str(found)) if isinstance(found, HARError) else found
+    except HARError as error:
+        yield Trouble(str(error))
+    finally:
+        text.detach()  # the caller closes the file
+
+
+def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    """mitmproxy raises whatever a damaged state leads to; nothing can be read behind it."""
+    count, at = 0, 0
+    try:
+        for flow in FlowReader(file).stream():
+            count += 1
+            progress(file.tell() - at)
+            at = file.tell()
+            yield flow
+    except exceptions.FlowReadException as error:
+        newer = "cannot read files with flow format version" in str(error)
+        yield Trouble(_NEWER if newer else _unreadable(count))
+    except Exception as error:
+        yield Trouble(f"{_unreadable(count)} ({type(error).__name__})")
+    else:
+        if count == 0:
+            yield Trouble("the file is empty: it holds no flows")
+
+
+def _unreadable(count: int) -> str:
+    if count == 0:
+        return "the file is neither a flow file of mitmproxy nor a HAR"
+    return f"the capture is cut short or damaged behind flow {count}"
+
+
+def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> bool:
+    if flow.response is None or recorded is not None or flow.response.raw_content is not None:
+        return False
+    return flow.response.status_code == 200 and flow.request.method == "POST"
+
+
+def _time(time_s: float) -> float:
+    """Raises for what is no time."""
+    if not 0 <= time_s < _LAST_TIME_S:
+        raise ValueError("no time")
+    return time_s
+
+
+def _waited(flow: http.HTTPFlow) -> float | None:
+    if flow.response is not None:
+        ended: float | None = flow.response.timestamp_start
+    else:
+        ended = flow.error.timestamp if flow.error else None
+    if ended is None or not math.isfinite(ended):
+        return None
+    return max(0.0, ended - flow.request.timestamp_start)

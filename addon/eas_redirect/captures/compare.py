@@ -1,0 +1,64 @@
+"""Two configurations over one capture: only what the second would decide otherwise."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eas_redirect.captures.capture import Captured, Trouble
+from eas_redirect.captures.timeline import Decision, Filter, decision_of, judge
+from eas_redirect.judging.judge import Redirector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One exchange about which they differ; `then` is what the second configuration decides."""
+
+    time_s: float
+    device: str
+    user: str
+    command: str
+    now: Decision
+    then: Decision
+
+
+async def compare(
+    before: Iterable[Captured | Trouble],
+    now: Redirector,
+    after: Iterable[Captured | Trouble],
+    then: Redirector,
+    wanted: Filter,
+) -> tuple[list[Change], list[str]]:
+    """The changes, and what of the capture could not be read.
+
+    `before` and `after` are the same capture, each read as its configuration reads answers.
+    """
+    changes: list[Change] = []
+    troubles: list[str] = []
+    for one, other in zip(before, after, strict=True):
+        if isinstance(one, Trouble) or isinstance(other, Trouble):
+            troubles.extend(item.text for item in (one,) if isinstance(item, Trouble))
+        elif wanted.admits(one):
+            first = decision_of(await judge(one, now))
+            second = decision_of(await judge(other, then))
+            if _differ(first, second):
+                changes.append(_change(one, first, second))
+    return changes, troubles
+
+
+def _differ(one: Decision, other: Decision) -> bool:
+    return (one.decision, one.reason, one.location) != (
+        other.decision,
+        other.reason,
+        other.location,
+    )
+
+
+def _change(captured: Captured, now: Decision, then: Decision) -> Change:
+    request, logon = captured.exchange.request, captured.exchange.logon
+    return Change(
+        time_s=captured.time_s,
+        device=request.device_id or captured.exchange.client_address or "unknown",
+        user=logon.text if logon else "nobody",
+        command=request.command or request.method,
+        now=now,
+        then=then,
+    )

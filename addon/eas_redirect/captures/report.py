@@ -1,0 +1,160 @@
+"""The timelines of a capture as text for people and as JSON for machines. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from eas_redirect.captures.compare import Change
+from eas_redirect.captures.findings import Finding, findings
+from eas_redirect.captures.timeline import Decision, Entry, Report, Timeline
+from eas_redirect.policy.decision import Reason
+
+
+class Each(list[dict[str, object]]):
+    """A list for `json`'s iterencode, made item by item while it is written, and once."""
+
+    def __init__(self, items: Iterator[dict[str, object]]) -> None:
+        super().__init__()
+        self._items = items
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return self._items
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def in_lines(report: Report) -> Iterator[str]:
+    """A block a device, then what could not be read."""
+    for timeline in report.timelines:
+        yield from _timeline_lines(timeline)
+        yield ""
+    yield from (f"! {trouble}" for trouble in report.troubles)
+    if report.timelines:
+        yield _summary(report.timelines)
+    elif not report.troubles:
+        yield "No exchange of ActiveSync here, or none of this device and user."
+
+
+def _summary(timelines: list[Timeline]) -> str:
+    exchanges = sum(timeline.exchanges for timeline in timelines)
+    wrong = sum(1 for timeline in timelines if findings(timeline))
+    counted = f"{_counted(len(timelines), 'device')}, {_counted(exchanges, 'exchange')}"
+    return f"{counted}: {f'{wrong} with something to look at' if wrong else 'nothing is wrong'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The words are those of the journal. To be written once, by `iterencode`."""
+    return {
+        "devices": [_timeline_json(timeline) for timeline in report.timelines],
+        "troubles": report.troubles,
+    }
+
+
+def something_is_wrong(report: Report) -> bool:
+    return bool(report.troubles) or any(findings(timeline) for timeline in report.timelines)
+
+
+def directory_was_unreachable(report: Report) -> bool:
+    """Whether a decision of the configuration at hand failed for want of a directory."""
+    decisions = (e.decided for timeline in report.timelines for e in timeline.entries)
+    return any(d is not None and d.reason == Reason.DIRECTORY_UNAVAILABLE for d in decisions)
+
+
+def change_lines(changes: list[Change], troubles: list[str]) -> Iterator[str]:
+    """Only what another configuration would decide otherwise."""
+    for change in changes:
+        yield f"{_time(change.time_s)}  {change.device}  {change.user}  {change.command}"
+        yield f"    now    {_decision(change.now)}"
+        yield f"    then   {_decision(change.then)}"
+    yield from (f"! {trouble}" for trouble in troubles)
+    if not changes:
+        yield "Both configurations decide alike about every exchange of this capture."
+
+
+def changes_json(changes: list[Change], troubles: list[str]) -> dict[str, object]:
+    return {"changes": [_change_json(change) for change in changes], "troubles": troubles}
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    facts = asdict(change)
+    facts["time"] = _time(facts.pop("time_s"))
+    return facts
+
+
+def _timeline_lines(timeline: Timeline) -> Iterator[str]:
+    yield _heading(timeline)
+    widths = [0] * len(_row(timeline.entries[0]))
+    for row in map(_row, timeline.entries):
+        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
+    for row in map(_row, timeline.entries):  # made again: all of them at once take much memory
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
+    yield from (f"  ! {f.text}: {f.advice}" for f in findings(timeline))
+
+
+def _heading(timeline: Timeline) -> str:
+    who = timeline.user or "nobody"
+    device = timeline.device_id or timeline.client_address or "unknown"
+    known = (timeline.device_type or timeline.user_agent, timeline.client_family)
+    kind = ", ".join(text for text in known if text) or "?"
+    return f"{who}, device {device} ({kind}), {_counted(timeline.exchanges, 'exchange')}"
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    decided = entry.decided or entry.recorded
+    shown = "" if decided is None else _decision(decided)
+    return (
+        _time(entry.time_s),
+        f"x{entry.count}" if entry.count > 1 else "",
+        entry.command or entry.method,
+        entry.protocol_version or "-",
+        str(entry.status_code or "-"),
+        _status(entry),
+        "" if entry.waited_s is None else f"{entry.waited_s:.1f} s",
+        "" if entry.evidence == "none" else entry.evidence,
+        shown,
+    )
+
+
+def _status(entry: Entry) -> str:
+    number = "" if entry.eas_status is None else f"{entry.eas_status} "
+    return number + (entry.meaning or "")
+
+
+def _decision(decision: Decision) -> str:
+    said = f"{decision.decision} ({decision.reason})"
+    parts = (decision.location or "").split("/")
+    return f"{said} → {parts[2]}" if len(parts) > 2 else said
+
+
+def _time(time_s: float) -> str:
+    """UTC, to the second."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _timeline_json(timeline: Timeline) -> dict[str, object]:
+    return {
+        "device_id": timeline.device_id,
+        "device_type": timeline.device_type,
+        "client_family": timeline.client_family,
+        "user": timeline.user,
+        "user_agent": timeline.user_agent,
+        "client_address": timeline.client_address,
+        "exchanges": Each(_entry_json(entry) for entry in timeline.entries),
+        "findings": [_finding_json(finding) for finding in findings(timeline)],
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    facts = asdict(entry) | {"meaning": entry.meaning}
+    facts["time"], facts["last"] = _time(facts.pop("time_s")), _time(facts.pop("last_s"))
+    return facts
+
+
+def _finding_json(finding: Finding) -> dict[str, str]:
+    return asdict(finding)

@@ -1,0 +1,1 @@
+"""eas-redirect.toml and the environment in, `Config` out: all problems at once."""

@@ -1,1 +1,0 @@
-"""Captured traffic: the EAS view, flow files and HAR, their redaction."""

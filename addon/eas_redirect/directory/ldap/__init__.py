@@ -1,0 +1,1 @@
+"""The directory over LDAP. The only room that imports ldap3."""

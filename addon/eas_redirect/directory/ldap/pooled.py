@@ -1,0 +1,191 @@
+"""A `Directory` over servers: the event loop hands questions to worker threads and never waits.
+
+No ldap3 here: how a connection is opened is handed in.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
+from eas_redirect.directory.ldap.links import Connect, Links, Role
+from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Servers, parse_address
+from eas_redirect.directory.ldap.workers import Deadline, Workers
+from eas_redirect.directory.logons import resolve
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    DirectoryDevice,
+    DirectorySettings,
+    Lookup,
+    Recipient,
+    RelationshipsAnswer,
+    Source,
+    Unavailable,
+)
+
+_LEAST_REST_S = 0.05  # between two tries of a server, whatever the cool-down
+
+
+class PooledDirectory:
+    """A forest's servers as a `Directory`. Nothing is connected before the first question."""
+
+    source: Source = "ldap"
+
+    def __init__(
+        self, settings: DirectorySettings, connect: Connect, *, cool_down_s: float = COOL_DOWN_S
+    ) -> None:
+        """Raises ValueError for a URL in `servers` that is none."""
+        self._settings = settings
+        self._connect = connect
+        self._maps = MapKeeper()
+        self._servers = _by_role(settings, cool_down_s)
+        self._timers: dict[Role, asyncio.TimerHandle] = {}
+        self._closed = False
+        self._workers = Workers(settings.pool_size, self._make_links, "eas-directory")
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        began = time.perf_counter()
+        steps: list[str] = []
+
+        def question(links: Links, deadline: Deadline) -> tuple[Lookup, str | None]:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            lookup = resolve(logon, forest, self._settings.default_domain, steps)
+            return lookup, links.last_server
+
+        lookup: Lookup
+        try:
+            lookup, server = await self._ask("users", question)
+        except Fault as fault:
+            lookup, server = fault.as_unavailable(), None
+        return DirectoryAnswer(
+            lookup=lookup,
+            source=self.source,
+            server=server,
+            duration_ms=(time.perf_counter() - began) * 1000,
+            steps=tuple(steps),
+        )
+
+    async def relationships(self) -> RelationshipsAnswer:
+        def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            found = forest.relationships()
+            return RelationshipsAnswer(
+                relationships=found, source=self.source, server=links.last_server
+            )
+
+        try:
+            return await self._ask("configuration", question)
+        except Fault as fault:
+            return RelationshipsAnswer(relationships=fault.as_unavailable(), source=self.source)
+
+    async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
+        return await self._census(LinkedForest.everyone)
+
+    async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
+        return await self._census(lambda forest: forest.devices(user_dn))
+
+    def close(self) -> None:
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._workers.close()
+
+    async def _census[R](self, ask: Callable[[LinkedForest], R]) -> R | Unavailable:
+        def question(links: Links, deadline: Deadline) -> R:
+            return ask(LinkedForest(links, deadline, self._settings, self._maps))
+
+        try:
+            return await self._ask("users", question)
+        except Fault as fault:
+            return fault.as_unavailable()
+
+    async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
+        """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""
+        if (fault := self._servers[role].why_none()) is not None:
+            self._watch(role)
+            raise fault
+        try:
+            return await self._submit(role, question)
+        finally:
+            self._watch(role)
+
+    async def _submit[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
+        limit = self._settings.lookup_timeout_s
+        # A worker's own limit comes first: it knows better what has failed.
+        job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
+        answer = asyncio.wrap_future(job.future)
+        answer.add_done_callback(_look_at)
+        try:
+            done, _ = await asyncio.wait({answer}, timeout=limit)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(limit, job.abandon)
+            raise
+        if not done:
+            job.abandon()
+            message = f"no answer within directory.lookup_timeout_s ({limit:g} s)"
+            raise self._servers[role].why_none() or Fault("timeout", message)
+        return answer.result()
+
+    def _watch(self, role: Role) -> None:
+        """While a server does not work, it is tried again each time that it has rested."""
+        due = self._servers[role].next_probe()
+        if due is None or role in self._timers or self._closed:
+            return
+        delay = max(_LEAST_REST_S, due - time.monotonic())
+        self._timers[role] = asyncio.get_running_loop().call_later(delay, self._probe, role)
+
+    def _probe(self, role: Role) -> None:
+        """Lets a worker try a rested server, and watches on."""
+        self._timers.pop(role, None)
+        address = self._servers[role].to_probe()
+        if address is None:
+            self._watch(role)
+            return
+        loop = asyncio.get_running_loop()
+        limit = self._settings.lookup_timeout_s
+
+        def probe(links: Links, deadline: Deadline) -> None:
+            links.probe(role, address, deadline)
+
+        def probed(_future: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed since
+                loop.call_soon_threadsafe(self._watch, role)
+
+        with contextlib.suppress(Fault):  # closed meanwhile
+            job = self._workers.submit(probe, Deadline(time.monotonic() + 0.95 * limit))
+            loop.call_later(limit, job.abandon)
+            job.future.add_done_callback(probed)
+
+    def _make_links(self) -> Links:
+        return Links(
+            self._servers,
+            self._connect,
+            self._settings.lookup_timeout_s,
+            asks_catalogue=_asks_catalogue(self._settings),
+        )
+
+
+def _look_at[R](answer: asyncio.Future[R]) -> None:
+    """An answer that came too late is nobody's; its exception must not be reported as lost."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _asks_catalogue(settings: DirectorySettings) -> bool:
+    return any(parse_address(url).is_global_catalogue for url in settings.servers)
+
+
+def _by_role(settings: DirectorySettings, cool_down_s: float) -> dict[Role, Servers]:
+    """Users: the global catalogues if there are any. Configuration: domain controllers, which the
+    machines of global catalogues are too. The same servers share their state and connections."""
+    addresses = tuple(map(parse_address, settings.servers))
+    catalogues = tuple(a for a in addresses if a.is_global_catalogue)
+    controllers = tuple(a for a in addresses if not a.is_global_catalogue)
+    users = Servers(catalogues or controllers, time.monotonic, cool_down_s)
+    if not catalogues:
+        return {"users": users, "configuration": users}
+    controllers = controllers or tuple(a.controller() for a in catalogues)
+    return {"users": users, "configuration": Servers(controllers, time.monotonic, cool_down_s)}

@@ -1,0 +1,1 @@
+"""What is fixed in mitmproxy's HTTP/1, each with its reason."""

@@ -1,0 +1,290 @@
+"""Mends of mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
+
+Each is a wrapper around one method that leaves every other message to the original:
+
+- interim answers (100, 102, 103) go on to the client; mitmproxy takes the first for the answer;
+- trailers cross; mitmproxy raises and leaves both connections hanging;
+- an answer that ends before its request does ends for the client too, not when the request does,
+  and bytes after it crash nothing;
+- a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
+- empty lines before a message are skipped together with no byte of the message;
+- bytes that follow a 101 at once reach the tunnel whole, line breaks included; a 101 before the
+  request's end is refused, for mitmproxy fails on what follows it;
+- after mitmproxy's own 100 an error page can still follow, and one for HEAD has no body;
+- chunks of a client that are none get a 400, as from Exchange, instead of nothing;
+- a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
+- the log does not quote heads and bodies that could not be read: they can hold passwords.
+
+`http1_functions.py`, `expect.py`, `idle.py` and `waiting.py` hold more of them.
+
+`mend` is called once, before connections exist. Tests hold each mend against the version of
+mitmproxy that is installed, and show that it is still needed.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+
+from eas_redirect.fixes import expect, http1_functions, idle, waiting
+from eas_redirect.fixes.http1_functions import error_page
+from eas_redirect.fixes.waiting import MAX_UNREAD
+from eas_redirect.proxy.failures import without_bytes
+
+type Commands = Iterator[commands.Command]
+
+# RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
+_INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
+_HEAD_END = b"\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_BAD_REQUEST = 400
+_HEAD_TOO_LONG = 431  # RFC 6585 5
+
+_read_client_headers = _http1.Http1Server.read_headers
+_read_server_headers = _http1.Http1Client.read_headers
+_read_body = _http1.Http1Connection.read_body
+_make_pipe = _http1.Http1Connection.make_pipe
+_make_body_reader = _http1.make_body_reader
+_send_response = HttpStream.send_response
+_send_to_client = _http1.Http1Server.send
+_send_to_server = _http1.Http1Client.send
+
+
+def mend() -> None:
+    """Put the mends in place; a second call changes nothing."""
+    for owner, name, mended in _MENDS:
+        setattr(owner, name, mended)
+
+
+def restore() -> None:
+    """Take the mends away again: for tests that show what each is for."""
+    for owner, name, original in _ORIGINALS:
+        setattr(owner, name, original)
+
+
+class TrailerReader(ChunkedReader):
+    """h11's reader, which keeps the trailers apart so that mitmproxy does not refuse them."""
+
+    trailers: http.Headers | None = None
+
+    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        event = super().__call__(buf)
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            self.trailers = http.Headers(event.headers.raw_items())
+            return h11.EndOfMessage()
+        return event
+
+
+def _body_reader(expected_size: int | None) -> _http1.TBodyReader:
+    return TrailerReader() if expected_size is None else _make_body_reader(expected_size)
+
+
+def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
+    answered = isinstance(self, _http1.Http1Client) and self.response_done
+    if isinstance(event, events.Wakeup) or (answered and isinstance(event, events.DataReceived)):
+        return  # more than the whole answer, which the end of the request will bring up
+    for command in _read_body(self, event):
+        if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
+            yield from _trailers_received(self, command.event.stream_id)
+        elif isinstance(command, commands.CloseConnection) and not self.request_done:
+            yield from _bad_request(self, event)
+        yield command
+    if len(self.buf) > MAX_UNREAD and self.state == self.read_body:
+        yield from _refuse(self, "a chunk's first line, or its trailers, do not end")
+
+
+def _refuse(self: _http1.Http1Connection, message: str) -> Commands:
+    assert self.stream_id is not None  # noqa: S101 - a message has begun
+    kind = self.ReceiveProtocolError
+    yield from _bad_request(self, events.DataReceived(self.conn, b""))
+    yield commands.CloseConnection(self.conn)
+    yield ReceiveHttp(kind(self.stream_id, f"HTTP/1 protocol error: {message}", code=kind.code))
+
+
+def _bad_request(self: _http1.Http1Connection, event: events.Event) -> Commands:
+    """Before the connection of a client ends that sent something else than chunks."""
+    is_there = isinstance(self, _http1.Http1Server) and isinstance(event, events.DataReceived)
+    if is_there and self.response is None:
+        yield commands.SendData(self.conn, error_page(_BAD_REQUEST))
+
+
+def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands:
+    reader = self.body_reader
+    if not isinstance(reader, TrailerReader) or reader.trailers is None:
+        return
+    if isinstance(self, _http1.Http1Server):
+        yield ReceiveHttp(_events.RequestTrailers(stream_id, reader.trailers))
+    else:
+        yield ReceiveHttp(_events.ResponseTrailers(stream_id, reader.trailers))
+
+
+@dataclass
+class EarlyEnd(HttpEvent):
+    """The answer is complete, its request is not."""
+
+
+_ended_early: WeakSet[_http1.Http1Server] = WeakSet()
+
+
+def _response(self: HttpStream, already_streamed: bool = False) -> Commands:
+    yield from _send_response(self, already_streamed)
+    request_goes_on = self.client_state == self.state_stream_request_body
+    if request_goes_on and self.server_state == self.state_done and self.flow.request.is_http11:
+        yield SendHttp(EarlyEnd(self.stream_id), self.context.client)
+
+
+def _early_end(self: _http1.Http1Server, response: http.Response) -> Commands:
+    """RFC 9112 6.3: a chunked body ends with its last chunk, one of unknown length by a close."""
+    assert self.request  # noqa: S101 - an answer has begun
+    match http1.expected_http_body_size(self.request, response):
+        case None:
+            _ended_early.add(self)
+            last = commands.SendData(self.conn, _LAST_CHUNK)
+            yield from _with_trailers(iter((last,)), response.trailers)
+        case -1:
+            yield commands.CloseConnection(self.conn)
+        case _:
+            pass  # the client has counted the bytes
+
+
+def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
+    match event:
+        case EarlyEnd() if self.response:
+            yield from _early_end(self, self.response)
+        case _events.ResponseTrailers():
+            return  # they are the response's by now, and follow its last chunk
+        case _events.ResponseHeaders() if event.response.status_code == 100:
+            yield from _send_to_client(self, event)
+            self.response = None  # it was no answer yet
+        case _events.ResponseEndOfMessage() if self.request and self.response:
+            sent = _send_to_client(self, event)
+            bodiless = http1.expected_http_body_size(self.request, self.response) == 0
+            if bodiless or self in _ended_early:
+                _ended_early.discard(self)
+                yield from (c for c in sent if not _is_last_chunk(c))
+            else:
+                yield from _with_trailers(sent, self.response.trailers)
+        case _events.ResponseProtocolError() if self.request and self.request.method == "HEAD":
+            yield from _heads_only(_send_to_client(self, event))
+        case _:
+            yield from _send_to_client(self, event)
+
+
+def _heads_only(sent: Commands) -> Commands:
+    """RFC 9110 9.3.2: no answer to HEAD has a body, not even an error page."""
+    for command in sent:
+        if isinstance(command, commands.SendData):
+            command.data = command.data.partition(_HEAD_END)[0] + _HEAD_END
+        yield command
+
+
+def _to_server(self: _http1.Http1Client, event: HttpEvent) -> Commands:
+    match event:
+        case _events.RequestTrailers():
+            return
+        case _events.RequestEndOfMessage() if self.request:
+            yield from _with_trailers(_send_to_server(self, event), self.request.trailers)
+        case _:
+            yield from _send_to_server(self, event)
+
+
+def _with_trailers(sent: Commands, trailers: http.Headers | None) -> Commands:
+    for command in sent:
+        if trailers and isinstance(command, commands.SendData) and _is_last_chunk(command):
+            command.data = b"0\r\n" + bytes(trailers) + b"\r\n"  # RFC 9112 7.1.2
+        yield command
+
+
+def _is_last_chunk(command: commands.Command) -> bool:
+    return isinstance(command, commands.SendData) and command.data == _LAST_CHUNK
+
+
+def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> Commands:
+    if isinstance(event, events.Wakeup):
+        return
+    _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
+    yield from _discreetly(_read_client_headers(self, event))
+    if len(self.buf) > MAX_UNREAD and self.state == self.read_headers:
+        yield commands.SendData(self.conn, error_page(_HEAD_TOO_LONG))
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
+
+
+def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> Commands:
+    is_idle = self.request is None
+    if self.request is not None:
+        _drop(self.buf, _EMPTY_LINES)
+        while interim := _drop(self.buf, _INTERIM):
+            # RFC 9110 15.2: never to a client that speaks HTTP/1.0; HTTP/2 frames it differently.
+            if self.request.http_version == "HTTP/1.1":
+                yield commands.SendData(self.context.client, interim)
+    for command in _discreetly(_read_server_headers(self, event)):
+        if _switches_too_early(self, command):
+            yield from _refuse(self, "the protocol is switched before the request's end")
+            return
+        yield command
+    if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
+        yield from _refuse(self, "the head of the answer does not end")
+    if is_idle and not self.conn.connected:
+        yield from idle.close_client(self)
+
+
+def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:
+    """RFC 9110 7.8: the tunnel begins behind a whole request; mitmproxy fails on what comes by it
+    earlier."""
+    return (
+        isinstance(command, ReceiveHttp)
+        and isinstance(command.event, _events.ResponseHeaders)
+        and command.event.response.status_code == 101
+        and not self.request_done
+    )
+
+
+def _discreetly(sent: Commands) -> Commands:
+    for command in sent:
+        if isinstance(command, commands.Log):
+            command.message = without_bytes(command.message)
+        yield command
+
+
+def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
+    """Take what matches at the buffer's start out of it."""
+    found = pattern.match(buffer._data)  # noqa: SLF001 - a copy for each byte of a slow head is dear
+    return bytes(buffer.maybe_extract_at_most(found.end()) or b"") if found else b""
+
+
+def _pipe(self: _http1.Http1Connection) -> Commands:
+    if self.request and self.request.method.upper() == "CONNECT":
+        yield from _make_pipe(self)
+        return
+    self.state = self.passthrough
+    if received := self.buf.maybe_extract_at_most(len(self.buf)):
+        yield from self.state(events.DataReceived(self.conn, bytes(received)))
+
+
+type Mend = tuple[object, str, Callable[..., object]]
+
+_MENDS: tuple[Mend, ...] = (
+    (_http1, "make_body_reader", _body_reader),
+    (_http1.Http1Connection, "read_body", _body),
+    (_http1.Http1Connection, "make_pipe", _pipe),
+    (HttpStream, "send_response", _response),
+    (_http1.Http1Server, "read_headers", _client_headers),
+    (_http1.Http1Server, "send", _to_client),
+    (_http1.Http1Client, "read_headers", _server_headers),
+    (_http1.Http1Client, "send", _to_server),
+    *http1_functions.MENDS,
+    *expect.MENDS,
+    *waiting.MENDS,
+)
+_ORIGINALS: tuple[Mend, ...] = tuple((o, name, getattr(o, name)) for o, name, _ in _MENDS)

@@ -1,0 +1,169 @@
+"""Why a user would be redirected or not, step by step: one exchange made up and judged.
+
+`eas-redirect explain USER` and the console's `eas.lookup` show this. The exchange is the clearest
+case there is (a POST that Exchange answered with UserHasNoMailbox), so that what remains is the
+directory and the policy. Imports neither mitmproxy nor ldap3.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from eas_redirect.activesync.authorization import Credentials, Logon, parse_logon
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.configuration.config import Config, cache_settings, directory_settings, policy
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.open import open_directory
+from eas_redirect.directory.values import Directory, Found, Recipient
+from eas_redirect.judging.judge import Judgement, Redirector
+from eas_redirect.policy.decision import Reason, Redirect, Step
+
+_ACTIVESYNC_OFF = 4  # msExchOmaAdminWirelessEnable
+_ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
+# With these there is nothing to mend: the device goes where it should.
+IN_ORDER = frozenset({Reason.MAILBOX_MOVED, Reason.RECIPIENT_HAS_MAILBOX, Reason.NOT_IN_WAVE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The device that is made up. `called_host`: the name by which it calls this proxy."""
+
+    protocol_version: str = "14.1"
+    device_type: str | None = None
+    client_address: str | None = None
+    called_host: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A judgement with the steps that led to it."""
+
+    logon: Logon
+    judgement: Judgement
+    steps: tuple[Step, ...]
+
+    @property
+    def recipient(self) -> Recipient | None:
+        lookup = self.judgement.asked.lookup if self.judgement.asked else None
+        return lookup.recipient if isinstance(lookup, Found) else None
+
+    @property
+    def location(self) -> str | None:
+        verdict = self.judgement.verdict
+        return verdict.location if isinstance(verdict, Redirect) else None
+
+
+def open_redirector(config: Config) -> Redirector:
+    """A redirector for one command: the service's own, without a journal.
+
+    Raises SnapshotError and ConfigError as the service does; a directory that is down does not.
+    """
+    return redirector_over(
+        config, open_directory(directory_settings(config), config.directory.snapshot)
+    )
+
+
+def redirector_over(config: Config, directory: Directory) -> Redirector:
+    """The same over a directory that is open already. Raises ConfigError."""
+    return Redirector(
+        policy=policy(config),
+        directory=CachedDirectory(directory, cache_settings(config)),
+        mode=config.mode,
+        lookup_timeout_s=config.directory.lookup_timeout_s,
+    )
+
+
+async def explain_user(redirector: Redirector, user: str, device: Device) -> Explanation | None:
+    """None when `user` is no logon: empty, too long, control characters, half of a name."""
+    logon = parse_logon(user)
+    if logon is None:
+        return None
+    steps: list[Step] = []
+    judgement = await redirector.judge(_exchange(logon, device, redirector), steps)
+    return Explanation(logon=logon, judgement=judgement, steps=tuple(steps))
+
+
+def _exchange(logon: Logon, device: Device, redirector: Redirector) -> Exchange:
+    # Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid).
+    called = device.called_host or min(redirector.policy.own_names, default="proxy.invalid")
+    return Exchange(
+        request=EASRequest(
+            method="POST",
+            command="FolderSync",
+            protocol_version=device.protocol_version,
+            device_type=device.device_type,
+        ),
+        credentials=Credentials(scheme="basic", logon=logon),
+        logon=logon,
+        answer=Answer(status_code=200, evidence=Evidence.CERTAIN, eas_status=123),
+        called_host=called,
+        client_address=device.client_address,
+    )
+
+
+def remarks(recipient: Recipient) -> Iterator[str]:
+    """What does not decide and yet explains why a device fails."""
+    if (recipient.user_account_control or 0) & _ACCOUNT_OFF:
+        yield "The account is disabled (userAccountControl)."
+    if (recipient.ms_exch_oma_admin_wireless_enable or 0) & _ACTIVESYNC_OFF:
+        yield "ActiveSync is disabled for this user (msExchOmaAdminWirelessEnable)."
+
+
+def in_lines(explanation: Explanation) -> Iterator[str]:
+    """For people: each question with its finding, then what comes of it."""
+    logon, judgement = explanation.logon, explanation.judgement
+    yield f"{logon.text}: a logon of the form {logon.format}"
+    if judgement.asked is not None and judgement.asked.steps:
+        server = judgement.asked.server or judgement.asked.source
+        yield f"  asked {server}:"
+        yield from (f"    {step}" for step in judgement.asked.steps)
+    for step in explanation.steps:
+        yield f"  {'✓' if step.ok else '✗'} {step.question} {step.finding}"
+    if explanation.recipient is not None:
+        yield from (f"  ! {remark}" for remark in remarks(explanation.recipient))
+    yield f"  {_outcome(explanation)}"
+
+
+def _outcome(explanation: Explanation) -> str:
+    judgement = explanation.judgement
+    reason = judgement.verdict.reason
+    match judgement.decision:
+        case "redirect":
+            return f"→ 451 to {explanation.location} ({reason})"
+        case "would_redirect":
+            return f"→ observe mode: would be 451 to {explanation.location} ({reason})"
+        case "pass":
+            return f"→ Exchange's own answer passes ({reason}): {judgement.verdict.detail}"
+
+
+def as_json(explanation: Explanation) -> dict[str, object]:
+    """For machines; the words are those of the journal."""
+    judgement = explanation.judgement
+    verdict, asked, recipient = judgement.verdict, judgement.asked, explanation.recipient
+    return {
+        "user": explanation.logon.text,
+        "logon_format": explanation.logon.format,
+        "mode": judgement.mode,
+        "decision": judgement.decision,
+        "reason": str(verdict.reason),
+        "detail": verdict.detail,
+        "location": explanation.location,
+        "target_domain": verdict.target_domain,
+        "relationship": verdict.relationship,
+        "wave": verdict.wave,
+        "directory": None
+        if asked is None
+        else {
+            "source": asked.source,
+            "server": asked.server,
+            "duration_ms": asked.duration_ms,
+            "asked": list(asked.steps),
+        },
+        "recipient": None if recipient is None else asdict(recipient),
+        "remarks": [] if recipient is None else list(remarks(recipient)),
+        "steps": [asdict(step) for step in explanation.steps],
+        "error": None
+        if judgement.error_type is None
+        else {"type": judgement.error_type, "message": judgement.error_message},
+    }

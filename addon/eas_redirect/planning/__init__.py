@@ -1,0 +1,1 @@
+"""The rehearsal of a wave: readiness, findings, lists of users and devices."""

@@ -1,0 +1,220 @@
+"""A wave rehearsed: for each user the location, the findings, and what awaits the devices.
+
+Judges as the proxy would, through the same redirector; changes and sends nothing. Imports neither
+mitmproxy, ldap3 nor DuckDB.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from eas_redirect.directory.names import dns_name, domain_dn
+from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Unavailable
+from eas_redirect.judging.explain import IN_ORDER, Device, Explanation, explain_user, remarks
+from eas_redirect.judging.judge import Redirector
+from eas_redirect.planning.known_devices import KnownDevice, SeenDevices, merged
+from eas_redirect.planning.readiness import (
+    Finding,
+    Readiness,
+    address_findings,
+    judge,
+    logon_findings,
+    os_version,
+)
+from eas_redirect.policy.decision import Reason
+from eas_redirect.telemetry.clients import Client, identify, version
+
+AT_ONCE = 8  # users that are asked for at the same time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDevice:
+    """A device that the directory or a journal knows, and what is to be expected of it."""
+
+    known: KnownDevice
+    family: str | None
+    decision: str
+    reason: str
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedUser:
+    """What would become of a user's devices. `decision` and `reason` are the journal's words."""
+
+    user: str
+    decision: str
+    reason: str
+    detail: str
+    account: str | None = None  # the DN that the directory found
+    location: str | None = None
+    relationship: str | None = None
+    wave: str | None = None
+    findings: tuple[Finding, ...] = ()
+    devices: tuple[PlannedDevice, ...] = ()
+    readiness: Readiness | None = None  # where no device is known: what can be said all the same
+
+    @property
+    def in_order(self) -> bool:
+        """Nothing is to be mended before the wave: the user goes, or rightly stays."""
+        return self.reason in IN_ORDER
+
+    @property
+    def unreachable(self) -> bool:
+        return self.reason == Reason.DIRECTORY_UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Rehearses users over one redirector and one directory."""
+
+    redirector: Redirector
+    census: Census
+    device: Device = field(default_factory=Device)
+    seen: SeenDevices = field(default_factory=SeenDevices)
+
+    async def plan(
+        self, users: Iterable[str], progress: Callable[[], None] = lambda: None
+    ) -> tuple[PlannedUser, ...]:
+        """In the order of `users`; an account that several of them name is there once."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(user: str) -> PlannedUser:
+            async with gate:
+                planned = await self._user(user)
+            progress()
+            return planned
+
+        planned = await asyncio.gather(*map(one, users))
+        once = {user.account or user.user: user for user in reversed(planned)}
+        return tuple(user for user in planned if once[user.account or user.user] is user)
+
+    async def _user(self, user: str) -> PlannedUser:
+        found = await explain_user(self.redirector, user, self.device)
+        if found is None:
+            return PlannedUser(
+                user=user,
+                decision="pass",
+                reason="no_logon",
+                detail="No logon: write a UPN, DOMAIN\\user, an address or an account name.",
+            )
+        judgement = found.judgement
+        known = await self._devices(found)
+        spoken = (*(one.device.protocol_version for one in known), self.seen.ceiling)
+        ceiling = max(filter(None, spoken), key=version, default=None)
+        devices = [await self._device(found, device, ceiling) for device in known]
+        return PlannedUser(
+            user=user,
+            decision=judgement.decision,
+            reason=str(judgement.verdict.reason),
+            detail=judgement.verdict.detail or (judgement.error_message or ""),
+            account=found.recipient.dn.lower() if found.recipient else None,
+            location=found.location,
+            relationship=judgement.verdict.relationship,
+            wave=judgement.verdict.wave,
+            findings=(*_findings(found), *_logon_findings(found, known)),
+            devices=tuple(devices),
+            readiness=None if devices or not found.location else _nobody_seen(found.location),
+        )
+
+    async def _devices(self, found: Explanation) -> tuple[KnownDevice, ...]:
+        if found.recipient is None:
+            return merged((), self.seen.by_logon.get(found.logon.text, ()))
+        stored = await self.census.devices(found.recipient.dn)
+        seen = [
+            device
+            for logon in self.seen.possible_logons(found.recipient)
+            if await self._is_of(logon, found.recipient)
+            for device in self.seen.by_logon[logon]
+        ]
+        return merged(() if isinstance(stored, Unavailable) else stored, seen)
+
+    async def _is_of(self, logon: str, recipient: Recipient) -> bool:
+        """Whether the directory finds that account under that logon."""
+        found = await explain_user(self.redirector, logon, self.device)
+        same = found.recipient if found is not None else None
+        return same is not None and same.dn.lower() == recipient.dn.lower()
+
+    async def _device(
+        self, owner: Explanation, known: KnownDevice, ceiling: str | None
+    ) -> PlannedDevice:
+        """Judged by its own type and version, which waves and the minimum may depend on."""
+        device = known.device
+        asked = replace(
+            self.device,
+            device_type=device.device_type,
+            protocol_version=device.protocol_version or self.device.protocol_version,
+        )
+        found = await explain_user(self.redirector, owner.logon.text, asked)
+        assert found is not None  # noqa: S101 - it was a logon a moment ago
+        client = _client(device)
+        return PlannedDevice(
+            known=known,
+            family=client.family.name if client else None,
+            decision=found.judgement.decision,
+            reason=str(found.judgement.verdict.reason),
+            readiness=judge(
+                client,
+                host=_host(found.location or owner.location),
+                protocol_version=device.protocol_version,
+                ceiling=ceiling,
+                auth_scheme=known.seen.auth_scheme if known.seen else None,
+            ),
+        )
+
+
+async def everyone_moved(census: Census) -> tuple[str, ...] | Unavailable:
+    """The logons of all whose mailbox is elsewhere by the directory's own word."""
+    found = await census.everyone()
+    if isinstance(found, Unavailable):
+        return found
+    moved = (one for one in found if one.target_address and not one.has_mailbox)
+    return tuple(sorted(filter(None, map(_logon, moved)), key=str.lower))
+
+
+def _logon(recipient: Recipient) -> str | None:
+    """A name that is this account's alone: without its domain another may have it too."""
+    account = recipient.sam_account_name
+    domain = dns_name(domain_dn(recipient.dn))
+    down_level = f"{domain}\\{account}" if account and domain else None
+    return recipient.user_principal_name or down_level or recipient.mail or account
+
+
+def _client(known: DirectoryDevice) -> Client | None:
+    """By User-Agent and type; the system's version as the device told Exchange, if not there."""
+    client = identify(known.user_agent, known.device_type)
+    if client is None or client.os_version is not None:
+        return client
+    return replace(client, os_version=os_version(known.os))
+
+
+def _findings(found: Explanation) -> tuple[Finding, ...]:
+    recipient = found.recipient
+    if recipient is None:
+        return ()
+    told = tuple(Finding(code="account", message=remark) for remark in remarks(recipient))
+    if found.location is None:
+        return told
+    addresses = address_findings(
+        recipient.user_principal_name, recipient.proxy_addresses, recipient.mail
+    )
+    return (*addresses, *told)
+
+
+def _logon_findings(found: Explanation, known: Iterable[KnownDevice]) -> tuple[Finding, ...]:
+    """How the devices log on, where a journal says it: each finding once."""
+    forms = (one.seen.logon_format for one in known if one.seen)
+    told = (finding for form in forms for finding in logon_findings(form, _host(found.location)))
+    return tuple(dict.fromkeys(told))
+
+
+def _nobody_seen(location: str) -> Readiness:
+    return replace(
+        judge(None, host=_host(location)),
+        rule="No device of this user is known to the directory or a journal, or none may be read.",
+    )
+
+
+def _host(location: str | None) -> str | None:
+    return urlsplit(location).hostname if location else None

@@ -1,0 +1,191 @@
+"""A rehearsed wave as a table, CSV and JSON. Imports rich."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from eas_redirect.planning.plan import PlannedDevice, PlannedUser
+from eas_redirect.planning.readiness import Readiness, Verdict
+from eas_redirect.report.exports import csv_rows
+from eas_redirect.report.words import (
+    REASON_TITLES,
+    VERDICT_TITLES,
+    client_title,
+    counted,
+    number,
+    stamp,
+)
+
+COLUMNS = (
+    "user",
+    "decision",
+    "reason",
+    "detail",
+    "location",
+    "relationship",
+    "wave",
+    "findings",
+    "device_id",
+    "device_type",
+    "client_family",
+    "user_agent",
+    "os",
+    "protocol_version",
+    "device_decision",
+    "device_reason",
+    "readiness",
+    "readiness_rule",
+    "readiness_source",
+    "known_from",
+    "last_seen",
+    "auth_scheme",
+    "logon_format",
+)
+
+
+def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
+    """The words are those of the journal; `totals` counts users and what awaits their devices."""
+    return {
+        "totals": {
+            "users": len(planned),
+            "by_reason": dict(Counter(user.reason for user in planned)),
+            "readiness": _verdicts(planned),
+        },
+        "users": [_user(user) for user in planned],
+    }
+
+
+def to_csv(planned: Sequence[PlannedUser]) -> Iterator[str]:
+    """A row for each user and device; a user without a known device has one row."""
+    return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)))
+
+
+def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for head in ("User", "Outcome", "Location", "Devices and what awaits them", "Findings"):
+        table.add_column(head)
+    for user in planned:
+        cells = (user.user, _outcome(user), _target(user), _awaits(user), _found(user))
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+    reasons = Counter(user.reason for user in planned)
+    told = ", ".join(f"{reason} {number(count)}" for reason, count in reasons.most_common())
+    console.print(f"\n{counted(len(planned), 'user')}: {told}", markup=False)
+    verdicts = {verdict: count for verdict, count in _verdicts(planned).items() if count}
+    if verdicts:
+        told = ", ".join(f"{VERDICT_TITLES[v]} {number(count)}" for v, count in verdicts.items())
+        console.print(f"Their devices: {told}", markup=False)
+
+
+def _target(user: PlannedUser) -> str:
+    """The host: the rest of a location is always the same, and a table is narrow."""
+    return urlsplit(user.location).hostname or "" if user.location else ""
+
+
+def _outcome(user: PlannedUser) -> str:
+    match user.decision:
+        case "redirect":
+            return "goes"
+        case "would_redirect":
+            return "would go (observe mode)"
+        case _:
+            words = REASON_TITLES.get(user.reason, user.detail)
+            return f"stays: {words}"
+
+
+def _awaits(user: PlannedUser) -> str:
+    if user.devices:
+        return "\n".join(map(_device_words, user.devices))
+    return user.readiness.rule if user.readiness else ""
+
+
+def _device_words(planned: PlannedDevice) -> str:
+    title = client_title(planned.family)
+    if planned.decision == "pass":
+        return f"{title}: stays ({planned.reason})"
+    return f"{title}: {VERDICT_TITLES[planned.readiness.verdict]}"
+
+
+def _found(user: PlannedUser) -> str:
+    return "\n".join(finding.message for finding in user.findings)
+
+
+def _verdicts(planned: Sequence[PlannedUser]) -> dict[str, int]:
+    """Of the devices that would go."""
+    counts = Counter(
+        device.readiness.verdict
+        for user in planned
+        for device in user.devices
+        if device.decision != "pass"
+    )
+    return {verdict.value: counts[verdict] for verdict in Verdict}
+
+
+def _user(user: PlannedUser) -> dict[str, object]:
+    return {
+        "user": user.user,
+        "decision": user.decision,
+        "reason": user.reason,
+        "detail": user.detail,
+        "location": user.location,
+        "relationship": user.relationship,
+        "wave": user.wave,
+        "findings": [asdict(finding) for finding in user.findings],
+        "readiness": _readiness(user.readiness),
+        "devices": [_device(device) for device in user.devices],
+    }
+
+
+def _device(planned: PlannedDevice) -> dict[str, object]:
+    known, seen = planned.known.device, planned.known.seen
+    return {
+        "device_id": known.device_id,
+        "device_type": known.device_type,
+        "client_family": planned.family,
+        "user_agent": known.user_agent,
+        "os": known.os,
+        "protocol_version": known.protocol_version,
+        "decision": planned.decision,
+        "reason": planned.reason,
+        "readiness": _readiness(planned.readiness),
+        "known_from": planned.known.known_from,
+        "last_seen": stamp(seen.last_seen_s) if seen else None,
+        "auth_scheme": seen.auth_scheme if seen else None,
+        "logon_format": seen.logon_format if seen else None,
+    }
+
+
+def _readiness(readiness: Readiness | None) -> dict[str, str] | None:
+    if readiness is None:
+        return None
+    return {
+        "verdict": readiness.verdict.value,
+        "rule": readiness.rule,
+        "source": readiness.source,
+    }
+
+
+def _rows(user: PlannedUser) -> Iterator[dict[str, object]]:
+    blank = dict.fromkeys(COLUMNS)
+    shared = {**blank, **_user(user), "findings": [finding.code for finding in user.findings]}
+    for device in user.devices:
+        row = _device(device)
+        row["device_decision"], row["device_reason"] = row.pop("decision"), row.pop("reason")
+        yield {**shared, **row, **_flat(device.readiness)}
+    if not user.devices:
+        yield {**shared, **_flat(user.readiness)}
+
+
+def _flat(readiness: Readiness | None) -> dict[str, object]:
+    if readiness is None:
+        return {"readiness": None, "readiness_rule": None, "readiness_source": None}
+    return {
+        "readiness": readiness.verdict.value,
+        "readiness_rule": readiness.rule,
+        "readiness_source": readiness.source,
+    }

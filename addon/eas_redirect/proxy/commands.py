@@ -1,0 +1,76 @@
+"""The commands that the addon gives to mitmproxy's console: `eas.cache.clear`, `eas.reload`,
+`eas.lookup`, `eas.explain`. They say what they did in the event log."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Protocol
+
+from mitmproxy import command, flow
+
+from eas_redirect.captures.explain_flows import explained
+from eas_redirect.judging.explain import Device, explain_user, in_lines
+from eas_redirect.judging.judge import Redirector
+from eas_redirect.service.service import Service
+from eas_redirect.service.watching import Watcher
+
+logger = logging.getLogger(__name__)
+
+
+class Running(Protocol):
+    """What the commands work on; either is None before the start and after a failed one."""
+
+    service: Service | None
+    watcher: Watcher | None
+
+
+class Commands:
+    """Part of the addon, loaded and unloaded with it."""
+
+    name = "eas-commands"
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @command.command("eas.cache.clear")
+    def cache_clear(self) -> None:
+        """Forget every user that the directory was asked for."""
+        if self._running.service is not None:
+            self._running.service.redirector.directory.clear()
+            logger.info("eas-redirect: the cache is empty")
+
+    @command.command("eas.reload")
+    def reload(self) -> None:
+        """Read the configuration and the files that it names again."""
+        if self._running.watcher is not None:
+            self._later(self._running.watcher.reload())
+
+    @command.command("eas.lookup")
+    def lookup(self, user: str) -> None:
+        """Log each step from a user's logon to the location."""
+        if self._running.service is not None:
+            self._later(_explain(self._running.service.redirector, user))
+
+    @command.command("eas.explain")
+    def explain(self, flows: Sequence[flow.Flow]) -> None:
+        """Log why each flow was redirected or passed, step by step."""
+        if self._running.service is not None:
+            self._later(_explain_flows(self._running.service.redirector, flows))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        """Commands are not awaited; a task that nobody holds could vanish half-way."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _explain(redirector: Redirector, user: str) -> None:
+    explanation = await explain_user(redirector, user, Device())
+    lines = in_lines(explanation) if explanation else ("This is no logon.",)
+    logger.info("eas-redirect: %s", "\n".join(lines))
+
+
+async def _explain_flows(redirector: Redirector, flows: Sequence[flow.Flow]) -> None:
+    lines = [line async for line in explained(flows, redirector)]
+    logger.info("eas-redirect: %s", "\n".join(lines) or "no flows were named")

@@ -1,0 +1,49 @@
+"""The mitmproxy options of the addon, and what they mean together with the file. No mitmproxy here.
+
+All are strings: a typed option that is set wrongly on the command line would disable a script in
+silence, and traffic would pass.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eas_redirect.configuration.config import ConfigError
+
+OPTIONS = {
+    "eas_config": "Path of the eas-redirect.toml (make one with `eas-redirect init`).",
+    "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
+    "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
+    "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
+    "eas_metrics": "host:port, unix:PATH or off; overrides the file's metrics.listen.",
+}
+_CHOICES = {"eas_mode": ("observe", "enforce"), "eas_bodies": ("stream", "keep")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the options say; `overrides` are dotted keys of the file."""
+
+    path: Path
+    overrides: dict[str, str]
+    keep_bodies: bool
+
+
+def read_options(values: Mapping[str, str]) -> Settings:
+    """From the options' values by name; an empty one was not set. Raises ConfigError."""
+    problems = [
+        f"{name}={values[name]!r}: must be {' or '.join(allowed)}"
+        for name, allowed in _CHOICES.items()
+        if values[name] and values[name] not in allowed
+    ]
+    if not values["eas_config"]:
+        advice = "`eas-redirect init` writes one; name it with --set eas_config=FILE"
+        problems.append(f"eas_config: no configuration: {advice}")
+    if problems:
+        raise ConfigError(tuple(problems))
+    overrides = {"mode": values["eas_mode"], "journal.path": values["eas_journal"]}
+    return Settings(
+        path=Path(values["eas_config"]),
+        overrides={key: value for key, value in overrides.items() if value},
+        keep_bodies=values["eas_bodies"] == "keep",
+    )

@@ -1,0 +1,1 @@
+"""Captured traffic made fit to share."""

@@ -1,0 +1,187 @@
+"""The report as JSON and as CSV. Pure: of the same values as the page."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+
+from eas_redirect.report.values import FORMAT, Device, Report
+from eas_redirect.report.words import stamp
+
+# Spreadsheets take a cell that begins like this for a formula; names in journals come from clients.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+COLUMNS = (
+    "user",
+    "device_id",
+    "device_type",
+    "client_family",
+    "user_agent",
+    "state",
+    "confirmed",
+    "first_seen",
+    "last_seen",
+    "silent_s",
+    "usual_interval_s",
+    "calls",
+    "redirects",
+    "returns",
+    "redirected",
+    "location",
+    "wave",
+    "protocol_version",
+    "auth_scheme",
+    "logon_format",
+    "last_reason",
+    "likely_cause",
+    "readiness",
+    "readiness_rule",
+    "readiness_source",
+    "findings",
+)
+
+
+def to_json(report: Report) -> dict[str, object]:
+    """The report as plain values. Times are UTC strings, lengths seconds, absent facts null."""
+    return {**_figures(report), "devices": [device_row(device) for device in report.devices]}
+
+
+def json_pieces(report: Report) -> Iterator[str]:
+    """The same as text, a device a line: there may be a million, and the whole would not fit."""
+    yield json.dumps(_figures(report), ensure_ascii=False, indent=2).removesuffix("\n}")
+    yield ',\n  "devices": ['
+    before = "\n    "
+    for device in report.devices:
+        yield before + json.dumps(device_row(device), ensure_ascii=False)
+        before = ",\n    "
+    yield "\n  ]\n}\n" if report.devices else "]\n}\n"
+
+
+def _figures(report: Report) -> dict[str, object]:
+    """All but the devices."""
+    return {
+        "format": FORMAT,
+        "made": stamp(report.now_s),
+        "since": stamp(report.since_s),
+        "until": stamp(report.until_s),
+        "input": _plain(report.input),
+        "notes": list(report.notes),
+        "totals": _plain(report.totals),
+        "by_wave": _plain(report.by_wave),
+        "by_device_type": _plain(report.by_device_type),
+        "by_client_family": _plain(report.by_family),
+        "states_over_time": [
+            {"at": stamp(point.at_s), **point.states, "users": point.users}
+            for point in report.states_over_time
+        ],
+        "days": [
+            {
+                "day": stamp(one.start_s),
+                "exchanges": one.exchanges,
+                "devices_arriving": one.arriving,
+                "reasons": one.reasons,
+            }
+            for one in report.days
+        ],
+        "reasons": _plain(report.reasons),
+        "more_reasons": report.more_reasons,
+        "obstacles": _plain(report.obstacles),
+        "lookups": {
+            **_object(report.latency),
+            "buckets": [
+                {"up_to_ms": bound, "lookups": count} for bound, count in report.latency.buckets
+            ],
+        },
+        "old_server": {
+            "can_go": report.arrivals.can_go,
+            "verdict": report.arrivals.verdict,
+            "window_s": report.arrivals.window_s,
+            "devices": report.arrivals.devices,
+            "users": report.arrivals.users,
+            "nameless_exchanges": report.arrivals.nameless,
+            "first_last_call": stamp(report.arrivals.first_s),
+            "last_call": stamp(report.arrivals.last_s),
+            "earliest": stamp(report.arrivals.earliest_s),
+            "still_calling": _plain(report.arrivals.still_calling),
+        },
+        "readiness": report.readiness,
+    }
+
+
+def device_row(device: Device) -> dict[str, object]:
+    """One device under the names of COLUMNS."""
+    readiness = device.readiness
+    return {
+        "user": device.user,
+        "device_id": device.device_id,
+        "device_type": device.device_type,
+        "client_family": device.family,
+        "user_agent": device.user_agent,
+        "state": device.state.value,
+        "confirmed": device.confirmed,
+        "first_seen": stamp(device.first_seen_s),
+        "last_seen": stamp(device.last_seen_s),
+        "silent_s": device.silent_s,
+        "usual_interval_s": device.usual_interval_s,
+        "calls": device.calls,
+        "redirects": device.redirects,
+        "returns": device.returns,
+        "redirected": stamp(device.redirected_s),
+        "location": device.location,
+        "wave": device.wave,
+        "protocol_version": device.protocol_version,
+        "auth_scheme": device.auth_scheme,
+        "logon_format": device.logon_format,
+        "last_reason": device.last_reason,
+        "likely_cause": device.cause,
+        "readiness": readiness.verdict.value if readiness else None,
+        "readiness_rule": readiness.rule if readiness else None,
+        "readiness_source": readiness.source if readiness else None,
+        "findings": [finding.code for finding in device.findings],
+    }
+
+
+def to_csv(devices: Sequence[Device]) -> Iterator[str]:
+    """One row a device, with a head; as RFC 4180 has it. Yields pieces."""
+    yield from csv_rows(COLUMNS, (device_row(device) for device in devices))
+
+
+def csv_rows(columns: Sequence[str], rows: Iterator[dict[str, object]]) -> Iterator[str]:
+    """Rows as CSV text; nothing in them becomes a formula."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row[column]) for column in columns])
+        if buffer.tell() > 1 << 16:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return " ".join(map(str, value))
+        case str():
+            clean = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            return "'" + clean if clean.startswith(_FORMULA) else clean
+        case _:
+            return str(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _object(value)
+
+
+def _object(value: object) -> dict[str, object]:
+    assert is_dataclass(value) and not isinstance(value, type)  # noqa: S101, PT018 - ours
+    return asdict(value)

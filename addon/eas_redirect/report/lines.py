@@ -1,0 +1,143 @@
+"""What a line of a journal becomes: one row for each exchange, in SQL for DuckDB.
+
+Users and devices are hashes beside their names; what is no line of ours is counted. Pure.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from eas_redirect.report.duck import READ_TEXT
+
+OLDEST_MS = 946_684_800_000  # 2000-01-01: no ActiveSync journal is older
+
+# Keys that are read, as DuckDB's types. What is absent or has another type is NULL.
+COLUMNS = """{
+  '@timestamp': 'VARCHAR',
+  ecs: 'STRUCT(version VARCHAR)',
+  event: 'STRUCT(action VARCHAR, reason VARCHAR, duration BIGINT)',
+  "user": 'STRUCT("name" VARCHAR, "domain" VARCHAR, email VARCHAR, id VARCHAR)',
+  user_agent: 'STRUCT(original VARCHAR)',
+  http: 'STRUCT(response STRUCT(status_code INTEGER))',
+  url: 'STRUCT("domain" VARCHAR)',
+  eas: 'STRUCT(command VARCHAR, protocol_version VARCHAR, client_family VARCHAR,
+    decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR,
+    device STRUCT(id VARCHAR, "type" VARCHAR),
+    auth STRUCT(scheme VARCHAR, logon_format VARCHAR),
+    redirect STRUCT(location VARCHAR),
+    directory STRUCT(duration_ms DOUBLE, "cache" VARCHAR, target_domain VARCHAR))'
+}"""
+
+SCHEMA = """
+CREATE TABLE lines (
+  class UTINYINT,     -- see LineClass
+  ts BIGINT,          -- when the exchange ended, Unix milliseconds
+  began BIGINT,       -- when the client sent it
+  key UBIGINT,        -- of the device: user and device id, or user and User-Agent
+  agent UBIGINT,      -- of user and User-Agent: where a request that names no device belongs
+  named BOOLEAN,      -- the request named its device
+  user_key UBIGINT,   -- of the user, after `users.py` under whatever name
+  account VARCHAR,    -- what the directory found, where it was asked
+  user_name VARCHAR, user_domain VARCHAR, user_email VARCHAR,
+  device_id VARCHAR, device_type VARCHAR, user_agent VARCHAR, family VARCHAR,
+  reason VARCHAR, decision VARCHAR, wave VARCHAR, status INTEGER,
+  version VARCHAR, scheme VARCHAR, logon_format VARCHAR,
+  host VARCHAR, location VARCHAR, location_host VARCHAR,
+  lookup_ms DOUBLE, cache VARCHAR, target_domain VARCHAR,
+  schema VARCHAR, zone VARCHAR,
+  side VARCHAR, command VARCHAR  -- of an IIS log; see w3c_reader.Entry
+)
+"""
+
+
+class LineClass(IntEnum):
+    """What a line is to the report."""
+
+    EXCHANGE = 0
+    EVENT = 1  # ours, but no exchange: a ledger, directory or configuration line
+    UNTIMED = 2  # ours, but with no time that can be read, or one before any journal
+    FUTURE = 3
+    FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
+
+
+INSERT = f"""
+INSERT INTO lines
+WITH journal AS (
+  SELECT *, epoch_ms(try_cast("@timestamp" AS TIMESTAMPTZ)) AS ts FROM read_json(
+    $path, format = 'newline_delimited', columns = {COLUMNS}, compression = $compression,
+    ignore_errors = true)
+), who AS (
+  SELECT *,
+    CASE WHEN "user".name IS NOT NULL
+      THEN hash(lower("user".name) || chr(0) || lower(coalesce("user".domain, ''))) END AS who,
+    nullif(eas.device.id, '') AS device,
+    user_agent.original AS agent
+  FROM journal
+)
+SELECT
+  CASE WHEN event.action IS NULL OR NOT starts_with(event.action, 'eas.') THEN 4
+       WHEN ts IS NULL OR ts < {OLDEST_MS} THEN 2
+       WHEN ts > $newest THEN 3
+       WHEN event.action IN ('eas.exchange', 'eas.redirect', 'eas.would_redirect') THEN 0
+       ELSE 1 END,
+  ts, ts - coalesce(event.duration // 1000000, 0),
+  CASE WHEN who IS NULL THEN NULL
+       WHEN device IS NOT NULL THEN hash(who, device)
+       WHEN agent IS NOT NULL THEN hash(who, '', agent) END,
+  hash(who, agent), device IS NOT NULL,
+  who, "user".id, "user".name, "user".domain, "user".email,
+  device, eas.device.type, agent, eas.client_family,
+  event.reason, eas.decision, eas.wave, http.response.status_code,
+  eas.protocol_version, eas.auth.scheme, eas.auth.logon_format,
+  lower(url.domain), eas.redirect.location,
+  nullif(lower(regexp_extract(eas.redirect.location, '^https?://([^/:?#]+)', 1)), ''),
+  eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
+  ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
+  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END
+FROM who
+"""
+
+# What a request without a device id belongs to: OPTIONS names none (MS-ASHTTP 2.2.3).
+ADOPT = """
+UPDATE lines SET key = named.key
+FROM (SELECT agent, arg_max(key, ts) AS key FROM lines WHERE named AND key IS NOT NULL
+      GROUP BY agent) AS named
+WHERE NOT lines.named AND lines.key IS NOT NULL AND lines.agent = named.agent
+"""
+
+# Where two servers logged one request, the inner one knows what came of it. Their clocks are a
+# domain's, and theirs agree to a second or two.
+DOUBLED = """
+DELETE FROM lines WHERE side IN ('front', 'other')
+  AND (coalesce(device_id, user_agent, ''), coalesce(command, ''), ts // 2000) IN (
+    SELECT coalesce(device_id, user_agent, ''), coalesce(command, ''),
+      unnest([ts // 2000 - 1, ts // 2000, ts // 2000 + 1])
+    FROM lines WHERE side = 'inner')
+"""
+
+COUNTS = "SELECT class, count(*) FROM lines GROUP BY class"
+
+# Two kinds of lines that are no journal's: cut short, and another program's.
+TORN = f"""
+SELECT count(*) FILTER (starts_with(trim(line), '{{') AND NOT json_valid(line)),
+       count(*) FILTER (line IS NULL OR trim(line) = '')
+FROM {READ_TEXT}
+"""
+
+
+@dataclass(slots=True)
+class Lines:
+    """How many lines there were, of which sort, and what is to be said of the files."""
+
+    exchanges: int = 0
+    events: int = 0
+    untimed: int = 0
+    future: int = 0
+    torn: int = 0
+    foreign: int = 0
+    doubled: int = 0  # of two servers that logged the same request
+    renamed: int = 0  # logons that are other users' second names
+    shared_devices: int = 0  # device ids under several users all the same
+    broken_files: list[str] = field(default_factory=list)
+    """Packed files that break off; they were read up to there."""
+    twins: list[str] = field(default_factory=list)
+    """W3C logs of the journals that are read as well: left out."""

@@ -1,0 +1,160 @@
+"""Plain sentences about the journals themselves: what was torn, foreign, misdated, missing.
+
+Imports DuckDB for its types only.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import duckdb
+
+from eas_redirect.report.lines import Lines
+from eas_redirect.report.old_server import SILENCE_S
+from eas_redirect.report.sources import Kind, Source
+from eas_redirect.report.values import DAY_MS, SHOWN_DAYS
+from eas_redirect.report.words import counted, length
+from eas_redirect.telemetry.record import ECS_VERSION
+from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
+
+_TELLING = 256  # bytes of a first line: its time and how long it took are among them
+MANY_REASONS = 100  # the addon knows about two dozen
+
+_ODDITIES = """
+SELECT count(*) FILTER (schema IS NULL), count(*) FILTER (schema <> $schema),
+  min(schema) FILTER (schema <> $schema),
+  count(*) FILTER (zone = ''), count(*) FILTER (zone NOT IN ('', 'Z', '+00:00')),
+  count(*) FILTER (class = 0 AND user_key IS NULL AND reason IS DISTINCT FROM 'unauthenticated'),
+  count(*) FILTER (class = 0)
+FROM lines WHERE class < 2
+"""
+
+_WITHOUT_MAILBOX = """
+SELECT count(DISTINCT key), count(DISTINCT user_key) FROM lines
+WHERE class = 0 AND reason = $reason
+"""
+
+
+def notes_about(
+    connection: duckdb.DuckDBPyConnection,
+    sources: Sequence[Source],
+    lines: Lines,
+    now_s: float,
+    until: int | None,
+) -> tuple[str, ...]:
+    """One sentence each; none when all is well. `until`: the end of the journals, milliseconds."""
+    values = {"schema": ECS_VERSION}
+    row = connection.execute(_ODDITIES, values).fetchall()[0]
+    unversioned, other_version, version, naive, zoned, nameless, exchanges = row
+    reasons = connection.execute(
+        "SELECT count(DISTINCT reason) FROM lines WHERE class = 0"
+    ).fetchall()[0][0]
+    notes = [
+        *_about_lines(lines),
+        *_about_copies(sources),
+        *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
+        *(f"{name} is the journal once more, in W3C form: left out." for name in lines.twins),
+        _if(
+            other_version,
+            "{} of another version of the journal ({}): read as far as they go.",
+            version,
+        ),
+        _if(unversioned, "{} without a version: of an older journal, read as far as they go."),
+        _if(zoned, "{} with a time in another zone: counted in UTC."),
+        _if(naive, "{} with a time that names no zone: taken as UTC."),
+        _if(nameless, "{} without a user (dropped, or not to be read): counted, but in no device."),
+    ]
+    notes += _about_users(lines)
+    if until is not None:
+        notes += _about_times(connection, now_s, until)
+    if reasons > MANY_REASONS:
+        notes.append(f"{reasons} distinct reasons: something else wrote into these journals.")
+    if not exchanges:
+        notes.append("No exchange of a device in any of the files: there is nothing to report yet.")
+    without, users = connection.execute(_WITHOUT_MAILBOX, {"reason": NO_MAILBOX_REASON}).fetchall()[
+        0
+    ]
+    if without:
+        notes.append(
+            f"{counted(without, 'device')} of {counted(users, 'user')} got UserHasNoMailbox:"
+            " the ones that a proxy would look up and redirect."
+        )
+    if any(source.kind is Kind.IIS for source in sources):
+        notes += _about_iis(connection, lines)
+    return tuple(note for note in notes if note)
+
+
+def _about_users(lines: Lines) -> tuple[str, ...]:
+    renamed = (
+        f"{counted(lines.renamed, 'logon')} counted with another logon of the same user, by the"
+        " directory's word or by account name and device."
+    )
+    shared = (
+        f"{counted(lines.shared_devices, 'device id')} under several users: counted once for each."
+        " If they are one user who changed the logon, the device may look as if it had followed"
+        " under the old one."
+    )
+    return (renamed if lines.renamed else "", shared if lines.shared_devices else "")
+
+
+def _about_times(
+    connection: duckdb.DuckDBPyConnection, now_s: float, until: int
+) -> tuple[str, ...]:
+    early = connection.execute(
+        "SELECT count(*) FROM lines WHERE class < 2 AND ts < $since",
+        {"since": until - SHOWN_DAYS * DAY_MS},
+    ).fetchall()[0][0]
+    silence = now_s - until / 1000
+    ended = (
+        f"The journals end {length(silence)} ago, and silence is measured to their end. If the"
+        " proxies have run since and these are all of their journals, say --until now."
+    )
+    return (
+        _if(
+            early, f"{{}} dated more than {SHOWN_DAYS} days before the last: old, or a wrong clock."
+        ),
+        ended if silence >= SILENCE_S else "",
+    )
+
+
+def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str, ...]:
+    front, inner = connection.execute(
+        "SELECT count(*) FILTER (side = 'front'), count(*) FILTER (side = 'inner') FROM lines"
+    ).fetchall()[0]
+    blind = (
+        "These are logs of an Exchange 2013 front end: whether it said UserHasNoMailbox stands in"
+        " the log of its back end, usually W3SVC2. Name that one too."
+    )
+    return (
+        _if(lines.doubled, "{} of a front end left out: the server behind it has them too."),
+        blind if front and not inner else "",
+        "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
+        " begin with the proxy.",
+    )
+
+
+def _about_copies(sources: Sequence[Source]) -> Iterator[str]:
+    first: dict[bytes, str] = {}
+    for source in sources:
+        if source.kind is Kind.JOURNAL and source.head:
+            like = first.setdefault(source.head[:_TELLING], source.name)
+            if like != source.name:
+                yield (
+                    f"{source.name} begins like {like}: if one is a copy, its lines count twice."
+                    " Leave it out."
+                )
+
+
+def _about_lines(lines: Lines) -> tuple[str, ...]:
+    return (
+        _if(lines.torn, "{} torn: cut short, as by a full disk or a crash."),
+        _if(
+            lines.foreign,
+            "{} foreign: not from a journal of eas-redirect, or not as its #Fields say.",
+        ),
+        _if(lines.untimed, "{} without a time that can be read: left out."),
+        _if(lines.future, "{} dated in the future: a wrong clock; left out."),
+    )
+
+
+def _if(count: int, text: str, *values: object) -> str:
+    """The sentence, or nothing when there is nothing to say."""
+    return text.format(counted(count, "line"), *values) if count else ""

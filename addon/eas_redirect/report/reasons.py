@@ -1,0 +1,89 @@
+"""Why exchanges went as they did, and how long the directory took. Asks DuckDB."""
+
+import duckdb
+
+from eas_redirect.report.values import Latency, Obstacle, ReasonRow
+from eas_redirect.report.words import NAMELESS
+
+REASONS = 40  # listed; the rest is counted
+OBSTACLES = 50
+BUCKETS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+# Reasons that an administrator can do something about, with the domain that they are about.
+OBSTACLE_REASONS = (
+    "no_relationship",
+    "relationship_disabled",
+    "relationship_ambiguous",
+    "no_target_owa_url",
+    "target_owa_url_invalid",
+    "target_not_allowed",
+    "redirect_loop",
+)
+
+_REASONS = f"""
+WITH pairs AS (SELECT coalesce(reason, '{NAMELESS}') AS reason, key, user_key,
+    count(*) AS n FROM lines WHERE class = 0 GROUP BY ALL)
+SELECT reason, sum(n)::BIGINT AS total, count(DISTINCT user_key), count(DISTINCT key),
+  count(*) OVER ()
+FROM pairs GROUP BY reason ORDER BY total DESC, reason LIMIT {REASONS}
+"""
+
+_OBSTACLES = f"""
+SELECT reason, coalesce(target_domain, '') AS domain, count(DISTINCT user_key) AS users,
+  count(DISTINCT key), count(*)
+FROM lines WHERE class = 0 AND reason IN {OBSTACLE_REASONS}
+GROUP BY reason, domain ORDER BY users DESC, reason, domain LIMIT {OBSTACLES}
+"""
+
+_LOOKUPS = "FROM lines WHERE class = 0 AND lookup_ms >= 0"
+
+
+def reasons(connection: duckdb.DuckDBPyConnection) -> tuple[tuple[ReasonRow, ...], int]:
+    """The commonest reasons, and how many distinct ones there are beyond those."""
+    rows = connection.execute(_REASONS).fetchall()
+    listed = tuple(
+        ReasonRow(reason=reason, exchanges=total, users=users, devices=devices)
+        for reason, total, users, devices, _ in rows
+    )
+    return listed, (rows[0][4] - len(listed) if rows else 0)
+
+
+def obstacles(connection: duckdb.DuckDBPyConnection) -> tuple[Obstacle, ...]:
+    """What keeps whole domains from being redirected."""
+    return tuple(
+        Obstacle(reason=reason, target_domain=domain, users=users, devices=devices, exchanges=n)
+        for reason, domain, users, devices, n in connection.execute(_OBSTACLES).fetchall()
+    )
+
+
+def latency(connection: duckdb.DuckDBPyConnection) -> Latency:
+    """How long look-ups took."""
+    count, quantiles, longest = connection.execute(
+        "SELECT count(lookup_ms), quantile_cont(lookup_ms, [0.5, 0.95, 0.99]), max(lookup_ms)"
+        f" {_LOOKUPS}"
+    ).fetchall()[0]
+    if not count:
+        return Latency()
+    by_cache = connection.execute(
+        f"SELECT coalesce(cache, '{NAMELESS}'), count(*) {_LOOKUPS}"
+        " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10"
+    ).fetchall()
+    p50, p95, p99 = quantiles
+    return Latency(
+        lookups=count,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        max_ms=longest,
+        buckets=_buckets(connection),
+        by_cache=dict(by_cache),
+    )
+
+
+def _buckets(connection: duckdb.DuckDBPyConnection) -> tuple[tuple[float | None, int], ...]:
+    cases = " ".join(f"WHEN lookup_ms <= {bound} THEN {bound}" for bound in BUCKETS_MS)
+    found = dict(
+        connection.execute(f"SELECT CASE {cases} END, count(*) {_LOOKUPS} GROUP BY 1").fetchall()
+    )
+    bounds: tuple[float | None, ...] = (*BUCKETS_MS, None)
+    return tuple((bound, found.get(bound, 0)) for bound in bounds)

@@ -1,0 +1,144 @@
+"""Which files to read: paths and globs in, `Source` values out. Reads a few bytes of each."""
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from eas_redirect.report.packing import (
+    Encoding,
+    Packing,
+    encoding_of,
+    head_of,
+    keep,
+    packing_of,
+)
+
+STANDARD_INPUT = "-"
+_MAGIC = 8  # bytes
+_HEAD = 512  # bytes
+_OUR_LOG = b"#Software: eas-redirect"
+_NOT_READ = frozenset({".html"})  # of a folder: pages like those that `report` writes
+
+
+class Kind(StrEnum):
+    """What a file holds."""
+
+    JOURNAL = "journal"
+    IIS = "iis"
+    TWIN = "twin"  # the journal once more, in W3C form (`journal.iis_path`)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file to read. `size` in bytes, as it lies on the disk; `name` as it was given; `head` are
+    the first bytes of what is inside: no two journals begin alike unless one is a copy."""
+
+    path: Path
+    name: str
+    kind: Kind
+    packing: Packing
+    encoding: Encoding
+    size: int
+    head: bytes
+
+
+class SourceError(Exception):
+    """What was asked for cannot be read at all; each sentence says what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@contextmanager
+def open_sources(patterns: Iterable[str]) -> Iterator[tuple[Source, ...]]:
+    """As `find_sources`, with pipes and the standard input (`-`) kept in files meanwhile."""
+    with TemporaryDirectory(prefix="eas-report-") as folder:
+        yield find_sources(patterns, Path(folder))
+
+
+def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[Source, ...]:
+    """The files behind paths and globs, each once, by name. Raises SourceError.
+
+    `streams` is a folder to keep what cannot be read twice in; without one that is refused.
+    """
+    found: dict[Path, Source] = {}
+    problems: list[str] = []
+    for pattern in dict.fromkeys(patterns):
+        paths = _expand(pattern)
+        if not paths:
+            what = "holds no files" if Path(pattern).is_dir() else "no such file"
+            problems.append(f"{pattern}: {what}. Name a journal, an IIS log or a glob.")
+        for path in paths:
+            try:
+                source = _source(_kept(path, streams), str(path))
+                found[source.path.resolve()] = source
+            except (OSError, ValueError) as error:
+                problems.append(f"{path}: {_reason(error)}")
+    if problems:
+        raise SourceError(problems)
+    return tuple(sorted(found.values(), key=lambda source: source.name))
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if pattern == STANDARD_INPUT:
+        return [path]
+    if path.is_dir():
+        return sorted(p for p in path.iterdir() if p.is_file() and p.suffix not in _NOT_READ)
+    if path.exists():
+        return [path]
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
+    return sorted(path for name in names if (path := Path(name)).is_file())
+
+
+def _kept(path: Path, streams: Path | None) -> Path:
+    """The path, or the file that a stream was written to."""
+    named = str(path) == STANDARD_INPUT
+    if not named and path.is_file():
+        return path
+    if streams is None:
+        raise ValueError("is a stream. Write it to a file first.")
+    target = streams / f"stream{len(list(streams.iterdir()))}"
+    if named:
+        keep(sys.stdin.buffer, target)
+    else:
+        with path.open("rb") as stream:
+            keep(stream, target)
+    return target
+
+
+def _source(path: Path, name: str) -> Source:
+    with path.open("rb") as file:
+        packing = packing_of(magic := file.read(_MAGIC))
+    if magic.startswith(b"PK\x03\x04"):
+        raise ValueError("is packed with zip. Unpack it, or pack it with gzip or zstd.")
+    head = head_of(path, packing, _HEAD)
+    return Source(
+        path=path,
+        name=name,
+        kind=_kind(head),
+        packing=packing,
+        encoding=encoding_of(head),
+        size=path.stat().st_size,
+        head=head,
+    )
+
+
+def _kind(head: bytes) -> Kind:
+    """IIS writes directives first (W3C Extended Log File Format)."""
+    begin = head.decode(encoding_of(head), "replace").encode()
+    if begin.startswith(_OUR_LOG):
+        return Kind.TWIN
+    return Kind.IIS if begin.startswith(b"#") else Kind.JOURNAL
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror}). See to its rights."
+    return str(error)

@@ -1,0 +1,73 @@
+"""The report in a few lines for a terminal. Imports rich."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from eas_redirect.report.advice import meaning, what_to_do
+from eas_redirect.report.values import STATES, Device, Report
+from eas_redirect.report.words import STATE_TITLES, client_title, counted, moment, number
+from eas_redirect.telemetry.ledger import LedgerState
+
+SHOWN = 20
+
+
+def print_summary(console: Console, report: Report) -> None:
+    """States, who is stuck, what stands in the way, and whether the old server can go."""
+    totals = report.totals
+    if report.since_s is not None:
+        console.print(f"{moment(report.since_s)} to {moment(report.until_s)} UTC")
+    console.print(
+        f"{counted(totals.exchanges, 'exchange')} of {counted(totals.devices, 'device')} of"
+        f" {counted(totals.users, 'user')}; {counted(totals.redirects, 'redirect')}"
+    )
+    console.print(_states(report))
+    stuck = [device for device in report.devices if device.state is LedgerState.STUCK]
+    if stuck:
+        console.print(_stuck(stuck))
+    for obstacle in report.obstacles[:SHOWN]:
+        console.print(
+            f"{obstacle.reason}: {obstacle.target_domain or '(domain not known)'}"
+            f" ({counted(obstacle.users, 'user')})",
+            markup=False,
+        )
+    console.print(f"Can the old server go? {report.arrivals.verdict}")
+    if report.arrivals.still_calling:
+        console.print(_still_calling(report))
+
+
+def _states(report: Report) -> Table:
+    table = Table(box=None)
+    table.add_column("State")
+    table.add_column("Devices", justify="right")
+    for state in STATES:
+        table.add_row(STATE_TITLES[state], number(report.totals.states.get(state, 0)))
+    return table
+
+
+def _still_calling(report: Report) -> Table:
+    table = Table(box=None)
+    table.add_column("Devices", justify="right")
+    for head in ("Why they still call", "What to do"):
+        table.add_column(head)
+    for row in report.arrivals.still_calling[:SHOWN]:
+        cells = (number(row.devices), meaning(row.why), what_to_do(row.why))
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _stuck(stuck: list[Device]) -> Table:
+    table = Table(title=f"Stuck ({number(len(stuck))})", title_justify="left", box=None)
+    for head in ("User", "Device", "Client", "Last seen", "Came back", "Likely cause"):
+        table.add_column(head)
+    for device in stuck[:SHOWN]:
+        cells = (
+            device.user,
+            device.device_id or "",
+            client_title(device.family),
+            moment(device.last_seen_s),
+            number(device.returns),
+            device.cause or "",
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

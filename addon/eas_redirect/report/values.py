@@ -1,0 +1,199 @@
+"""What a report says, as values: the page, the JSON and the CSV are made of these alone. Pure."""
+
+from dataclasses import dataclass, field
+
+from eas_redirect.planning.readiness import Finding, Readiness
+from eas_redirect.telemetry.ledger import LedgerState
+
+STATES = tuple(LedgerState)
+FORMAT = 1  # of the JSON
+DAY_MS = 86_400_000
+SHOWN_DAYS = 400  # of a plot: what is older is an old journal, or was written by a wrong clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One device of one user. Times are Unix seconds, lengths seconds."""
+
+    user: str  # as a person would write it: anna@contoso.example, CONTOSO\\anna
+    user_key: int  # whose devices these are, however the name is written
+    device_id: str | None
+    device_type: str | None
+    family: str | None  # eas.client_family
+    user_agent: str | None
+    state: LedgerState
+    confirmed: bool
+    first_seen_s: float
+    last_seen_s: float
+    silent_s: float  # up to the end of the journals
+    usual_interval_s: float | None
+    calls: int
+    redirects: int
+    returns: int
+    redirected_s: float | None = None  # the first redirect
+    location: str | None = None  # where to, or where it would be sent
+    wave: str | None = None
+    protocol_version: str | None = None
+    auth_scheme: str | None = None
+    logon_format: str | None = None
+    last_reason: str | None = None
+    answer: str | None = None  # the last reason that is more than a question for a logon
+    cause: str | None = None  # the likely one, of a stuck or returned device
+    readiness: Readiness | None = None
+    findings: tuple[Finding, ...] = ()
+    machine: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Devices that have something in common, and their users. `redirected` is how many ever were.
+    A user has followed when every redirected device is quiet, and is stuck when one is."""
+
+    name: str
+    devices: int
+    redirected: int
+    followed: int  # quiet
+    confirmed: int
+    returned: int
+    stuck: int
+    users: int
+    users_redirected: int
+    users_followed: int
+    users_returned: int
+    users_stuck: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Users and devices by what became of them; each redirected device is in one state."""
+
+    exchanges: int = 0
+    users: int = 0
+    devices: int = 0
+    redirects: int = 0
+    would_redirects: int = 0
+    users_redirected: int = 0
+    users_followed: int = 0  # every redirected device of theirs is quiet
+    users_returned: int = 0  # at least one came back, and none is stuck
+    users_stuck: int = 0  # at least one stuck device
+    devices_redirected: int = 0
+    devices_confirmed: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatesAt:
+    """How many devices were in which state at a moment, and users by their worst device."""
+
+    at_s: float
+    states: dict[str, int]
+    users: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """One UTC day. `reasons` holds the commonest reasons; the rest is under `OTHER_REASONS`."""
+
+    start_s: float
+    exchanges: int
+    arriving: int  # devices that called the old server
+    reasons: dict[str, int]
+
+
+OTHER_REASONS = "(other reasons)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonRow:
+    reason: str
+    exchanges: int
+    users: int
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """A domain whose users cannot be redirected, and why."""
+
+    reason: str
+    target_domain: str
+    users: int
+    devices: int
+    exchanges: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Directory look-ups, in milliseconds. `buckets`: upper bound → how many, None: above all."""
+
+    lookups: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    max_ms: float | None = None
+    buckets: tuple[tuple[float | None, int], ...] = ()
+    by_cache: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillCalling:
+    """Why some devices still call: a ledger state, or the reason why they were not redirected."""
+
+    why: str
+    devices: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """Who still calls the old server: devices of persons that called in the last `window_s`."""
+
+    window_s: float
+    devices: int = 0
+    users: int = 0
+    nameless: int = 0  # exchanges in that time that belong to no device
+    first_s: float | None = None  # of their last calls
+    last_s: float | None = None
+    earliest_s: float | None = None  # when it can go if nobody calls any more
+    can_go: bool = False
+    verdict: str = ""
+    still_calling: tuple[StillCalling, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """What was read. See `store.Lines`."""
+
+    files: int
+    bytes: int
+    lines: int
+    exchanges: int
+    events: int
+    torn: int
+    foreign: int
+    untimed: int
+    future: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything. `notes` are plain sentences about the journals; `now_s` when it was made."""
+
+    now_s: float
+    input: Input
+    notes: tuple[str, ...]
+    since_s: float | None
+    until_s: float | None
+    totals: Totals
+    by_wave: tuple[Group, ...]
+    by_device_type: tuple[Group, ...]
+    by_family: tuple[Group, ...]
+    states_over_time: tuple[StatesAt, ...]
+    days: tuple[Day, ...]
+    reasons: tuple[ReasonRow, ...]
+    more_reasons: int  # distinct reasons beyond those
+    obstacles: tuple[Obstacle, ...]
+    latency: Latency
+    arrivals: Arrivals
+    readiness: dict[str, int]
+    devices: tuple[Device, ...]  # the most urgent first

@@ -1,0 +1,234 @@
+"""What `metrics.listen` shows of a running service: makes the site and feeds it.
+
+The proxy hands in what only it knows (`Proxy`). Imports neither mitmproxy nor ldap3.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from eas_redirect.directory.values import (
+    CacheStatistics,
+    OrganizationRelationship,
+    RelationshipsAnswer,
+)
+from eas_redirect.policy.decision import Policy, Reason
+from eas_redirect.policy.endpoint import Endpoint, endpoint, is_allowed
+from eas_redirect.service.service import Service
+from eas_redirect.telemetry.metrics import Gauges, Metrics
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.site import Site, Upstream, views
+from eas_redirect.telemetry.status import (
+    ConfigurationLine,
+    DirectoryLine,
+    Facts,
+    LastDecisions,
+    RelationshipLine,
+    Status,
+    build_status,
+    directory_state,
+)
+from eas_redirect.telemetry.web import parse_address
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """What the proxy knows and the service does not. `upstream`: the one server behind a reverse
+    proxy. `open_waits`: of the open exchanges those that hang on purpose."""
+
+    config_path: Callable[[], str] = lambda: ""
+    listen: Callable[[], str] = lambda: ""  # overrides metrics.listen; "off": nowhere
+    upstream: Callable[[], tuple[str, int] | None] = lambda: None
+    open_exchanges: Callable[[], int] = lambda: 0
+    open_waits: Callable[[], int] = lambda: 0
+    draining: Callable[[], bool] = lambda: False
+
+
+class Monitor:
+    """The metrics and the site of one process."""
+
+    def __init__(
+        self, service: Service, proxy: Proxy, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._service = service
+        self._proxy = proxy
+        self._clock = clock
+        self._started_s = clock()
+        self._trouble = _Trouble()
+        self._loaded_s = clock()
+        self._refused: str | None = None
+        self._upstream = Upstream(proxy.upstream)
+        self._known: tuple[OrganizationRelationship, ...] = ()
+        self._site: Site | None = None
+        self._listen: str | None = None
+        self._following: asyncio.Task[None] | None = None
+        self.metrics = Metrics(self._gauges())
+        self._last = LastDecisions(self._redacted)
+        service.sinks += [
+            self.metrics.observe,
+            self._upstream.observe,
+            self._trouble.observe,
+            self._last.observe,
+            self._configured,
+        ]
+
+    async def follow(self) -> None:
+        """Serve where the option or the configuration says. What goes wrong is logged as an error:
+        at the start that ends the proxy, later the last good address stays."""
+        wanted = self._proxy.listen() or self._service.config.metrics.listen
+        try:
+            await self._listen_at(None if wanted == "off" else wanted)
+        except (OSError, ValueError) as error:
+            logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+
+    async def _listen_at(self, address: str | None) -> None:
+        if address == self._listen:
+            return
+        site = None
+        if address is not None:
+            site = Site(views(self.metrics, self.status, self._look))
+            await site.start(parse_address(address))
+            logger.info("eas-redirect: metrics and status page at %s", address)
+        self.close()
+        self._site, self._listen = site, address
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the site; 0 when there is none."""
+        return 0 if self._site is None else self._site.port
+
+    def close(self) -> None:
+        if self._site is not None:
+            self._site.close()
+        self._site = self._listen = None
+
+    def status(self) -> Status:
+        facts = Facts(
+            directory=self._directory_line,
+            configuration=self._configuration_line,
+            relationships=self._relationship_lines,
+            upstream=self._upstream.line,
+            draining=self._proxy.draining,
+        )
+        return build_status(
+            self.metrics, facts, self._last, started_s=self._started_s, clock=self._clock
+        )
+
+    def _gauges(self) -> Gauges:
+        service, proxy = self._service, self._proxy
+        return Gauges(
+            mode=lambda: service.config.mode,
+            cache=self._cache,
+            ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
+            ledger_evicted=lambda: service.ledger.statistics().evicted,
+            ledger_confirmed=lambda: service.ledger.statistics().confirmed,
+            relationships=lambda: len(self._relationship_lines()),
+            open_exchanges=proxy.open_exchanges,
+            open_waits=proxy.open_waits,
+            configuration_good=lambda: self._refused is None,
+            configuration_loaded_s=lambda: self._loaded_s,
+            journal_lost=lambda: service.journal_lost,
+            ready=lambda: self.status().ready,
+        )
+
+    def _redacted(self, record: Record) -> Record:
+        return self._service.redaction.apply(record)
+
+    def _cache(self) -> CacheStatistics:
+        return self._service.redirector.directory.statistics()
+
+    async def _look(self) -> None:
+        """Before anything is shown: is Exchange there, and which relationships are known?"""
+        await self._upstream.look()
+        directory = self._service.redirector.directory
+        if directory.statistics().age_s is None:
+            return
+        answer: RelationshipsAnswer = await directory.relationships()
+        if isinstance(answer.relationships, tuple):
+            self._known = answer.relationships
+
+    def _configured(self, record: Record) -> None:
+        if record.action != "eas.config":
+            return
+        if record.outcome == "success":
+            self._loaded_s, self._refused = record.timestamp_s, None
+            with contextlib.suppress(
+                RuntimeError
+            ):  # no event loop yet: it will follow at the start
+                self._following = asyncio.get_running_loop().create_task(self.follow())
+        else:
+            self._refused = record.error_message or record.message
+
+    def _configuration_line(self) -> ConfigurationLine:
+        path = self._proxy.config_path()
+        return ConfigurationLine(path=path, loaded_s=self._loaded_s, problem=self._refused)
+
+    def _directory_line(self) -> DirectoryLine:
+        cache, directory = self._service.config.cache, self._service.redirector.directory
+        age_s = directory.statistics().age_s
+        state = directory_state(
+            age_s,
+            refresh_s=cache.relationships_s,
+            stale_s=cache.stale_s,
+            failing=self._trouble.problem is not None,
+        )
+        return DirectoryLine(
+            state=state,
+            source=directory.source,
+            server=self._trouble.server,
+            age_s=age_s,
+            problem=self._trouble.problem,
+        )
+
+    def _relationship_lines(self) -> tuple[RelationshipLine, ...]:
+        policy = self._service.redirector.policy
+        return tuple(
+            relationship_line(relationship, policy)
+            for relationship in (*policy.relationships, *self._known)
+        )
+
+
+class _Trouble:
+    """A sink: what is wrong with the directory now, and which server answered last."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.server: str | None = None
+
+    def observe(self, record: Record) -> None:
+        self.server = record.directory_server or self.server
+        if record.directory_change == "unavailable" or (
+            record.reason == Reason.DIRECTORY_UNAVAILABLE
+        ):
+            self.problem = record.error_message or record.message
+        elif record.directory_change == "recovered" or record.directory_cache == "miss":
+            self.problem = None
+
+
+def relationship_line(relationship: OrganizationRelationship, policy: Policy) -> RelationshipLine:
+    """A relationship with the host that phones are sent to, or why they are not."""
+    line = RelationshipLine(
+        name=relationship.name,
+        domain_names=relationship.domain_names,
+        target_owa_url=relationship.target_owa_url,
+        enabled=relationship.enabled,
+        source=relationship.source,
+        note="from the configuration" if relationship.source == "configuration" else "",
+    )
+    if not relationship.enabled:
+        return replace(line, note="disabled")
+    if relationship.target_owa_url is None:
+        return replace(line, note="has no TargetOwaURL")
+    target = endpoint(relationship.target_owa_url, policy.host_map)
+    if not isinstance(target, Endpoint):
+        return replace(line, note=target.detail)
+    if not is_allowed(target.host, policy.allowed_hosts):
+        return replace(line, note="not among redirect.allowed_hosts")
+    if target.mapped:
+        return replace(line, eas_host=target.host, note=f"host map: {target.named_host}")
+    return replace(line, eas_host=target.host)

@@ -1,0 +1,203 @@
+"""The running parts under one configuration: redirector, journal and what listens to records.
+
+Knows no mitmproxy, so that commands and tests can run it too.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eas_redirect.configuration.config import (
+    Config,
+    ConfigError,
+    cache_settings,
+    directory_settings,
+    policy,
+)
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.open import open_directory, remarks
+from eas_redirect.directory.values import Drift
+from eas_redirect.judging.judge import Redirector
+from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.findings import findings
+from eas_redirect.proxy.forwarded import Network
+from eas_redirect.telemetry.iis import Journals
+from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.record import JSONLine, Record
+from eas_redirect.telemetry.records import drift_record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A configuration with what it needs, ready to be adopted."""
+
+    config: Config
+    policy: Policy
+    directory: CachedDirectory
+    journal: Journals
+
+
+class Service:
+    """Everything that lives as long as a configuration. A new one is adopted whole or not at all.
+
+    Making one raises ConfigError for a journal that cannot be written, SnapshotError for a snapshot
+    that cannot be used; a directory that is down raises nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
+        self.ledger = Ledger(time.time)
+        self._journal = _open_journal(config)
+        self.redirector = _redirector(config, policy(config), self._open_directory(config))
+        self._started = False
+
+    def prepare(self, config: Config, *, snapshot_changed: bool = False) -> Prepared:
+        """Make what another configuration needs. May take seconds (a snapshot), so not for the
+        event loop; raises what making a service raises, and then nothing has changed."""
+        made = policy(config)
+        journal, directory = self._journal, self.redirector.directory
+        if snapshot_changed or not _same_directory(config, self.config):
+            directory = self._open_directory(config)
+        if config.journal != self.config.journal:
+            try:
+                journal = _open_journal(config)
+            except ConfigError:
+                if directory is not self.redirector.directory:
+                    directory.close()
+                raise
+        return Prepared(config=config, policy=made, directory=directory, journal=journal)
+
+    def adopt(self, prepared: Prepared) -> None:
+        """Go on under another configuration, at once. What it does not change (cache, journal)
+        stays; exchanges under way keep what they began with."""
+        old_directory, old_journal = self.redirector.directory, self._journal
+        self.config, self._journal = prepared.config, prepared.journal
+        self.redirector = _redirector(prepared.config, prepared.policy, prepared.directory)
+        if old_journal is not prepared.journal:
+            old_journal.close()
+        if old_directory is not prepared.directory:
+            old_directory.close()
+            if self._started:
+                prepared.directory.start()
+
+    def start(self) -> None:
+        """Begin what needs the event loop: reading the relationships in the background."""
+        self._started = True
+        self.redirector.directory.start()
+
+    @property
+    def redaction(self) -> Redaction:
+        """How the journal names users; so must everything else that shows them."""
+        return self._journal.redaction
+
+    @property
+    def journal_lost(self) -> int:
+        """Lines that could not be written."""
+        return self._journal.lost
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        return self.config.exchange.trusted_proxies
+
+    def exchange(self, record: Record) -> JSONLine:
+        """Take in an exchange: ledger, journal, sinks. Gives back what the journal says of it."""
+        changes = self.ledger.observe(record)
+        line = self._journal.line(record)
+        for change in changes:  # first, so that the exchange's own line ends what it caused
+            self.record(change)
+        self._pass_on(record, line)
+        return line
+
+    def settle(self) -> None:
+        """Journal the devices that have become quiet by mere time."""
+        for change in self.ledger.settle():
+            self.record(change)
+
+    def record(self, record: Record) -> None:
+        """Journal a record and tell the sinks."""
+        self._pass_on(record, self._journal.line(record))
+
+    def _pass_on(self, record: Record, line: JSONLine) -> None:
+        if self.config.journal.exchanges == "all" or _is_decision(record):
+            self._journal.write(record, line)
+        for sink in self.sinks:
+            sink(record)
+
+    def reopen(self) -> None:
+        """Open the journal's file anew, after a rotation."""
+        self._journal.reopen()
+
+    def summary(self) -> str:
+        """One line for the log at the start."""
+        config = self.config
+        where = config.directory.snapshot or ", ".join(config.directory.servers or ())
+        return f"mode {config.mode}, directory {where}, journal {config.journal.path}"
+
+    def close(self) -> None:
+        self.redirector.directory.close()
+        self._journal.close()
+
+    def _open_directory(self, config: Config) -> CachedDirectory:
+        snapshot = config.directory.snapshot
+        settings = directory_settings(config)
+        directory = open_directory(settings, snapshot)
+        for remark in remarks(directory, settings):
+            logger.warning("eas-redirect: %s", remark)
+        return CachedDirectory(
+            directory,
+            cache_settings(config),
+            on_drift=self._drifted,
+            findings=lambda known: findings(known, self.redirector.policy),
+        )
+
+    def _drifted(self, drifts: tuple[Drift, ...]) -> None:
+        for drift in drifts:
+            record = drift_record(drift, time.time())
+            self.record(record)
+            logger.log(
+                logging.WARNING if record.level == "warning" else logging.INFO,
+                "eas-redirect: %s",
+                drift.message,
+            )
+
+
+def _open_journal(config: Config) -> Journals:
+    settings = config.journal
+    secret = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
+    iis_path = None if settings.iis_path is None else str(settings.iis_path)
+    try:
+        return Journals(settings.path, iis_path, Redaction(users=settings.users, key=secret))
+    except OSError as error:
+        key = "path" if error.filename == settings.path else "iis_path"
+        advice = f"{error.filename} cannot be written: {error.strerror}"
+        raise ConfigError((f"journal.{key}: {advice}",)) from error
+
+
+def _redirector(config: Config, made: Policy, directory: CachedDirectory) -> Redirector:
+    return Redirector(
+        policy=made,
+        directory=directory,
+        mode=config.mode,
+        lookup_timeout_s=config.directory.lookup_timeout_s,
+    )
+
+
+def _same_directory(one: Config, other: Config) -> bool:
+    return (one.directory, one.cache, one.exchange.default_domain) == (
+        other.directory,
+        other.cache,
+        other.exchange.default_domain,
+    )
+
+
+def _is_decision(record: Record) -> bool:
+    """Whether there was something to decide: evidence, a redirect of Exchange's own, a fault."""
+    if record.action != "eas.exchange":
+        return True
+    quiet = record.reason in ("other_answer", "unauthenticated")
+    return not quiet or record.error_type is not None

@@ -1,0 +1,1 @@
+"""Captured traffic shown: the EAS view of mitmproxy."""

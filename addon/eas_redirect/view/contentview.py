@@ -1,0 +1,156 @@
+"""The EAS view for mitmproxy, mitmweb and mitmdump: what was asked, what was decided, the body.
+
+Registered under the name of mitmproxy's own WBXML view, which it replaces everywhere: that one does
+not end on some short bodies and would freeze the proxy. This one is total, and its time is linear.
+"""
+
+import contextlib
+import re
+
+from mitmproxy import contentviews, http
+from mitmproxy.contentviews import InteractiveContentview, Metadata, SyntaxHighlight
+
+from eas_redirect.activesync.request import is_eas_path
+from eas_redirect.activesync.wbxml import WBXMLError, parse_partly, write
+from eas_redirect.view.multipart import split_parts
+from eas_redirect.view.summary import summary_lines
+from eas_redirect.view.xml_edit import document_from_xml
+from eas_redirect.view.xml_view import XMLText
+
+WBXML_TYPES = (
+    "application/vnd.ms-sync.wbxml",
+    "application/vnd.ms-sync",
+    "application/vnd.wap.wbxml",
+)
+MULTIPART = "application/vnd.ms-sync.multipart"
+
+MAX_BYTES = 16 * 1024 * 1024  # of a body that is looked at
+MIN_NODES = 4000  # shown of any body, however small, and
+BYTES_A_NODE = 15  # one more for so many bytes: what keeps 100 kB below 10 ms
+MAX_PLAIN = 4096  # bytes of a part or a body that is not WBXML
+
+
+class WBXMLContentview(InteractiveContentview):
+    """WBXML as XML, and back again after editing."""
+
+    syntax_highlight: SyntaxHighlight = "xml"
+
+    def prettify(self, data: bytes, metadata: Metadata) -> str:
+        """Never raises. Comments above: the request, the answer, the decision."""
+        comments = [f"<!-- {_comment(line)} -->" for line in _summary(metadata)]
+        return "\n".join([*comments, *_body_lines(data, metadata)])
+
+    def reencode(self, prettified: str, metadata: Metadata) -> bytes:
+        """The bytes of an edited text. Unedited text gives the very bytes it came from."""
+        original = _original(metadata)
+        if original is not None:
+            if self.prettify(original, metadata).strip() == prettified.strip():
+                return original
+            _refuse_what_was_not_whole(original, metadata)
+        return write(document_from_xml(prettified))
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """Above mitmproxy's views for what is EAS, below them for everything else."""
+        if metadata.content_type in (*WBXML_TYPES, MULTIPART) and (data or _is_eas(metadata)):
+            return 2
+        return 1.5 if _is_eas(metadata) and not data else -1
+
+
+def register() -> None:
+    """Take the place of mitmproxy's WBXML view, also where it is named explicitly."""
+    contentviews.add(WBXMLContentview())
+
+
+def _is_eas(metadata: Metadata) -> bool:
+    flow = metadata.flow
+    return isinstance(flow, http.HTTPFlow) and is_eas_path(flow.request.path)
+
+
+def _summary(metadata: Metadata) -> list[str]:
+    """Whatever a flow holds (an edited one, an old one), the body is shown all the same."""
+    flow, message = metadata.flow, metadata.http_message
+    if not isinstance(flow, http.HTTPFlow) or not _is_eas(metadata):
+        return []
+    return summary_lines(flow, is_answer=isinstance(message, http.Response))
+
+
+def _body_lines(data: bytes, metadata: Metadata) -> list[str]:
+    if not data:
+        return []
+    if len(data) > MAX_BYTES:
+        return [f"<!-- {len(data)} bytes: too long to be shown -->"]
+    if metadata.content_type != MULTIPART:
+        return _wbxml_lines(data)
+    try:
+        parts = split_parts(data)
+    except ValueError as error:
+        return [f"<!-- no multipart answer: {error} -->", *_plain_lines(data)]
+    lines = []
+    for number, part in enumerate(parts):
+        lines.append(f"<!-- part {number} of {len(parts)}: {len(part)} bytes -->")
+        lines += _wbxml_lines(part) if number == 0 else _plain_lines(part)
+    return lines
+
+
+def _wbxml_lines(data: bytes) -> list[str]:
+    document, problem = parse_partly(data, _max_nodes(data))
+    if document is None:
+        return [f"<!-- no WBXML: {_comment(str(problem))} -->", *_plain_lines(data)]
+    text = XMLText(document)
+    lines = text.lines()
+    if problem is not None:
+        lines.append(f"<!-- not whole: {_comment(str(problem))} -->")
+    if text.cut:
+        lines.append("<!-- long values are shown by their beginning -->")
+    return lines
+
+
+def _max_nodes(data: bytes) -> int:
+    return max(MIN_NODES, len(data) // BYTES_A_NODE)
+
+
+def _plain_lines(data: bytes) -> list[str]:
+    """Text as text, anything else as hexadecimal; the beginning of it."""
+    shown = data[:MAX_PLAIN]
+    with contextlib.suppress(UnicodeDecodeError):
+        # A character cut in two at the end is no reason to show digits.
+        text = shown.decode("utf-8", "strict" if shown == data else "ignore")
+        if "\0" not in text:
+            return [_printable(line) for line in text.splitlines()]
+    lines = [shown[i : i + 16].hex(" ") for i in range(0, len(shown), 16)]
+    return [*lines, f"({len(data)} bytes)"] if len(shown) < len(data) else lines
+
+
+def _comment(text: str) -> str:
+    """Text inside an XML comment must not end it."""
+    return re.sub("-(?=-)", "- ", _printable(text))
+
+
+def _printable(text: str) -> str:
+    """Nothing that a terminal would obey; mitmproxy leaves the controls beyond ASCII."""
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+
+
+def _original(metadata: Metadata) -> bytes | None:
+    if metadata.original_data is not None:
+        return metadata.original_data
+    if metadata.http_message is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return metadata.http_message.content
+    return metadata.http_message.raw_content
+
+
+def _refuse_what_was_not_whole(original: bytes, metadata: Metadata) -> None:
+    """A text that shows less than the body must not become the body."""
+    if metadata.content_type == MULTIPART:
+        raise WBXMLError("multipart answers cannot be edited here; use the raw view")
+    if not original:
+        return
+    document, problem = parse_partly(original, _max_nodes(original))
+    if document is None or problem is not None:
+        raise WBXMLError(f"this body is not shown whole ({problem}); use the raw view")
+    text = XMLText(document)
+    text.lines()
+    if text.cut:
+        raise WBXMLError("long values are shown by their beginning only; use the raw view")

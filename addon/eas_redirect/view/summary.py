@@ -1,0 +1,63 @@
+"""What an EAS flow is about, in a few lines for a person: request, answer, decision. No secrets."""
+
+from mitmproxy import http
+
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, read_answer
+from eas_redirect.proxy import flows
+from eas_redirect.view.meanings import global_meaning, http_meaning
+from eas_redirect.view.recorded import recorded_exchange
+
+SHORT = 4096  # bytes; a global status takes tens
+
+
+def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
+    """The lines above a body. The decision comes from the journal record that the flow carries."""
+    request = flows.request_of(flow)
+    lines = request_lines(request, flow)
+    if is_answer and flow.response is not None:
+        lines += answer_lines(request, answer_of(request, flow.response))
+    record = recorded_exchange(flow)
+    if record is not None and record.decision is not None:
+        if record.decision == "redirect" and record.status_code is not None:
+            status = "" if record.eas_status is None else f", status {record.eas_status}"
+            lines.append(f"Exchange answered {record.status_code}{status}")
+        lines.append(f"decision: {record.decision} ({record.reason})")
+    return lines
+
+
+def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
+    """Command, version, user; device, and whether there is a policy key; what is wrong."""
+    logon = flows.logon_of(request, flows.credentials_of(flow), None)
+    version = f"version {request.protocol_version}" if request.protocol_version else "no version"
+    user = f"user {logon.text}" if logon else "no user"
+    key = "present" if request.has_policy_key else "absent"
+    device = f"device {request.device_id or '?'} ({request.device_type or '?'})"
+    lines = [
+        f"{request.method} {request.command or '(no command)'}, {version}, {user}",
+        f"{device}, policy key {key}, {request.query_encoding} query",
+    ]
+    return [*lines, f"problem: {request.problem}"] if request.problem else lines
+
+
+def answer_of(request: EASRequest, response: http.Response) -> Answer:
+    """A longer body is not read a second time for its status: the view below shows it."""
+    body = response.raw_content
+    short = body if body is not None and len(body) <= SHORT else None
+    return read_answer(request, response.status_code, flows.headers_of(response), short)
+
+
+def answer_lines(request: EASRequest, answer: Answer) -> list[str]:
+    """HTTP status, global status, evidence; where to; what is wrong."""
+    facts = [f"answer {with_meaning(answer.status_code, http_meaning(answer.status_code))}"]
+    if answer.eas_status is not None:
+        meaning = global_meaning(request.command, answer.eas_status)
+        facts.append(f"status {with_meaning(answer.eas_status, meaning)}")
+    lines = [", ".join([*facts, f"evidence {answer.evidence}"])]
+    if answer.location:
+        lines.append(f"X-MS-Location {answer.location}")
+    return [*lines, f"problem: {answer.problem}"] if answer.problem else lines
+
+
+def with_meaning(number: int, meaning: str | None) -> str:
+    return f"{number} ({meaning})" if meaning else str(number)

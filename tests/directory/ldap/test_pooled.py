@@ -1,0 +1,315 @@
+"""Which server is asked for what, and what becomes of its failures; the sessions are made up."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.faults import Fault, NoSuchObjectError
+from eas_redirect.directory.ldap.links import RootDSE, Session
+from eas_redirect.directory.ldap.pooled import PooledDirectory
+from eas_redirect.directory.ldap.servers import Address
+from eas_redirect.directory.values import (
+    Ambiguous,
+    DirectorySettings,
+    Found,
+    Lookup,
+    NotFound,
+    Unavailable,
+)
+from tests.directory.logons import logon
+
+ROOT = "DC=contoso,DC=example"
+CONTOSO = Entry(
+    f"CN=CONTOSO,CN=Partitions,CN=Configuration,{ROOT}",
+    {
+        "ncname": [ROOT],
+        "netbiosname": ["CONTOSO"],
+        "dnsroot": ["contoso.example"],
+        "systemflags": ["3"],
+    },
+)
+EMEA = Entry(
+    f"CN=EMEA,CN=Partitions,CN=Configuration,{ROOT}",
+    {
+        "ncname": [f"DC=emea,{ROOT}"],
+        "netbiosname": ["EMEA"],
+        "dnsroot": ["emea.contoso.example"],
+        "systemflags": ["3"],
+    },
+)
+ANNA = Entry(f"CN=Anna,{ROOT}", {"objectclass": ["user"], "samaccountname": ["anna"]})
+ANNA_EMEA = Entry(f"CN=Anna,DC=emea,{ROOT}", ANNA.attributes)
+
+
+class Forest:
+    """Servers by name: what each was asked (role, base), and what is wrong with it."""
+
+    def __init__(self, *, is_active_directory: bool = False) -> None:
+        self.is_active_directory = is_active_directory
+        self.entries = {"crossRef": [CONTOSO], "user": [ANNA]}
+        self.asked: list[tuple[str, str]] = []
+        self.opened: Counter[str] = Counter()
+        self.open_sessions = 0
+        self.connect_faults: dict[str, Fault] = {}
+        self.ask_faults: dict[str, list[Fault]] = {}
+        self.lock = threading.Lock()
+
+    def connect(
+        self, address: Address, patience_s: float, opening: Callable[[Session], None]
+    ) -> Session:
+        assert 0 < patience_s <= 5
+        session = FakeSession(self, str(address))
+        opening(session)
+        self.opened[str(address)] += 1
+        if (fault := self.connect_faults.get(address.host)) is not None:
+            raise fault
+        with self.lock:
+            self.open_sessions += 1
+        return session
+
+
+class FakeSession:
+    def __init__(self, forest: Forest, server: str) -> None:
+        self.forest = forest
+        self.server = server
+        self.root_dse = RootDSE(
+            default_naming_context=ROOT,
+            configuration_naming_context=f"CN=Configuration,{ROOT}",
+            naming_contexts=(ROOT, f"CN=Configuration,{ROOT}", f"DC=DomainDnsZones,{ROOT}"),
+            is_active_directory=forest.is_active_directory,
+        )
+
+    def find(
+        self,
+        base: str,
+        object_class: str | None,
+        equals: tuple[str, str] | None,  # noqa: ARG002 - one user is enough
+        attributes: tuple[str, ...],
+        patience_s: float,
+    ) -> list[Entry]:
+        assert "objectClass" in attributes
+        assert 0 < patience_s <= 5
+        self.forest.asked.append((self.server, base))
+        if faults := self.forest.ask_faults.get(self.server.partition(":")[0]):
+            raise faults.pop(0)
+        if base.startswith("CN=Microsoft Exchange"):
+            raise NoSuchObjectError(base)
+        return self.forest.entries.get(object_class or "", [])
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None:
+        with self.forest.lock:
+            self.forest.open_sessions -= 1
+
+
+@contextmanager
+def directory_of(
+    forest: Forest,
+    *servers: str,
+    cool_down_s: float = 60.0,
+    default_domain: str | None = None,
+    search_base: str | None = None,
+) -> Iterator[PooledDirectory]:
+    settings = DirectorySettings(
+        servers=servers, pool_size=1, default_domain=default_domain, search_base=search_base
+    )
+    directory = PooledDirectory(settings, forest.connect, cool_down_s=cool_down_s)
+    try:
+        yield directory
+    finally:
+        directory.close()
+        assert forest.open_sessions == 0, "no connection is left behind"
+
+
+async def ask(directory: PooledDirectory, text: str = "CONTOSO\\anna") -> Lookup:
+    return (await directory.recipient(logon(text))).lookup
+
+
+def disconnected() -> Fault:
+    return Fault("disconnected", "the server closed the connection")
+
+
+async def test_one_connection_serves_users_and_configuration_of_a_controller() -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://dc1") as directory:
+        assert isinstance(await ask(directory), Found)
+        assert (await directory.relationships()).relationships == ()
+    assert forest.opened == {"dc1:636": 1}
+    assert forest.asked == [
+        ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
+        ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
+        ("dc1:636", ROOT.lower()),
+        ("dc1:636", f"CN=Microsoft Exchange,CN=Services,CN=Configuration,{ROOT}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("servers", "users", "configuration"),
+    [
+        (["ldaps://gc:3269"], "gc:3269", "gc:636"),
+        (["ldap://gc:3268"], "gc:3268", "gc:389"),
+        (["ldaps://dc1", "ldaps://gc:3269"], "gc:3269", "dc1:636"),
+    ],
+)
+async def test_users_come_from_a_catalogue_and_the_configuration_from_a_controller(
+    servers: list[str], users: str, configuration: str
+) -> None:
+    forest = Forest()
+    with directory_of(forest, *servers) as directory:
+        await ask(directory, "anna")
+        await ask(directory)
+        await directory.relationships()
+    assert {(server, base) for server, base in forest.asked if server == users} == {
+        (users, ""),
+        (users, ROOT.lower()),
+    }
+    assert {server for server, base in forest.asked if "Configuration" in base} == {configuration}
+
+
+async def test_a_catalogue_s_answer_for_the_domain_below_is_not_the_domain_s() -> None:
+    forest = Forest()
+    forest.entries = {"crossRef": [CONTOSO, EMEA], "user": [ANNA, ANNA_EMEA]}
+    with directory_of(forest, "ldaps://gc:3269") as directory:
+        contoso, emea = await ask(directory), await ask(directory, "EMEA\\anna")
+        bare = await ask(directory, "anna")
+    assert isinstance(contoso, Found)
+    assert contoso.recipient.dn == ANNA.dn
+    assert isinstance(emea, Found)
+    assert emea.recipient.dn == ANNA_EMEA.dn
+    assert isinstance(bare, Ambiguous)
+
+
+@pytest.mark.parametrize(
+    ("server", "kind"), [("ldaps://dc1", Ambiguous), ("ldaps://gc:3269", Found)]
+)
+async def test_a_bare_name_needs_the_whole_forest(server: str, kind: type[Lookup]) -> None:
+    """A controller of one domain of several cannot know that nobody else has the name."""
+    forest = Forest()
+    forest.entries = {"crossRef": [CONTOSO, EMEA], "user": [ANNA]}
+    with directory_of(forest, server) as directory:
+        answer = await directory.recipient(logon("anna"))
+        assert isinstance(answer.lookup, kind)
+    if kind is Ambiguous:
+        assert "set exchange.default_domain" in answer.steps[-1]
+    with directory_of(forest, server, default_domain="CONTOSO") as directory:
+        assert isinstance(await ask(directory, "anna"), Found)
+
+
+@pytest.mark.parametrize(
+    ("server", "search_base", "domains", "kind"),
+    [
+        # A domain controller has nothing of the domains below its own, whatever the base.
+        ("ldaps://dc1", ROOT, [CONTOSO, EMEA], Ambiguous),
+        ("ldaps://dc1", ROOT, [CONTOSO], Found),
+        ("ldaps://dc1", f"OU=Staff, {ROOT}", [CONTOSO], Found),
+        ("ldaps://gc:3269", ROOT, [CONTOSO, EMEA], Found),
+        ("ldaps://gc:3269", f"OU=Staff,{ROOT}", [CONTOSO, EMEA], Ambiguous),
+        ("ldaps://gc:3269", f"DC=Emea, {ROOT}", [EMEA], Found),
+        ("ldaps://gc:3269", f"DC=emea,{ROOT}", [CONTOSO, EMEA], Ambiguous),
+    ],
+)
+async def test_a_search_base_does_not_make_the_forest_smaller(
+    server: str, search_base: str, domains: list[Entry], kind: type[Lookup]
+) -> None:
+    forest = Forest(is_active_directory=True)
+    forest.entries = {"crossRef": domains, "user": [ANNA]}
+    with directory_of(forest, server, search_base=search_base) as directory:
+        assert isinstance(await ask(directory, "anna"), kind)
+
+
+async def test_another_directory_holds_what_is_below_its_base() -> None:
+    forest = Forest()
+    forest.entries = {"crossRef": [CONTOSO, EMEA], "user": [ANNA]}
+    with directory_of(forest, "ldaps://dc1", search_base=ROOT) as directory:
+        assert isinstance(await ask(directory, "anna"), Found)
+
+
+async def test_the_next_server_answers_when_the_first_fails() -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://dc1", "ldaps://dc2") as directory:
+        await ask(directory)
+        forest.ask_faults["dc1"] = [Fault("timeout", "late")]
+        answer = await directory.recipient(logon("CONTOSO\\anna"))
+        assert isinstance(answer.lookup, Found)
+        assert answer.server == "dc2:636"
+        await ask(directory)
+    assert forest.opened == {"dc1:636": 1, "dc2:636": 1}
+
+
+async def test_a_connection_that_was_closed_while_idle_is_made_anew() -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://dc1", "ldaps://dc2") as directory:
+        await ask(directory)
+        forest.ask_faults["dc1"] = [disconnected()]
+        answer = await directory.recipient(logon("CONTOSO\\anna"))
+        assert isinstance(answer.lookup, Found)
+        assert answer.server == "dc1:636", "it was the connection, not the server"
+        forest.ask_faults["dc1"] = [disconnected(), disconnected()]
+        answer = await directory.recipient(logon("CONTOSO\\anna"))
+        assert answer.server == "dc2:636", "a new connection that breaks is the server's fault"
+
+
+async def test_a_refused_account_is_not_tried_at_every_server() -> None:
+    forest = Forest()
+    refused = Fault("invalid_credentials", "wrong password", "account")
+    forest.connect_faults = {"dc1": refused, "dc2": refused}
+    with directory_of(forest, "ldaps://dc1", "ldaps://dc2") as directory:
+        for _ in range(5):
+            lookup = await ask(directory)
+            assert isinstance(lookup, Unavailable)
+            assert lookup.message == "dc1:636: wrong password"
+    assert forest.opened == {"dc1:636": 1}
+
+
+async def test_a_question_that_no_server_can_answer_ends_with_the_first() -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://dc1", "ldaps://dc2") as directory:
+        await ask(directory)
+        forest.ask_faults["dc1"] = [Fault("referral", "not here", "question")]
+        lookup = await ask(directory)
+        assert isinstance(lookup, Unavailable)
+        assert lookup.error_type == "referral"
+        assert isinstance(await ask(directory), Found)
+    assert forest.opened == {"dc1:636": 1}
+
+
+async def test_a_server_that_is_back_is_found_in_the_background() -> None:
+    forest = Forest()
+    forest.connect_faults["dc1"] = Fault("connection_refused", "refused")
+    with directory_of(forest, "ldaps://dc1", cool_down_s=0.01) as directory:
+        assert isinstance(await ask(directory), Unavailable)
+        forest.connect_faults.clear()
+        for _ in range(3000):
+            if isinstance(await ask(directory), Found):
+                break
+            await asyncio.sleep(0.01)
+        assert isinstance(await ask(directory), Found)
+
+
+async def test_the_map_of_domains_serves_on_while_it_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://gc:3269", "ldaps://dc1") as directory:
+        assert isinstance(await ask(directory), Found)
+        monkeypatch.setattr("eas_redirect.directory.ldap.forest.MAP_LIFE_S", 0.0)
+        forest.ask_faults["dc1"] = [Fault("timeout", "late")] * 9
+        forest.connect_faults["dc1"] = Fault("timeout", "late")
+        assert isinstance(await ask(directory), Found)
+        assert await ask(directory, "FABRIKAM\\anna") == NotFound()
+
+
+async def test_a_closed_directory_says_so() -> None:
+    forest = Forest()
+    with directory_of(forest, "ldaps://dc1") as directory:
+        await ask(directory)
+        directory.close()
+        lookup = await ask(directory)
+    assert isinstance(lookup, Unavailable)
+    assert lookup.error_type == "closed"

@@ -1,0 +1,190 @@
+"""Searches as bytes: as ldap3 writes them, and answers in every way in which they may come."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.ldap.wire import (
+    MAX_MESSAGE,
+    Done,
+    Message,
+    Search,
+    WireError,
+    read_message,
+    search_request,
+    whole_length,
+)
+from tests.directory.ldap3_bytes import ldap3_request
+
+texts = st.text(st.characters(codec="utf-8"), max_size=300)
+values = texts.map(str.strip).filter(bool)  # ldap3 drops spaces around a value
+names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,30}", fullmatch=True)
+searches = st.builds(
+    Search,
+    base=texts,
+    scope=st.sampled_from(["base", "subtree"]),
+    equals=st.lists(st.tuples(names, values), max_size=3).map(tuple),
+    attributes=st.lists(names, min_size=1, max_size=20, unique_by=str.lower).map(tuple),
+    time_limit_s=st.integers(0, 2**31 - 1),
+    page=st.none() | st.tuples(st.integers(0, 2**31 - 1), st.binary(max_size=300)),
+)
+
+
+@given(message_id=st.integers(1, 2**31 - 1), search=searches)
+def test_a_request_is_what_ldap3_sends(message_id: int, search: Search) -> None:
+    assert search_request(message_id, search) == ldap3_request(message_id, search)
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "*)(objectClass=*", "a\\2ab", "a\0b", "(|", "\uff0a", "\\", "Müller"]
+)
+def test_a_value_is_sent_as_it_is(value: str) -> None:
+    """Nothing to escape, and nothing that could be forgotten to be."""
+    sent = search_request(1, Search(base="", equals=(("sAMAccountName", value),)))
+    data = value.encode()
+    assert b"sAMAccountName\x04" + bytes([len(data)]) + data in sent
+
+
+def tlv(tag: int, *parts: bytes, wide: bool = False) -> bytes:
+    """As Active Directory writes it with `wide`: four bytes of length for whatever it holds."""
+    content = b"".join(parts)
+    if wide:
+        return bytes([tag, 0x84]) + len(content).to_bytes(4) + content
+    if len(content) < 0x80:
+        return bytes([tag, len(content)]) + content
+    return bytes([tag, 0x82]) + len(content).to_bytes(2) + content
+
+
+def message(number: int, *parts: bytes, wide: bool = False) -> bytes:
+    return tlv(0x30, tlv(0x02, bytes([number])), *parts, wide=wide)
+
+
+def entry_of(dn: str, attributes: dict[str, list[bytes]], *, wide: bool = False) -> bytes:
+    pairs = [
+        tlv(
+            0x30,
+            tlv(0x04, name.encode()),
+            tlv(0x31, *(tlv(0x04, value) for value in values), wide=wide),
+            wide=wide,
+        )
+        for name, values in attributes.items()
+    ]
+    return tlv(0x64, tlv(0x04, dn.encode()), tlv(0x30, *pairs, wide=wide), wide=wide)
+
+
+def done_of(code: int, words: str = "", *further: bytes) -> bytes:
+    parts = (tlv(0x0A, bytes([code])), tlv(0x04), tlv(0x04, words.encode()), *further)
+    return tlv(0x65, *parts)
+
+
+def paged(cookie: bytes, *criticality: bytes) -> bytes:
+    value = tlv(0x30, tlv(0x02, b"\x00"), tlv(0x04, cookie))
+    oid = tlv(0x04, b"1.2.840.113556.1.4.319")
+    return tlv(0xA0, tlv(0x30, oid, *criticality, tlv(0x04, value)))
+
+
+ANNA = {"sAMAccountName": [b"anna"], "proxyAddresses": [b"smtp:a@b.example", b"x" * 200]}
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_entry(wide: bool) -> None:
+    data = message(7, entry_of("CN=Anna", ANNA, wide=wide), wide=wide)
+    assert whole_length(data) == len(data)
+    content = Entry(
+        "CN=Anna", {"samaccountname": ["anna"], "proxyaddresses": ["smtp:a@b.example", "x" * 200]}
+    )
+    assert read_message(data) == Message(7, content)
+
+
+def test_attributes_with_options_are_the_attribute() -> None:
+    values = {"member;range=0-1": [b"a"], "Member": [b"b"], "cn": []}
+    read = read_message(message(1, entry_of("CN=A", values)))
+    assert read.content == Entry("CN=A", {"member": ["a", "b"], "cn": []})
+
+
+def test_what_is_no_text_is_a_value_all_the_same() -> None:
+    """Else a homeMDB in another encoding would be no mailbox."""
+    read = read_message(message(1, entry_of("CN=A", {"homeMDB": [b"CN=M\xfcnchen"]})))
+    assert read.content == Entry("CN=A", {"homemdb": ["CN=M\\xfcnchen"]})
+
+
+@pytest.mark.parametrize(
+    ("parts", "done"),
+    [
+        ([done_of(0)], Done(0, "")),
+        ([done_of(32, "0000208D: NameErr")], Done(32, "0000208D: NameErr")),
+        ([done_of(10, "", tlv(0xA3, tlv(0x04, b"ldap://elsewhere")))], Done(10, "")),
+        ([done_of(0), paged(b"more")], Done(0, "", b"more")),
+        ([done_of(0), paged(b"more", b"\x01\x01\xff")], Done(0, "", b"more")),
+        ([done_of(0), paged(b"")], Done(0, "")),
+        ([done_of(0), tlv(0xA0, tlv(0x30), tlv(0x30, tlv(0x04, b"1.2.3")))], Done(0, "")),
+    ],
+)
+def test_the_end_of_a_search(parts: list[bytes], done: Done) -> None:
+    assert read_message(message(3, *parts)) == Message(3, done)
+
+
+@pytest.mark.parametrize("operation", [0x73, 0x78, 0x79, 0x61])
+def test_what_is_no_answer_is_left_alone(operation: int) -> None:
+    """A continuation reference, a notice of disconnection, an intermediate answer."""
+    assert read_message(message(0, tlv(operation, tlv(0x04, b"ldap://x")))) == Message(0, None)
+
+
+WHOLE = message(7, entry_of("CN=Anna", ANNA, wide=True), wide=True)
+
+
+@pytest.mark.parametrize("end", range(len(WHOLE)))
+def test_a_message_that_is_cut_short(end: int) -> None:
+    length = whole_length(WHOLE[:end])
+    assert length == (None if end < 6 else len(WHOLE))
+    with pytest.raises(WireError):
+        read_message(WHOLE[:end])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x30\x80\x02\x01\x01\x65\x00\x00\x00",  # an indefinite length
+        b"\x30\x85\x00\x00\x00\x00\x05\x02\x01\x01\x65\x00",
+        b"\x30\x84" + (MAX_MESSAGE + 1).to_bytes(4),
+        b"\x30\x84\xff\xff\xff\xff",
+    ],
+)
+def test_what_is_no_message_at_all(data: bytes) -> None:
+    with pytest.raises(WireError):
+        whole_length(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        WHOLE + b"\x00",
+        tlv(0x30),
+        tlv(0x30, tlv(0x02, b"\x01")),
+        tlv(0x30, tlv(0x02), done_of(0)),
+        tlv(0x30, tlv(0x02, b"\x01\x00\x00\x00\x00"), done_of(0)),
+        message(1, tlv(0x65)),
+        message(1, tlv(0x65, tlv(0x0A, b"\x00"), tlv(0x04))),
+        message(1, tlv(0x64, tlv(0x04, b"CN=A"))),
+        message(1, tlv(0x64, tlv(0x04, b"CN=A"), tlv(0x30, tlv(0x30, tlv(0x04, b"cn"))))),
+        message(1, done_of(0), tlv(0xA0, tlv(0x30, tlv(0x04, b"1.2.840.113556.1.4.319"), b"\x04"))),
+        message(1, b"\x65\x7f" + done_of(0)[2:]),
+    ],
+)
+def test_a_malformed_message(data: bytes) -> None:
+    with pytest.raises(WireError):
+        read_message(data)
+
+
+@given(st.binary(max_size=400) | st.binary(max_size=100).map(lambda tail: WHOLE[:80] + tail))
+def test_any_bytes_are_a_message_or_none(data: bytes) -> None:
+    try:
+        length = whole_length(data)
+        read = read_message(data)
+    except WireError:
+        return
+    assert length == len(data)
+    assert read.content is None or isinstance(read.content, Entry | Done)

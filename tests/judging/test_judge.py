@@ -1,0 +1,135 @@
+"""The way of a decision: what is asked, and that nothing that goes wrong ever redirects."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+
+from eas_redirect.activesync.authorization import Credentials, Logon
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    Found,
+    OrganizationRelationship,
+    Recipient,
+    RelationshipsAnswer,
+    Unavailable,
+)
+from eas_redirect.judging.judge import Mode, Redirector
+from eas_redirect.policy.decision import Pass, Policy, Reason, Redirect
+
+ANNA = Logon(text="anna@contoso.example", user="anna", domain="contoso.example", format="upn")
+MOVED = Recipient(dn="CN=Anna", target_address="SMTP:anna@tenant.example.test")
+CLOUD = OrganizationRelationship(
+    name="Cloud", domain_names=("tenant.example.test",), target_owa_url="https://outlook.com/owa"
+)
+
+
+def exchange(evidence: Evidence = Evidence.CERTAIN, status: int = 200) -> Exchange:
+    return Exchange(
+        request=EASRequest(method="POST", command="FolderSync", protocol_version="14.1"),
+        credentials=Credentials(scheme="basic", logon=ANNA),
+        logon=ANNA,
+        answer=Answer(status_code=status, evidence=evidence),
+        called_host="mail.contoso.example",
+    )
+
+
+class Directory:
+    """Answers as told and remembers how it was asked."""
+
+    source = "snapshot"
+
+    def __init__(self, answer: Callable[[], Awaitable[DirectoryAnswer]]) -> None:
+        self.answer = answer
+        self.fresh: list[bool] = []
+
+    async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
+        assert logon is ANNA
+        self.fresh.append(fresh)
+        return await self.answer()
+
+    async def relationships(self) -> RelationshipsAnswer:
+        return RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
+
+
+def redirector(directory: Directory, mode: Mode = "enforce") -> Redirector:
+    return Redirector(Policy(), cast("CachedDirectory", directory), mode, lookup_timeout_s=0.01)
+
+
+async def moved() -> DirectoryAnswer:
+    return DirectoryAnswer(lookup=Found(recipient=MOVED), source="snapshot")
+
+
+@pytest.mark.parametrize(
+    ("mode", "decision"), [("enforce", "redirect"), ("observe", "would_redirect")]
+)
+async def test_a_moved_mailbox_is_redirected_or_would_be(mode: Mode, decision: str) -> None:
+    judgement = await redirector(Directory(moved), mode).judge(exchange())
+    assert isinstance(judgement.verdict, Redirect)
+    assert judgement.verdict.location == "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+    assert judgement.decision == decision
+
+
+@pytest.mark.parametrize(
+    ("evidence", "fresh"), [(Evidence.CERTAIN, [False]), (Evidence.WEAK, [True])]
+)
+async def test_weak_evidence_asks_freshly(evidence: Evidence, fresh: list[bool]) -> None:
+    directory = Directory(moved)
+    await redirector(directory).judge(exchange(evidence))
+    assert directory.fresh == fresh
+
+
+async def test_an_everyday_answer_asks_nobody() -> None:
+    directory = Directory(moved)
+    judgement = await redirector(directory).judge(exchange(Evidence.NONE))
+    assert judgement.verdict.reason is Reason.OTHER_ANSWER
+    assert directory.fresh == []
+
+
+async def test_an_unavailable_directory_passes_and_says_why() -> None:
+    async def down() -> DirectoryAnswer:
+        failure = Unavailable(error_type="connection_refused", message="start the server")
+        return DirectoryAnswer(lookup=failure, source="ldap")
+
+    judgement = await redirector(Directory(down)).judge(exchange())
+    assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert (judgement.error_type, judgement.error_message) == (
+        "connection_refused",
+        "start the server",
+    )
+
+
+async def test_a_directory_that_never_answers_passes_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eas_redirect.judging.judge.GRACE_S", 0.01)
+
+    async def silent() -> DirectoryAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    judgement = await redirector(Directory(silent)).judge(exchange())
+    assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert judgement.error_type == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_type"),
+    [(KeyError("hunter2"), "KeyError"), (asyncio.CancelledError(), "cancelled")],
+)
+async def test_a_fault_of_ours_passes_and_its_text_stays_out(
+    fault: BaseException, error_type: str
+) -> None:
+    async def broken() -> DirectoryAnswer:
+        raise fault
+
+    judgement = await redirector(Directory(broken)).judge(exchange())
+    assert isinstance(judgement.verdict, Pass)
+    assert judgement.verdict.reason is Reason.INTERNAL_ERROR
+    assert judgement.error_type == error_type
+    assert "hunter2" not in repr(judgement)

@@ -1,0 +1,260 @@
+"""Rehearsing a wave over a snapshot: who goes, who stays, and what awaits their devices."""
+
+import csv
+import io
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import Recipient, Unavailable
+from eas_redirect.judging.explain import redirector_over
+from eas_redirect.planning.known_devices import SeenDevices
+from eas_redirect.planning.plan import PlannedUser, Planner, everyone_moved
+from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
+from eas_redirect.planning.user_list import UserListError, read_users
+from eas_redirect.report.values import Device as SeenDevice
+from eas_redirect.telemetry.ledger import LedgerState
+from tests.support import DATA
+
+
+@pytest.fixture
+def planner(tmp_path: Path) -> Planner:
+    ldif = tmp_path / "forest.ldif"
+    ldif.write_bytes(
+        (DATA / "migration.ldif").read_bytes()
+        + b"\n"
+        + (DATA / "ldif" / "devices.ldif").read_bytes()
+    )
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    snapshot = Snapshot.load(ldif)
+    return Planner(redirector_over(load_config(config), snapshot), snapshot)
+
+
+async def test_each_user_with_location_findings_and_devices(planner: Planner) -> None:
+    anna, bert, nobody, unmapped = await planner.plan(
+        ["CONTOSO\\anna", "bert@contoso.example", "nobody@contoso.example", "unmapped"]
+    )
+    assert (anna.decision, anna.reason, anna.location) == (
+        "redirect",
+        "mailbox_moved",
+        "https://outlook.office365.com/Microsoft-Server-ActiveSync",
+    )
+    assert {d.known.device.device_id: d.readiness.verdict.value for d in anna.devices} == {
+        "ApplDN6GW0CCDFJ2": "asked_to_sign_in",  # iOS 17, by what it told Exchange of its system
+        "0815": "refused",
+        "4711": "refused",  # unknown, and chose 12.1 where its neighbours speak 14.1
+    }
+    assert (bert.reason, bert.in_order) == ("recipient_has_mailbox", True)
+    assert (nobody.reason, nobody.in_order) == ("recipient_not_found", False)
+    assert (unmapped.reason, unmapped.devices) == ("no_relationship", ())
+
+
+async def test_a_user_without_a_known_device_is_unknown(planner: Planner) -> None:
+    (later,) = await planner.plan(["later@contoso.example"])
+    assert later.readiness is not None
+    assert later.readiness.verdict.value == "unknown"
+    assert "No device" in later.readiness.rule
+
+
+async def test_what_is_no_logon_is_said(planner: Planner) -> None:
+    (planned,) = await planner.plan(["\\"])
+    assert planned.reason == "no_logon"
+    assert not planned.in_order
+
+
+async def test_all_are_those_who_moved(planner: Planner) -> None:
+    found = await everyone_moved(planner.census)
+    assert not isinstance(found, Unavailable)
+    assert "anna@contoso.example" in found
+    assert "bert@contoso.example" not in found  # a mailbox here that forwards
+    assert list(found) == sorted(found)
+
+
+async def test_findings_of_the_account(tmp_path: Path, planner: Planner) -> None:
+    class Renamed:
+        async def everyone(self) -> tuple[Recipient, ...]:
+            return ()
+
+        async def devices(self, user_dn: str) -> Unavailable:
+            assert user_dn.startswith("CN=Anna")
+            return Unavailable(error_type="timeout", message="too slow")
+
+    ldif = (DATA / "migration.ldif").read_text("utf-8")
+    renamed = tmp_path / "forest.ldif"
+    renamed.write_text(
+        ldif.replace(
+            "userPrincipalName: anna@contoso.example", "userPrincipalName: anna@corp.example"
+        )
+    )
+    snapshot = Snapshot.load(renamed)
+    config = load_config(tmp_path / "eas-redirect.toml")
+    planned = await Planner(redirector_over(config, snapshot), Renamed()).plan(["CONTOSO\\anna"])
+    assert [finding.code for finding in planned[0].findings] == ["upn_not_primary_smtp"]
+    assert planned[0].devices == ()
+
+
+async def test_json_and_csv_agree(planner: Planner) -> None:
+    names = await everyone_moved(planner.census)
+    assert not isinstance(names, Unavailable)
+    planned = await planner.plan([*names, "nobody", "=cmd|x"])
+    as_json = json.loads(json.dumps(to_json(planned)))
+    rows = list(csv.DictReader(io.StringIO("".join(to_csv(planned)))))
+    assert tuple(rows[0]) == COLUMNS
+    assert as_json["totals"]["users"] == len({row["user"] for row in rows}) == len(names) + 2
+    assert sum(as_json["totals"]["by_reason"].values()) == len(names) + 2
+    assert sum(as_json["totals"]["readiness"].values()) == 2  # the third stays
+    assert [row["device_id"] for row in rows if row["device_id"]] == [
+        device["device_id"] for user in as_json["users"] for device in user["devices"]
+    ]
+    assert "'=cmd|x" in [row["user"] for row in rows]
+
+
+def phone(user: str, device_id: str, **fields: object) -> SeenDevice:
+    base = SeenDevice(
+        user=user,
+        user_key=1,
+        device_id=device_id,
+        device_type="iPhone",
+        family="apple_mail",
+        user_agent="Apple-iPhone14C5/2105.90",
+        state=LedgerState.SEEN,
+        confirmed=False,
+        first_seen_s=0.0,
+        last_seen_s=1_772_409_600.0,
+        silent_s=0.0,
+        usual_interval_s=None,
+        calls=1,
+        redirects=0,
+        returns=0,
+        protocol_version="14.1",
+        auth_scheme="basic",
+        logon_format="down_level",
+    )
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+async def test_devices_that_journals_saw_are_planned_too(planner: Planner) -> None:
+    seen = SeenDevices.of(
+        (
+            phone("CONTOSO\\anna", "NEW"),
+            phone("ANNA@contoso.example", "0815", user_agent="Outlook-iOS-Android/1.0"),
+            phone("FABRIKAM\\anna", "STRANGER"),  # another forest's: the directory knows nobody
+            phone("bert@contoso.example", "BERTS"),
+            phone("anna", "PROBE", machine=True),
+        )
+    )
+    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    (anna,) = await both.plan(["anna@contoso.example"])
+    found = {
+        d.known.device.device_id: (d.known.known_from, d.family, d.readiness.verdict.value)
+        for d in anna.devices
+    }
+    assert found == {
+        "ApplDN6GW0CCDFJ2": ("directory", "apple_mail", "asked_to_sign_in"),
+        "0815": ("both", "outlook_mobile", "asked_to_sign_in"),
+        "4711": ("directory", None, "refused"),
+        "NEW": ("journal", "apple_mail", "asked_to_sign_in"),
+    }
+    assert [finding.code for finding in anna.findings] == ["logon_down_level"]
+    row = next(row for row in to_json([anna])["users"][0]["devices"] if row["device_id"] == "NEW")  # type: ignore[index]
+    assert (row["auth_scheme"], row["last_seen"]) == ("basic", "2026-03-02T00:00:00.000Z")
+
+
+async def test_an_account_under_several_logons_is_planned_once(planner: Planner) -> None:
+    planned = await planner.plan(
+        ["CONTOSO\\anna", "nobody", "anna@contoso.example", "nobody2", "anna"]
+    )
+    assert [user.user for user in planned] == ["CONTOSO\\anna", "nobody", "nobody2"]
+    assert to_json(planned)["totals"]["readiness"]["refused"] == 1  # type: ignore[index]
+
+
+async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Planner) -> None:
+    seen = SeenDevices.of([phone("ghost@contoso.example", "G")])
+    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    (ghost,) = await both.plan(["ghost@contoso.example"])
+    assert ghost.reason == "recipient_not_found"
+    assert [d.known.device.device_id for d in ghost.devices] == ["G"]
+
+
+def test_exit_codes_follow_the_reasons() -> None:
+    moved = PlannedUser(user="a", decision="redirect", reason="mailbox_moved", detail="")
+    down = PlannedUser(user="b", decision="pass", reason="directory_unavailable", detail="")
+    assert (moved.in_order, moved.unreachable) == (True, False)
+    assert (down.in_order, down.unreachable) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "users"),
+    [
+        ("anna@contoso.example\nbert\n", ("anna@contoso.example", "bert")),
+        ("EmailAddress\nanna@contoso.example\n", ("anna@contoso.example",)),
+        (
+            "\ufeffName;UserPrincipalName\r\nAnna;anna@x.example\r\n",
+            ("anna@x.example",),
+        ),
+        ('"Alias","SamAccountName"\n"A","CONTOSO\\anna"\n', ("CONTOSO\\anna",)),
+        ("# a comment\n\nanna\nanna\nbert\tx\n", ("anna", "bert\tx")),
+        ("anna,first wave\nbert\n", ("anna", "bert")),
+        ("sep=;\nName;E-Mail\nAnna;anna@x.example\n", ("anna@x.example",)),
+        ("sep=\t\nanna\tx\n", ("anna",)),
+        ("Benutzer;Vorname\nanna@x.example;Anna\n", ("anna@x.example",)),
+        (
+            "Anzeigename;Anmeldung\nAnna A;CONTOSO\\anna\nBert B;CONTOSO\\bert\n",
+            ("CONTOSO\\anna", "CONTOSO\\bert"),
+        ),
+        ("Name,Address\nAnna A,anna@x.example\n", ("anna@x.example",)),
+        ("Name,City\nanna,Bern\n", ("anna",)),
+        ("anna@x.example,bert@x.example\ncarl@x.example,\n", ("anna@x.example", "carl@x.example")),
+        ("Anna@x.example\nanna@X.example\n", ("Anna@x.example",)),
+        ('Name,Notes,EmailAddress\nA,"two\nlines, both",a@x.example\n', ("a@x.example",)),
+    ],
+)
+def test_lists_of_all_sorts(tmp_path: Path, content: str, users: tuple[str, ...]) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(content, encoding="utf-8")
+    assert read_users(path) == users
+
+
+def test_a_list_as_powershell_writes_it(tmp_path: Path) -> None:
+    text = '#TYPE Selected.X\r\n"Name","PrimarySmtpAddress"\r\n"Anna","anna@x.example"\r\n'
+    for encoding in ("utf-16", "utf-8-sig", "ascii"):
+        (tmp_path / "users.csv").write_bytes(text.encode(encoding))
+        assert read_users(tmp_path / "users.csv") == ("anna@x.example",)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "names nobody"),
+        (b"EmailAddress\n", "names nobody below its head"),
+        (b"j\xfcrgen\n", "not UTF-8"),
+        (b"\xff\xfea", "not UTF-8"),
+        (b'"' + b"a" * 200_000, "is no CSV"),
+        (b"a\x00b\n", "not a text file"),
+        (None, "cannot be read"),
+    ],
+)
+def test_lists_that_cannot_be_used(tmp_path: Path, content: bytes | None, word: str) -> None:
+    path = tmp_path / "users.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserListError, match=word):
+        read_users(path)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_list_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    with suppress(UserListError):
+        assert all(read_users(path))

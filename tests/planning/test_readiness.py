@@ -1,0 +1,114 @@
+"""Readiness: by family and system, never by the old server's ceiling."""
+
+import pytest
+
+from eas_redirect.planning.readiness import (
+    Verdict,
+    address_findings,
+    judge,
+    logon_findings,
+    os_version,
+)
+from eas_redirect.telemetry.clients import identify
+
+ONLINE = "outlook.office365.com"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "device_type", "scheme", "verdict", "word"),
+    [
+        ("Apple-iPhone14C5/2105.90", "iPhone", "basic", Verdict.ASKED, "password"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "bearer", Verdict.READY, "token"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "ntlm", Verdict.ASKED, "uses a password"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", None, Verdict.ASKED, "does not show here"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "negotiate", Verdict.ASKED, "does not show here"),
+        ("Apple-iPhone3C1/902.206", "iPhone", "basic", Verdict.REFUSED, "16.0 at most"),
+        ("Apple-iPhone7C2/1401.403", "iPhone", "basic", Verdict.REFUSED, "passwords only"),
+        (None, "iPhone", "basic", Verdict.UNKNOWN, "depends on its version"),
+        ("Outlook-iOS-Android/1.0", "Outlook", "basic", Verdict.ASKED, "add the account anew"),
+        ("Android/4.4.2-EAS-1.3", "Android", "basic", Verdict.REFUSED, "14.1 at most"),
+        ("MSFT-WIN-3/6.2.9200", "WindowsMail", "basic", Verdict.REFUSED, "14.1 at most"),
+        ("MSFT-WP/8.10.14219", "WP8", "ntlm", Verdict.REFUSED, "14.1 at most"),
+        ("Android-Mail/2025.01", "Android", "basic", Verdict.UNKNOWN, "depends on its version"),
+        ("TestActiveSyncConnectivity", "x", "basic", Verdict.UNKNOWN, "probe"),
+        ("Toaster/1.0", "Toaster", "basic", Verdict.UNKNOWN, "Nobody knows this client"),
+    ],
+)
+def test_verdicts_for_exchange_online(
+    user_agent: str | None, device_type: str, scheme: str | None, verdict: Verdict, word: str
+) -> None:
+    found = judge(
+        identify(user_agent, device_type),
+        host=ONLINE,
+        protocol_version="14.1",
+        ceiling="14.1",
+        auth_scheme=scheme,
+    )
+    assert found.verdict is verdict
+    assert word in found.rule
+    assert found.source.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("spoken", "ceiling", "verdict"),
+    [
+        ("14.1", "14.1", Verdict.UNKNOWN),  # the ceiling is no verdict
+        ("12.1", "12.1", Verdict.UNKNOWN),  # an Exchange 2007
+        ("12.1", "14.1", Verdict.REFUSED),  # chose less than it was offered
+        ("16.1", "16.1", Verdict.UNKNOWN),
+        (None, "14.1", Verdict.UNKNOWN),
+        ("14.1", None, Verdict.UNKNOWN),
+    ],
+)
+def test_only_a_version_below_the_ceiling_is_a_verdict(
+    spoken: str | None, ceiling: str | None, verdict: Verdict
+) -> None:
+    for client in (None, identify("Android-Mail/1", None)):
+        found = judge(client, host=ONLINE, protocol_version=spoken, ceiling=ceiling)
+        assert found.verdict is verdict
+
+
+def test_other_targets_have_no_such_limits() -> None:
+    old = identify("MSFT-WP/8.10.14219", "WP8")
+    assert judge(old, host="mail.fabrikam.example").verdict is Verdict.READY
+    assert judge(old, host=None).verdict is Verdict.UNKNOWN
+    assert judge(old, host="OUTLOOK.office365.com").verdict is Verdict.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("form", "host", "codes"),
+    [
+        ("down_level", ONLINE, ["logon_down_level"]),
+        ("bare", ONLINE, ["logon_bare"]),
+        ("upn", ONLINE, []),
+        (None, ONLINE, []),
+        ("down_level", "mail.fabrikam.example", []),
+    ],
+)
+def test_logons_that_end_with_the_move(form: str | None, host: str, codes: list[str]) -> None:
+    assert [finding.code for finding in logon_findings(form, host)] == codes
+
+
+@pytest.mark.parametrize(
+    ("upn", "addresses", "mail", "found"),
+    [
+        ("anna@contoso.example", ("smtp:a@x.example", "SMTP:Anna@Contoso.example"), None, False),
+        ("anna@corp.local", ("SMTP:anna@contoso.example",), None, True),
+        ("anna@corp.local", (), "anna@contoso.example", True),
+        ("anna@corp.local", ("smtp:anna@contoso.example",), None, False),  # no primary is known
+        (None, ("SMTP:anna@contoso.example",), None, False),
+    ],
+)
+def test_a_upn_that_is_not_the_primary_address(
+    upn: str | None, addresses: tuple[str, ...], mail: str | None, found: bool
+) -> None:
+    findings = address_findings(upn, addresses, mail)
+    assert bool(findings) is found
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("iOS 12.1 16B92", "12.1"), ("Android 13", "13"), ("Windows", None), (None, None)],
+)
+def test_the_version_in_a_devices_os(said: str | None, version: str | None) -> None:
+    assert os_version(said) == version

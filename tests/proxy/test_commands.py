@@ -1,0 +1,99 @@
+"""What the console can ask of a running addon."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy.addons import view
+from mitmproxy.test import tflow
+
+from eas_redirect.addon import Redirect
+from eas_redirect.proxy.commands import Commands
+from tests.activesync.vectors import VECTORS
+from tests.captures.captures import PASSWORD, eas_flow
+from tests.test_addon import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    with made.context:
+        made.configure()
+        yield made
+        made.addon.done()
+
+
+async def execute(bench: Bench, line: str) -> None:
+    bench.context.master.commands.execute(line)
+    [commands] = bench.addon.addons
+    async with asyncio.timeout(20):
+        await asyncio.gather(*commands._tasks)
+
+
+async def test_lookup_shows_the_steps(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await execute(bench, "eas.lookup anna@contoso.example")
+    assert "✓ Who is it? One recipient: CN=Anna Moved" in caplog.text
+    assert "(mailbox_moved)" in caplog.text
+
+
+async def test_lookup_of_what_is_no_logon(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await execute(bench, "eas.lookup @")
+    assert "This is no logon." in caplog.text
+
+
+async def test_reload_reads_everything_again(bench: Bench) -> None:
+    text = (bench.directory / "eas.toml").read_text()
+    (bench.directory / "eas.toml").write_text('mode = "observe"\n' + text)
+    await execute(bench, "eas.reload")
+    assert bench.addon.service is not None
+    assert bench.addon.service.config.mode == "observe"
+    assert bench.journal[-1]["event"]["action"] == "eas.config"
+
+
+def test_before_the_start_there_is_nothing_to_do() -> None:
+    commands = Commands(Redirect())
+    commands.cache_clear()
+    commands.reload()
+    commands.lookup("anna")
+    assert not commands._tasks
+
+
+async def test_explain_says_why_flows_were_redirected_or_passed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    flows = [
+        eas_flow(0, body=VECTORS["FolderSync"]),
+        eas_flow(1, code=None),
+        eas_flow(2, user=None, body=b""),
+        tflow.ttcpflow(),
+    ]
+    [commands] = bench.addon.addons
+    commands.explain(flows)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*commands._tasks)
+    assert "POST FolderSync, version 14.1, user CONTOSO\\anna" in caplog.text
+    assert "answer 200 (OK), status 123 (UserHasNoMailbox), evidence certain" in caplog.text
+    assert "(mailbox_moved)" in caplog.text
+    assert "no answer: server closed connection" in caplog.text
+    assert "(other_answer)" in caplog.text
+    assert "no ActiveSync" in caplog.text
+    assert PASSWORD not in caplog.text
+
+
+async def test_explain_takes_the_marked_flows_of_the_console(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    marked, other = eas_flow(0, body=VECTORS["FolderSync"]), eas_flow(1, "Ping", device="OTHER")
+    marked.marked = ":arrow_right:"
+    flows = view.View()
+    bench.context.master.addons.add(flows)
+    flows.add([marked, other])
+    await execute(bench, "eas.explain @marked")
+    assert "POST FolderSync" in caplog.text
+    assert "OTHER" not in caplog.text

@@ -1,0 +1,224 @@
+"""Redaction of any input: total, sizes kept, nothing of a word left."""
+
+import base64
+import re
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.activesync.authorization import read_authorization
+from eas_redirect.activesync.request import read_request
+from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, write
+from eas_redirect.redaction.filling import filled
+from eas_redirect.redaction.pseudonyms import PUBLIC_HOSTS, Pseudonyms
+from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
+from eas_redirect.redaction.redact_head import redacted_header
+from eas_redirect.redaction.redact_target import redacted_target
+from tests.activesync.documents import documents
+from tests.activesync.test_authorization import basic, jwt, ntlm3, spnego
+
+KEY = b"a key for tests"
+PATH = "/Microsoft-Server-ActiveSync"
+HEADERS = [
+    "Authorization",
+    "WWW-Authenticate",
+    "Cookie",
+    "Set-Cookie",
+    "Host",
+    "Location",
+    "X-MS-Location",
+    "X-Forwarded-For",
+    "X-MS-Diagnostics",
+    "X-MS-PolicyKey",
+    "X-Anything",
+]
+
+
+def names() -> Pseudonyms:
+    return Pseudonyms(KEY)
+
+
+@given(st.binary())
+def test_any_body_keeps_its_size(data: bytes) -> None:
+    assert len(redacted_multipart(data, names())) == len(data)
+    clean = redacted_wbxml(data, names())
+    try:
+        parse(data)
+    except WBXMLError:
+        assert len(clean) == len(data)
+
+
+@given(documents)
+def test_any_document_keeps_its_elements(document: Document) -> None:
+    clean = parse(redacted_wbxml(write(document), names()))
+
+    def shape(element: Element) -> object:
+        known = element.literal is None
+        return (element.page, element.token if known else 0x3F, [*map(shape, element.elements)])
+
+    assert shape(clean.root) == shape(document.root)
+    assert not clean.string_table
+
+
+@given(st.sampled_from(HEADERS), st.text())
+def test_any_header(name: str, value: str) -> None:
+    assert isinstance(redacted_header(name, value, names()), str)
+
+
+@given(
+    st.sampled_from(["Basic", "NTLM", "Negotiate", "Bearer"]),
+    st.binary() | st.just(ntlm3("CONTOSO", "anna")) | st.just(b"NTLMSSP\0\x03\0\0\0" + bytes(60)),
+)
+def test_any_credentials(scheme: str, data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    redacted_header("Authorization", f"{scheme} {text}", names())
+    redacted_header("Authorization", f"{scheme} e30.{text}.x", names())
+
+
+@pytest.mark.parametrize("message", [ntlm3("CONTOSO", "anna"), spnego(ntlm3("CONTOSO", "anna"))])
+def test_a_logon_by_ntlm_keeps_its_stand_in(message: bytes) -> None:
+    pseudonyms = names()
+    value = f"Negotiate {base64.b64encode(message).decode()}"
+    logon = read_authorization(redacted_header("Authorization", value, pseudonyms)).logon
+    assert logon is not None
+    assert logon.text == pseudonyms.name("CONTOSO\\anna")
+
+
+@given(st.text())
+def test_any_target(query: str) -> None:
+    clean = redacted_target(f"{PATH}?{query}", names())
+    assert clean.startswith(f"{PATH}?")
+
+
+@given(st.binary(max_size=60))
+def test_any_base64_query(data: bytes) -> None:
+    redacted_target(f"{PATH}?{base64.b64encode(data).decode()}", names())
+
+
+def base64_query(device_id: bytes, user: bytes, options: bytes) -> str:
+    data = b"\x8d\x00\x09\x04" + bytes([len(device_id)]) + device_id
+    data += b"\x04" + struct.pack("<I", 3141592653) + b"\x06iPhone"
+    data += b"\x08" + bytes([len(user)]) + user + b"\x07" + bytes([len(options)]) + options
+    return base64.b64encode(data).decode()
+
+
+@given(st.binary(max_size=40), st.text(max_size=20), st.binary(max_size=2))
+def test_a_base64_query_stays_one(device_id: bytes, user: str, options: bytes) -> None:
+    query = base64_query(device_id, user.encode(), options)
+    before = read_request("POST", f"{PATH}?{query}", ())
+    after = read_request("POST", redacted_target(f"{PATH}?{query}", names()), ())
+    assert (after.command, after.protocol_version) == (before.command, before.protocol_version)
+    assert after.query_encoding == before.query_encoding
+    assert len(after.device_id or "") == len(before.device_id or "") or before.problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "gone"),
+    [
+        ("Authorization", basic("CONTOSO\\anna"), "anna"),
+        ("Authorization", jwt({"upn": "anna@contoso.example"}), "anna"),
+        ("Authorization", "Digest username=anna", "anna"),
+        ("Cookie", "a=anna; anna", "anna"),
+        ("Set-Cookie", "cadata=anna; path=/; HttpOnly", "anna"),
+        ("Host", "anna.contoso.example:443", "anna"),
+        ("Host", "192.0.2.7:8443", "192.0.2.7"),
+        ("X-Forwarded-For", "192.0.2.7, [2001:db8::7]:80, anna", "192.0.2.7"),
+        ("X-MS-Location", "https://mail.contoso.example/x?anna", "contoso"),
+        ("X-MS-Diagnostics", "User:anna_Error:UserHasNoMailbox", "anna"),
+        ("X-Anything", "anna", "anna"),
+        ("X-MS-PolicyKey", "3141592653", "314"),
+        ("Authorization", "anna-alone", "anna"),
+        ("Via", "1.1 anna.contoso.example (squid)", "anna"),
+        ("Cookie", "path=anna; Expires=anna", "anna"),
+        ("Set-Cookie", "a=1; Path=/anna", "anna"),
+        ("Set-Cookie", "a=1; Domain=anna.example", "anna"),
+        ("Content-Type", 'application/pdf; name="anna.pdf"', "anna"),
+        ("X-Forwarded-For", "192.0.2.7, anna", "anna"),
+        ("X-Forwarded-For", "192.0.2.7:4711", "192.0.2.7"),
+        ("X-Forwarded-Host", "mail.example, anna.example", "anna"),
+        ("Forwarded", "for=192.0.2.7;host=anna.example;by=_x", "anna"),
+        ("Forwarded", 'for="[2001:db8::7]:4711";proto=https', "::7]"),
+        ("Location", "/owa/anna/", "anna"),
+        ("Location", "https://mail.example/#anna", "anna"),
+        ("Referer", "https://mail.example/owa/anna", "anna"),
+        ("Referer", "https://anna:geheim@mail.example/", "geheim"),
+        ("X-Anything", "🎂 न", "न"),
+        ("X-Anything", "🎂 ni\u0303o", "🎂"),
+        ("X-Anything", "🎂 ni\u0303o", "\u0303"),
+    ],
+)
+def test_what_headers_tell_is_gone(name: str, value: str, gone: str) -> None:
+    clean = redacted_header(name, value, names())
+    decoded = [clean, *(_unbase64(part) for part in re.split(r"[ .]", clean))]
+    assert not any(gone in text for text in decoded)
+
+
+def _unbase64(text: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(text + "==").decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-MS-Diagnostics", "UserHasNoMailbox"),
+        ("X-MS-Location", "https://outlook.office365.com/Microsoft-Server-ActiveSync"),
+        ("X-MS-PolicyKey", "0"),
+        ("WWW-Authenticate", "Negotiate"),
+        ("Host", "localhost:8443"),
+        ("User-Agent", "Apple-iPhone12C1/1902.67"),
+        ("MS-ASProtocolVersions", "2.5,12.0,12.1,14.0,14.1"),
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Set-Cookie", "a=0; path=/Microsoft-Server-ActiveSync; Secure; HttpOnly"),
+        ("Forwarded", "for=unknown;proto=https"),
+        ("X-Forwarded-For", "127.0.0.1:8080"),
+        ("Location", "/"),
+    ],
+)
+def test_what_headers_may_keep(name: str, value: str) -> None:
+    assert redacted_header(name, value, names()) == value
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "gone"),
+    [
+        ("Cmd=Sync&User=anna&DeviceId=D1", "Cmd=Sync&User=", "anna"),
+        ("Cmd=Sync&anna", "Cmd=Sync&", "anna"),
+        ("Cmd=Sync&anna=1", "Cmd=Sync&", "anna"),
+        ("Cmd=anna&DeviceType=iPhone", "&DeviceType=iPhone", "anna"),
+        ("Cmd=Sync&User=%61nna", "Cmd=Sync&User=", "nna"),
+        ("Cmd=GetAttachment&AttachmentName=anna.pdf", "&AttachmentName=", "anna"),
+        ("User=a&Cmd=Sync#anna", "&Cmd=", "anna"),
+    ],
+)
+def test_what_targets_tell_is_gone(query: str, kept: str, gone: str) -> None:
+    clean = redacted_target(f"https://anna.example{PATH}?{query}", names())
+    assert "anna" not in clean
+    assert gone not in clean
+    assert f"{PATH}?" in clean
+    assert kept in clean
+
+
+@given(st.text())
+def test_stand_ins_are_as_long_and_the_same_each_time(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    once, again = names().name(text), names().name(text)
+    assert once == again
+    assert len(once.encode()) == len(filled(text).encode()) == len(text.encode())
+
+
+def test_words_are_the_same_wherever_they_stand() -> None:
+    pseudonyms = names()
+    user, domain = pseudonyms.name("CONTOSO\\anna").split("\\")[::-1]
+    assert pseudonyms.name("anna@mail.contoso").startswith(f"{user}@")
+    assert pseudonyms.name("Contoso").lower() == domain.lower()
+    assert Pseudonyms().name("anna") != user
+
+
+@pytest.mark.parametrize("host", sorted(PUBLIC_HOSTS))
+def test_public_hosts_stay(host: str) -> None:
+    assert names().host(host) == host

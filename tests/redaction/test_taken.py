@@ -1,0 +1,73 @@
+"""What was taken out is known again, in whatever it stands; what is in every capture is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.redaction.taken import VOCABULARY, Taken, all_runs, runs
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
+        ("3141592653", True),
+        ("+49 30 1234567", False),
+        ("08:15:30 2026", False),
+        ("Passw0rd", True),
+        ("12345", False),
+        ("00000000", False),
+    ],
+)
+def test_numbers_are_searched_for_where_they_tell_something(text: str, searched: bool) -> None:
+    assert any(runs(text)) is searched
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("Lunch with the auditors", True),
+        ("... WITH THE AUDITORS!", True),
+        ("with the others", False),
+        ("the auditors", False),
+        ("", False),
+        ("hunter2-Basic", False),
+        ("hunter2-Basic-Passw0rd", True),
+        ("xhunter2-Basic-Passw0rd", False),
+        ("FolderSync", False),
+        ("Mailbox moved", False),
+    ],
+)
+def test_what_was_taken_is_known_again(text: str, held: bool) -> None:
+    taken = Taken()
+    taken.take_prose("Lunch with the auditors")
+    for secret in ("hunter2-Basic-Passw0rd", "FolderSync", "mailbox moved"):
+        taken.take(secret)
+    taken.keep("451 (mailbox_moved)")
+    assert taken.holds(text) is held
+
+
+def test_of_very_much_prose_a_sample_is_known_and_every_secret() -> None:
+    taken = Taken(max_prose=100)
+    words = " ".join(f"{letter}telling" for letter in "abcdefghijklmnopqrstuvwxyz")
+    for number in range(100):
+        taken.take_prose(f"number{number}x {words}")
+        taken.take(f"password{number}x")
+    assert taken.holds("number0x atelling btelling")
+    assert taken.holds("number9x atelling btelling")  # the first words of a later one
+    assert not taken.holds("number99x atelling btelling")
+    assert all(taken.holds(f"password{number}x") for number in range(100))
+
+
+@given(st.text(), st.text())
+def test_what_holds_a_text_holds_what_was_taken_of_it(text: str, other: str) -> None:
+    taken = Taken()
+    taken.take(text)
+    if set(runs(text)) - VOCABULARY:
+        assert taken.holds(f"{other} {text}!{other}")
+    taken.keep(text)
+    assert not taken.holds(text)
+
+
+@given(st.text())
+def test_runs_of_a_part_are_runs_of_the_whole(text: str) -> None:
+    assert set(runs(text)) <= set(all_runs(f"before {text} after"))

@@ -1,0 +1,289 @@
+"""Whatever stands in the files: a clear word each, never a broken page, never a traceback."""
+
+import csv
+import gzip
+import io
+import json
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.report.exports import to_csv, to_json
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.page import render
+from eas_redirect.report.sources import SourceError, find_sources
+from eas_redirect.report.values import Report
+from eas_redirect.telemetry.record import render as line
+from tests.report.simulator import START
+from tests.report.test_figures import call
+
+NOW = START + 86400
+GOOD = line(call(0))
+
+
+def read(tmp_path: Path, content: bytes, name: str = "eas.jsonl") -> Report:
+    (tmp_path / name).write_bytes(content)
+    return make_report(find_sources([str(tmp_path / name)]), NOW)
+
+
+class Balanced(HTMLParser):
+    """A page whose elements close in their order, with none but those of this page."""
+
+    VOID = frozenset({"meta", "wbr"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scripts = 0
+        self.feed(page)
+        self.close()
+        assert self.open == []
+        assert self.scripts == 1
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("img", "iframe", "object", "a", "b", "link")
+        assert not any(name.startswith("on") for name, _ in attrs)
+        self.scripts += tag == "script"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_an_empty_journal_says_so(tmp_path: Path) -> None:
+    made = read(tmp_path, b"")
+    assert made.totals.exchanges == 0
+    assert made.notes == (
+        "No exchange of a device in any of the files: there is nothing to report yet.",
+    )
+    Balanced(render(made))
+    assert json.loads(json.dumps(to_json(made)))["devices"] == []
+
+
+def test_torn_and_foreign_lines_are_counted(tmp_path: Path) -> None:
+    content = b"".join(
+        (
+            GOOD,
+            b"\n",
+            b"Mar  2 00:00:00 host kernel: something else\n",
+            b'{"level":"info","msg":"another program"}\n',
+            b'["a list"]\n',
+            b"null\n",
+            b'{"event":"not an object","eas":3}\n',
+            GOOD.replace(b"iPhone14C5", b"\xff\xfe\xff"),
+            b"\x00\x00\x00\n",  # a hole that a crash left: as good as blank
+            line(call(60)),
+            GOOD[:200],
+        )
+    )
+    made = read(tmp_path, content)
+    assert made.totals.exchanges == 2
+    assert (made.input.torn, made.input.foreign) == (1, 6)
+    assert any("1 line torn" in note for note in made.notes)
+    assert any("6 lines foreign" in note for note in made.notes)
+
+
+def test_a_line_of_twenty_megabytes_is_foreign(tmp_path: Path) -> None:
+    made = read(tmp_path, GOOD + b"x" * 20_000_000 + b"\n" + line(call(60)))
+    assert made.totals.exchanges == 2
+    assert made.input.foreign == 1
+
+
+def test_times_of_all_sorts(tmp_path: Path) -> None:
+    def at(text: str) -> bytes:
+        return GOOD.replace(b"2026-03-02T00:00:00.000Z", text.encode())
+
+    content = b"".join(
+        map(
+            at,
+            (
+                "2026-03-02T02:30:00.000+02:00",  # another zone
+                "2026-03-02T00:40:00",  # no zone
+                "2026-03-02T00:10:00Z",  # not in order
+                "2031-01-01T00:00:00Z",  # a clock in the future
+                "1970-01-01T00:00:10Z",  # a clock that was never set
+                "yesterday",
+            ),
+        )
+    )
+    made = read(tmp_path, content)
+    assert made.totals.exchanges == 3
+    assert (made.input.future, made.input.untimed) == (1, 2)
+    assert made.since_s == START + 600
+    assert made.until_s == START + 2400
+    words = " ".join(made.notes)
+    for word in ("another zone", "names no zone", "in the future", "that can be read"):
+        assert word in words
+
+
+def test_a_time_without_a_zone_is_utc_on_a_machine_of_any_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        made = read(tmp_path, GOOD.replace(b"00:00:00.000Z", b"00:40:00"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert made.since_s == START + 2400
+
+
+def test_a_log_in_the_servers_code_page_loses_nobody(tmp_path: Path) -> None:
+    log = (
+        "#Fields: date time cs-uri-stem cs-uri-query cs-username\n"
+        "2026-03-02 00:00:00 /Microsoft-Server-ActiveSync Cmd=Sync&DeviceId=A CONTOSO\\jürgen\n"
+    )
+    for encoding in ("cp1252", "utf-8"):
+        made = read(tmp_path, log.encode(encoding), "u_ex.log")
+        assert [device.user for device in made.devices] == ["CONTOSO\\jürgen"]
+
+
+def test_older_and_newer_journals_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    older = GOOD.replace(b'"ecs":{"version":"8.11"},', b"")
+    newer = GOOD.replace(b'"8.11"', b'"9.9"').replace(b'"eas":{', b'"eas":{"novel":{"x":[1]},')
+    made = read(tmp_path, older + newer)
+    assert made.totals.exchanges == 2
+    assert any("1 line without a version" in note for note in made.notes)
+    assert any("another version of the journal (9.9)" in note for note in made.notes)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</table></style></title><b>",
+    "a\u202egnp.exe",
+    '=HYPERLINK("http://evil.test")',
+    "x\x00y\x1b[31m",
+    "\ud800",
+    "{{7*7}} %s %n",
+    "W" * 600,
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_names_are_text(tmp_path: Path, text: str) -> None:
+    hostile = call(
+        0,
+        user_name=text,
+        user_domain=text,
+        device_id=text,
+        device_type=text,
+        user_agent=text,
+        client_family=text,
+        reason=text,
+        wave=text,
+        directory_target_domain=text,
+        redirect_location=f"https://{text}/",
+        decision="redirect",
+    )
+    others = [
+        replace(hostile, timestamp_s=START + 1200.0 * n, reason="no_relationship")
+        for n in range(1, 6)
+    ]
+    made = read(tmp_path, b"".join(map(line, (hostile, *others))))
+    assert len(made.devices) == 1
+    page = render(made)
+    Balanced(page)
+    page.encode("utf-8")
+    for char in ("\u202e", "\x00", "\x1b"):
+        assert char not in page
+    rows = list(csv.DictReader(io.StringIO("".join(to_csv(made.devices)))))
+    assert len(rows) == 1
+    assert not any(value.startswith(("=", "+", "-", "@")) for value in rows[0].values())
+    json.dumps(to_json(made), ensure_ascii=False).encode("utf-8")
+
+
+def test_endless_distinct_reasons_are_counted_not_listed(tmp_path: Path) -> None:
+    content = b"".join(
+        line(
+            call(
+                n % 3600,
+                reason=f"reason{n}",
+                device_type=f"type{n}",
+                wave=f"wave{n}",
+                device_id=f"{n}",
+            )
+        )
+        for n in range(3000)
+    )
+    made = read(tmp_path, content)
+    assert len(made.reasons) == 40
+    assert made.more_reasons == 2960
+    assert len(made.by_wave) == len(made.by_device_type) == 41
+    assert sum(group.devices for group in made.by_wave) == 3000
+    assert any("3000 distinct reasons" in note for note in made.notes)
+    page = render(made)
+    Balanced(page)
+    assert "2\u202f960 more distinct reasons" in page
+    assert "The first 1\u202f000 of 3\u202f000" in page
+
+
+def test_a_gzip_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
+    import random
+
+    noise = random.Random(1)  # noqa: S311 - so that it does not pack to nothing
+    lines = b"".join(line(call(n, device_id=f"{noise.getrandbits(64):x}")) for n in range(3000))
+    packed = gzip.compress(lines)
+    made = read(tmp_path, packed[: len(packed) // 2], "eas.jsonl.gz")
+    assert 500 < made.totals.exchanges < 3000
+    assert any("breaks off" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("a.zip", b"PK\x03\x04rest", "packed with zip"),
+        ("a.gz", b"\x1f\x8b", "breaks off at once"),
+        ("a.xz", b"\xfd7zXZ\x00rest", "breaks off at once"),
+    ],
+)
+def test_files_that_cannot_be_read_say_what_to_do(
+    tmp_path: Path, name: str, content: bytes, word: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=word):
+        find_sources([str(tmp_path / name)])
+
+
+def test_a_stream_without_a_folder_to_keep_it_in_is_refused() -> None:
+    with pytest.raises(SourceError, match="is a stream"):
+        find_sources(["-"])
+
+
+def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no files") as caught:
+        find_sources([str(tmp_path / "no.jsonl"), str(tmp_path / "none*.gz"), str(tmp_path)])
+    assert len(caught.value.problems) == 3
+
+
+def test_a_copy_of_a_journal_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD + line(call(60)))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(GOOD))
+    (tmp_path / "c.jsonl").write_bytes(line(call(60)))
+    (tmp_path / "d.jsonl").touch()
+    (tmp_path / "e.jsonl").touch()
+    notes = make_report(find_sources([str(tmp_path)]), NOW).notes
+    assert len(notes) == 1
+    assert "b.jsonl.gz begins like" in notes[0]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_reasons_and_domains_are_text(tmp_path: Path, text: str) -> None:
+    made = read(tmp_path, line(call(0, reason=text)) + line(call(1, reason=text, device_id="B")))
+    assert sum(row.devices for row in made.arrivals.still_calling) in (0, 2)
+    Balanced(render(made))
+    blocked = {"reason": "no_relationship", "directory_target_domain": text}
+    Balanced(render(read(tmp_path, line(call(0, **blocked)) + GOOD)))
+
+
+def test_a_folder_and_odd_names(tmp_path: Path) -> None:
+    (tmp_path / "odd[1]*.jsonl").write_bytes(GOOD)
+    (tmp_path / "b.jsonl").write_bytes(line(call(60)))
+    assert make_report(find_sources([str(tmp_path)]), NOW).totals.exchanges == 2
+    odd = find_sources([str(tmp_path / "odd[1]*.jsonl")])
+    assert make_report(odd, NOW).totals.exchanges == 1

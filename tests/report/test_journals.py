@@ -1,0 +1,55 @@
+"""The service writes both journals, and a report reads the same story from either."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.sources import find_sources
+from eas_redirect.service.service import Service
+from tests.report.simulator import START
+from tests.report.test_figures import call
+from tests.support import DATA
+
+CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+MOVED = {
+    "action": "eas.redirect",
+    "decision": "redirect",
+    "reason": "mailbox_moved",
+    "status_code": 451,
+    "redirect_location": CLOUD,
+    "method": "POST",
+    "url_path": "/Microsoft-Server-ActiveSync",
+}
+
+
+def test_json_and_w3c_tell_the_same(tmp_path: Path) -> None:
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+        '[journal]\npath = "eas.jsonl"\niis_path = "eas.log"\nusers = "hash"\n'
+        'hash_key_file = "key"\n'
+    )
+    (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef")
+    service = Service(load_config(config))
+    try:
+        for minutes in (0, 5, 10, 15):
+            redirected = call(60 * minutes, **MOVED)
+            assert service.exchange(redirected) is not None
+        service.exchange(replace(redirected, timestamp_s=START + 7200, user_name="berta"))
+    finally:
+        service.close()
+    reports = [
+        make_report(find_sources([str(tmp_path / name)]), START + 86400)
+        for name in ("eas.jsonl", "eas.log")
+    ]
+    facts = [
+        [(d.user, d.device_id, d.state, d.redirects, d.returns) for d in report.devices]
+        for report in reports
+    ]
+    assert facts[0] == facts[1]
+    assert {(state.value, returns) for *_, state, _, returns in facts[0]} == {
+        ("quiet", 3),
+        ("redirected", 0),
+    }
+    assert "anna" not in (tmp_path / "eas.log").read_text() + (tmp_path / "eas.jsonl").read_text()

@@ -1,0 +1,127 @@
+"""What a running service shows: relationships with their hosts, trouble, the configuration."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.directory.values import OrganizationRelationship
+from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.service.monitor import Monitor, Proxy, relationship_line
+from eas_redirect.service.service import Service
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.web import parse_address
+from tests.integration.processes import free_port
+from tests.integration.running import write_config
+from tests.telemetry.test_metrics import REDIRECT
+
+POLICY = Policy(host_map=dict(DEFAULT_HOST_MAP), allowed_hosts=("*.office365.com",))
+RELATIONSHIP = OrganizationRelationship(
+    name="Cloud",
+    domain_names=("contoso.example",),
+    target_owa_url="http://outlook.com/owa/contoso.example",
+)
+
+
+@pytest.fixture
+async def monitor(tmp_path: Path) -> AsyncIterator[Monitor]:
+    path = write_config(tmp_path)
+    service = Service(load_config(path, {"journal.path": str(tmp_path / "journal.jsonl")}))
+    made = Monitor(service, Proxy(config_path=lambda: str(path)), clock=lambda: 1000.0)
+    service.start()
+    async with asyncio.timeout(20):
+        await service.redirector.directory.relationships()
+    yield made
+    made.close()
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("relationship", "host", "note"),
+    [
+        (RELATIONSHIP, "outlook.office365.com", "host map: outlook.com"),
+        (replace(RELATIONSHIP, target_owa_url="https://x.office365.com/o"), "x.office365.com", ""),
+        (replace(RELATIONSHIP, enabled=False), None, "disabled"),
+        (replace(RELATIONSHIP, target_owa_url=None), None, "has no TargetOwaURL"),
+        (replace(RELATIONSHIP, target_owa_url="https://evil.example.test/owa"), None,
+         "not among redirect.allowed_hosts"),
+        (replace(RELATIONSHIP, target_owa_url="::"), None, "The TargetOwaURL cannot be used"),
+    ],
+    ids=["mapped", "as it is", "disabled", "no URL", "not allowed", "no sense"],
+)  # fmt: skip
+def test_relationship_line(
+    relationship: OrganizationRelationship, host: str | None, note: str
+) -> None:
+    line = relationship_line(relationship, POLICY)
+    assert line.eas_host == host
+    assert line.note.startswith(note)
+
+
+async def test_status(monitor: Monitor) -> None:
+    await monitor._look()
+    status = monitor.status()
+    assert status.directory.state == "answering"
+    assert status.directory.source == "snapshot"
+    assert status.configuration.loaded_s == 1000.0
+    assert status.configuration.path.endswith("eas-redirect.toml")
+    assert "outlook.office365.com" in {line.eas_host for line in status.relationships}
+
+
+async def test_trouble_with_the_directory_comes_and_goes(monitor: Monitor) -> None:
+    service = monitor._service
+    service.record(
+        Record(
+            timestamp_s=1.0,
+            action="eas.directory",
+            message="dc1 does not answer",
+            directory_change="unavailable",
+        )
+    )
+    assert monitor.status().directory.problem == "dc1 does not answer"
+    assert monitor.status().directory.state == "stale"
+    service.record(replace(REDIRECT, directory_cache="miss", directory_server="dc2"))
+    assert monitor.status().directory.problem is None
+    assert monitor.status().directory.server == "dc2"
+    assert monitor.status().directory.state == "answering"
+
+
+async def test_a_refused_configuration_is_shown_until_a_good_one(monitor: Monitor) -> None:
+    record = Record(
+        timestamp_s=5.0,
+        action="eas.config",
+        message="refused",
+        outcome="failure",
+        error_message="mode: no such mode",
+    )
+    monitor._service.record(record)
+    assert monitor.status().configuration.problem == "mode: no such mode"
+    assert monitor.metrics.gauges.configuration_good() is False
+    monitor._service.record(replace(record, outcome="success", error_message=None))
+    assert monitor.status().configuration.problem is None
+    assert monitor.status().configuration.loaded_s == 5.0
+
+
+async def test_it_follows_the_configuration_and_keeps_a_good_address(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    await monitor.follow()
+    first = monitor.port
+    assert first == parse_address(str(monitor._service.config.metrics.listen)).port
+    taken = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    wanted = f"127.0.0.1:{port}"
+    monitor._proxy = Proxy(listen=lambda: wanted)
+    await monitor.follow()
+    assert monitor.port == first
+    assert "cannot serve metrics" in caplog.text
+    taken.close()
+    wanted = f"127.0.0.1:{free_port()}"
+    await monitor.follow()
+    assert str(monitor.port) == wanted.partition(":")[2]
+    wanted = "off"
+    await monitor.follow()
+    assert monitor.port == 0

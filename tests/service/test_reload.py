@@ -1,0 +1,140 @@
+"""A configuration that changes while it is in force: good ones are adopted, bad ones are said."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
+
+BASE = '[directory]\nsnapshot = "people.ldif"\n[redirect.only]\nusers_file = "pilot.txt"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "people.ldif").write_text("dn: DC=contoso,DC=example\n")
+    (tmp_path / "pilot.txt").write_text("anna\n")
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text(BASE)
+    return path
+
+
+@pytest.fixture
+def reloader(file: Path) -> Reloader:
+    return Reloader(file, load_config(file), {})
+
+
+def write(path: Path, text: str) -> None:
+    """Write as an editor does: another file takes the name, so that even the clock may stand."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def looks(reloader: Reloader, times: int = 2) -> list[Outcome]:
+    return [outcome for _ in range(times) if (outcome := reloader.look()) is not None]
+
+
+def test_nothing_changed_nothing_said(reloader: Reloader) -> None:
+    assert looks(reloader, 5) == []
+
+
+def test_a_good_change_is_adopted_once(file: Path, reloader: Reloader) -> None:
+    write(file, 'mode = "observe"\n' + BASE)
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+    assert outcome.config.mode == "observe"
+    assert outcome.changed == (file,)
+    assert not outcome.snapshot_changed
+
+
+def test_a_file_that_is_still_being_written_is_left_alone(file: Path, reloader: Reloader) -> None:
+    for n in range(5):
+        write(file, f"# {n}\nmode = ")
+        assert reloader.look() is None
+    write(file, BASE)
+    assert reloader.look() is None
+    [outcome] = looks(reloader)
+    assert isinstance(outcome, Loaded)
+
+
+def test_a_bad_change_is_said_once_and_its_mending_too(file: Path, reloader: Reloader) -> None:
+    write(file, 'mode = "enforced"\n' + BASE)
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Refused)
+    assert "mode" in outcome.problems[0]
+
+    write(file, 'mode = "nonsense"\nx = 1\n' + BASE)
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Refused)
+    assert len(outcome.problems) == 2
+
+    write(file, BASE)
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+
+
+def test_a_file_of_users_that_changes(file: Path, reloader: Reloader) -> None:
+    pilot = file.with_name("pilot.txt")
+    write(pilot, "anna\nbert\n")
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+    assert outcome.changed == (pilot,)
+
+
+def test_a_file_that_goes_away_and_comes_back(file: Path, reloader: Reloader) -> None:
+    pilot = file.with_name("pilot.txt")
+    pilot.unlink()
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Refused)
+    assert "pilot.txt" in outcome.problems[0]
+
+    write(pilot, "anna\n")
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+
+
+def test_a_missing_file_that_a_refused_configuration_names(file: Path, reloader: Reloader) -> None:
+    write(file, BASE.replace("pilot.txt", "second.txt"))
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Refused)
+
+    write(file.with_name("second.txt"), "bert\n")
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+
+    write(file.with_name("second.txt"), "bert\ncarl\n")
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+
+
+def test_a_snapshot_that_changes_must_be_read_anew(file: Path, reloader: Reloader) -> None:
+    write(file.with_name("people.ldif"), "dn: DC=fabrikam,DC=example\n")
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+    assert outcome.snapshot_changed
+
+
+def test_the_clock_alone_is_a_change(file: Path, reloader: Reloader) -> None:
+    os.utime(file, ns=(1, 1))
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+
+
+def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> None:
+    assert isinstance(reloader.reload(), Loaded)
+    file.unlink()
+    outcome = reloader.reload()
+    assert isinstance(outcome, Refused)
+    assert "no such file" in outcome.problems[0]
+    assert looks(reloader, 5) == []
+
+
+def test_options_go_on_overriding(file: Path) -> None:
+    overrides = {"mode": "observe"}
+    reloader = Reloader(file, load_config(file, overrides), overrides)
+    write(file, 'mode = "enforce"\n' + BASE)
+    [outcome] = looks(reloader, 5)
+    assert isinstance(outcome, Loaded)
+    assert outcome.config.mode == "observe"

@@ -1,0 +1,167 @@
+"""A service that follows its files: adopted at once, or not at all, and journalled either way."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.judging.explain import Device, explain_user
+from eas_redirect.service.reload import Reloader
+from eas_redirect.service import watching
+from eas_redirect.service.service import Service
+from eas_redirect.service.watching import Watcher
+from eas_redirect.telemetry.record import Record
+from tests.service.test_reload import write
+from tests.support import DATA
+
+CONFIG = """\
+[directory]
+snapshot = "forest.ldif"
+[redirect.only]
+users_file = "pilot.txt"
+"""
+
+
+class Bench:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "forest.ldif").write_bytes((DATA / "migration.ldif").read_bytes())
+        (directory / "pilot.txt").write_text("bert\n")
+        self.config = directory / "eas-redirect.toml"
+        self.config.write_text(CONFIG)
+        config = load_config(self.config)
+        self.service = Service(config)
+        self.records: list[Record] = []
+        self.service.sinks.append(self.records.append)
+        self.watcher = Watcher(self.service, Reloader(self.config, config, {}))
+
+    async def look(self) -> list[Record]:
+        """A change counts at the second look."""
+        before = len(self.records)
+        for _ in range(3):
+            await self.watcher.look()
+        return self.records[before:]
+
+    async def reason(self, user: str) -> str:
+        explanation = await explain_user(self.service.redirector, user, Device())
+        assert explanation is not None
+        return str(explanation.judgement.verdict.reason)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.watcher.close()
+    made.service.close()
+
+
+async def test_a_wave_grows_with_its_file(bench: Bench) -> None:
+    assert await bench.reason("anna") == "not_in_wave"
+    directory = bench.service.redirector.directory
+    write(bench.directory / "pilot.txt", "anna\n")
+    [record] = await bench.look()
+    assert (record.action, record.outcome, record.level) == ("eas.config", "success", "info")
+    assert "pilot.txt" in record.message
+    assert await bench.reason("anna") == "mailbox_moved"
+    assert bench.service.redirector.directory is directory, "the cache lives on"
+
+
+async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> None:
+    old = bench.service.redirector
+    write(bench.config, 'mode = "enforced"\n' + CONFIG)
+    [record] = await bench.look()
+    assert (record.outcome, record.error_type) == ("failure", "configuration")
+    assert "mode: must be 'observe' or 'enforce'" in (record.error_message or "")
+    assert bench.service.redirector is old
+    assert await bench.look() == []
+
+    write(bench.config, 'mode = "observe"\n' + CONFIG)
+    [record] = await bench.look()
+    assert record.outcome == "success"
+    assert bench.service.redirector.mode == "observe"
+
+
+async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:
+    write(bench.directory / "pilot.txt", "anna\n")
+    old = bench.service.redirector
+    await bench.look()
+    write(bench.config, 'mode = "observe"\n' + CONFIG)
+    await bench.look()
+    explanation = await explain_user(old, "anna", Device())
+    assert explanation is not None
+    assert explanation.judgement.decision == "pass"
+    assert str(explanation.judgement.verdict.reason) == "not_in_wave"
+
+
+async def test_a_new_snapshot_is_asked(bench: Bench) -> None:
+    write(bench.directory / "pilot.txt", "anna\n")
+    await bench.look()
+    forest = bench.directory / "forest.ldif"
+    text = forest.read_text(encoding="utf-8").replace("sAMAccountName: anna", "sAMAccountName: a")
+    write(forest, text.replace("anna@contoso.example", "a@contoso.example"))
+    records = await bench.look()
+    assert [r.outcome for r in records if r.action == "eas.config"] == ["success"]
+    assert await bench.reason("anna") == "recipient_not_found"
+
+
+async def test_a_snapshot_that_is_none_changes_nothing(bench: Bench) -> None:
+    write(bench.directory / "forest.ldif", "this is no LDIF\n")
+    [record] = await bench.look()
+    assert record.outcome == "failure"
+    assert "forest.ldif" in (record.error_message or "")
+    assert await bench.reason("bert") == "recipient_has_mailbox"
+
+
+async def test_a_journal_that_cannot_be_opened_changes_nothing(bench: Bench) -> None:
+    old = bench.service.redirector
+    write(bench.config, CONFIG + '[journal]\npath = "no/journal.jsonl"\n')
+    [record] = await bench.look()
+    assert record.outcome == "failure"
+    assert bench.service.redirector is old
+    journal = (bench.directory / "eas-journal.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(journal[-1])["event"]["action"] == "eas.config"
+
+
+async def test_another_journal(bench: Bench) -> None:
+    write(bench.config, CONFIG + '[journal]\npath = "second.jsonl"\n')
+    [record] = await bench.look()
+    assert record.outcome == "success"
+    [line] = (bench.directory / "second.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["eas"]["mode"] == "enforce"
+
+
+async def test_asked_for_it_reads_unchanged_files(bench: Bench) -> None:
+    await bench.watcher.reload()
+    assert [record.outcome for record in bench.records] == ["success"]
+
+
+async def test_it_looks_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.01)
+    seen = asyncio.Event()
+    bench.service.sinks.append(lambda _: seen.set())
+    bench.watcher.start()
+    write(bench.directory / "pilot.txt", "anna\n")
+    async with asyncio.timeout(20):
+        await seen.wait()
+    assert await bench.reason("anna") == "mailbox_moved"
+
+
+async def test_devices_fall_quiet_by_mere_time(bench: Bench) -> None:
+    long_ago = time.time() - 7200
+    redirected = Record(
+        timestamp_s=long_ago,
+        action="eas.redirect",
+        message="",
+        user_name="anna",
+        device_id="A",
+        decision="redirect",
+    )
+    bench.service.exchange(redirected)
+    await bench.watcher.tick()
+    states = [r.ledger_state for r in bench.records if r.action == "eas.ledger"]
+    assert states == ["seen", "redirected", "quiet"]

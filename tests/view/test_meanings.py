@@ -1,0 +1,36 @@
+"""Statuses in words: by the code page of the Status, else those of all commands."""
+
+import pytest
+
+from eas_redirect.view.meanings import global_meaning, http_meaning, status_meaning
+
+
+@pytest.mark.parametrize(
+    ("page", "status", "meaning"),
+    [
+        (7, 123, "UserHasNoMailbox"),
+        (77, 123, "UserHasNoMailbox"),
+        (7, 1, "success"),
+        (5, 3, "success"),
+        (0, 3, "invalid synchronization key"),
+        (14, 5, "wrong policy key"),
+        (15, 14, "credentials needed"),
+        (20, 10, "empty file"),
+        (20, 18, "credentials needed"),
+        (77, 1, None),
+        (0, 9999, None),
+    ],
+)
+def test_statuses(page: int, status: int, meaning: str | None) -> None:
+    assert status_meaning(page, status) == meaning
+
+
+def test_global_statuses() -> None:
+    assert global_meaning("Ping", 7) == "FolderSync needed"
+    assert global_meaning(None, 177) == "MaximumDevicesReached"
+    assert global_meaning("Telepathy", 1) is None
+
+
+def test_http_statuses() -> None:
+    assert http_meaning(451) == "redirect to X-MS-Location"
+    assert http_meaning(418) is None
