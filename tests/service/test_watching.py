@@ -10,8 +10,8 @@ import pytest
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.judging.explain import Device, explain_user
-from eas_redirect.service.reload import Reloader
 from eas_redirect.service import watching
+from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
 from eas_redirect.telemetry.record import Record
