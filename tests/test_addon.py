@@ -21,7 +21,7 @@ from tests.support import DATA
 
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300" + "0101")
 LOCATION = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
-CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+CONFIG = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 EAS = "/Microsoft-Server-ActiveSync?Cmd=FolderSync&User=anna&DeviceId=D1&DeviceType=Phone"
 
 

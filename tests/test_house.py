@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows: who imports whom, and how long things may be."""
+"""The rules of the house that no linter knows: who imports whom."""
 
 import ast
 import sys
@@ -15,8 +15,6 @@ PURE = ("activesync", "policy", "directory/values.py")
 MITMPROXY = ("addon.py", "proxy", "fixes", "engine", "captures", "redaction", "view", "lab")
 LDAP3 = ("directory/ldap",)
 DUCKDB = ("report",)
-LONGEST_FUNCTION = 50  # lines
-LONGEST_MODULE = 350
 
 
 def name(module: Path) -> str:
@@ -74,15 +72,6 @@ def test_nothing_imports_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name)
-def test_each_module_says_what_it_is_for_and_functions_are_short(module: Path) -> None:
+def test_each_module_says_what_it_is_for(module: Path) -> None:
     tree = ast.parse(module.read_text("utf-8"))
     assert ast.get_docstring(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= LONGEST_FUNCTION, f"{node.name}: {length} lines"
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if m.name != "code_pages.py"], ids=name)
-def test_modules_are_small(module: Path) -> None:
-    assert module.read_text("utf-8").count("\n") <= LONGEST_MODULE

@@ -23,7 +23,7 @@ BARE, ADDON, RUN, WORKERS, HAPROXY = (
     "HAProxy, byte match and static map",
 )
 NAMES = (BARE, ADDON, RUN, WORKERS, HAPROXY)
-CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+CONFIG = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 
 DEFAULTS = """\
 global

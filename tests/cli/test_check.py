@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def configured(tmp_path: Path, more: str = "", ldif: str = CLOUD + ANNA) -> Path:
     (tmp_path / "forest.ldif").write_text(ldif)
     config = tmp_path / "eas-redirect.toml"
-    config.write_text(f'[directory]\nsnapshot = "forest.ldif"\n{more}')
+    config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n{more}')
     return config
 
 
@@ -210,7 +210,8 @@ def test_root_s_secret_for_the_group_of_a_service(
 def test_a_directory_out_of_reach(tmp_path: Path) -> None:
     config = tmp_path / "eas-redirect.toml"
     config.write_text(
-        f'[directory]\nservers = ["ldaps://127.0.0.1:{free_port()}"]\nbind = "anonymous"\n'
+        f'mode = "enforce"\n[directory]\nservers = ["ldaps://127.0.0.1:{free_port()}"]\n'
+        'bind = "anonymous"\n'
     )
     ran = run("check", "-c", str(config), "--user", "anna", "--json")
     assert ran.code == 3

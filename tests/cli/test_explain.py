@@ -13,7 +13,7 @@ from tests.support import DATA
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "eas-redirect.toml"
-    path.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    path.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
     return path
 
 
@@ -50,7 +50,7 @@ def test_a_user(config: Path, user: str, reason: str, code: int) -> None:
 
 
 def test_observe_mode_says_what_would_be(config: Path) -> None:
-    config.write_text('mode = "observe"\n' + config.read_text())
+    config.write_text(config.read_text().replace("enforce", "observe"))
     ran = run("explain", "anna", "-c", str(config))
     assert "observe mode: would be 451 to https://outlook.office365.com/" in ran.out
 
@@ -79,7 +79,7 @@ def test_what_does_not_decide_is_remarked(tmp_path: Path) -> None:
     flags = f"{account}userAccountControl: 514\nmsExchOmaAdminWirelessEnable: 4\n"
     (tmp_path / "forest.ldif").write_text(text.replace(account, flags), encoding="utf-8")
     config = tmp_path / "eas-redirect.toml"
-    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    config.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
     ran = run("explain", "anna", "-c", str(config))
     assert "The account is disabled" in ran.out
     assert "ActiveSync is disabled" in ran.out
@@ -101,7 +101,7 @@ def test_without_a_configuration(tmp_path: Path) -> None:
 def test_a_snapshot_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.ldif").write_text("this is no LDIF\n")
     config = tmp_path / "eas-redirect.toml"
-    config.write_text('[directory]\nsnapshot = "x.ldif"\n')
+    config.write_text('mode = "enforce"\n[directory]\nsnapshot = "x.ldif"\n')
     ran = run("explain", "anna", "-c", str(config))
     assert (ran.code, ran.out) == (2, "")
     assert "x.ldif" in ran.err
@@ -113,7 +113,7 @@ def test_names_of_a_directory_do_not_speak_to_the_terminal(tmp_path: Path) -> No
     text = text.replace("dn: CN=Anna Moved,OU=Staff,DC=contoso,DC=example", f"dn:: {dn}")
     (tmp_path / "forest.ldif").write_text(text, encoding="utf-8")
     config = tmp_path / "eas-redirect.toml"
-    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    config.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
     ran = run("explain", "anna", "-c", str(config))
     assert "CN=Anna \N{REPLACEMENT CHARACTER}[31m" in ran.out
     assert "\x1b" not in ran.out

@@ -34,7 +34,7 @@ from tests.support import DATA
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "eas-redirect.toml"
-    path.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    path.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
     return path
 
 
@@ -384,7 +384,9 @@ def test_captures_that_are_not_there(arguments: list[str], said: str) -> None:
 def test_a_directory_out_of_reach_is_exit_code_3(capture: Path, tmp_path: Path) -> None:
     config = tmp_path / "ldap.toml"
     lines = ['servers = ["ldap://127.0.0.1:9"]', 'bind = "anonymous"', "verify = false"]
-    config.write_text("[directory]\n" + "\n".join([*lines, "connect_timeout_s = 1"]))
+    config.write_text(
+        'mode = "enforce"\n[directory]\n' + "\n".join([*lines, "connect_timeout_s = 1"])
+    )
     ran = run("explain", str(capture), "--config", str(config))
     assert ran.code == 3
     assert "directory_unavailable" in ran.out

@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Path:
         + (DATA / "ldif" / "devices.ldif").read_bytes()
     )
     path = tmp_path / "eas-redirect.toml"
-    path.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    path.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
     return path
 
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_done_is_said(
 def test_a_directory_that_is_down_is_out_of_reach(tmp_path: Path) -> None:
     config = tmp_path / "eas-redirect.toml"
     config.write_text(
-        '[directory]\nservers = ["ldap://127.0.0.1:9"]\nbind = "anonymous"\n'
+        'mode = "enforce"\n[directory]\nservers = ["ldap://127.0.0.1:9"]\nbind = "anonymous"\n'
         "connect_timeout_s = 1\nlookup_timeout_s = 1\n"
     )
     users = tmp_path / "users.csv"

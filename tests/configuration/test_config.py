@@ -16,6 +16,7 @@ from eas_redirect.configuration.config import (
     policy,
 )
 from eas_redirect.configuration.problems import known_keys
+from eas_redirect.configuration.values import Listen
 from eas_redirect.directory.values import CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
@@ -35,8 +36,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, text: str, overrides: dict[str, str] | None = None) -> Config:
+    """`text` may leave the mode out."""
     path = folder / "eas-redirect.toml"
-    path.write_text(text, encoding="utf-8")
+    mode = "" if "mode =" in text else 'mode = "enforce"\n'
+    path.write_text(mode + text, encoding="utf-8")
     return load_config(path, overrides)
 
 
@@ -53,6 +56,10 @@ def test_the_defaults(folder: Path) -> None:
     assert config.directory.snapshot == folder / "people.ldif"
     assert config.journal.path == str(folder / "eas-journal.jsonl")
     assert config.metrics.listen is None
+    assert config.proxy.upstream is None
+    assert config.proxy.listen == Listen("", 443)
+    assert config.judge.servers == ("unix:/run/eas-redirect/judge.sock",)
+    assert len(config.autodiscover.listed) == 28
     assert cache_settings(config) == CacheSettings()
     assert policy(config) == Policy(host_map=dict(DEFAULT_HOST_MAP))
 
@@ -80,6 +87,9 @@ def test_every_key(folder: Path) -> None:
         connect_timeout_s = 1
         lookup_timeout_s = 2.5
         pool_size = 8
+        no_mailboxes_here = true
+        watch_s = 60
+        account_domains = { ACCOUNTS = "same_name", "b.example" = ["ldaps://dc1.b.example"] }
         [cache]
         found_s = 1
         not_found_s = 2
@@ -87,6 +97,7 @@ def test_every_key(folder: Path) -> None:
         stale_s = 0
         max_entries = 5
         [redirect]
+        end_waits = "ping"
         allowed_hosts = ["*.Office365.com", "bücher.example"]
         hosts = { mail = "mail.contoso.example", "outlook.com" = "outlook.contoso.example" }
         [[redirect.relationships]]
@@ -110,6 +121,23 @@ def test_every_key(folder: Path) -> None:
         iis_path = "iis.log"
         [metrics]
         listen = "[::1]:9410"
+        host_names = ["Proxy.contoso.example"]
+        [proxy]
+        upstream = "https://ex07.contoso.local/"
+        listen = "[::1]:8443"
+        cert = "ca.pem"
+        upstream_ca = "ca.pem"
+        upstream_name = "Mail.contoso.example"
+        workers = 2
+        engine = "safe"
+        stop_timeout_s = 5
+        [autodiscover]
+        phones = "listed"
+        listed = ["Pixel"]
+        weak = true
+        [judge]
+        listen = "unix:judge.sock"
+        servers = ["127.0.0.1:9411", "unix:judge.sock"]
         """,
     )
     made = policy(config)
@@ -129,6 +157,30 @@ def test_every_key(folder: Path) -> None:
     assert settings.default_domain == "CONTOSO"
     assert config.journal.path == "-"
     assert config.journal.iis_path == folder / "iis.log"
+    assert config.proxy.upstream == "https://ex07.contoso.local"
+    assert config.proxy.listen == Listen("::1", 8443)
+    assert config.proxy.upstream_name == "mail.contoso.example"
+    assert config.metrics.host_names == ("proxy.contoso.example",)
+    assert config.judge.listen == f"unix:{folder / 'judge.sock'}"
+    assert config.judge.servers == ("127.0.0.1:9411", f"unix:{folder / 'judge.sock'}")
+    assert config.directory.account_domains == {
+        "ACCOUNTS": "same_name",
+        "b.example": ("ldaps://dc1.b.example",),
+    }
+
+
+def test_the_mode_must_be_said(folder: Path) -> None:
+    path = folder / "eas-redirect.toml"
+    path.write_text(SNAPSHOT)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    [problem] = caught.value.problems
+    assert problem.splitlines() == [
+        f"{path}: mode: is not said. Write one of these two lines at the top of the file:",
+        '    mode = "observe"    # decides and journals, changes nothing',
+        '    mode = "enforce"    # redirects',
+    ]
+    assert load_config(path, {"mode": "observe"}).mode == "observe"
 
 
 def test_all_problems_at_once_each_with_its_line(folder: Path) -> None:
@@ -192,6 +244,23 @@ CASES = [
     ("[journal]\nusers = 'hash'", "journal.hash_key_file: is required by users"),
     ("[journal]\nhash_key_file = 'empty'", "journal.hash_key_file: empty is empty"),
     ("[journal]\npath = 3", "journal.path: must be text in quotes"),
+    ("[proxy]\nupstream = 'ex07.contoso.local'", "proxy.upstream: must be the URL of the old"),
+    ("[proxy]\nupstream = 'https://u:p@ex07'", "proxy.upstream: must be the URL of the old"),
+    ("[proxy]\nupstream = 'https://ex07/owa'", "proxy.upstream: must be the URL of the old"),
+    ("[proxy]\nlisten = '::1:443'", "proxy.listen: write an IPv6 address in brackets"),
+    ("[proxy]\nlisten = 'mail'", "proxy.listen: must be a port, or host:port"),
+    ("[proxy]\nlisten = 70000", "proxy.listen: must be a port, or host:port"),
+    ("[proxy]\nlisten = true", "proxy.listen: must be text in quotes"),
+    ("[proxy]\ncert = 'no.pem'", "proxy.cert: there is no file no.pem"),
+    ("[proxy]\nworkers = 0", "proxy.workers: must be"),
+    ("[proxy]\nengine = 'fast'", "proxy.engine: must be 'full', 'safe' or 'off'"),
+    ("[judge]\nlisten = '0.0.0.0:9411'", "judge.listen: must be unix:PATH or a loopback address"),
+    ("[judge]\nlisten = 'localhost:9411'", "judge.listen: must be unix:PATH or a loopback"),
+    ("[judge]\nservers = ['192.0.2.1:9411']", "judge.servers[0]: must be unix:PATH or a loopback"),
+    ("[judge]\nservers = []", "judge.servers: "),
+    ("[autodiscover]\nphones = 'listd'", "autodiscover.phones: must be 'off', 'listed' or 'all'"),
+    ("[autodiscover]\nlisted = []", "autodiscover.listed: "),
+    ("[redirect]\nend_waits = true", "redirect.end_waits: must be 'off', 'ping' or"),
     ("[metrics]\nlisten = '9410'", "metrics.listen: must be host:port"),
     ("[metrics]\nlisten = 'x:70000'", "metrics.listen: must be host:port"),
 ]
@@ -221,6 +290,8 @@ DIRECTORY_CASES = [
     ('servers = ["ldaps://dc1"]\nstart_tls = true', "directory.start_tls: is for ldap://"),
     ('servers = ["ldaps://dc1"]\nca_file = "no.pem"', "directory.ca_file: there is no file"),
     ('servers = ["ldaps://dc1"]\nbind = "ntlm"', "directory.bind: must be 'simple'"),
+    ('account_domains = { B = "sid" }', "directory.account_domains.B: must be "),
+    ('account_domains = { B = ["dc1"] }', "directory.account_domains.B: must begin with"),
     ('servers = ["ldaps://dc1"]\npool_size = 0', "directory.pool_size: must be greater"),
     ('servers = ["ldaps://dc1"]\nlookup_timeout_s = 0', "directory.lookup_timeout_s: must be"),
     ('servers = ["ldaps://dc1"]\nsearch_base = "x"', "directory.search_base: is no distinguished"),
@@ -321,7 +392,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_harm(folder: Path) -> None:
-    assert load(folder, "\ufeff" + SNAPSHOT).mode == "enforce"
+    assert load(folder, "\ufeffmode = 'observe'\n" + SNAPSHOT).mode == "observe"
 
 
 def test_options_override_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tests.support import DATA
 
-CONFIG = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+CONFIG = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 LOCATION = b"X-MS-Location: https://outlook.office365.com/Microsoft-Server-ActiveSync\r\n"
 WBXML = b"Content-Type: application/vnd.ms-sync.wbxml\r\n"
 SYNC = b"/Microsoft-Server-ActiveSync?Cmd=Sync&User=bert&DeviceId=d&DeviceType=Phone"

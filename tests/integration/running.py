@@ -147,7 +147,10 @@ def write_config(
     directory: Path, further: str = "", *, snapshot: Path | None = None, head: str | None = None
 ) -> Path:
     path = directory / "eas-redirect.toml"
-    head = head or f'[directory]\nsnapshot = "{snapshot or DATA / "migration.ldif"}"\n'
+    head = (
+        head
+        or f'mode = "enforce"\n[directory]\nsnapshot = "{snapshot or DATA / "migration.ldif"}"\n'
+    )
     path.write_text(f'{head}[metrics]\nlisten = "127.0.0.1:{free_port()}"\n{further}', "utf-8")
     return path
 

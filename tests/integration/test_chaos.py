@@ -39,6 +39,7 @@ from tests.integration.slapd import Slapd, running_slapd
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CONFIG = """\
+mode = "enforce"
 [directory]
 servers = ["{slapd.ldaps_url}"]
 ca_file = "{slapd.ca_file}"

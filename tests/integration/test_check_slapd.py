@@ -29,7 +29,7 @@ def tried(tmp_path: Path, slapd: Slapd, *options: str, **changes: str) -> Ran:
     } | changes
     text = "\n".join(f"{key} = {value}" for key, value in keys.items())
     config = tmp_path / "eas-redirect.toml"
-    config.write_text(f"[directory]\n{text}\n")
+    config.write_text(f'mode = "observe"\n[directory]\n{text}\n')
     return run("check", "-c", str(config), "--json", *options)
 
 

@@ -33,7 +33,7 @@ def config(samba: Samba, account: str, **more: str) -> str:
         "password_file": f'"{samba.password_file}"',
     }
     lines = (f"{key} = {value}" for key, value in (keys | more).items())
-    return "[directory]\n" + "\n".join(lines) + "\n"
+    return 'mode = "enforce"\n[directory]\n' + "\n".join(lines) + "\n"
 
 
 def changes(proxy: Mitmdump, wanted: str) -> list[object]:

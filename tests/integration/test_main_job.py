@@ -22,6 +22,7 @@ NO_MAILBOX = bytes.fromhex("03016A00000756" + "4C033132330001" + "01")
 OK = bytes.fromhex("03016A00000756" + "4C0331000101")
 HTML = b"<html><body>You do not have permission.</body></html>"
 CONFIG = f"""
+mode = "enforce"
 [directory]
 snapshot = "{DATA / "migration.ldif"}"
 [redirect]
@@ -242,6 +243,7 @@ def test_a_directory_that_is_down_is_a_warning_and_exchange_s_answer_goes_throug
 
 def ldap_config(slapd: Slapd) -> str:
     return f"""
+mode = "enforce"
 [directory]
 servers = ["{slapd.ldaps_url}"]
 ca_file = "{slapd.ca_file}"

@@ -3,7 +3,6 @@
 `pytest tests/integration/test_mitmweb.py --regenerate` writes the pictures of docs/debugging.md.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +36,7 @@ def mitmweb(tmp_path: Path) -> Iterator[str]:
     ]
     capture = write_flows(tmp_path / "capture.flows", flows)
     config = tmp_path / "eas-redirect.toml"
-    config.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
     port = free_port()
     options = {
         "eas_config": config,

@@ -22,7 +22,7 @@ def test_a_capture_is_journalled_as_explain_decides_it(tmp_path: Path) -> None:
     flows[1].request.headers["Content-Type"] = "application/vnd.ms-sync.wbxml"
     capture = write_flows(tmp_path / "capture.flows", flows)
     config = tmp_path / "eas-redirect.toml"
-    config.write_text(f"[directory]\nsnapshot = {json.dumps(str(DATA / 'migration.ldif'))}\n")
+    config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
     program = Path(sys.executable).with_name("mitmdump")
     options = [f"eas_config={config}", f"eas_journal={tmp_path / 'journal.jsonl'}"]
     options += [f"confdir={tmp_path / 'confdir'}", "flow_detail=3"]

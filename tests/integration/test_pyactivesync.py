@@ -22,7 +22,7 @@ from tests.integration.mitmdump import Mitmdump, mitmdump
 pytestmark = pytest.mark.integration
 
 PEOPLE = {persona.name: persona for persona in PERSONAS}
-CONFIG = '[directory]\nsnapshot = "directory.ldif"\n'
+CONFIG = 'mode = "enforce"\n[directory]\nsnapshot = "directory.ldif"\n'
 
 
 @pytest.fixture(params=[Version.EXCHANGE_2013, Version.EXCHANGE_2016], ids=["2013", "2016"])

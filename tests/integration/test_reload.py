@@ -21,6 +21,7 @@ NO_MAILBOX = bytes.fromhex("03016A000007564C03313233000101")
 WBXML = {"Content-Type": "application/vnd.ms-sync.wbxml"}
 ANNA = "anna@contoso.example"
 CONFIG = f"""\
+mode = "enforce"
 [directory]
 snapshot = "{DATA / "migration.ldif"}"
 [redirect.only]
@@ -61,13 +62,13 @@ def test_a_wave_a_bad_file_and_its_mending(proxy: Mitmdump) -> None:
     assert ask(proxy.port, ANNA, "moved").status == 451
 
     file = proxy.directory / "eas-redirect.toml"
-    write(file, 'mode = "enforced"\n' + CONFIG)
+    write(file, CONFIG.replace("enforce", "enforced"))
     refused = config_lines(proxy, 2)[1]
     assert refused["event"]["outcome"] == "failure"
     assert "eas-redirect.toml:1: mode: must be" in str(refused["error"]["message"])
     assert ask(proxy.port, ANNA, "moved").status == 451, "the last good configuration goes on"
 
-    write(file, 'mode = "observe"\n' + CONFIG)
+    write(file, CONFIG.replace("enforce", "observe"))
     assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
     assert ask(proxy.port, ANNA, "moved").status == 200
     assert "the last good configuration goes on" in proxy.log

@@ -33,7 +33,7 @@ def planner(tmp_path: Path) -> Planner:
         + (DATA / "ldif" / "devices.ldif").read_bytes()
     )
     config = tmp_path / "eas-redirect.toml"
-    config.write_text('[directory]\nsnapshot = "forest.ldif"\n')
+    config.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
     snapshot = Snapshot.load(ldif)
     return Planner(redirector_over(load_config(config), snapshot), snapshot)
 

@@ -47,7 +47,7 @@ async def test_lookup_of_what_is_no_logon(bench: Bench, caplog: pytest.LogCaptur
 
 async def test_reload_reads_everything_again(bench: Bench) -> None:
     text = (bench.directory / "eas.toml").read_text()
-    (bench.directory / "eas.toml").write_text('mode = "observe"\n' + text)
+    (bench.directory / "eas.toml").write_text(text.replace("enforce", "observe"))
     await execute(bench, "eas.reload")
     assert bench.addon.service is not None
     assert bench.addon.service.config.mode == "observe"

@@ -26,7 +26,7 @@ MOVED = {
 def test_json_and_w3c_tell_the_same(tmp_path: Path) -> None:
     config = tmp_path / "eas-redirect.toml"
     config.write_text(
-        f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+        f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
         '[journal]\npath = "eas.jsonl"\niis_path = "eas.log"\nusers = "hash"\n'
         'hash_key_file = "key"\n'
     )

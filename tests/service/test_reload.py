@@ -8,7 +8,13 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
 
-BASE = '[directory]\nsnapshot = "people.ldif"\n[redirect.only]\nusers_file = "pilot.txt"\n'
+BASE = """\
+mode = "enforce"
+[directory]
+snapshot = "people.ldif"
+[redirect.only]
+users_file = "pilot.txt"
+"""
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def test_nothing_changed_nothing_said(reloader: Reloader) -> None:
 
 
 def test_a_good_change_is_adopted_once(file: Path, reloader: Reloader) -> None:
-    write(file, 'mode = "observe"\n' + BASE)
+    write(file, BASE.replace("enforce", "observe"))
     [outcome] = looks(reloader, 5)
     assert isinstance(outcome, Loaded)
     assert outcome.config.mode == "observe"
@@ -60,12 +66,12 @@ def test_a_file_that_is_still_being_written_is_left_alone(file: Path, reloader: 
 
 
 def test_a_bad_change_is_said_once_and_its_mending_too(file: Path, reloader: Reloader) -> None:
-    write(file, 'mode = "enforced"\n' + BASE)
+    write(file, BASE.replace("enforce", "enforced"))
     [outcome] = looks(reloader, 5)
     assert isinstance(outcome, Refused)
     assert "mode" in outcome.problems[0]
 
-    write(file, 'mode = "nonsense"\nx = 1\n' + BASE)
+    write(file, "x = 1\n" + BASE.replace("enforce", "nonsense"))
     [outcome] = looks(reloader, 5)
     assert isinstance(outcome, Refused)
     assert len(outcome.problems) == 2
@@ -134,7 +140,7 @@ def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> N
 def test_options_go_on_overriding(file: Path) -> None:
     overrides = {"mode": "observe"}
     reloader = Reloader(file, load_config(file, overrides), overrides)
-    write(file, 'mode = "enforce"\n' + BASE)
+    write(file, BASE)
     [outcome] = looks(reloader, 5)
     assert isinstance(outcome, Loaded)
     assert outcome.config.mode == "observe"

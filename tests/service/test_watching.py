@@ -19,6 +19,7 @@ from tests.service.test_reload import write
 from tests.support import DATA
 
 CONFIG = """\
+mode = "enforce"
 [directory]
 snapshot = "forest.ldif"
 [redirect.only]
@@ -73,14 +74,14 @@ async def test_a_wave_grows_with_its_file(bench: Bench) -> None:
 
 async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> None:
     old = bench.service.redirector
-    write(bench.config, 'mode = "enforced"\n' + CONFIG)
+    write(bench.config, CONFIG.replace("enforce", "enforced"))
     [record] = await bench.look()
     assert (record.outcome, record.error_type) == ("failure", "configuration")
     assert "mode: must be 'observe' or 'enforce'" in (record.error_message or "")
     assert bench.service.redirector is old
     assert await bench.look() == []
 
-    write(bench.config, 'mode = "observe"\n' + CONFIG)
+    write(bench.config, CONFIG.replace("enforce", "observe"))
     [record] = await bench.look()
     assert record.outcome == "success"
     assert bench.service.redirector.mode == "observe"
@@ -90,7 +91,7 @@ async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:
     write(bench.directory / "pilot.txt", "anna\n")
     old = bench.service.redirector
     await bench.look()
-    write(bench.config, 'mode = "observe"\n' + CONFIG)
+    write(bench.config, CONFIG.replace("enforce", "observe"))
     await bench.look()
     explanation = await explain_user(old, "anna", Device())
     assert explanation is not None

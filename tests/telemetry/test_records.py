@@ -10,7 +10,7 @@ from tests.support import DATA
 
 async def account_of(folder: Path, logon: str) -> str | None:
     config = folder / "eas-redirect.toml"
-    config.write_text(f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
+    config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
     found = await explain_user(open_redirector(load_config(config)), logon, Device())
     assert found is not None
     return exchange_record(found.judgement, WireFacts(started_s=0.0)).user_id

@@ -1,35 +1,189 @@
 """eas-redirect.toml → `Config`: every key of the file, all problems at once with their places.
 
-`policy`, `directory_settings` and `cache_settings` give the other rooms what they need of it.
+The tables of the file come first, then what no single key can tell, then the reading. `policy`,
+`directory_settings` and `cache_settings` give the other rooms what they need of it.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eas_redirect.configuration.contradictions import contradictions
 from eas_redirect.configuration.problems import Place, dotted, in_words, key_lines, parsed
-from eas_redirect.configuration.tables import Config, CriteriaConfig
+from eas_redirect.configuration.values import (
+    AccountDomainValue,
+    DistinguishedName,
+    DomainName,
+    EnvironmentVariable,
+    HostGlob,
+    HostName,
+    InputFile,
+    JournalPath,
+    JudgeAddress,
+    LdapUrl,
+    Listen,
+    ListenValue,
+    LogonDomain,
+    Lower,
+    NetworkValue,
+    OutputFile,
+    PagesListen,
+    SecretFile,
+    Several,
+    Text,
+    Upstream,
+    UsersFile,
+    WeakStatus,
+)
 from eas_redirect.directory.values import (
     CacheSettings,
     DirectorySettings,
     OrganizationRelationship,
 )
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 
-__all__ = [
-    "Config",
-    "ConfigError",
-    "cache_settings",
-    "directory_settings",
-    "load_config",
-    "policy",
-]
+type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
+
+type Mode = Literal["observe", "enforce"]
+
+JUDGE_SOCKET = "unix:/run/eas-redirect/judge.sock"
+# MobileSyncRedirectBypassClientPrefixes as Exchange has it (KB 3035227).
+# fmt: off
+LISTED_PREFIXES = (
+    "Acer", "ADR9", "Ally", "Amazon", "Android", "ASUS", "EasClient", "FUJITSU", "HTC", "HUAWEI",
+    "LG", "LS", "Moto", "Mozilla", "NEC", "Nokia", "Palm", "PANASONIC", "PANTECH", "Remoba",
+    "Samsung", "SEMC", "SHARP", "SONY-", "TOSHIBA", "Vortex", "VS", "ZTE",
+)
+# fmt: on
+JOURNAL_PATH = "eas-journal.jsonl"  # relative to the file, as every path in it
+_MONTH_S = 31 * 86400.0
+_Life = Annotated[float, Field(ge=0, le=_MONTH_S)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class ProxyConfig(_Table):
+    """What `run`, `haproxy` and `check` share."""
+
+    upstream: Upstream | None = None
+    listen: ListenValue = Listen("", 443)
+    cert: InputFile | None = None
+    upstream_ca: InputFile | None = None
+    upstream_name: HostName | None = None
+    workers: int = Field(default=1, ge=1, le=64)
+    engine: Literal["full", "safe", "off"] = "full"
+    stop_timeout_s: float = Field(default=25.0, ge=0, le=3600)
+
+
+class ExchangeConfig(_Table):
+    host_names: Several[HostName] = ()
+    trusted_proxies: Several[NetworkValue] = ()
+    default_domain: LogonDomain | None = None
+    min_protocol_version: ProtocolVersion = "14.0"
+    weak_statuses: Several[Annotated[WeakStatus, Field(ge=400, le=599)]] = (403,)
+
+
+class DirectoryConfig(_Table):
+    snapshot: InputFile | None = None
+    servers: Several[LdapUrl] = ()
+    start_tls: bool = False
+    ca_file: InputFile | None = None
+    verify: bool = True
+    bind: Literal["simple", "kerberos", "anonymous"] = "simple"
+    bind_user: Text | None = None
+    password_file: SecretFile | None = None
+    password_env: EnvironmentVariable | None = None
+    search_base: DistinguishedName | None = None
+    configuration_base: DistinguishedName | None = None
+    connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    lookup_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    pool_size: int = Field(default=4, ge=1, le=64)
+    no_mailboxes_here: bool = False
+    account_domains: dict[LogonDomain, AccountDomainValue] = Field(default_factory=dict)
+    watch_s: float = Field(default=20.0, ge=1, le=3600)
+
+
+class CacheConfig(_Table):
+    found_s: _Life = 300.0
+    not_found_s: _Life = 60.0
+    relationships_s: Annotated[float, Field(ge=1, le=_MONTH_S)] = 900.0
+    stale_s: _Life = 86400.0
+    max_entries: int = Field(default=100_000, ge=1, le=10_000_000)
+
+
+class RelationshipConfig(_Table):
+    name: Text
+    domain_names: Annotated[Several[DomainName], Field(min_length=1)]
+    target_owa_url: Text
+    enabled: bool = True
+
+
+class CriteriaConfig(_Table):
+    users: Several[Text] | None = None
+    users_file: UsersFile | None = None
+    percent: float | None = Field(default=None, ge=0, le=100)
+    device_types: Several[Lower] | None = None
+    networks: Several[NetworkValue] | None = None
+
+
+class RedirectConfig(_Table):
+    hosts: dict[HostName, DomainName] = Field(default_factory=dict)
+    allowed_hosts: Annotated[Several[HostGlob], Field(min_length=1)] | None = None
+    relationships: Several[RelationshipConfig] = ()
+    only: CriteriaConfig = CriteriaConfig()
+    except_: CriteriaConfig = Field(default=CriteriaConfig(), alias="except")
+    end_waits: Literal["off", "ping", "ping_and_sync"] = "off"
+
+
+class AutodiscoverConfig(_Table):
+    """`listed`: beginnings of User-Agents, compared without regard to case."""
+
+    phones: Literal["off", "listed", "all"] = "off"
+    listed: Annotated[Several[Text], Field(min_length=1)] = LISTED_PREFIXES
+    weak: bool = False
+
+
+class JournalConfig(_Table):
+    path: JournalPath = Field(default=JOURNAL_PATH, validate_default=True)
+    exchanges: Literal["all", "decisions"] = "all"
+    users: Literal["clear", "hash", "drop"] = "clear"
+    hash_key_file: SecretFile | None = None
+    iis_path: OutputFile | None = None
+
+
+class MetricsConfig(_Table):
+    listen: PagesListen | None = None
+    host_names: Several[HostName] = ()
+
+
+class JudgeConfig(_Table):
+    """Addresses are `unix:PATH` or `host:port` of the loopback."""
+
+    listen: JudgeAddress = JUDGE_SOCKET
+    servers: Annotated[Several[JudgeAddress], Field(min_length=1)] = Field(
+        default_factory=lambda said: (said.get("listen", JUDGE_SOCKET),)
+    )
+
+
+class Config(_Table):
+    """The whole file. Paths are resolved, host names are lower-case A-labels."""
+
+    mode: Mode
+    proxy: ProxyConfig = ProxyConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+    directory: DirectoryConfig = DirectoryConfig()
+    cache: CacheConfig = CacheConfig()
+    redirect: RedirectConfig = RedirectConfig()
+    autodiscover: AutodiscoverConfig = AutodiscoverConfig()
+    journal: Annotated[JournalConfig, Field(default={}, validate_default=True)]
+    metrics: MetricsConfig = MetricsConfig()
+    judge: Annotated[JudgeConfig, Field(default={}, validate_default=True)]
 
 
 class ConfigError(Exception):
@@ -140,7 +294,9 @@ def _users_of(path: Path) -> frozenset[str]:
 
 def directory_settings(config: Config) -> DirectorySettings:
     """The `[directory]` keys for asking servers."""
-    values = config.directory.model_dump(exclude={"snapshot", "ca_file", "password_file"})
+    asked_elsewhere = {"snapshot", "no_mailboxes_here", "account_domains", "watch_s"}
+    as_text = {"ca_file", "password_file"}
+    values = config.directory.model_dump(exclude=asked_elsewhere | as_text)
     return DirectorySettings(
         **values,
         ca_file=_as_text(config.directory.ca_file),
@@ -156,3 +312,83 @@ def _as_text(path: Path | None) -> str | None:
 def cache_settings(config: Config) -> CacheSettings:
     """The `[cache]` keys for `cache.py`."""
     return CacheSettings(**config.cache.model_dump())
+
+
+def contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Each problem with the place of the key that is to be changed."""
+    directory = _table(document, "directory")
+    yield from _directory_contradictions(directory)
+    journal = _table(document, "journal")
+    if journal.get("users") == "hash" and "hash_key_file" not in journal:
+        yield ("journal", "hash_key_file"), 'is required by users = "hash"'
+    redirect = _table(document, "redirect")
+    relationships = redirect.get("relationships")
+    known = relationships if isinstance(relationships, list) else []
+    numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
+    yield from _claimed_twice(numbered)
+    yield from _unusable_targets(numbered, _table(redirect, "hosts"))
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    servers = directory.get("servers")
+    if "snapshot" in directory:
+        if servers:
+            yield ("directory", "snapshot"), "excludes servers: keep one of the two"
+        return
+    if not servers:
+        yield (
+            ("directory", "servers"),
+            "names no server: list ldaps:// URLs here, or an LDIF file under snapshot",
+        )
+        return
+    if not isinstance(servers, list):
+        return
+    encrypted = [str(server).startswith("ldaps:") for server in servers]
+    if directory.get("start_tls") is True and any(encrypted):
+        yield ("directory", "start_tls"), "is for ldap://; ldaps:// is encrypted from the start"
+    if directory.get("bind", "simple") == "simple":
+        yield from _simple_bind_contradictions(directory)
+
+
+def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    if "bind_user" not in directory:
+        yield ("directory", "bind_user"), 'is required by bind = "simple": a DN or UPN'
+    passwords = {"password_file", "password_env"} & directory.keys()
+    if not passwords:
+        yield (
+            ("directory", "password_file"),
+            'bind = "simple" requires it, or password_env in its place',
+        )
+    if len(passwords) == 2:
+        yield ("directory", "password_env"), "excludes password_file: keep one of the two"
+
+
+def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[Place, str]]:
+    """An enabled relationship must be the only one for each of its domains."""
+    claims: dict[str, int] = {}
+    for index, relationship in relationships:
+        names = relationship.get("domain_names")
+        if relationship.get("enabled") is False or not isinstance(names, list):
+            continue
+        for name in {str(n).lower() for n in names}:
+            if claims.setdefault(name, index) != index:
+                place: Place = ("redirect", "relationships", index, "domain_names")
+                yield place, f"{name} is named by relationships[{claims[name]}] too"
+
+
+def _unusable_targets(
+    relationships: list[tuple[int, dict[str, Any]]], hosts: dict[str, Any]
+) -> Iterator[tuple[Place, str]]:
+    """A TargetOwaURL is judged with the host map, as the decision does it."""
+    host_map = {**DEFAULT_HOST_MAP, **{str(k).lower(): str(v) for k, v in hosts.items()}}
+    for index, relationship in relationships:
+        url = relationship.get("target_owa_url")
+        target = endpoint(url, host_map) if isinstance(url, str) and url.strip() else None
+        if isinstance(target, Refused):
+            place: Place = ("redirect", "relationships", index, "target_owa_url")
+            yield place, target.detail.removeprefix("The TargetOwaURL ").removesuffix(".")

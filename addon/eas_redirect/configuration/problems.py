@@ -14,6 +14,11 @@ type Place = tuple[int | str, ...]
 
 MAX_DEPTH = 8  # of a key that is looked up: no key of ours has more parts than five
 MAX_LINES = 1000  # of a file whose lines are looked up: the search is quadratic
+MODE_IS_NOT_SAID = (
+    "is not said. Write one of these two lines at the top of the file:\n"
+    '    mode = "observe"    # decides and journals, changes nothing\n'
+    '    mode = "enforce"    # redirects'
+)
 _SECRET_WORDS = ("password", "passwd", "pwd", "secret", "token")
 _MESSAGES = {
     "missing": "is required",
@@ -55,6 +60,8 @@ def dotted(place: Place) -> str:
 def in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
     """One of pydantic's errors as a clause that follows the place."""
     kind = error["type"]
+    if kind == "missing" and error["loc"] == ("mode",):
+        return MODE_IS_NOT_SAID
     if kind == "extra_forbidden":
         return _unknown(error["loc"], model)
     if kind == "value_error":

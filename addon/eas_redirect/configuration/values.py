@@ -7,8 +7,9 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Strict, ValidationInfo
@@ -16,10 +17,13 @@ from pydantic import BeforeValidator, Strict, ValidationInfo
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# How the users of an account domain are found here: by the same account name, or by the SID that
+# its own controllers tell (msExchMasterAccountSid).
+type AccountDomain = Literal["same_name"] | tuple[str, ...]
 
 _GLOB = re.compile(r"[a-z0-9.*?-]+", re.ASCII)
 _DOMAIN = re.compile(r"[^\W_](?:[\w.-]*\w)?")
-_LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})", re.ASCII)
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})", re.ASCII)
 WHERE_SECRETS_BELONG = (
     "a password never stands in this file: put it into a file of its own (directory.password_file)"
     " or into an environment variable (directory.password_env)"
@@ -137,11 +141,81 @@ def _check_server_host(parts: SplitResult) -> None:
         normalize_host(host.removesuffix("."))
 
 
-def _listen(text: str) -> str:
-    parts = _LISTEN.fullmatch(text)
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen; an empty host is every address of the machine."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """`PORT`, `HOST:PORT` or `[V6]:PORT`. Raises ValueError."""
+        host, colon, port = text.strip().rpartition(":")
+        if colon and ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError("write an IPv6 address in brackets, as in [::1]:443")
+        if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+            raise ValueError("must be a port, or host:port, such as 443 or 10.0.0.5:443")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def parse_upstream(text: str) -> str:
+    """The http or https URL of a server, without a path and without a slash behind it. Raises
+    ValueError."""
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        good = False
+    beyond = url.path not in ("", "/") or url.query or url.fragment if good else True
+    if not good or beyond or "@" in url.netloc or not text.isprintable() or " " in text:
+        raise ValueError(
+            "must be the URL of the old Exchange without a path, such as https://ex07.contoso.local"
+        )
+    return text.removesuffix("/")
+
+
+def _listen(value: object) -> Listen:
+    if isinstance(value, Listen):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # listen = 443, as anybody would write it
+    return Listen.parse(_text(value))
+
+
+def _pages(text: str) -> str:
+    parts = _HOST_PORT.fullmatch(text)
     if parts is None or int(parts["port"]) > 65535:
         raise ValueError("must be host:port, such as 127.0.0.1:9410 or [::1]:9410")
     return text
+
+
+def _judge(value: object, info: ValidationInfo) -> str:
+    """Questions hold names of users in clear, and nobody logs on to ask them: never a network."""
+    text = _text(value)
+    if text.startswith("unix:"):
+        return f"unix:{_resolve(text.removeprefix('unix:'), info)}"
+    parts = _HOST_PORT.fullmatch(text)
+    try:
+        address = ipaddress.ip_address(parts["host"].strip("[]")) if parts else None
+    except ValueError:
+        address = None
+    if parts is None or address is None or not address.is_loopback or int(parts["port"]) > 65535:
+        raise ValueError(
+            "must be unix:PATH or a loopback address such as 127.0.0.1:9411, nothing else:"
+            " whoever can connect can ask about every user"
+        )
+    return text
+
+
+def _account_domain(value: object) -> "AccountDomain":
+    if value == "same_name":
+        return "same_name"
+    if isinstance(value, list) and value:
+        return tuple(_ldap_url(_text(server)) for server in value)
+    raise ValueError(
+        'must be "same_name", or a list of ldaps:// URLs of the account domain\'s own controllers'
+    )
 
 
 def _weak_status(value: object) -> object:
@@ -174,8 +248,12 @@ HostGlob = Annotated[str, BeforeValidator(_of_text(_host_glob))]
 LogonDomain = Annotated[str, BeforeValidator(_of_text(_logon_domain))]
 DistinguishedName = Annotated[str, BeforeValidator(_of_text(_distinguished_name))]
 LdapUrl = Annotated[str, BeforeValidator(_of_text(_ldap_url))]
-Listen = Annotated[str, BeforeValidator(_of_text(_listen))]
+ListenValue = Annotated[Listen, BeforeValidator(_listen)]
+PagesListen = Annotated[str, BeforeValidator(_of_text(_pages))]
+JudgeAddress = Annotated[str, BeforeValidator(_judge)]
+Upstream = Annotated[str, BeforeValidator(_of_text(parse_upstream))]
 Lower = Annotated[str, BeforeValidator(_of_text(str.lower))]
 WeakStatus = Annotated[int, BeforeValidator(_weak_status)]
+AccountDomainValue = Annotated[Any, BeforeValidator(_account_domain)]
 # pydantic has no schema for the union of both address families made by hand.
 NetworkValue = Annotated[Any, BeforeValidator(_of_text(_network))]
