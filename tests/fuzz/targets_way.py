@@ -13,7 +13,8 @@ from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import CacheSettings
 from eas_redirect.judging.judge import Redirector
-from eas_redirect.policy.decision import Policy, Reason, Redirect
+from eas_redirect.policy.decision import Policy, Redirect
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import FIELD_NAMES, render
 from eas_redirect.telemetry.records import WireFacts, exchange_record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import Reason
 from tests.integration.device import LOCATION, Reply, ask
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.slapd import Slapd, running_slapd

@@ -20,7 +20,8 @@ from eas_redirect.directory.values import (
     Unavailable,
 )
 from eas_redirect.judging.judge import Mode, Redirector
-from eas_redirect.policy.decision import Pass, Policy, Reason, Redirect
+from eas_redirect.policy.decision import Pass, Policy, Redirect
+from eas_redirect.policy.reasons import Reason
 
 ANNA = Logon(text="anna@contoso.example", user="anna", domain="contoso.example", format="upn")
 MOVED = Recipient(dn="CN=Anna", target_address="SMTP:anna@tenant.example.test")

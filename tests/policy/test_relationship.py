@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from eas_redirect.directory.values import OrganizationRelationship, Unavailable
-from eas_redirect.policy.decision import Pass, Policy, Reason
+from eas_redirect.policy.decision import Pass, Policy
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import relationship_of, target_domain
 from eas_redirect.policy.verdict import Trail
 from tests.policy.builders import CLOUD, MOVED

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.engine.supervisor import Supervisor
 from eas_redirect.telemetry.exposition import Exposition, families
-from eas_redirect.telemetry.metrics import COMMANDS, Gauges, Metrics, fold_command, upstream_class
+from eas_redirect.telemetry.metrics import Gauges, Metrics, fold_command, upstream_class
 from eas_redirect.telemetry.record import Record
 from tests.support import ROOT
 
@@ -196,7 +196,3 @@ def test_every_metric_is_documented() -> None:
 
 def _supervisor() -> Supervisor:
     return Supervisor([], workers=2, stop_timeout_s=1.0, metrics_listen=None)
-
-
-def test_commands_are_spelled_as_the_protocol_spells_them() -> None:
-    assert all(command[0].isupper() and command.isalnum() for command in COMMANDS)

@@ -4,48 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eas_redirect.captures.timeline import Entry, Timeline
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import advice, in_order
 
 CAME_BACK = 2  # redirects after which a device that still calls has not followed
 LOOPING = 3  # answers of one kind after which a device is stuck
 _CUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
 
-# Decided as it should be: nothing to mend.
-_IN_ORDER = frozenset(
-    map(
-        str,
-        (
-            Reason.MAILBOX_MOVED,
-            Reason.OTHER_ANSWER,
-            Reason.NATIVE_REDIRECT,
-            Reason.UNAUTHENTICATED,
-            Reason.RECIPIENT_HAS_MAILBOX,
-            Reason.NOT_IN_WAVE,
-        ),
-    )
-)
 _PROVISIONING = frozenset({139, 140, 141, 142, 143, 144, 145})
 _BLOCKED = frozenset({126, 129, 130, 131, 177})
 _BUSY = frozenset({500, 502, 503, 504})
-
-_ADVICE: dict[str, str] = {
-    Reason.NO_IDENTITY: "the request names nobody that can be looked up: see the logon",
-    Reason.RECIPIENT_NOT_FOUND: "look at the logon and at exchange.default_domain: explain USER",
-    Reason.RECIPIENT_AMBIGUOUS: "make the name unique in the directory: explain USER",
-    Reason.NO_TARGET_ADDRESS: "the mailbox is gone or its move is not finished: see targetAddress",
-    Reason.TARGET_ADDRESS_INVALID: "mend targetAddress in the directory: explain USER",
-    Reason.NO_RELATIONSHIP: "add the domain to an organization relationship or write one",
-    Reason.RELATIONSHIP_DISABLED: "enable the organization relationship",
-    Reason.RELATIONSHIP_AMBIGUOUS: "two relationships name the domain: leave it in one",
-    Reason.NO_TARGET_OWA_URL: "set TargetOwaURL on the organization relationship",
-    Reason.TARGET_OWA_URL_INVALID: "mend TargetOwaURL on the organization relationship",
-    Reason.TARGET_NOT_ALLOWED: "add the host to redirect.allowed_hosts, if it is right",
-    Reason.REDIRECT_LOOP: "the target leads back here: mend TargetOwaURL or redirect.hosts",
-    Reason.PROTOCOL_VERSION_TOO_LOW: "lower exchange.min_protocol_version, if such devices follow",
-    Reason.DIRECTORY_UNAVAILABLE: "the directory gave no answer: run eas-redirect check",
-    Reason.MALFORMED_ANSWER: "the answer's body could not be read: see it in the WBXML view",
-    Reason.INTERNAL_ERROR: "a fault of this program: please report it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +35,12 @@ def _decisions(entries: list[Entry]) -> Iterator[Finding]:
     details: dict[str, str] = {}
     for entry in entries:
         decided = entry.decided or entry.recorded
-        if decided is not None and decided.reason not in _IN_ORDER:
+        if decided is not None and not in_order(decided.reason):
             counts[decided.reason] = counts.get(decided.reason, 0) + entry.count
             details.setdefault(decided.reason, decided.detail)
     for reason, count in counts.items():
         text = f"not redirected {_times(count)}: {reason}. {details[reason]}".rstrip(". ")
-        yield Finding(reason, text, _ADVICE.get(reason, "see docs/reference.md"))
+        yield Finding(reason, text, advice(reason) or "see docs/reference.md")
 
 
 def _undecided(entries: list[Entry]) -> Iterator[Finding]:

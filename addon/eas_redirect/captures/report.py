@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from eas_redirect.captures.compare import Change
 from eas_redirect.captures.findings import Finding, findings
 from eas_redirect.captures.timeline import Decision, Entry, Report, Timeline
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import Reason
 
 
 class Each(list[dict[str, object]]):

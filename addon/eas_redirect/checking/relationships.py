@@ -11,16 +11,12 @@ from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
 from eas_redirect.directory.values import OrganizationRelationship, RelationshipsAnswer, Unavailable
+from eas_redirect.policy import reasons
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import Endpoint, endpoint, is_own_name
 from eas_redirect.policy.findings import findings
 
 _HARMLESS = frozenset({"host_mapped"})
-_MENDED_BY = {
-    "no_target_owa_url": "Set-OrganizationRelationship -TargetOwaURL, if its users are to move.",
-    "target_owa_url_invalid": "Correct it, or map its host in redirect.hosts.",
-    "target_not_allowed": "Add the host to redirect.allowed_hosts, if it is right.",
-}
 
 
 def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator[Check]:
@@ -68,7 +64,7 @@ def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
         if found.kind in _HARMLESS:
             break
         judge = failed if found.kind == "target_owa_url_invalid" else warning
-        advice = _MENDED_BY.get(found.kind)
+        advice = reasons.advice(found.kind)
         return judge(subject, *((found.message, advice) if advice else in_two(found.message)))
     return good(subject, f"{domains} → {_where(target)}")
 

@@ -1,8 +1,8 @@
 """One user as a line of `check`; `explain` has the steps."""
 
 from eas_redirect.checking.values import Check, failed, good, unreachable
-from eas_redirect.judging.explain import IN_ORDER, Explanation
-from eas_redirect.policy.decision import Reason
+from eas_redirect.judging.explain import Explanation
+from eas_redirect.policy.reasons import Reason, in_order
 
 
 def check_user(name: str, explanation: Explanation | None) -> Check:
@@ -17,6 +17,6 @@ def check_user(name: str, explanation: Explanation | None) -> Check:
     finding = f"{verdict.reason}: {verdict.detail}"
     if verdict.reason is Reason.DIRECTORY_UNAVAILABLE:
         return unreachable(subject, finding)
-    if verdict.reason in IN_ORDER:
+    if in_order(verdict.reason):
         return good(subject, finding)
     return failed(subject, finding, f'eas-redirect explain "{name}" shows each step.')

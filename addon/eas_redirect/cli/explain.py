@@ -144,10 +144,9 @@ async def _explain(config: "Config", user: str, device: "Device") -> "Explanatio
 
 
 def _exit_code(explanation: "Explanation") -> int:
-    from eas_redirect.judging.explain import IN_ORDER
-    from eas_redirect.policy.decision import Reason
+    from eas_redirect.policy.reasons import Reason, in_order
 
     reason = explanation.judgement.verdict.reason
     if reason is Reason.DIRECTORY_UNAVAILABLE:
         return UNREACHABLE
-    return GOOD if reason in IN_ORDER else FINDINGS
+    return GOOD if in_order(reason) else FINDINGS

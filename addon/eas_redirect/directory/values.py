@@ -10,6 +10,15 @@ type Source = Literal["ldap", "snapshot"]
 type CacheResult = Literal["hit", "miss", "stale", "negative"]
 
 
+# msExchRecipientTypeDetails of mailboxes that this forest's Exchange holds: user, linked, shared,
+# legacy, room, equipment; arbitration, discovery, public folder, team, monitoring, group, linked
+# room, audit log.
+_LOCAL_MAILBOX_TYPES = frozenset(
+    {1, 2, 4, 8, 16, 32} | {1 << bit for bit in (23, 29, 36, 37, 39, 40, 41, 42)}
+)
+_ARCHIVE_ONLY = 2  # msExchRemoteRecipientType: a local mailbox with an archive in the cloud
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
     """One mail recipient, by its AD attributes in snake case. What may not be read is None."""
@@ -30,10 +39,25 @@ class Recipient:
     is_account: bool = True  # False: a contact, a group or a computer, which no person logs on as
 
     @property
+    def mailbox_sign(self) -> str | None:
+        """Which attribute says that a server of this forest holds the mailbox, in words.
+
+        `targetAddress` says nothing here: a local mailbox can forward.
+        """
+        if self.home_mdb:
+            return "homeMDB is set"
+        if self.ms_exch_home_server_name:
+            return "msExchHomeServerName is set"
+        if self.ms_exch_recipient_type_details in _LOCAL_MAILBOX_TYPES:
+            kind = self.ms_exch_recipient_type_details
+            return f"msExchRecipientTypeDetails is {kind}, a mailbox of this forest"
+        if self.ms_exch_remote_recipient_type == _ARCHIVE_ONLY:
+            return "msExchRemoteRecipientType is 2, a mailbox with only its archive in the cloud"
+        return None
+
+    @property
     def has_mailbox(self) -> bool:
-        """Whether this forest's Exchange holds the mailbox: `homeMDB` or `msExchHomeServerName`
-        is set. `targetAddress` says nothing here: a local mailbox can forward."""
-        return bool(self.home_mdb or self.ms_exch_home_server_name)
+        return self.mailbox_sign is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

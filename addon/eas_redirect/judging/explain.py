@@ -17,12 +17,11 @@ from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.judging.judge import Judgement, Redirector
-from eas_redirect.policy.decision import Reason, Redirect, Step
+from eas_redirect.policy.decision import Redirect, Step
+from eas_redirect.policy.reasons import advice, in_order
 
 _ACTIVESYNC_OFF = 4  # msExchOmaAdminWirelessEnable
 _ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
-# With these there is nothing to mend: the device goes where it should.
-IN_ORDER = frozenset({Reason.MAILBOX_MOVED, Reason.RECIPIENT_HAS_MAILBOX, Reason.NOT_IN_WAVE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +122,9 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.recipient is not None:
         yield from (f"  ! {remark}" for remark in remarks(explanation.recipient))
     yield f"  {_outcome(explanation)}"
+    reason = judgement.verdict.reason
+    if not in_order(reason) and advice(reason):
+        yield f"  What to do: {advice(reason)}"
 
 
 def _outcome(explanation: Explanation) -> str:
@@ -148,6 +150,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "decision": judgement.decision,
         "reason": str(verdict.reason),
         "detail": verdict.detail,
+        "advice": advice(verdict.reason),
         "location": explanation.location,
         "target_domain": verdict.target_domain,
         "relationship": verdict.relationship,

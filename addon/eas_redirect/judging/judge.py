@@ -14,12 +14,12 @@ from eas_redirect.policy.decision import (
     Ask,
     Pass,
     Policy,
-    Reason,
     Step,
     Verdict,
     decide,
     screen,
 )
+from eas_redirect.policy.reasons import Reason
 
 type Mode = Literal["observe", "enforce"]
 
@@ -78,7 +78,7 @@ class Redirector:
 
     def unanswered(self, exchange: Exchange) -> Judgement:
         """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
-        verdict = Pass(reason=Reason.OTHER_ANSWER, detail="There was no whole answer to judge.")
+        verdict = Pass(reason=Reason.NO_ANSWER, detail="There was no whole answer to judge.")
         return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
 
     async def _judge(self, exchange: Exchange, trace: list[Step] | None) -> Judgement:

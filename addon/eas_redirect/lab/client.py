@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
+from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.lab.exchange import WBXML_TYPE
 from eas_redirect.lab.message import HeaderFields, field_value
 
 PATH = "/Microsoft-Server-ActiveSync"
 EN_US = 0x0409
-COMMAND_CODES = {"Sync": 0, "FolderSync": 9, "Settings": 17, "Ping": 18, "Provision": 20}
+CODES = {command: code for code, command in COMMAND_CODES.items()}
 USER_TAG = 8  # MS-ASHTTP 2.2.1.1.1.1.3
 
 
@@ -84,7 +85,7 @@ def base64_query(device: Device, ask: Ask) -> str:
     policy_key = b"" if ask.policy_key is None else struct.pack("<L", ask.policy_key)
     user = device.user.encode()
     parts = (
-        struct.pack("<BBH", int(float(ask.version) * 10), COMMAND_CODES[ask.command], EN_US),
+        struct.pack("<BBH", int(float(ask.version) * 10), CODES[ask.command], EN_US),
         _counted(device.id.encode()),
         _counted(policy_key),
         _counted(device.type.encode()),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from eas_redirect.directory.names import dns_name, domain_dn
 from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Unavailable
-from eas_redirect.judging.explain import IN_ORDER, Device, Explanation, explain_user, remarks
+from eas_redirect.judging.explain import Device, Explanation, explain_user, remarks
 from eas_redirect.judging.judge import Redirector
 from eas_redirect.planning.known_devices import KnownDevice, SeenDevices, merged
 from eas_redirect.planning.readiness import (
@@ -22,7 +22,7 @@ from eas_redirect.planning.readiness import (
     logon_findings,
     os_version,
 )
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import Reason, in_order
 from eas_redirect.telemetry.clients import Client, identify, version
 
 AT_ONCE = 8  # users that are asked for at the same time
@@ -58,7 +58,7 @@ class PlannedUser:
     @property
     def in_order(self) -> bool:
         """Nothing is to be mended before the wave: the user goes, or rightly stays."""
-        return self.reason in IN_ORDER
+        return in_order(self.reason)
 
     @property
     def unreachable(self) -> bool:

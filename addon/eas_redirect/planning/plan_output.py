@@ -11,9 +11,9 @@ from rich.text import Text
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
 from eas_redirect.planning.readiness import Readiness, Verdict
+from eas_redirect.policy.reasons import REASONS, title
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.words import (
-    REASON_TITLES,
     VERDICT_TITLES,
     client_title,
     counted,
@@ -94,7 +94,7 @@ def _outcome(user: PlannedUser) -> str:
         case "would_redirect":
             return "would go (observe mode)"
         case _:
-            words = REASON_TITLES.get(user.reason, user.detail)
+            words = title(user.reason) if user.reason in REASONS else user.detail
             return f"stays: {words}"
 
 

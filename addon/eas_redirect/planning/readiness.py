@@ -8,16 +8,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from eas_redirect.policy.exchange_online import is_eas_host
 from eas_redirect.telemetry.clients import Client, version
 
-ONLINE_HOSTS = frozenset(
-    {
-        "outlook.office365.com",
-        "partner.outlook.cn",
-        "outlook.office365.us",
-        "outlook-dod.office365.us",
-    }
-)
 ONLINE_FLOOR = "16.1"
 FLOOR_SOURCE = "https://aka.ms/EASVersionUpdate"  # message center MC1197103, December 2025
 BASIC_SOURCE = (
@@ -56,11 +49,6 @@ class Finding:
     message: str
 
 
-def is_online(host: str | None) -> bool:
-    """Whether an EAS host is one of Exchange Online's."""
-    return host is not None and host.lower() in ONLINE_HOSTS
-
-
 def judge(
     client: Client | None,
     *,
@@ -76,7 +64,7 @@ def judge(
     """
     if host is None:
         return _unknown("Where the mailbox went is not known.", REDIRECT_SOURCE)
-    if not is_online(host):
+    if not is_eas_host(host):
         return Readiness(
             verdict=Verdict.READY,
             rule=f"{host} is not Exchange Online, which alone refuses old versions and passwords.",
@@ -159,7 +147,7 @@ def _unknown(rule: str, source: str) -> Readiness:
 
 def logon_findings(logon_format: str | None, host: str | None) -> tuple[Finding, ...]:
     """Exchange Online knows users by their UPN: other logons end with the move."""
-    if not is_online(host):
+    if not is_eas_host(host):
         return ()
     match logon_format:
         case "down_level":

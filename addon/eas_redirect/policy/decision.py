@@ -20,13 +20,13 @@ from eas_redirect.directory.values import (
     Relationships,
     Unavailable,
 )
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import relationship_of, target_domain, unavailable
 from eas_redirect.policy.target import target_for
 from eas_redirect.policy.verdict import (
     Ask,
     Pass,
     Policy,
-    Reason,
     Redirect,
     Step,
     Trail,
@@ -37,7 +37,6 @@ __all__ = [
     "Ask",
     "Pass",
     "Policy",
-    "Reason",
     "Redirect",
     "Step",
     "Verdict",
@@ -45,13 +44,6 @@ __all__ = [
     "screen",
 ]
 
-# msExchRecipientTypeDetails of mailboxes that this forest's Exchange holds: user, linked, shared,
-# legacy, room, equipment; arbitration, discovery, public folder, team, monitoring, group, linked
-# room, audit log.
-_LOCAL_MAILBOX_TYPES = frozenset(
-    {1, 2, 4, 8, 16, 32} | {1 << bit for bit in (23, 29, 36, 37, 39, 40, 41, 42)}
-)
-_ARCHIVE_ONLY = 2  # msExchRemoteRecipientType: a local mailbox with an archive in the cloud
 _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
 
 
@@ -154,23 +146,9 @@ def _recipient(lookup: Lookup, trail: Trail) -> Recipient | Pass:
 
 def _without_mailbox(recipient: Recipient, trail: Trail) -> Recipient | Pass:
     question = "Is the mailbox on this server?"
-    sign = _mailbox_sign(recipient)
+    sign = recipient.mailbox_sign
     if sign is not None:
         detail = f"The mailbox is here: {sign}."
         return trail.stop(question, Pass(reason=Reason.RECIPIENT_HAS_MAILBOX, detail=detail))
     trail.good(question, "No: neither homeMDB nor msExchHomeServerName is set.")
     return recipient
-
-
-def _mailbox_sign(recipient: Recipient) -> str | None:
-    """Which attribute says that a server of this forest holds the mailbox."""
-    if recipient.home_mdb:
-        return "homeMDB is set"
-    if recipient.ms_exch_home_server_name:
-        return "msExchHomeServerName is set"
-    if recipient.ms_exch_recipient_type_details in _LOCAL_MAILBOX_TYPES:
-        kind = recipient.ms_exch_recipient_type_details
-        return f"msExchRecipientTypeDetails is {kind}, a mailbox of this forest"
-    if recipient.ms_exch_remote_recipient_type == _ARCHIVE_ONLY:
-        return "msExchRemoteRecipientType is 2, a mailbox with only its archive in the cloud"
-    return None

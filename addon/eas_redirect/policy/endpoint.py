@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from types import MappingProxyType
 
 from eas_redirect.activesync.host_name import (
     HostNameError,
@@ -18,23 +17,13 @@ from eas_redirect.activesync.host_name import (
     normalize_host,
     same_host,
 )
+from eas_redirect.policy.exchange_online import host_map
 
 EAS_PATH = "/Microsoft-Server-ActiveSync"  # MS-ASHTTP 2.2.1.1.1
 MAX_URL = 2048  # characters: no TargetOwaURL is longer, and no client keeps more
 
-# OWA hosts of Exchange Online and the host that speaks EAS there. `redirect.hosts` adds to these
-# and overrides them. Those that stand for themselves are here so that `check` knows them.
-DEFAULT_HOST_MAP: Mapping[str, str] = MappingProxyType(
-    {
-        "outlook.com": "outlook.office365.com",
-        "www.outlook.com": "outlook.office365.com",
-        "outlook.office.com": "outlook.office365.com",
-        "outlook.office365.com": "outlook.office365.com",
-        "partner.outlook.cn": "partner.outlook.cn",
-        "outlook.office365.us": "outlook.office365.us",
-        "outlook-dod.office365.us": "outlook-dod.office365.us",
-    }
-)
+# `redirect.hosts` adds to these and overrides them.
+DEFAULT_HOST_MAP: Mapping[str, str] = host_map()
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)", re.IGNORECASE)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)

@@ -4,18 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from eas_redirect.directory.values import Drift, OrganizationRelationship
 from eas_redirect.policy.endpoint import Refused, endpoint, is_allowed
+from eas_redirect.policy.exchange_online import cloud_of
 from eas_redirect.policy.verdict import Policy
-
-# Domains of Exchange Online's clouds, and the host of each that speaks EAS.
-_ONLINE = {
-    "outlook.com": "outlook.office365.com",
-    "office365.com": "outlook.office365.com",
-    "onmicrosoft.com": "outlook.office365.com",
-    "outlook.cn": "partner.outlook.cn",
-    "onmschina.cn": "partner.outlook.cn",
-    "office365.us": "outlook.office365.us",
-    "onmicrosoft.us": "outlook.office365.us",
-}
 
 
 def findings(
@@ -62,9 +52,9 @@ def _judge(relationship: OrganizationRelationship, policy: Policy) -> Drift | No
 def _online_host(relationship: OrganizationRelationship, named_host: str) -> str | None:
     """The EAS host of the cloud of Exchange Online that a relationship leads to, if to one."""
     for name in (*_names(relationship), named_host):
-        for domain, host in _ONLINE.items():
-            if name == domain or name.endswith(f".{domain}"):
-                return host
+        cloud = cloud_of(name)
+        if cloud is not None:
+            return cloud.eas_host
     return None
 
 

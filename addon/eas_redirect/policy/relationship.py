@@ -12,7 +12,8 @@ from eas_redirect.directory.values import (
     Relationships,
     Unavailable,
 )
-from eas_redirect.policy.verdict import Pass, Policy, Reason, Trail
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.verdict import Pass, Policy, Trail
 
 _ADDRESS_TYPE = re.compile(r"([A-Za-z0-9]+):", re.ASCII)
 # RFC 5322 3.2.3 and 3.2.4, RFC 6531 3.3: a part of atoms, whatever their dots, or a quoted one.

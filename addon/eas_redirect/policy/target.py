@@ -5,7 +5,8 @@ import re
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import OrganizationRelationship, Recipient
 from eas_redirect.policy.endpoint import Endpoint, Refused, endpoint, is_allowed, is_own_name
-from eas_redirect.policy.verdict import Pass, Policy, Reason, Trail
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.verdict import Pass, Policy, Trail
 from eas_redirect.policy.waves import membership
 
 _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)

@@ -1,44 +1,17 @@
-"""The values of a decision: reasons, verdicts, the policy, the steps. Pure.
+"""The values of a decision: verdicts, the policy, the steps. Pure.
 
 `decision.py` gives them out again; other rooms import them from there.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Wave
-
-
-class Reason(StrEnum):
-    """Why an exchange was redirected or passed. Stable: journals and tools rely on the words."""
-
-    MAILBOX_MOVED = "mailbox_moved"
-    OTHER_ANSWER = "other_answer"
-    NATIVE_REDIRECT = "native_redirect"
-    UNAUTHENTICATED = "unauthenticated"
-    NO_IDENTITY = "no_identity"
-    RECIPIENT_NOT_FOUND = "recipient_not_found"
-    RECIPIENT_AMBIGUOUS = "recipient_ambiguous"
-    RECIPIENT_HAS_MAILBOX = "recipient_has_mailbox"
-    NO_TARGET_ADDRESS = "no_target_address"
-    TARGET_ADDRESS_INVALID = "target_address_invalid"
-    NO_RELATIONSHIP = "no_relationship"
-    RELATIONSHIP_DISABLED = "relationship_disabled"
-    RELATIONSHIP_AMBIGUOUS = "relationship_ambiguous"
-    NO_TARGET_OWA_URL = "no_target_owa_url"
-    TARGET_OWA_URL_INVALID = "target_owa_url_invalid"
-    TARGET_NOT_ALLOWED = "target_not_allowed"
-    REDIRECT_LOOP = "redirect_loop"
-    PROTOCOL_VERSION_TOO_LOW = "protocol_version_too_low"
-    NOT_IN_WAVE = "not_in_wave"
-    DIRECTORY_UNAVAILABLE = "directory_unavailable"
-    MALFORMED_ANSWER = "malformed_answer"
-    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,23 +10,11 @@ import re
 import secrets
 import uuid
 
+from eas_redirect.policy.exchange_online import is_public_host
 from eas_redirect.redaction.filling import WORD, filled, without_signs
 from eas_redirect.redaction.taken import Taken
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# Names that everybody's capture holds and that tell where a device was sent.
-PUBLIC_HOSTS = frozenset(
-    {
-        "outlook.com",
-        "www.outlook.com",
-        "outlook.office.com",
-        "outlook.office365.com",
-        "outlook.office365.us",
-        "outlook-dod.office365.us",
-        "partner.outlook.cn",
-        "localhost",
-    }
-)
 _TEST_NETWORK = int(ipaddress.IPv4Address("198.18.0.0"))  # RFC 2544: 198.18.0.0/15
 _TEST_NETWORK_6 = int(ipaddress.IPv6Address("2001:db8::"))  # RFC 3849
 
@@ -60,7 +48,7 @@ class Pseudonyms:
     def host(self, host: str) -> str:
         """A host name, with or without a port; an IP address; a public one stays as it is."""
         bare = host.rpartition(":")[0] if re.search(r"[^:]:[0-9]+\Z", host) else host
-        if bare.lower() in PUBLIC_HOSTS:
+        if bare.lower() == "localhost" or is_public_host(bare):
             return self.keep(host)
         try:
             return host.replace(bare, self.address(bare.strip("[]")))

@@ -9,14 +9,13 @@ from mitmproxy import flow as mitmproxy_flow
 from mitmproxy.proxy import mode_specs
 from mitmproxy.utils import emoji
 
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import REASONS
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_target import redacted_url
 from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
-_REASONS = frozenset(map(str, Reason))
 _DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
 _OUR_COMMENT = re.compile(r"((?:would be )?451 → )(\S+)( \()([a-z_]+)(\))")
 # In a sentence of mitmproxy: what it quotes, IPv6 addresses, and whatever has a dot inside.
@@ -69,7 +68,7 @@ def redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -
 
 def _comment(comment: str, names: Pseudonyms) -> str:
     ours = _OUR_COMMENT.fullmatch(comment)
-    if ours is None or ours[4] not in _REASONS:
+    if ours is None or ours[4] not in REASONS:
         return names.prose(comment)
     names.keep(f"{ours[1]} {ours[4]}")
     return f"{ours[1]}{names.host(ours[2])}{ours[3]}{ours[4]}{ours[5]}"
@@ -91,7 +90,7 @@ def _record(flow: http.HTTPFlow, record: RecordedExchange, names: Pseudonyms) ->
         cast("dict[str, object]", flow.metadata[METADATA]), record.status_code or 0
     )
     location = redacted_url(record.location, names) if record.location else None
-    reason = record.reason if record.reason in _REASONS else ""
+    reason = record.reason if record.reason in REASONS else ""
     decision = record.decision if record.decision in _DECISIONS else ""
     return {
         "event": {"reason": names.keep(reason or "")},

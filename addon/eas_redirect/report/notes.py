@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import duckdb
 
+from eas_redirect.policy.reasons import NO_MAILBOX_REASON
 from eas_redirect.report.lines import Lines
 from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.sources import Kind, Source
 from eas_redirect.report.values import DAY_MS, SHOWN_DAYS
 from eas_redirect.report.words import counted, length
 from eas_redirect.telemetry.record import ECS_VERSION
-from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
 _TELLING = 256  # bytes of a first line: its time and how long it took are among them
 MANY_REASONS = 100  # the addon knows about two dozen

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+from eas_redirect.policy.reasons import title
 from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.old_server import why
 from eas_redirect.report.table import Cell, Head, table
 from eas_redirect.report.values import Device, Group, Obstacle, ReasonRow, StillCalling
 from eas_redirect.report.words import (
-    REASON_TITLES,
     STATE_TITLES,
     VERDICT_TITLES,
     client_title,
@@ -159,7 +159,7 @@ def reason_table(reasons: Sequence[ReasonRow]) -> HTML:
     rows = [
         (
             tag("code", r.reason),
-            REASON_TITLES.get(r.reason, ""),
+            title(r.reason),
             count(r.exchanges),
             count(r.users),
             count(r.devices),
@@ -181,7 +181,7 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
     rows = [
         (
             o.target_domain or "(not known)",
-            REASON_TITLES.get(o.reason, o.reason),
+            title(o.reason),
             what_to_do(o.reason),
             count(o.users),
             count(o.devices),

@@ -2,23 +2,13 @@
 
 import duckdb
 
+from eas_redirect.policy.reasons import obstacles as obstacle_reasons
 from eas_redirect.report.values import Latency, Obstacle, ReasonRow
 from eas_redirect.report.words import NAMELESS
 
 REASONS = 40  # listed; the rest is counted
 OBSTACLES = 50
 BUCKETS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-
-# Reasons that an administrator can do something about, with the domain that they are about.
-OBSTACLE_REASONS = (
-    "no_relationship",
-    "relationship_disabled",
-    "relationship_ambiguous",
-    "no_target_owa_url",
-    "target_owa_url_invalid",
-    "target_not_allowed",
-    "redirect_loop",
-)
 
 _REASONS = f"""
 WITH pairs AS (SELECT coalesce(reason, '{NAMELESS}') AS reason, key, user_key,
@@ -28,11 +18,11 @@ SELECT reason, sum(n)::BIGINT AS total, count(DISTINCT user_key), count(DISTINCT
 FROM pairs GROUP BY reason ORDER BY total DESC, reason LIMIT {REASONS}
 """
 
-_OBSTACLES = f"""
+_OBSTACLES = """
 SELECT reason, coalesce(target_domain, '') AS domain, count(DISTINCT user_key) AS users,
   count(DISTINCT key), count(*)
-FROM lines WHERE class = 0 AND reason IN {OBSTACLE_REASONS}
-GROUP BY reason, domain ORDER BY users DESC, reason, domain LIMIT {OBSTACLES}
+FROM lines WHERE class = 0 AND list_contains($reasons, reason)
+GROUP BY reason, domain ORDER BY users DESC, reason, domain LIMIT $limit
 """
 
 _LOOKUPS = "FROM lines WHERE class = 0 AND lookup_ms >= 0"
@@ -52,7 +42,9 @@ def obstacles(connection: duckdb.DuckDBPyConnection) -> tuple[Obstacle, ...]:
     """What keeps whole domains from being redirected."""
     return tuple(
         Obstacle(reason=reason, target_domain=domain, users=users, devices=devices, exchanges=n)
-        for reason, domain, users, devices, n in connection.execute(_OBSTACLES).fetchall()
+        for reason, domain, users, devices, n in connection.execute(
+            _OBSTACLES, {"reasons": list(obstacle_reasons()), "limit": OBSTACLES}
+        ).fetchall()
     )
 
 

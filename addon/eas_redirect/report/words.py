@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from eas_redirect.telemetry.clients import family
 from eas_redirect.telemetry.ledger import LedgerState
-from eas_redirect.telemetry.w3c import NO_MAILBOX_REASON
 
 STATE_TITLES = {
     LedgerState.SEEN: "not redirected",
@@ -22,33 +21,6 @@ VERDICT_TITLES = {
 }
 
 NAMELESS = "(none)"  # of a group: the journals have no name for it
-
-# One line each; the reference says more.
-REASON_TITLES = {
-    "mailbox_moved": "redirected: the mailbox is elsewhere",
-    "other_answer": "everyday traffic",
-    "native_redirect": "Exchange redirected by itself",
-    "unauthenticated": "Exchange asked for a logon",
-    "no_identity": "nobody was named",
-    "recipient_not_found": "the directory has nobody of that name",
-    "recipient_ambiguous": "several users have that name",
-    "recipient_has_mailbox": "the mailbox is here",
-    "no_target_address": "no targetAddress",
-    "target_address_invalid": "targetAddress is no SMTP address",
-    "no_relationship": "no organization relationship names the domain",
-    "relationship_disabled": "the relationship is disabled",
-    "relationship_ambiguous": "several relationships name the domain",
-    "no_target_owa_url": "the relationship has no TargetOwaURL",
-    "target_owa_url_invalid": "the TargetOwaURL cannot be used",
-    "target_not_allowed": "the target is not allowed",
-    "redirect_loop": "the target leads back here",
-    "protocol_version_too_low": "the device speaks too old a version",
-    "not_in_wave": "not in this wave",
-    "directory_unavailable": "the directory was out of reach",
-    "malformed_answer": "the answer could not be read",
-    "internal_error": "a fault of the addon",
-    NO_MAILBOX_REASON: "Exchange said UserHasNoMailbox (IIS log; no proxy yet)",
-}
 
 
 def number(value: int) -> str:

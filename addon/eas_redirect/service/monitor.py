@@ -15,8 +15,9 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
     RelationshipsAnswer,
 )
-from eas_redirect.policy.decision import Policy, Reason
+from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import Endpoint, endpoint, is_allowed
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.metrics import Gauges, Metrics
 from eas_redirect.telemetry.record import Record

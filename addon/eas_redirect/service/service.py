@@ -21,6 +21,7 @@ from eas_redirect.directory.values import Drift
 from eas_redirect.judging.judge import Redirector
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
+from eas_redirect.policy.reasons import everyday
 from eas_redirect.proxy.forwarded import Network
 from eas_redirect.telemetry.iis import Journals
 from eas_redirect.telemetry.journal import Redaction
@@ -123,7 +124,7 @@ class Service:
         self._pass_on(record, self._journal.line(record))
 
     def _pass_on(self, record: Record, line: JSONLine) -> None:
-        if self.config.journal.exchanges == "all" or _is_decision(record):
+        if self.config.journal.exchanges == "all" or is_decision(record):
             self._journal.write(record, line)
         for sink in self.sinks:
             sink(record)
@@ -195,9 +196,8 @@ def _same_directory(one: Config, other: Config) -> bool:
     )
 
 
-def _is_decision(record: Record) -> bool:
+def is_decision(record: Record) -> bool:
     """Whether there was something to decide: evidence, a redirect of Exchange's own, a fault."""
     if record.action != "eas.exchange":
         return True
-    quiet = record.reason in ("other_answer", "unauthenticated")
-    return not quiet or record.error_type is not None
+    return not everyday(record.reason or "") or record.error_type is not None

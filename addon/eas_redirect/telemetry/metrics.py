@@ -12,43 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.directory.values import CacheStatistics
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import REASONS, Reason
 from eas_redirect.telemetry.record import Record
 
-# MS-ASHTTP 2.2.1.1.1.1.2 (command codes) and MS-ASCMD 2.2.1 (Autodiscover, Find, the rest).
-COMMANDS = frozenset(
-    {
-        "Sync",
-        "SendMail",
-        "SmartForward",
-        "SmartReply",
-        "GetAttachment",
-        "GetHierarchy",
-        "CreateCollection",
-        "DeleteCollection",
-        "MoveCollection",
-        "FolderSync",
-        "FolderCreate",
-        "FolderDelete",
-        "FolderUpdate",
-        "MoveItems",
-        "GetItemEstimate",
-        "MeetingResponse",
-        "Search",
-        "Settings",
-        "Ping",
-        "ItemOperations",
-        "Provision",
-        "ResolveRecipients",
-        "ValidateCert",
-        "Find",
-    }
-)
 SPECIAL_STATUSES = frozenset({401, 403, 449, 451, 503})  # those that say something in EAS
 MODES = frozenset({"observe", "enforce"})
 DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
-REASONS = frozenset(str(reason) for reason in Reason)
 SOURCES = frozenset({"ldap", "snapshot"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "negative"})
 OUTCOMES = frozenset({"success", "failure"})
@@ -156,7 +127,7 @@ def fold_command(command: str | None, method: str | None) -> str:
     """The `command` label: a command of the protocol, `OPTIONS`, `none` or `other`."""
     if command is None:
         return "OPTIONS" if method == "OPTIONS" else "none"
-    return command if command in COMMANDS else "other"
+    return command if command in COMMAND_CODES.values() else "other"
 
 
 def upstream_class(status_code: int | None) -> str:

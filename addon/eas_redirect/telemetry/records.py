@@ -7,7 +7,8 @@ from typing import assert_never
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
 from eas_redirect.judging.judge import Judgement
-from eas_redirect.policy.decision import Pass, Reason, Redirect, Verdict
+from eas_redirect.policy.decision import Pass, Redirect, Verdict
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.record import Record
 

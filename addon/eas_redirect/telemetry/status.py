@@ -12,7 +12,7 @@ from typing import Literal
 
 from eas_redirect import __version__
 from eas_redirect.directory.values import CacheStatistics
-from eas_redirect.policy.decision import Reason
+from eas_redirect.policy.reasons import everyday
 from eas_redirect.telemetry.metrics import Metrics
 from eas_redirect.telemetry.record import Record
 
@@ -153,7 +153,7 @@ class LastDecisions:
         self._records: deque[Record] = deque(maxlen=size)
 
     def observe(self, record: Record) -> None:
-        if record.decision is not None and record.reason != Reason.OTHER_ANSWER:
+        if record.decision is not None and not everyday(record.reason or ""):
             self._records.append(record)
 
     def lines(self) -> tuple[DecisionLine, ...]:

@@ -27,7 +27,6 @@ FIELDS = (
     "time-taken",
 )
 NO_MAILBOX = "UserHasNoMailbox"
-NO_MAILBOX_REASON = "user_has_no_mailbox"  # what Exchange said, where no proxy decided anything
 
 _PATH = "/Microsoft-Server-ActiveSync"
 _SAFE = "/:@.,-~*'()!$"  # what stands unescaped in a query, as IIS writes it

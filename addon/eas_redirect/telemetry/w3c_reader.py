@@ -16,9 +16,10 @@ from urllib.parse import unquote
 from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.activesync.query import encoding_of
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
+from eas_redirect.policy.reasons import NO_MAILBOX_REASON
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.w3c import FIELDS, NO_MAILBOX, NO_MAILBOX_REASON
+from eas_redirect.telemetry.w3c import FIELDS, NO_MAILBOX
 
 EAS_STEM = "/microsoft-server-activesync"
 _BACK_END = re.compile(
