@@ -10,6 +10,6 @@ _here = str(Path(__file__).resolve().parent)
 if (Path(_here) / "eas_redirect").is_dir() and _here not in sys.path:
     sys.path.insert(0, _here)
 
-from eas_redirect.addon import Redirect  # noqa: E402 - the path comes first
+from eas_redirect.addon import EASRedirect  # noqa: E402 - the path comes first
 
-addons = [Redirect()]
+addons = [EASRedirect()]

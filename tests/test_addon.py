@@ -14,7 +14,7 @@ from mitmproxy.flow import Error
 from mitmproxy.test import taddons, tflow
 
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.addon import Redirect
+from eas_redirect.addon import EASRedirect
 from eas_redirect.judging.judge import Judgement, Redirector
 from eas_redirect.proxy.flows import METADATA
 from tests.support import DATA
@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.addon = Redirect()
+        self.addon = EASRedirect()
         self.context = taddons.context(self.addon)
         (directory / "eas.toml").write_text(CONFIG, "utf-8")
 
@@ -352,7 +352,7 @@ async def test_a_misspelt_option_is_an_error(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.context.options.update_defer(eas_mod="observe")
-    await bench.addon.running()
+    bench.addon.running()
     assert "unknown option eas_mod;" in caplog.text
 
 

@@ -17,7 +17,7 @@ from mitmproxy.optmanager import unset
 
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import certificates
+from eas_redirect.engine import certificates, hangups, starting
 from eas_redirect.fixes import mends, upstream_names
 from eas_redirect.proxy import flows, profile
 from eas_redirect.proxy.commands import Commands
@@ -34,8 +34,13 @@ from eas_redirect.view import contentview
 logger = logging.getLogger(__name__)
 
 
-class Redirect:
+START_PATIENCE_S = 10.0  # then whoever calls is served, whatever the start still waits for
+
+
+class EASRedirect:
     """The addon. Its state: the running service and the exchanges under way."""
+
+    name = "eas-redirect"
 
     def __init__(self) -> None:
         self.service: Service | None = None
@@ -44,11 +49,15 @@ class Redirect:
         self.exchanges: Exchanges | None = None
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
+        self._hung_up = False  # a SIGHUP came while it started
+        self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
+        self._tasks: set[asyncio.Task[None]] = set()
         self.addons = [Commands(self)]
 
     # -- start and stop --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
+        self._follow_hangups()
         mends.mend()
         mends.quicken(ctx.master.addons)
         contentview.register()
@@ -81,7 +90,9 @@ class Redirect:
         self._adopt_profile()  # here, not in `running`: mitmproxy listens before that
         self._watch(Reloader(settings.path, config, settings.overrides))
 
-    async def running(self) -> None:
+    def running(self) -> None:
+        """Synchronous: while one hook of `running` waits, mitmproxy takes connections although its
+        other addons have not started; and a script that is loaded again may not wait here."""
         for name in ctx.options.deferred:
             if name.startswith("eas_"):
                 known = ", ".join(OPTIONS)
@@ -90,10 +101,35 @@ class Redirect:
             self.service.start()
             if self.watcher is not None:
                 self.watcher.start()
-            self._follow_hangups()
-            if self.monitor is not None:
-                await self.monitor.follow()
             logger.info("eas-redirect: %s", self.service.summary())
+        task = asyncio.ensure_future(self._finish_start(first=starting.is_checked()))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _finish_start(self, *, first: bool) -> None:
+        """What has to be waited for: the pages, and mitmproxy's own look for errors of the start.
+        Pages that cannot be served end the start, as any error does."""
+        shown = self.monitor is None or await self.monitor.follow()
+        if first and not shown:
+            raise SystemExit(1)
+        if not await starting.over(START_PATIENCE_S):
+            logger.warning(
+                "eas-redirect: a script's `running` hook has not returned for %g s; "
+                "clients are served all the same",
+                START_PATIENCE_S,
+            )
+        self._started.set()
+        if self._hung_up:
+            self._hang_up()
+
+    def client_connected(self, _client: Client) -> Coroutine[None, None, None] | None:
+        """mitmproxy listens before its addons have started. A request that they meet half-way is
+        an error, and an error at the start ends mitmproxy: whoever calls so early waits."""
+        return None if self._started.is_set() else self._wait_for_start()
+
+    async def _wait_for_start(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._started.wait(), START_PATIENCE_S)
 
     def done(self) -> None:
         if self.watcher is not None:
@@ -189,13 +225,17 @@ class Redirect:
             logger.warning("eas-redirect: %s", warning)
 
     def _follow_hangups(self) -> None:
-        """SIGHUP, which would end mitmdump."""
+        """SIGHUP, which would end mitmdump. `run` holds it back until here."""
         if hasattr(signal, "SIGHUP"):
             with contextlib.suppress(ValueError, RuntimeError):  # a loop in a thread: no signals
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+                hangups.release()
 
     def _hang_up(self) -> None:
         """Open the journal anew, and read the certificates again for connections to come."""
+        self._hung_up = not self._started.is_set()
+        if self._hung_up:
+            return
         if self.service is not None:
             self.service.reopen()
         certificates.renew()

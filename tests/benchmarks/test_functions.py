@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.wbxml import parse
-from eas_redirect.addon import Redirect
+from eas_redirect.addon import EASRedirect
 from eas_redirect.directory.snapshot import Snapshot
 from tests.activesync.vectors import VECTORS
 from tests.benchmarks.subjects import CONFIG, EAS, NO_MAILBOX, OK
@@ -25,7 +25,7 @@ QUERY = "?Cmd=FolderSync&User={}&DeviceId=D1&DeviceType=Android"
 class Hooks:
     """The addon's hooks, called as mitmproxy does for one exchange."""
 
-    def __init__(self, addon: Redirect, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, addon: EASRedirect, loop: asyncio.AbstractEventLoop) -> None:
         self.addon = addon
         self.loop = loop
 
@@ -45,7 +45,7 @@ def hooks(tmp_path: Path) -> Iterator[Hooks]:
     loop = asyncio.new_event_loop()
     config = tmp_path / "eas-redirect.toml"
     config.write_text(CONFIG, "utf-8")
-    addon = Redirect()
+    addon = EASRedirect()
     with taddons.context(addon, loadcore=True) as context:
         context.configure(addon, eas_config=str(config), eas_journal=str(tmp_path / "j.jsonl"))
         yield Hooks(addon, loop)

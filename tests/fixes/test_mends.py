@@ -6,7 +6,7 @@ import pytest
 from mitmproxy.proxy.layers.http import _http1
 from mitmproxy.test import taddons
 
-from eas_redirect.addon import Redirect
+from eas_redirect.addon import EASRedirect
 from eas_redirect.fixes import http1, mends
 
 
@@ -27,6 +27,6 @@ def test_a_name_that_is_gone_is_a_warning(
     monkeypatch.delattr(_http1, "make_body_reader")
     assert mends.mend() is False
     assert "newer than" in caplog.text
-    addon = Redirect()
+    addon = EASRedirect()
     with taddons.context(addon) as context:
         assert "eas_config" in context.options

@@ -9,7 +9,7 @@ import pytest
 from mitmproxy.addons import view
 from mitmproxy.test import tflow
 
-from eas_redirect.addon import Redirect
+from eas_redirect.addon import EASRedirect
 from eas_redirect.proxy.commands import Commands
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import PASSWORD, eas_flow
@@ -55,7 +55,7 @@ async def test_reload_reads_everything_again(bench: Bench) -> None:
 
 
 def test_before_the_start_there_is_nothing_to_do() -> None:
-    commands = Commands(Redirect())
+    commands = Commands(EASRedirect())
     commands.cache_clear()
     commands.reload()
     commands.lookup("anna")

@@ -14,7 +14,7 @@ from mitmproxy.contentviews._view_wbxml import wbxml
 from mitmproxy.test import taddons, tflow
 
 from eas_redirect.activesync.wbxml import Document, WBXMLError, element, write
-from eas_redirect.addon import Redirect
+from eas_redirect.addon import EASRedirect
 from eas_redirect.view.contentview import MULTIPART, WBXMLContentview, register
 from tests.activesync.documents import documents
 from tests.activesync.vectors import VECTORS
@@ -286,7 +286,7 @@ def test_comments_cannot_be_ended_from_inside() -> None:
 def test_the_addon_registers_it(registry: ContentviewRegistry) -> None:
     registry._by_name["wbxml"] = wbxml
     with taddons.context() as context:
-        context.master.addons.add(Redirect())
+        context.master.addons.add(EASRedirect())
     assert isinstance(registry["wbxml"], WBXMLContentview)
 
 

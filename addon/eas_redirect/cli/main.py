@@ -7,6 +7,11 @@ import io
 import sys
 from typing import Annotated
 
+from eas_redirect.engine import hangups
+
+if sys.argv[1:2] == ["run"]:
+    hangups.hold()  # first of all: from here on a reload of the service never ends its start
+
 import typer
 
 from eas_redirect import __version__

@@ -15,6 +15,7 @@ from typing import Any
 
 from mitmproxy import exceptions, optmanager
 from mitmproxy.options import Options
+from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tools import cmdline
 from mitmproxy.tools.main import mitmdump, process_options
 
@@ -53,6 +54,7 @@ def run_stock(arguments: Sequence[str]) -> int:
 
 
 async def _main(arguments: list[str], stop_timeout_s: float, *, worker: bool) -> int:
+    _listen_over_tcp_only()
     options = Options()
     engine = Engine(options, stop_timeout_s)
     parsed = cmdline.mitmdump(options).parse_args(arguments)
@@ -66,6 +68,20 @@ async def _main(arguments: list[str], stop_timeout_s: float, *, worker: bool) ->
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _supervisor_left, engine)
     await engine.run()
     return 0
+
+
+def _listen_over_tcp_only() -> None:
+    """In front of an https server mitmproxy listens for HTTP/3 as well, whatever its option `http3`
+    says: on UDP, where each datagram of a stranger's costs memory, and where processes that share
+    their TCP port cannot share it."""
+    prepare = ReverseMode.__post_init__
+
+    def prepared(self: ReverseMode) -> None:
+        prepare(self)
+        if self.scheme == "https":
+            self.transport_protocol = "tcp"
+
+    ReverseMode.__post_init__ = prepared  # type: ignore[method-assign]
 
 
 def _set_options(options: Options, parsed: argparse.Namespace) -> None:

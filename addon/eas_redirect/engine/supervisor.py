@@ -10,6 +10,7 @@ import logging
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from eas_redirect.engine import hangups
 from eas_redirect.engine.worker import Backoff, Worker
 from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.site import STATUS, Site, Views
@@ -29,6 +31,7 @@ START_S = 300.0  # for a worker to serve: many on few cores with a large snapsho
 LOOK_S = 5.0  # between two looks at a worker: what a crashed one counted since is lost
 # Silent for so long is hung. A busy worker has taken 3 s with 1,500 phones asking at the same time.
 HUNG_S = 25.0
+ENDED_EARLY = 5  # times that a signal may end a starting worker before it counts as unable to
 KILL_GRACE_S = 10.0  # beyond the workers' own time for a stop
 NOT_READY = "# TYPE eas_ready gauge\neas_ready 0\n"  # the worst of several counts
 
@@ -54,6 +57,8 @@ class Supervisor:
         self._restarts = 0
         self._stop = asyncio.Event()
         self._failed = False
+        self._served = False  # any worker, ever
+        self._attempts: Counter[int] = Counter()  # to start, by worker, as `_cannot_start` counts
 
     def run(self) -> int:
         """Exit code: 0 stopped by a signal, 1 the start failed."""
@@ -101,6 +106,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)
+        hangups.release()
 
     def _asked_to_stop(self) -> None:
         """The first time gracefully; the workers take a second one as "at once"."""
@@ -120,8 +126,9 @@ class Supervisor:
             self._bury(worker)
             if self._stop.is_set():
                 return
-            if not any(w.served for w in self._workers) and not self._restarts:
-                logger.error("eas-redirect: worker %d cannot start; see above", worker.number)
+            self._served |= worker.served
+            if not self._served and self._cannot_start(worker, code):
+                logger.error("eas-redirect: no worker can start; see above")
                 self._failed = True
                 self._asked_to_stop()
                 return
@@ -135,6 +142,12 @@ class Supervisor:
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait_s)
+
+    def _cannot_start(self, worker: Worker, code: int) -> bool:
+        """Whether none can, judging by each one's own last attempt. One that somebody ended while
+        it started (a negative code) says nothing of the others, unless that goes on."""
+        self._attempts[worker.number] += 1 if code < 0 else ENDED_EARLY
+        return all(self._attempts[w.number] >= ENDED_EARLY for w in self._workers)
 
     def _bury(self, worker: Worker) -> None:
         """Keep what it counted."""

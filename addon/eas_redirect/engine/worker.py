@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from eas_redirect.engine import hangups
+
 logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 3.0
@@ -44,17 +46,18 @@ class Worker:
         path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
         self._started_at = time.monotonic()
         self.served = self.silent = False
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "eas_redirect.engine.process",
-            *self._arguments,
-            "--set",
-            f"eas_metrics=unix:{self._socket}",
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
-        )
+        with hangups.held():  # it inherits that, and a hangup is not its end before it listens
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "eas_redirect.engine.process",
+                *self._arguments,
+                "--set",
+                f"eas_metrics=unix:{self._socket}",
+                stdin=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
+            )
 
     async def wait(self) -> int:
         """The exit code; negative: the signal that ended it."""

@@ -67,7 +67,7 @@ class Monitor:
         self._known: tuple[OrganizationRelationship, ...] = ()
         self._site: Site | None = None
         self._listen: str | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[bool] | None = None
         self.metrics = Metrics(self._gauges())
         self._last = LastDecisions(self._redacted)
         service.sinks += [
@@ -78,14 +78,16 @@ class Monitor:
             self._configured,
         ]
 
-    async def follow(self) -> None:
-        """Serve where the option or the configuration says. What goes wrong is logged as an error:
-        at the start that ends the proxy, later the last good address stays."""
+    async def follow(self) -> bool:
+        """Serve where the option or the configuration says. Where that cannot be had it is logged,
+        the last good address stays, and the result is False."""
         wanted = self._proxy.listen() or self._service.config.metrics.listen
         try:
             await self._listen_at(None if wanted == "off" else wanted)
         except (OSError, ValueError) as error:
             logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+            return False
+        return True
 
     async def _listen_at(self, address: str | None) -> None:
         if address == self._listen:

@@ -1,0 +1,31 @@
+"""SIGHUP held back while a process starts, so that it never ends one. No mitmproxy here.
+
+Its default action ends a process. Held back it stays pending until somebody listens for it, and
+nothing is lost. A program that is started inherits what is held back.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+
+def hold() -> None:
+    """From now on it waits for `release`."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, which has no SIGHUP either
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def release() -> None:
+    """Somebody listens: what has come meanwhile arrives now."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """For starting a program that will `release` it by itself."""
+    hold()
+    try:
+        yield
+    finally:
+        release()
