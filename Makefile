@@ -1,20 +1,24 @@
-# Everything here runs in .venv, which is made on first use with the newest Python >= 3.12.
+# Everything here runs in .venv, which is made on first use with the newest Python >= 3.12 and the
+# versions of libraries that CI has passed with. CONSTRAINTS= takes the newest ones instead.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CONSTRAINTS ?= .ci/constraints.txt
+PIP_INSTALL = "$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
+	$(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long fuzz bench bench-short soak sizing lint types format clean
+.PHONY: help lab test test-long fuzz bench bench-short soak sizing lint types format constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@set -e; python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh .ci/find-python); \
 	echo "Making $(VENV) with $$($$python --version) ($$python)"; \
 	"$$python" -m venv "$(VENV)"; \
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	$(PIP_INSTALL) -e '.[dev]'; \
 	touch "$@"
 
 lab: $(INSTALLED) ## the main job on loopback: Exchange, directory, proxy, devices
@@ -52,6 +56,9 @@ types: $(INSTALLED) ## mypy strict
 format: $(INSTALLED) ## ruff: mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+constraints: $(INSTALLED) ## write down the versions in .venv, when CI has passed with them
+	@sh .ci/freeze "$(BIN)/python" > .ci/constraints.txt
 
 clean: ## remove what was made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -73,5 +73,4 @@ def test_nothing_imports_the_command_line() -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=name)
 def test_each_module_says_what_it_is_for(module: Path) -> None:
-    tree = ast.parse(module.read_text("utf-8"))
-    assert ast.get_docstring(tree)
+    assert ast.get_docstring(ast.parse(module.read_text("utf-8")))

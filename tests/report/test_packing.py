@@ -6,11 +6,11 @@ import io
 import lzma
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,11 @@ from eas_redirect.telemetry.record import render as line
 from tests.report.simulator import START
 from tests.report.test_figures import call
 
+if sys.version_info >= (3, 14):
+    import compression.zstd as zstd
+else:
+    import backports.zstd as zstd
+
 NOW = START + 86400
 COUNT = 3000
 _NOISE = random.Random(1)  # noqa: S311 - so that it does not pack to nothing
@@ -32,15 +37,17 @@ LINES = b"".join(
 )
 
 
-def zstd(content: bytes) -> bytes:
-    """As the program `zstd` writes it: with a checksum."""
-    return zstandard.ZstdCompressor(write_checksum=True).compress(content)
+def packed_with_zstd(content: bytes, checksum: bool = True, size: bool = True) -> bytes:
+    """As the program `zstd` writes it: with a checksum, and with the size where it is known."""
+    parameter = zstd.CompressionParameter
+    options: dict[int, int] = {parameter.checksum_flag: checksum, parameter.content_size_flag: size}
+    return zstd.compress(content, options=options)
 
 
 PACKERS: dict[Packing, Callable[[bytes], bytes]] = {
     Packing.NONE: bytes,
     Packing.GZIP: gzip.compress,
-    Packing.ZSTD: zstd,
+    Packing.ZSTD: packed_with_zstd,
     Packing.BZIP2: bz2.compress,
     Packing.XZ: lzma.compress,
 }
@@ -126,7 +133,7 @@ def test_the_w3c_log_beside_a_journal_is_not_counted_again(tmp_path: Path) -> No
     log.close()
     alone = make_report(find_sources([str(tmp_path)]), NOW)
     (tmp_path / "eas.jsonl").write_bytes(line(call(0, method="POST")))
-    (tmp_path / "eas.log.1.zst").write_bytes(zstd((tmp_path / "eas.log").read_bytes()))
+    (tmp_path / "eas.log.1.zst").write_bytes(packed_with_zstd((tmp_path / "eas.log").read_bytes()))
     sources = find_sources([str(tmp_path)])
     both = make_report(sources, NOW)
     assert [source.kind for source in sources] == [Kind.JOURNAL, Kind.TWIN, Kind.TWIN]
@@ -135,7 +142,7 @@ def test_the_w3c_log_beside_a_journal_is_not_counted_again(tmp_path: Path) -> No
 
 
 def test_a_skippable_frame_without_its_length_is_cut(tmp_path: Path) -> None:
-    (tmp_path / "a.zst").write_bytes(zstd(b"a") + b"\x50\x2a\x4d\x18")
+    (tmp_path / "a.zst").write_bytes(packed_with_zstd(b"a") + b"\x50\x2a\x4d\x18")
     assert not zstd_is_whole(tmp_path / "a.zst")
 
 
@@ -150,17 +157,21 @@ def test_only_a_whole_zstd_file_is_whole(
     size: bool,
     data: st.DataObject,
 ) -> None:
-    packer = zstandard.ZstdCompressor(write_checksum=checksum, write_content_size=size)
-    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
-    whole = skippable.join(map(packer.compress, frames))
+    packed = [packed_with_zstd(frame, checksum, size) for frame in frames]
+    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"  # RFC 8878 3.1.2
+    whole = skippable.join(packed)
     path = tmp_path_factory.getbasetemp() / "frames.zst"
     path.write_bytes(whole)
     assert zstd_is_whole(path)
     cut = data.draw(st.integers(1, len(whole)))
     path.write_bytes(whole[:-cut])
-    ends = {len(skippable.join(map(packer.compress, frames[:n]))) for n in range(len(frames) + 1)}
-    ends |= {end + len(skippable) for end in ends if end}
-    assert zstd_is_whole(path) is (len(whole) - cut in ends)
+    ends = {len(skippable.join(packed[:n])) for n in range(1, len(frames) + 1)}
+    ends |= {end + len(skippable) for end in ends}
+    at_an_end = len(whole) - cut in ends
+    assert zstd_is_whole(path) is at_an_end
+    plain = tmp_path_factory.getbasetemp() / "plain"
+    assert unpack(path, Packing.ZSTD, Encoding.UTF8, plain) is at_an_end
+    assert b"".join(frames).startswith(plain.read_bytes())
 
 
 @given(st.binary(max_size=400), st.sampled_from(list(PACKERS)), st.integers(0, 60))

@@ -42,6 +42,14 @@ def fail(text: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn:
+    """End the command: a library of an extra is not installed. Raises what is missing of ours."""
+    missing = "backports.zstd" if error.name == "backports" else error.name or ""
+    if not missing or missing.split(".")[0] == "eas_redirect":
+        raise error
+    fail(f"{needs} {missing}, which is not installed: pip install 'eas-redirect[{extra}]'", USAGE)
+
+
 def load(path: Path) -> "Config":
     """The configuration, or the end of the command with every problem of it."""
     from eas_redirect.configuration.config import ConfigError, load_config

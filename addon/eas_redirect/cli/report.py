@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eas_redirect.cli.common import FINDINGS, USAGE, JsonOption, console, fail, tell, write_pieces
+from eas_redirect.cli.common import (
+    FINDINGS,
+    USAGE,
+    JsonOption,
+    console,
+    fail,
+    fail_without,
+    tell,
+    write_pieces,
+)
 
 if TYPE_CHECKING:
     from eas_redirect.report.values import Report
@@ -74,9 +83,7 @@ def read_journals(
     try:
         from eas_redirect.report.figures import make_report
     except ModuleNotFoundError as error:
-        if error.name not in ("duckdb", "zstandard"):
-            raise
-        fail("Reports need DuckDB: pip install 'eas-redirect[report]'", USAGE)
+        fail_without(error, "Reports need", "report")
     from eas_redirect.cli.progress import progress
     from eas_redirect.report.sources import SourceError, open_sources
     from eas_redirect.report.store import StoreError

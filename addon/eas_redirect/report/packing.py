@@ -1,26 +1,27 @@
 """Packed, oddly encoded and streamed files: what they hold, and as plain UTF-8 on the disk.
 
-DuckDB reads plain, gzip and zstd files by itself; the rest passes through here first. Imports
-zstandard, which comes with mitmproxy.
+DuckDB reads plain, gzip and zstd files by itself; the rest passes through here first.
 """
 
 import bz2
 import codecs
 import gzip
 import lzma
+import mmap
 import shutil
+import sys
 import zlib
 from enum import StrEnum
-from io import SEEK_CUR
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import zstandard
+if sys.version_info >= (3, 14):
+    import compression.zstd as zstd
+else:
+    import backports.zstd as zstd  # the same module, for the versions of Python before it
 
 CHUNK = 1 << 20
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)  # RFC 8878 3.1.2
+_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 
 
 class Packing(StrEnum):
@@ -43,7 +44,7 @@ class Encoding(StrEnum):
 
 _MAGIC = {
     b"\x1f\x8b": Packing.GZIP,
-    _ZSTD_FRAME: Packing.ZSTD,
+    b"\x28\xb5\x2f\xfd": Packing.ZSTD,
     b"BZh": Packing.BZIP2,
     b"\xfd7zXZ\x00": Packing.XZ,
 }
@@ -93,7 +94,7 @@ def unpack(path: Path, packing: Packing, encoding: Encoding, target: Path) -> bo
             if not chunk:
                 break
             plain.write(chunk if encoding is Encoding.UTF8 else decode(chunk).encode())
-    return packing is not Packing.ZSTD or zstd_is_whole(path)
+    return True
 
 
 def keep(stream: BinaryIO, target: Path) -> None:
@@ -103,13 +104,25 @@ def keep(stream: BinaryIO, target: Path) -> None:
 
 
 def zstd_is_whole(path: Path) -> bool:
-    """Whether the frames end where the file ends: readers take a cut one for a short one."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        while file.tell() < size:
-            if not _skip_frame(file):
-                return False
-        return file.tell() == size
+    """Whether the last frame ends where the file ends. DuckDB reads a cut file as a shorter one.
+
+    The library steps from block to block and unpacks nothing, so the size does not matter.
+    """
+    if not path.stat().st_size:
+        return False
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+    ):
+        start = 0
+        while start < len(content):
+            with content[start:] as rest:
+                try:
+                    start += zstd.get_frame_size(rest)
+                except zstd.ZstdError:
+                    return False
+    return True
 
 
 def _inside(file: BinaryIO, packing: Packing) -> _Bytes:
@@ -121,33 +134,6 @@ def _inside(file: BinaryIO, packing: Packing) -> _Bytes:
         case Packing.XZ:
             return lzma.LZMAFile(file)
         case Packing.ZSTD:
-            # Frames one after another, as `cat` of two files makes them.
-            return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            return zstd.ZstdFile(file)
         case Packing.NONE:
             return file  # type: ignore[return-value]  # opened buffered: it has read1
-
-
-def _skip_frame(file: BinaryIO) -> bool:
-    """Step over one frame by its blocks' sizes (RFC 8878 3.1.1), nothing unpacked. False where no
-    frame is; a step past the file's end shows in where it leads."""
-    magic = file.read(4)
-    if int.from_bytes(magic, "little") in _ZSTD_SKIPPABLE:
-        length = file.read(4)
-        file.seek(int.from_bytes(length, "little"), SEEK_CUR)
-        return len(length) == 4
-    flags = file.read(1)
-    if magic != _ZSTD_FRAME or not flags:
-        return False
-    single, checksum = flags[0] & 0x20, flags[0] & 0x04
-    dictionary = (0, 1, 2, 4)[flags[0] & 0x03]
-    content = (1 if single else 0, 2, 4, 8)[flags[0] >> 6]
-    file.seek((0 if single else 1) + dictionary + content, SEEK_CUR)
-    last = False
-    while not last:
-        head = int.from_bytes(block := file.read(3), "little")
-        if len(block) < 3:
-            return False
-        last, repeated = bool(head & 1), head >> 1 & 3 == 1  # one byte stands for all
-        file.seek(1 if repeated else head >> 3, SEEK_CUR)
-    file.seek(4 if checksum else 0, SEEK_CUR)
-    return True
