@@ -3,7 +3,8 @@
 import pytest
 
 from eas_redirect.configuration.config import Config
-from eas_redirect.configuration.problems import dotted, key_lines, known_keys
+from eas_redirect.configuration.problems import dotted, known_keys
+from eas_redirect.configuration.sources import key_lines
 
 DOCUMENT = '''\
 # a comment

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
+from eas_redirect.configuration.sources import Override
 from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
 
 BASE = """\
@@ -138,7 +139,7 @@ def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> N
 
 
 def test_options_go_on_overriding(file: Path) -> None:
-    overrides = {"mode": "observe"}
+    overrides: dict[str, Override] = {"mode": "observe"}
     reloader = Reloader(file, load_config(file, overrides), overrides)
     write(file, BASE)
     [outcome] = looks(reloader, 5)

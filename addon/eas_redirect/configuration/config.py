@@ -4,14 +4,21 @@ The tables of the file come first, then what no single key can tell, then the re
 `directory_settings` and `cache_settings` give the other rooms what they need of it.
 """
 
-import tomllib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eas_redirect.configuration.problems import Place, dotted, in_words, key_lines, parsed
+from eas_redirect.configuration.problems import Place, in_words
+from eas_redirect.configuration.sources import (
+    ENVIRONMENT_ALONE,
+    Override,
+    UnreadableFileError,
+    collect,
+    read_text,
+)
 from eas_redirect.configuration.values import (
     AccountDomainValue,
     DistinguishedName,
@@ -194,69 +201,33 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def load_config(path: Path, overrides: Mapping[str, str] | None = None) -> Config:
-    """The configuration in a file, or ConfigError with every problem.
-
-    `overrides`: dotted keys that options outside the file set (`mode`, `journal.path`); a path
-    among them is relative to the working directory.
-    """
-    text = _read(path)
-    try:
-        document = parsed(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError((f"{path}: not TOML: {error}",)) from error
-    for key, value in (overrides or {}).items():
-        _override(document, key, value)
-    return _validate(document, path, text, frozenset(overrides or {}))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        problem = "there is no such file; `eas-redirect init` writes one"
-    except UnicodeDecodeError:
-        problem = "is no text in UTF-8"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    raise ConfigError((f"{path}: {problem}",))
-
-
-def _override(document: dict[str, Any], key: str, value: str) -> None:
-    table, _, name = key.rpartition(".")
-    target = document.setdefault(table, {}) if table else document
-    if isinstance(target, dict):
-        is_path = name.endswith("path") and value not in {"", "-"}
-        target[name] = str(Path.cwd() / value) if is_path else value
-
-
-def _validate(
-    document: dict[str, Any], path: Path, text: str, overridden: frozenset[str]
+def load_config(
+    path: Path,
+    overrides: Mapping[str, Override] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Config:
-    problems: list[tuple[Place, str]] = []
+    """The configuration that a file, the environment and options say, or ConfigError.
+
+    `path`: the file, or `ENVIRONMENT_ALONE`. `overrides`: dotted keys that options outside the
+    file set (`mode`, `proxy.upstream`); a Path among them is relative to the working directory.
+    `environment`: the process's own when None.
+    """
+    known = os.environ if environment is None else environment
+    said = collect(path, overrides or {}, known, Config)
+    problems = list(said.problems)
     config = None
+    base = Path.cwd() if path == ENVIRONMENT_ALONE else path.resolve().parent
     try:
-        context = {"base": path.resolve().parent}
-        config = Config.model_validate(document, context=context)
+        config = Config.model_validate(said.document, context={"base": base})
     except ValidationError as errors:
-        problems += [(error["loc"], in_words(error, Config)) for error in errors.errors()]
-    problems += contradictions(document)
+        found = [said.problem(e["loc"], in_words(e, Config)) for e in errors.errors()]
+        problems += filter(None, found)
+    told = (said.problem(place, message) for place, message in contradictions(said.document))
+    problems += filter(None, told)
     if config is None or problems:
-        raise ConfigError(_with_places(problems, path, text, overridden))
+        once = dict.fromkeys(sorted(problems, key=lambda problem: problem.line))
+        raise ConfigError(tuple(problem.text for problem in once))
     return config
-
-
-def _with_places(
-    problems: list[tuple[Place, str]], path: Path, text: str, overridden: frozenset[str]
-) -> tuple[str, ...]:
-    lines = key_lines(text)
-    found: dict[str, int] = {}
-    for place, message in problems:
-        key = dotted(place)
-        line = next((lines[p] for n in range(len(place), 0, -1) if (p := place[:n]) in lines), 0)
-        where = "an option" if key in overridden else f"{path}:{line}" if line else str(path)
-        found.setdefault(f"{where}: {key}: {message}", line)
-    return tuple(sorted(found, key=found.__getitem__))
 
 
 def policy(config: Config) -> Policy:
@@ -289,7 +260,10 @@ def _criteria(table: CriteriaConfig) -> Criteria:
 
 
 def _users_of(path: Path) -> frozenset[str]:
-    return user_names(_read(path).splitlines())
+    try:
+        return user_names(read_text(path).splitlines())
+    except UnreadableFileError as error:
+        raise ConfigError((str(error),)) from error
 
 
 def directory_settings(config: Config) -> DirectorySettings:

@@ -1,21 +1,24 @@
-"""What is wrong with an eas-redirect.toml, in words and with its place. For `config.py` only."""
+"""What is wrong with a value, in words and with its place, and the keys that there are.
+
+For `config.py` and `sources.py` only. No sentence of pydantic's own comes through.
+"""
 
 import difflib
-import tomllib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from eas_redirect.configuration.values import WHERE_SECRETS_BELONG
+from eas_redirect.configuration.values import WHERE_SECRETS_BELONG, Listen
 
 type Place = tuple[int | str, ...]
 
-MAX_DEPTH = 8  # of a key that is looked up: no key of ours has more parts than five
-MAX_LINES = 1000  # of a file whose lines are looked up: the search is quadratic
 MODE_IS_NOT_SAID = (
-    "is not said. Write one of these two lines at the top of the file:\n"
+    "is not said. Write one of these two lines at the top of the file,\n"
+    "or set EAS_REDIRECT__MODE to one of the two words:\n"
     '    mode = "observe"    # decides and journals, changes nothing\n'
     '    mode = "enforce"    # redirects'
 )
@@ -31,19 +34,13 @@ _MESSAGES = {
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "finite_number": "must be a finite number",
+    "int_from_float": "must be a whole number",
+    "too_short": "names nothing: give it at least one item, or leave it out",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
 }
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """A TOML document, or TOMLDecodeError also for what `tomllib` has no room for."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        raise tomllib.TOMLDecodeError("lists or tables are nested too deeply") from None
-    except ValueError:  # Python's bound on the digits of an integer
-        raise tomllib.TOMLDecodeError("a number has too many digits") from None
 
 
 def dotted(place: Place) -> str:
@@ -63,15 +60,13 @@ def in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "missing" and error["loc"] == ("mode",):
         return MODE_IS_NOT_SAID
     if kind == "extra_forbidden":
-        return _unknown(error["loc"], model)
+        return unknown_key(error["loc"], model)
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    if kind in _MESSAGES:
-        return _MESSAGES[kind]
-    return error["msg"].replace("Input should be", "must be")
+    return _MESSAGES.get(kind, "is no value for this key").format(**error.get("ctx", {}))
 
 
-def _unknown(place: Place, model: type[BaseModel]) -> str:
+def unknown_key(place: Place, model: type[BaseModel]) -> str:
     name = str(place[-1])
     if any(word in name.lower() for word in _SECRET_WORDS):
         return f"unknown key; {WHERE_SECRETS_BELONG}"
@@ -82,6 +77,35 @@ def _unknown(place: Place, model: type[BaseModel]) -> str:
     meant = near or [siblings[n] for n in difflib.get_close_matches(name, siblings, n=1)]
     meant = meant or [key for key in keys if key.rpartition(".")[2] == name]
     return f"unknown key; did you mean {meant[0]}?" if meant else "unknown key"
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every key that has a value, dotted, with the type of that value. A list of tables is one."""
+    found: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        key = prefix + (info.alias or name)
+        table = _table(info.annotation)
+        found |= {key: info.annotation} if table is None else leaves(table, f"{key}.")
+    return found
+
+
+def _table(annotation: Any) -> type[BaseModel] | None:
+    is_union = get_origin(annotation) in (Union, UnionType)
+    kinds = get_args(annotation) if is_union else (annotation,)
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def is_text(annotation: Any) -> bool:
+    """Whether a key's value is written in quotes, as a name, a path or one of several words is."""
+    annotation = getattr(annotation, "__value__", annotation)
+    if get_origin(annotation) is Literal:
+        return True
+    if get_origin(annotation) is Annotated:
+        return is_text(get_args(annotation)[0])
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    if kinds:
+        return get_origin(annotation) in (Union, UnionType) and all(map(is_text, kinds))
+    return isinstance(annotation, type) and issubclass(annotation, str | Path | Listen)
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -101,40 +125,3 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         return
     for argument in getattr(annotation, "__args__", ()):
         yield from _models_in(argument)
-
-
-def key_lines(text: str) -> dict[Place, int]:
-    """The line on which each key of a TOML document begins.
-
-    `tomllib` keeps no lines, so each beginning of the document that is itself a document is
-    parsed: a key stands in the statement that made it appear.
-    """
-    lines = text.splitlines()
-    found: dict[Place, int] = {}
-    begin: int | None = None
-    for number, line in enumerate(lines[:MAX_LINES], start=1):
-        if begin is None and line.strip() and not line.lstrip().startswith("#"):
-            begin = number
-        if begin is None:
-            continue
-        try:
-            document = parsed("\n".join(lines[:number]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for place in _places(document):
-            found.setdefault(place, begin)
-        begin = None
-    return found
-
-
-def _places(value: object, place: Place = ()) -> Iterator[Place]:
-    if place:
-        yield place
-    if len(place) >= MAX_DEPTH:
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _places(inner, (*place, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _places(inner, (*place, index))

@@ -6,6 +6,7 @@ Messages never repeat a value that could hold a secret. Used by `config.py` only
 import ipaddress
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ def _text(value: object) -> str:
         raise ValueError("must be text in quotes")
     if not value.strip():
         raise ValueError("is empty")
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValueError(
+            "holds a control character, as \\n in double quotes is one: use single quotes"
+        )
     return value
 
 

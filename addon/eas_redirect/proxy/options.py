@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eas_redirect.configuration.config import ConfigError
+from eas_redirect.configuration.sources import Override
 
 OPTIONS = {
-    "eas_config": "Path of the eas-redirect.toml (make one with `eas-redirect init`).",
+    "eas_config": "Path of the eas-redirect.toml, or env: where the environment says everything.",
     "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
     "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
     "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
@@ -25,7 +26,7 @@ class Settings:
     """What the options say; `overrides` are dotted keys of the file."""
 
     path: Path
-    overrides: dict[str, str]
+    overrides: dict[str, Override]
     keep_bodies: bool
 
 
@@ -41,9 +42,13 @@ def read_options(values: Mapping[str, str]) -> Settings:
         problems.append(f"eas_config: no configuration: {advice}")
     if problems:
         raise ConfigError(tuple(problems))
-    overrides = {"mode": values["eas_mode"], "journal.path": values["eas_journal"]}
+    overrides: dict[str, Override] = {}
+    if values["eas_mode"]:
+        overrides["mode"] = values["eas_mode"]
+    if journal := values["eas_journal"]:
+        overrides["journal.path"] = journal if journal == "-" else Path(journal)
     return Settings(
         path=Path(values["eas_config"]),
-        overrides={key: value for key, value in overrides.items() if value},
+        overrides=overrides,
         keep_bodies=values["eas_bodies"] == "keep",
     )

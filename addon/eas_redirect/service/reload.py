@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eas_redirect.configuration.config import Config, ConfigError, load_config, policy
+from eas_redirect.configuration.sources import Override
 
 type Signature = tuple[int, int, int]  # modification time in ns, size, inode
 
@@ -41,7 +42,7 @@ class Reloader:
     being written is left alone.
     """
 
-    def __init__(self, path: Path, config: Config, overrides: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, config: Config, overrides: Mapping[str, Override]) -> None:
         """`config` is what was loaded from `path` with `overrides` and is in force."""
         self._path = path
         self._overrides = dict(overrides)
