@@ -2,6 +2,7 @@
 
 from tests.fuzz import (
     targets_activesync,
+    targets_autodiscover,
     targets_captures,
     targets_debugging,
     targets_directory,
@@ -14,6 +15,7 @@ from tests.fuzz.target import TARGETS, Target
 
 _MODULES = (
     targets_activesync,
+    targets_autodiscover,
     targets_debugging,
     targets_captures,
     targets_directory,

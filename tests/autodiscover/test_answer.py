@@ -1,0 +1,142 @@
+"""What an answer of Autodiscover is evidence of, and the answer that is given in its place."""
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.autodiscover.answer import (
+    FRAMEWORK,
+    NoMailboxHere,
+    OtherAnswer,
+    RedirectAddress,
+    User,
+    read_answer,
+    write_settings,
+)
+from eas_redirect.autodiscover.document import read_document
+from eas_redirect.autodiscover.request import RESPONSE
+from tests.autodiscover.vectors import (
+    DOCTYPE,
+    FRAMEWORK_ERROR,
+    LOCATION,
+    MOVED_TO,
+    OLD,
+    OUTLOOK_ANSWER,
+    USER,
+    answer,
+    error,
+    redirect,
+    settings,
+)
+
+ANNA = User(email_address="anna@example.test", display_name="Anna Example", culture="en:us")
+XML = "text/xml; charset=utf-8"
+
+
+def read(body: str, status: int = 200, content_type: str = XML) -> object:
+    return read_answer(status, content_type, "", body.encode())
+
+
+def test_a_redirect_names_the_address_and_the_user() -> None:
+    assert read(answer(USER + redirect())) == RedirectAddress(address=MOVED_TO, user=ANNA)
+    assert read(answer(redirect(f"\r\n {MOVED_TO} "))) == RedirectAddress(address=MOVED_TO)
+
+
+def test_compressed_and_in_other_encodings() -> None:
+    whole = answer(USER + redirect())
+    packed = gzip.compress(whole.encode())
+    assert read_answer(200, XML, "gzip", packed) == RedirectAddress(address=MOVED_TO, user=ANNA)
+    utf16 = answer(USER + redirect(), declaration="").encode("utf-16")
+    assert isinstance(read_answer(200, "application/xml", "", utf16), RedirectAddress)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(answer(USER + error()), 200), (answer(error(data="")), 200), ("<html>denied</html>", 403)],
+)
+def test_what_only_hints_at_it(body: str, status: int) -> None:
+    assert isinstance(read(body, status), NoMailboxHere)
+
+
+OTHERS = {
+    "settings of the old server": answer(USER + settings(OLD)),
+    "settings of a new one": answer(USER + settings()),
+    "the framework's error": FRAMEWORK_ERROR,
+    "outlook's schema": OUTLOOK_ANSWER,
+    "a doctype": DOCTYPE + answer(redirect("&x;"), declaration=""),
+    "another status": answer(error("1")),
+    "a status with a sign": answer(error("+2")),
+    "two actions": answer(redirect() + redirect()),
+    "two in one action": answer(
+        f"<Action><Redirect>{MOVED_TO}</Redirect><Redirect>{MOVED_TO}</Redirect></Action>"
+    ),
+    "redirect and error": answer(
+        f"<Action><Redirect>{MOVED_TO}</Redirect><Error><Status>2</Status></Error></Action>"
+    ),
+    "an empty redirect": answer(redirect("")),
+    "a redirect with an element": answer(redirect(f"<b>{MOVED_TO}</b>")),
+    "a redirect in another namespace": answer(
+        f'<Action><Redirect xmlns="urn:x">{MOVED_TO}</Redirect></Action>'
+    ),
+    "no action": answer(USER),
+    "html": "<html><body>hello</body></html>",
+    "cut short": answer(redirect())[:-5],
+    "too long": answer(redirect()) + " " * 64 * 1024,
+}
+
+
+@pytest.mark.parametrize("body", OTHERS.values(), ids=OTHERS)
+def test_everything_else_says_nothing(body: str) -> None:
+    assert isinstance(read(body), OtherAnswer)
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 401, 404, 449, 451, 456, 457, 500, 503])
+def test_no_other_status_is_evidence(status: int) -> None:
+    assert isinstance(read(answer(redirect()), status), OtherAnswer)
+
+
+@pytest.mark.parametrize("content_type", ["", "text/html", "application/json", "text/xmlx"])
+def test_what_is_not_xml_is_not_read(content_type: str) -> None:
+    assert isinstance(read(answer(redirect()), 200, content_type), OtherAnswer)
+
+
+def test_a_bomb_and_a_stream_are_not_read() -> None:
+    bomb = gzip.compress(answer(redirect()).encode() + b" " * 10_000_000)
+    assert isinstance(read_answer(200, XML, "gzip", bomb), OtherAnswer)
+    assert isinstance(read_answer(200, XML, "br", b"x"), OtherAnswer)
+    assert isinstance(read_answer(200, XML, "", None), OtherAnswer)
+
+
+def test_the_settings_byte_for_byte() -> None:
+    assert write_settings(LOCATION, ANNA) == answer(USER + settings()).encode()
+
+
+def test_settings_without_what_is_not_known() -> None:
+    bare = answer("<Culture>en:us</Culture>" + settings()).encode()
+    assert write_settings(LOCATION, User()) == bare
+    # DisplayName alone would be no User: its EMailAddress is required.
+    assert write_settings(LOCATION, User(display_name="Anna")) == bare
+    address = "<Culture>en:us</Culture><User><EMailAddress>a@example.test</EMailAddress></User>"
+    assert write_settings(LOCATION, User(email_address="a@example.test")) == (
+        answer(address + settings()).encode()
+    )
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_whatever_a_name_holds_stays_in_its_element(name: str, address: str) -> None:
+    user = User(email_address=address, display_name=name)
+    root = read_document(write_settings(LOCATION, user))
+    assert (root.namespace, root.name) == (FRAMEWORK, "Autodiscover")
+    response = root.one(RESPONSE, "Response")
+    assert response is not None
+    assert [child.name for child in response.children] == ["Culture", "User", "Action"]
+    action = response.one(RESPONSE, "Action")
+    assert action is not None
+    server = action.children[0].children[0]
+    assert [(child.name, child.text) for child in server.children] == [
+        ("Type", "MobileSync"),
+        ("Url", LOCATION),
+        ("Name", LOCATION),
+    ]
