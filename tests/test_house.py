@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 PACKAGE = ROOT / "addon" / "eas_redirect"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PURE = ("activesync", "policy", "directory/values.py")
+PURE = ("activesync", "autodiscover", "policy", "directory/values.py")
 MITMPROXY = ("addon.py", "proxy", "fixes", "engine", "captures", "redaction", "view", "lab")
 LDAP3 = ("directory/ldap",)
 DUCKDB = ("report",)
