@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def configured(tmp_path: Path, more: str = "", ldif: str = CLOUD + ANNA) -> Path:
-    (tmp_path / "forest.ldif").write_text(ldif)
+    (tmp_path / "forest.ldif").write_text(f"{ldif}\n")
     config = tmp_path / "eas-redirect.toml"
     config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n{more}')
     return config
@@ -75,6 +75,29 @@ def test_malformed_entries_of_a_snapshot(tmp_path: Path) -> None:
     assert found[1]["finding"] == "recipients: 1"
     assert "1 malformed entries of the snapshot were left out" in found[2]["finding"]
     assert ran.code == 0
+
+
+@pytest.mark.parametrize(
+    ("after", "words", "asks"),
+    [
+        ("# search result\nsearch: 2\nresult: 4 Size limit exceeded\n", "result 4", False),
+        ("# search result\nresult: 0 Success\npagedresults: cookie=AQ==\n", "further page", False),
+        ("Size limit exceeded (4)\n", "gave up", False),
+        ("dn: CN=Bert,DC=contoso,DC=exam", "no blank line", True),
+        (f"{CLOUD.replace('Names: ', 'Names;range=0-0: ')}\n", "only its first 1", True),
+    ],
+)
+def test_a_snapshot_that_is_not_whole(tmp_path: Path, after: str, words: str, asks: bool) -> None:
+    config = configured(tmp_path)
+    with (tmp_path / "forest.ldif").open("a") as file:
+        file.write(after)
+    ran = run("check", "-c", str(config), "--user", "anna", "--json")
+    assert ran.code == 1, ran
+    assert words in ran.out
+    assert ("user anna" in ran.out) is asks
+    explained = run("explain", "-c", str(config), "anna")
+    assert ("snapshot_not_whole" in explained.out) is not asks
+    assert asks or explained.code == 3
 
 
 def test_no_relationship_names_the_missing_right(tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.ldif import Problem, decode, read_entries
+from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 
 WANTED = frozenset({"cn", "mail", "description"})
 
 
-def read(text: str) -> list[Entry | Problem]:
-    return list(read_entries(text, WANTED))
+type Told = tuple[int, str]  # of an entry that was left out: its line, and why
+
+
+def read(text: str) -> list[Entry | Told]:
+    """The entries and what is told of others."""
+    items = read_entries(text, WANTED)
+    return [one if isinstance(one, Entry) else (one.line, one.reason) for one in items]
 
 
 LDIFDE = "dn: CN=Anna,DC=contoso,DC=example\nchangetype: add\ncn: Anna\nobjectGUID:: AAECAw==\n"
@@ -71,7 +76,7 @@ def test_every_writer(data: bytes, line: int) -> None:
     """`line` is where the entry begins, told when it is malformed."""
     text = decode(data)
     assert read(text) == [ANNA]
-    assert read(text.replace("\ncn: Anna", "\ncn")) == [Problem(line, "no colon in 'cn'")]
+    assert read(text.replace("\ncn: Anna", "\ncn")) == [(line, "no colon in 'cn'")]
 
 
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\n\n\n"])
@@ -81,7 +86,7 @@ def test_files_with_marks_that_were_joined(between: str) -> None:
     assert read(decode(one + one + one)) == [ANNA, ANNA, ANNA]
     other = ("\ufeff" + LDIFDE.replace("cn: ", "cn ")).encode("utf-16-le")
     line = 1 + decode(one).count("\n")
-    assert read(decode(one + other)) == [ANNA, Problem(line, "no colon in 'cn Anna'")]
+    assert read(decode(one + other)) == [ANNA, (line, "no colon in 'cn Anna'")]
 
 
 def test_folded_lines_comments_and_names_are_put_together() -> None:
@@ -90,7 +95,7 @@ def test_folded_lines_comments_and_names_are_put_together() -> None:
         "description;lang-en: one\ndescription;range=0-1: two\nMAIL:anna@contoso.example\n"
     )
     attributes = {"cn": ["Anna"], "description": ["one", "two"], "mail": ["anna@contoso.example"]}
-    assert read(text) == [Entry(ANNA.dn, attributes)]
+    assert read(text) == [Entry(ANNA.dn, attributes, {"description": 2})]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,6 @@ def test_folded_lines_comments_and_names_are_put_together() -> None:
         ("cn: Anna", "an entry begins with dn:, not with 'cn: Anna'"),
         ("dn: CN=A\ncn Anna", "no colon in 'cn Anna'"),
         ("dn: CN=A\ncn:: not base64!", "cn is not valid base64"),
-        ("dn: CN=A\nphoto:: AAA", "photo is not valid base64"),
         ("dn: CN=A\ncn:: //8=", "cn is not UTF-8"),
         ("dn:: //8=", "dn is not UTF-8"),
         ("dn: CN=A\ncn:< file:///etc/passwd", "cn stands in another file, which is not read"),
@@ -110,12 +114,176 @@ def test_folded_lines_comments_and_names_are_put_together() -> None:
 )
 def test_a_malformed_entry_is_a_problem_with_its_line(lines: str, reason: str) -> None:
     text = f"{LDIFDE}\n# above\n{lines}\n\n{LDIFDE}"
-    assert read(text) == [ANNA, Problem(7, reason), ANNA]
+    assert read(text) == [ANNA, (7, reason), ANNA]
 
 
 def test_bytes_that_are_no_utf_8_spoil_their_entry_alone() -> None:
     data = b"dn: CN=A\ncn: M\xfcller\n\n" + LDIFDE.encode()
-    assert read(decode(data)) == [Problem(1, "cn is not UTF-8"), ANNA]
+    assert read(decode(data)) == [(1, "cn is not UTF-8"), ANNA]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "photo:: AAA",
+        "photo:: not base64",
+        "photo:< file:///var/tmp/ldapsearch-photo-x1",
+        "photo;binary:< file:///photo.jpg",
+        "photo:: //8=",
+        "photo: M\udcfcller",
+        "info;range=0-1499: one",
+        "photo:",
+        "photo:: ",
+        "1.2.840.113556.1.4.1:: ###",
+    ],
+)
+def test_an_attribute_that_nobody_asked_for_does_not_cost_an_entry(line: str) -> None:
+    assert read(f"dn: {ANNA.dn}\n{line}\ncn: Anna\n") == [ANNA]
+
+
+@pytest.mark.parametrize(
+    ("lines", "dn", "attributes", "unread"),
+    [
+        ("cn:: ###\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"cn"}),
+        ("mail: a@b.example\ncn:: ###", "CN=A", {"mail": ["a@b.example"]}, {"cn"}),
+        ("mail:: ###\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"mail"}),
+        ("no colon\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, set()),
+        ("<html>: x\ncn: Anna", "CN=A", {"cn": ["Anna"]}, set()),
+        ("cn: Anna\ndn: CN=B", "CN=A", {"cn": ["Anna"]}, set()),
+        ("changetype: delete\ncn: Anna", "CN=A", {"cn": ["Anna"]}, set()),
+        ("cn: M\udcfcller\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"cn"}),
+        ("cn:< file:///x\nmail:< file:///y", "CN=A", {}, {"cn", "mail"}),
+        ("cn: An\n na\nmail:: AA\n A", "CN=A", {"cn": ["Anna"]}, {"mail"}),
+    ],
+)
+def test_an_entry_that_is_left_out_keeps_what_can_be_read(
+    lines: str, dn: str, attributes: dict[str, list[str]], unread: set[str]
+) -> None:
+    [item] = read_entries(f"dn: CN=A\n{lines}\n\n", WANTED)
+    assert isinstance(item, LeftOut)
+    assert item.entry == Entry(dn, attributes)
+    assert item.unread == unread
+
+
+def test_without_its_dn_too() -> None:
+    [item] = read_entries("dn:: //8=\ncn: Anna\n\n", WANTED)
+    assert isinstance(item, LeftOut)
+    assert (item.entry, set(item.unread)) == (Entry("", {"cn": ["Anna"]}), {"dn"})
+    [item] = read_entries("cn: Anna\nmail: a@b.example\n\n", WANTED)  # a line too many above it
+    assert isinstance(item, LeftOut)
+    assert item.entry == Entry("", {"cn": ["Anna"], "mail": ["a@b.example"]})
+
+
+@pytest.mark.parametrize(
+    ("names", "cut"),
+    [
+        (["description;range=0-1"], {"description": 2}),
+        (["description;range=0-1499", "cn;range=0-*"], {"description": 1500}),
+        (["description;range=0-*"], {}),
+        (["description;range=0-1", "description;range=2-*"], {}),
+        (["description;range=2-*", "description;range=0-1"], {}),
+        (["description;range=0-1", "description;range=2-3"], {"description": 4}),
+        (["description;range=0-1", "description;range=4-*"], {"description": 2}),
+        (["description;range=2-*"], {"description": 0}),
+        (["DESCRIPTION;Range=0-0"], {"description": 1}),
+        (["description;lang-en;range=0-9"], {"description": 10}),
+        (["description;range=0-1;lang-en", "mail;range=0-4"], {"description": 2, "mail": 5}),
+        (["photo;range=0-1499"], {}),
+        (["description;lang-en"], {}),
+    ],
+)
+def test_lists_of_which_a_part_came(names: list[str], cut: dict[str, int]) -> None:
+    text = "dn: CN=A\n" + "".join(f"{name}: x\n" for name in names)
+    [entry] = read_entries(text, WANTED)
+    assert isinstance(entry, Entry)
+    assert entry.cut == cut
+
+
+TRAILER = "# search result\nsearch: 2\nresult: {}\n\n# numResponses: 2\n# numEntries: 1\n"
+PAGE = "# search result\nsearch: {}\nresult: 0 Success\npagedresults: cookie={}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "line", "says"),
+    [
+        (TRAILER.format("4 Size limit exceeded"), 8, "result 4 Size limit exceeded"),
+        (TRAILER.format("3 Time limit exceeded"), 8, "result 3 Time limit exceeded"),
+        (TRAILER.format("11 Administrative limit exceeded"), 8, "result 11"),
+        (TRAILER.format("10 Referral"), 8, "result 10"),
+        (TRAILER.format("32 No such object"), 8, "result 32"),
+        (TRAILER.format("51 Server is busy"), 8, "result 51"),
+        (TRAILER.format("80 Other (e.g., implementation specific) error"), 8, "result 80"),
+        ("# search result\n# result: 4 Size limit exceeded\n", 7, "result 4"),
+        ("result: 1\n", 6, "result 1"),
+        (TRAILER.format("0 Success") + TRAILER.format("4 Size limit exceeded"), 14, "result 4"),
+        (PAGE.format(2, "AQAAAA=="), 9, "cookie of a further page"),
+        ("# pagedresults: cookie=AQAAAA==\n", 6, "cookie of a further page"),
+        ("# pagedresults: estimate=7 cookie=AQAAAA==\n", 6, "cookie of a further page"),
+        (PAGE.format(2, "AQ==") + LDIFDE + "\n" + PAGE.format(3, "Ag=="), 19, "further page"),
+        (PAGE.format(2, "AQ==") + LDIFDE + "\n" + PAGE.format(2, ""), 9, "further page"),
+        ("Size limit exceeded (4)\n", 6, "gave up: 'Size limit exceeded (4)'"),
+        ("ldap_result: Can't contact LDAP server (-1)\n", 6, "gave up"),
+        ("ldap_sasl_bind(SIMPLE): Can't contact LDAP server (-1)\n", 6, "gave up"),
+        (LDIFDE + "Administrative limit exceeded (11)\nmore: x\n", 6, "gave up"),
+        ("The size limit exceeded\n", 6, "gave up"),
+        ("An error has occurred in the program\n", 6, "gave up"),
+        ("Add error on entry: Server is not operational\n", 6, "gave up"),
+    ],
+)
+def test_a_file_that_says_that_it_is_cut(after: str, line: int, says: str) -> None:
+    items = read_entries(LDIFDE + "\n" + after, WANTED)
+    [cut] = [item for item in items if isinstance(item, Cut)]
+    assert cut.line == line
+    assert says in cut.reason
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        TRAILER.format("0 Success"),
+        PAGE.format(2, ""),
+        PAGE.format(2, "AQ==") + LDIFDE + "\n" + PAGE.format(3, ""),
+        PAGE.format(2, "AQ==") + "Press [size] Enter for the next {500|size} entries.\n\n"
+        + LDIFDE + "\n" + PAGE.format(3, ""),
+        PAGE.format(3, "") + LDIFDE + "\n" + PAGE.format(2, ""),
+        "# search reference\nref: ldap://emea.contoso.example/DC=emea\n\n"
+        + TRAILER.format("0 Success"),
+        "# returned 2 records\n# 1 entries\n# 1 referrals\n",
+        "dn: CN=result\nresult: 4\ncn: x\n\n",
+        "# result: 4 rooms, Contoso\ndn: CN=B\ncn: x\n\n",
+        "",
+    ],
+)  # fmt: skip
+def test_a_file_that_says_nothing_of_the_kind(after: str) -> None:
+    items = list(read_entries(LDIFDE + "\n" + after, WANTED))
+    assert all(isinstance(item, Entry) for item in items), items
+
+
+@pytest.mark.parametrize(
+    ("after", "whole"),
+    [
+        ("\n", True),
+        ("\n\n\n", True),
+        ("\n# search result\nsearch: 2\nresult: 0 Success\n", True),
+        ("\n" + TRAILER.format("0 Success"), True),
+        ("\n" + PAGE.format(2, ""), True),
+        ("\n# returned 1 records\n# 1 entries\n# 0 referrals\n", True),
+        ("", False),
+        ("mail: anna@contoso.exa", False),
+        ("\ndn: CN=Bert,DC=contoso,DC=exam", False),
+        ("\ndn: CN=Bert,DC=contoso,DC=example\nmail: b@contoso.example\n", False),
+        ("\n# Bert, contoso.example\n", False),
+        ("\n# search result\n", False),
+        ("\n# search result\nsearch: 2\nresult: 0 Succ", False),
+        ("\n# search re", False),
+        ("\n# record 2\n", False),
+        (" ", False),
+    ],
+)
+def test_how_a_whole_file_ends(after: str, whole: bool) -> None:
+    assert ends_whole(LDIFDE + after) is whole
+    crlf = (LDIFDE + after).replace("\n", "\r\n").encode("utf-16-le")
+    assert ends_whole(decode(b"\xff\xfe" + crlf)) is whole
 
 
 @given(st.binary(max_size=400))

@@ -7,7 +7,7 @@ import pytest
 
 from eas_redirect.directory.entries import Partition
 from eas_redirect.directory.logons import AccountAttribute, resolve
-from eas_redirect.directory.values import Ambiguous, Found, NotFound, Recipient
+from eas_redirect.directory.values import Ambiguous, Found, LeftOutObject, NotFound, Recipient
 from tests.directory.logons import logon
 
 CONTOSO = Partition(
@@ -27,6 +27,9 @@ class Domain:
 
     is_all: bool
     account: Recipient = ANNA
+
+    def left_out(self, _name: str) -> Sequence[LeftOutObject]:
+        return ()
 
     def partitions(self) -> Sequence[Partition]:
         return (CONTOSO,)

@@ -9,7 +9,7 @@ from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.upstream import check_upstream
-from eas_redirect.checking.values import Check, good, warning
+from eas_redirect.checking.values import Check, failed, good, in_two, warning
 from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.directory.ldap.credentials import Credentials
 from eas_redirect.directory.open import remarks
@@ -53,6 +53,10 @@ def check_snapshot(directory: Directory, settings: DirectorySettings) -> Iterato
     """What a snapshot holds. Servers have their own lines."""
     if not isinstance(directory, Snapshot):
         return
+    for problem in filter(None, (directory.partial, directory.unended)):
+        yield failed("directory.snapshot", *in_two(problem))
+        if directory.partial:
+            return
     yield good("directory.snapshot", f"recipients: {len(directory)}")
     for remark in remarks(directory, settings):
         yield warning("directory.snapshot", remark, "Mend the file, or export it again.")

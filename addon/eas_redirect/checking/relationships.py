@@ -10,7 +10,12 @@ from eas_redirect.checking.certificates import judge_dates, look
 from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
-from eas_redirect.directory.values import OrganizationRelationship, RelationshipsAnswer, Unavailable
+from eas_redirect.directory.values import (
+    Drift,
+    OrganizationRelationship,
+    RelationshipsAnswer,
+    Unavailable,
+)
 from eas_redirect.policy import reasons
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import Endpoint, endpoint, is_own_name
@@ -30,11 +35,18 @@ def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator
     else:
         yield good("relationships", f"{len(known)} can be read")
         for drift in standing(known):
-            advice = "Leave the domain to one of them."
-            yield failed(f"domain {drift.domain}", drift.message, advice)
+            yield _odd(drift)
     in_order = sorted(known, key=lambda relationship: relationship.name.lower())
     for relationship in (*policy.relationships, *in_order):
         yield _check_one(relationship, policy)
+
+
+def _odd(drift: Drift) -> Check:
+    if drift.kind == "domain_names_unknown":
+        advice = "Export it with all of its domain names."
+        return failed(f"relationship {drift.relationship}", drift.message, advice)
+    advice = "Leave the domain to one of them."
+    return failed(f"domain {drift.domain}", drift.message, advice)
 
 
 def _none_readable(policy: Policy) -> Check:

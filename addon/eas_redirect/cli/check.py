@@ -110,6 +110,7 @@ def _try_everything(
     from eas_redirect.configuration.config import directory_settings
     from eas_redirect.directory.ldap.credentials import Credentials
     from eas_redirect.directory.open import open_directory
+    from eas_redirect.directory.snapshot import Snapshot
     from eas_redirect.judging.explain import redirector_over
 
     settings = directory_settings(config)
@@ -120,6 +121,8 @@ def _try_everything(
     directory = open_directory(settings, config.directory.snapshot, credentials)
     try:
         checks += everything.check_snapshot(directory, settings)
+        if isinstance(directory, Snapshot) and directory.partial:
+            return [*checks, *everything.check_exchange(scope)], []
         redirector = redirector_over(config, directory)
         asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
     finally:

@@ -30,7 +30,18 @@ def standing(relationships: Copy) -> tuple[Drift, ...]:
                 "CN=Federation of the Exchange organization",
             ),
         )
-    return tuple(_claimed_twice(relationships))
+    return (*_claimed_twice(relationships), *_of_unknown_domains(relationships))
+
+
+def _of_unknown_domains(relationships: Copy) -> Iterable[Drift]:
+    for one in relationships:
+        if one.domains_unknown is not None and one.enabled:
+            yield Drift(
+                kind="domain_names_unknown",
+                message=f"the relationship {one.name} may have further domains: nobody of a domain "
+                f"that no other relationship names will be redirected ({one.domains_unknown})",
+                relationship=one.name,
+            )
 
 
 def _claimed_twice(relationships: Copy) -> Iterable[Drift]:

@@ -3,7 +3,10 @@
 An entry is the same thing from a server and from an LDIF file, and is read here alone.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.names import domain_dn, fold
@@ -53,12 +56,21 @@ _DOMAIN_FLAGS = 0x1 | 0x2
 _NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "publicfolder"})
 
 
+# MS-ADTS 3.1.1.3.1.3.3: of an attribute of many values a server gives a part at a time.
+_RANGE = re.compile(r";range=(\d{1,9})-(\d{1,9}|\*)(?:;|\Z)", re.IGNORECASE)
+_NOTHING_CUT: Mapping[str, int] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object's DN and its attributes: lower-case names, values as text."""
+    """An object's DN and its attributes: lower-case names, values as text.
+
+    `cut`: the attributes of which only the first so many values came.
+    """
 
     dn: str
     attributes: dict[str, list[str]] = field(default_factory=dict)
+    cut: Mapping[str, int] = _NOTHING_CUT
 
     def first(self, name: str) -> str | None:
         values = self.attributes.get(name)
@@ -75,6 +87,30 @@ class Entry:
 
     def is_a(self, object_class: str) -> bool:
         return object_class in map(str.lower, self.attributes.get("objectclass", ()))
+
+
+def value_range(name: str) -> tuple[int, int | None] | None:
+    """The first and the last index (None: the end of all) in an attribute's name such as
+    `proxyAddresses;range=0-1499`; None for a name without a range."""
+    found = _RANGE.search(name)
+    if found is None:
+        return None
+    return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def unfinished(
+    ranges: Iterable[tuple[str, int, int | None]], wanted: Iterable[str]
+) -> dict[str, int]:
+    """Of attributes that came in ranges (name, first, last), those that do not reach from the first
+    value to the last, with how many values came."""
+    came: dict[str, int | None] = {}
+    for name, first, last in sorted(ranges, key=lambda one: (one[0], one[1])):
+        so_far = came.get(name, 0)
+        if so_far is not None and first <= so_far:
+            came[name] = None if last is None else max(so_far, last + 1)
+        else:
+            came.setdefault(name, so_far)
+    return {name: n for name, n in came.items() if n is not None and name in wanted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +177,13 @@ def owner_of_device(dn: str) -> str | None:
 
 def relationship(entry: Entry) -> OrganizationRelationship:
     domains = map(_domain_name, entry.values("msexchfeddomainnames"))
+    came = entry.cut.get("msexchfeddomainnames")
     return OrganizationRelationship(
-        name=entry.first("cn") or _rdn_value(entry.dn),
+        name=entry.first("cn") or rdn_value(entry.dn),
         domain_names=tuple(dict.fromkeys(domains)),
         target_owa_url=entry.whole("msexchfedtargetowaurl"),
         enabled=all(v.strip().upper() == "TRUE" for v in entry.values("msexchfedisenabled")),
+        domains_unknown=None if came is None else f"only its first {came} domain names came",
         dn=entry.dn,
         target_application_uri=entry.first("msexchfedtargetapplicationuri"),
         target_autodiscover_epr=entry.first("msexchfedtargetautodiscoverepr"),
@@ -181,7 +219,7 @@ def _integer(text: str | None) -> int | None:
         return None
 
 
-def _rdn_value(dn: str) -> str:
+def rdn_value(dn: str) -> str:
     """`CN=O365\\, main,CN=Federation,…` → `O365, main`: for an entry whose `cn` was left out."""
     head = dn.replace("\\,", "\0").partition(",")[0]
     return head.partition("=")[2].replace("\0", ",")

@@ -1,30 +1,67 @@
 """LDIF (RFC 2849) as ldifde and ldapsearch write it: bytes in, entries out. Standard library only.
 
 Beyond the RFC it takes a byte order mark and UTF-16 (`ldifde -u`), the `search:`, `result:` and
-`ref:` blocks of ldapsearch, and an entry written as `changetype: add` (ldifde). One malformed entry
-costs that entry alone.
+`ref:` blocks of ldapsearch, and an entry written as `changetype: add` (ldifde). A malformed entry
+costs that entry alone, and what could be read of it is kept: its names above all. What the tool
+that wrote the file says about it (a result, a cookie of the next page) is read too, for a file that
+is not whole must not pass for one.
 """
 
 import binascii
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.entries import Entry, unfinished, value_range
 
 # Files with a byte order mark that were joined have one in the middle, too.
 _BLANK = re.compile(r"\n(?:\n+\ufeff?|\ufeff)")
 # What may open a block that is no entry: ldapsearch's trailer and its continuation references.
 _NO_ENTRY = frozenset(
-    {"search", "result", "ref", "version", "pagedresults", "control", "matcheddn"}
+    {
+        *("search", "result", "ref", "version", "pagedresults", "control", "matcheddn", "text"),
+        *("extended", "partial"),
+    }
 )
 _NAME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)(?:;[A-Za-z0-9=*-]+)*\Z")
 
+# How ldapsearch ends a search; `-L` makes comments of it.
+_RESULT = re.compile(r"(?:# )?result: *(\d+)(.*)")
+_SEARCH = re.compile(r"(?:# )?search: *(\d+)")
+_COOKIE = re.compile(r"(?:# )?pagedresults:.*\bcookie=(\S*)")
+_COUNTS = re.compile(
+    r"# (?:numResponses|numEntries|numReferences|numExtended|numPartial|pagedresults)\b"
+    r"|# (?:returned )?\d+ (?:records|entries|referrals)\b"
+)
+# What tools say when they give up. It ends up in the file with `2>&1`, anywhere in it, since their
+# two outputs are buffered apart: `Size limit exceeded (4)`, `ldap_result: Can't contact … (-1)`.
+_GAVE_UP = re.compile(
+    r"(?:ldap_\w+(?:\([\w-]*\))?: )?[A-Z][A-Za-z'/ -]* \(-?[1-9]\d*\)\Z"
+    r"|.*\b(?:limit exceeded|an error has occurred|timed out|server is not operational)\b",
+    re.IGNORECASE,
+)
+# The question that `ldapsearch -E pr=…` asks between two pages.
+_PROMPT = re.compile(r"Press \[size\] Enter for the next ")
+
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why the entry that begins on this line (the first is 1) was left out."""
+class LeftOut:
+    """An entry that cannot be used: where it begins (the first line is 1), and why.
+
+    `entry` is what could be read of it, with an empty DN where that could not. `unread`: the
+    attributes that could not, in lower case.
+    """
+
+    line: int
+    reason: str
+    entry: Entry = field(default_factory=lambda: Entry(""))
+    unread: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The file itself says, on this line, that it does not hold everything."""
 
     line: int
     reason: str
@@ -58,20 +95,81 @@ def _decode(data: bytes, encoding: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | Problem]:
-    """The entries and the problems. Of the attributes, those in `wanted` (lower case)."""
+def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | LeftOut | Cut]:
+    """The entries, those that were left out, and where the file says that it is cut. Of the
+    attributes, those in `wanted` (lower case)."""
     names: dict[str, str] = {}  # as written → lower case without options
     line, counted = 1, 0
+    pages = _Pages()
     for start, block in _blocks(text):
+        malformed: str | None = None
         try:
             entry = _read_block(block, names, wanted)
         except _MalformedError as error:
-            line += text.count("\n", counted, start)
-            counted = start
-            yield Problem(line + _lines_above(block), str(error))
-            continue
-        if entry is not None:
-            yield entry
+            malformed = str(error)
+        else:
+            if entry is not None:
+                yield entry
+                continue
+        line += text.count("\n", counted, start)
+        counted = start
+        first = line + _lines_above(block)
+        if malformed is not None:
+            said = next(filter(_GAVE_UP.match, block.split("\n")), None)
+            if said is not None:
+                yield Cut(first, f"the tool that wrote it gave up: {_shown(said)}")
+            if not _PROMPT.match(block):
+                yield _left_out(first, malformed, block, names, wanted)
+        elif (cut := pages.read(line, block)) is not None:
+            yield cut
+    if (cut := pages.end()) is not None:
+        yield cut
+
+
+def ends_whole(text: str) -> bool:
+    """Whether the file ends as its writer ends one: with a blank line after the last entry, or
+    with the trailer of a tool. A file that is cut off, or still being written, does not."""
+    *_, last = (block for _, block in _blocks(text)) if text.strip() else ("",)
+    lines = [line for line in last.split("\n") if line]
+    is_trailer = not any(re.match(r"dn::? ?", line) for line in lines)
+    if is_trailer and any(line.startswith("# search result") for line in lines):
+        # With -L the result stands on the other output, where it is an error.
+        return text.endswith("\n\n") or (text.endswith("\n") and any(map(_RESULT.match, lines)))
+    if text.endswith("\n\n"):
+        return True
+    ended = is_trailer and (
+        any(map(_RESULT.match, lines)) or bool(lines and _COUNTS.match(lines[-1]))
+    )
+    return ended and text.endswith("\n")
+
+
+class _Pages:
+    """What the trailers of ldapsearch say, one after the other."""
+
+    def __init__(self) -> None:
+        self._number = 0  # of the search, which rises within one call of the tool
+        self._left: int | None = None  # the line of a cookie that nothing has followed yet
+
+    def read(self, line: int, block: str) -> Cut | None:
+        """A block that is no entry, which begins on this line."""
+        abandoned = None
+        for at, text in enumerate(block.split("\n"), line):
+            if search := _SEARCH.match(text):
+                number = int(search[1])
+                abandoned = self.end() if number <= self._number else None
+                self._number = number
+            elif result := _RESULT.match(text):
+                if int(result[1]):
+                    return Cut(at, f"its trailer says: result {result[1]}{result[2].rstrip()}")
+            elif cookie := _COOKIE.match(text):
+                self._left = at if cookie[1] else None
+        return abandoned
+
+    def end(self) -> Cut | None:
+        left, self._left = self._left, None
+        if left is None:
+            return None
+        return Cut(left, "its trailer has the cookie of a further page, which is not there")
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -97,13 +195,14 @@ def _lines_above(block: str) -> int:
 
 def _read_block(block: str, names: dict[str, str], wanted: frozenset[str]) -> Entry | None:
     entry: Entry | None = None
+    ranges: list[tuple[str, int, int | None]] = []
     for line in block.replace("\n ", "").split("\n"):  # RFC 2849, note 2: unfolding
         if not line or line[0] == "#":
             continue
         written, colon, value = line.partition(":")
         if not colon:
             raise _MalformedError(f"no colon in {_shown(line)}")
-        name = names.get(written) or _attribute_name(written, names)
+        name = names.get(written) or _attribute_name(written, names, ranges)
         if entry is not None and name in wanted and value[:1] == " " and value.isascii():
             entry.attributes.setdefault(name, []).append(value.lstrip(" "))  # nearly every line
         elif entry is None:
@@ -113,10 +212,37 @@ def _read_block(block: str, names: dict[str, str], wanted: frozenset[str]) -> En
                 raise _MalformedError(f"an entry begins with dn:, not with {_shown(line)}")
         else:
             _add(entry, name, value, wanted)
+    if ranges and entry is not None:
+        return Entry(entry.dn, entry.attributes, unfinished(ranges, wanted))
     return entry
 
 
+def _left_out(
+    line: int, reason: str, block: str, names: dict[str, str], wanted: frozenset[str]
+) -> LeftOut:
+    """What can be read of a malformed entry, line by line."""
+    dn, attributes, unread = "", dict[str, list[str]](), set[str]()
+    for text in block.replace("\n ", "").split("\n"):
+        if not text or text[0] == "#":
+            continue
+        try:
+            written, _, value = text.partition(":")
+            name = names.get(written) or _attribute_name(written, names, [])
+        except _MalformedError:
+            continue
+        try:
+            if name == "dn":
+                dn = dn or _text(_value(value, name), name)
+            elif name in wanted:
+                read = _text(_value(value, name), name)
+                attributes.setdefault(name, []).append(read)
+        except _MalformedError:
+            unread.add(name)
+    return LeftOut(line, reason, Entry(dn, attributes), frozenset(unread))
+
+
 def _add(entry: Entry, name: str, value: str, wanted: frozenset[str]) -> None:
+    """What nobody asked for may be as it likes."""
     match name:
         case "dn":
             raise _MalformedError("a second dn: before a blank line")
@@ -124,18 +250,21 @@ def _add(entry: Entry, name: str, value: str, wanted: frozenset[str]) -> None:
             _check_change(value)
         case _ if name in wanted:
             entry.attributes.setdefault(name, []).append(_text(_value(value, name), name))
-        case _ if value[:1] == ":":
-            _value(value, name)
         case _:
-            pass  # not asked for
+            pass
 
 
-def _attribute_name(written: str, names: dict[str, str]) -> str:
+def _attribute_name(
+    written: str, names: dict[str, str], ranges: list[tuple[str, int, int | None]]
+) -> str:
+    """In lower case, without options; a range of its values is noted in `ranges`."""
     if not _NAME.match(written):
         raise _MalformedError(f"not the name of an attribute: {_shown(written)}")
-    # Options such as ;range=0-1499 tell how much came; the attribute is the same
-    # (MS-ADTS 3.1.1.3.1.3.3).
-    name = names[written] = written.partition(";")[0].lower()
+    name = written.partition(";")[0].lower()
+    if (came := value_range(written)) is not None:
+        ranges.append((name, *came))
+    else:
+        names[written] = name
     return name
 
 

@@ -10,7 +10,14 @@ from typing import Literal, Protocol, assert_never
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.entries import Partition
 from eas_redirect.directory.names import dns_name, domain_dn, fold, is_askable
-from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Recipient
+from eas_redirect.directory.values import (
+    Ambiguous,
+    Found,
+    LeftOutObject,
+    Lookup,
+    NotFound,
+    Recipient,
+)
 
 type AccountAttribute = Literal["sAMAccountName", "userPrincipalName"]
 
@@ -46,6 +53,10 @@ class Forest(Protocol):
         """Objects of any class with `smtp:address` among their proxyAddresses."""
         ...
 
+    def left_out(self, name: str) -> Sequence[LeftOutObject]:
+        """The objects that could not be read whole and have this account name, UPN or address."""
+        ...
+
 
 def resolve(logon: Logon, forest: Forest, default_domain: str | None, steps: list[str]) -> Lookup:
     """The account that logs on so. `steps` receives the questions asked, in words."""
@@ -54,13 +65,31 @@ def resolve(logon: Logon, forest: Forest, default_domain: str | None, steps: lis
         return NotFound()
     match logon.format:
         case "down_level" if logon.domain:
-            return _in_domain(logon.domain, logon.user, forest, steps)
+            lookup = _in_domain(logon.domain, logon.user, forest, steps)
         case "upn" if logon.domain:
-            return _by_principal_name(logon, logon.domain, forest, steps)
+            lookup = _by_principal_name(logon, logon.domain, forest, steps)
         case "bare" | "down_level" | "upn":
-            return _bare(logon.user, forest, default_domain, steps)
+            lookup = _bare(logon.user, forest, default_domain, steps)
         case _:
             assert_never(logon.format)
+    return _unless_left_out(lookup, logon, forest, steps)
+
+
+def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[str]) -> Lookup:
+    """The same, unless an object of this name could not be read: it may be the one."""
+    names = [logon.user]
+    if logon.format == "upn":
+        names.append(f"{logon.user}@{logon.domain}")
+    left_out = [one for name in names for one in forest.left_out(name)]
+    if isinstance(lookup, Found) and logon.format == "down_level":
+        domain = domain_dn(lookup.recipient.dn)
+        left_out = [one for one in left_out if domain_dn(one.dn) in ("", domain)]
+    if not left_out or not isinstance(lookup, Found | NotFound):
+        return lookup
+    steps.extend(f"an entry of this name was left out: {one.dn}, {one.why}" for one in left_out)
+    dns = [lookup.recipient.dn] if isinstance(lookup, Found) else []
+    dns += [one.dn for one in left_out]
+    return Ambiguous(dns=tuple(dns[:_SHOWN]), left_out=left_out[0].why)
 
 
 def domains_of_objects(dns: Iterable[str], default_domain: str | None) -> tuple[Partition, ...]:

@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 
@@ -24,19 +25,23 @@ from eas_redirect.directory.entries import (
     device,
     owner_of_device,
     partition,
+    rdn_value,
     recipient,
     relationship,
 )
-from eas_redirect.directory.ldif import Problem, decode, read_entries
+from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import domain_dn, fold
+from eas_redirect.directory.names import domain_dn, fold, plain_dn
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     DirectoryDevice,
+    LeftOutObject,
+    Lookup,
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
     Source,
+    Unavailable,
 )
 
 _WANTED = frozenset(
@@ -48,9 +53,13 @@ _WANTED = frozenset(
         *SUFFIX_ATTRIBUTES,
         *DEVICE_ATTRIBUTES,
         "groupType",
+        "isDeleted",
     )
 )
 _IDENTITIES = ("samaccountname", "userprincipalname", "proxyaddresses", "targetaddress")
+# Of these a part says as much as it says. Of any other attribute it says nothing.
+_MAY_BE_CUT = frozenset({"proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"})
+_NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "organizationalunit", "container"})
 
 
 class SnapshotError(Exception):
@@ -58,46 +67,89 @@ class SnapshotError(Exception):
 
 
 class Snapshot:
-    """A directory in memory. `problems` are the entries that were left out, in words."""
+    """A directory in memory.
+
+    `problems` are the entries that were left out, in words. `partial`: by what the file itself
+    says, it does not hold everything; nobody is looked up in such a one. `unended`: it does not end
+    as a whole file does. `cut`: lists of which only a part came.
+    """
 
     source: Source = "snapshot"
 
     def __init__(
         self,
-        entries: Iterable[Entry],
+        entries: Iterable[Entry | LeftOut],
         *,
         default_domain: str | None = None,
+        name: str = "",
     ) -> None:
+        """`name` is the file's, for words about an entry that was left out."""
         self.problems: tuple[str, ...] = ()
+        self.partial: str | None = None
+        self.unended: str | None = None
         self._default_domain = default_domain
-        self._index = _Index()
+        self._index = _Index(name)
         for entry in entries:
-            self._index.add(entry)
+            if isinstance(entry, LeftOut):
+                self._index.leave_out(entry)
+            else:
+                self._index.add(entry)
         self._index.finish(default_domain)
         self._loaded = time.monotonic()
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, default_domain: str | None = None) -> "Snapshot":
         """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
-        text = decode(_read(Path(path)))
-        problems: list[Problem] = []
+        return cls.read(_read(Path(path)), path, default_domain=default_domain)
+
+    @classmethod
+    def read(
+        cls, data: bytes, path: str | PathLike[str], *, default_domain: str | None = None
+    ) -> "Snapshot":
+        """The same from the bytes of the file."""
+        text = decode(data)
+        problems: list[LeftOut] = []
+        cuts: list[Cut] = []
         with _without_collection():
-            snapshot = cls(_good_ones(text, problems), default_domain=default_domain)
+            entries = _entries(text, problems, cuts)
+            snapshot = cls(entries, default_domain=default_domain, name=str(path))
         if not snapshot._index.entries:
             raise SnapshotError(_nothing_in(path, problems))
         snapshot.problems = tuple(
             f"{path}:{problem.line}: entry left out: {problem.reason}" for problem in problems
         )
+        if cuts:
+            snapshot.partial = (
+                f"{path}:{cuts[0].line}: the file is not whole: {cuts[0].reason}: export it again"
+            )
+        if not ends_whole(text):
+            snapshot.unended = (
+                f"{path}: the file may be cut off: no blank line ends its last entry: export it "
+                "again, or add the line if it is whole"
+            )
         return snapshot
 
     def __len__(self) -> int:
         """How many recipients it holds."""
         return self._index.size
 
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """Relationships of which not all domains are known, a sentence each."""
+        return tuple(
+            f"the relationship {one.name} may have further domains: {one.domains_unknown}"
+            for one in self._index.relationships
+            if one.domains_unknown is not None
+        )
+
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         began = time.perf_counter()
         steps: list[str] = []
-        lookup = resolve(logon, self._index, self._default_domain, steps)
+        lookup: Lookup
+        if self.partial is None:
+            lookup = resolve(logon, self._index, self._default_domain, steps)
+        else:
+            lookup = Unavailable(error_type="snapshot_not_whole", message=self.partial)
         return DirectoryAnswer(
             lookup=lookup,
             source=self.source,
@@ -125,26 +177,40 @@ class Snapshot:
 class _Index:
     """The entries by what is asked for; a `Forest`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.entries = 0  # of any kind
         self.size = 0  # recipients
         self.relationships: list[OrganizationRelationship] = []
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
+        self._name = name
+        self._objects: dict[str, list[_Version]] = {}  # by plain DN, until the end
         self._accounts: dict[AccountAttribute, dict[str, list[Recipient]]] = {
             "sAMAccountName": {},
             "userPrincipalName": {},
         }
         self._addresses: dict[str, list[Recipient]] = {}
+        self._cut: set[str] = set()  # plain DNs of objects that may have further addresses
+        self._may_have_any: list[Recipient] = []  # the same objects
+        self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
+        self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
-        self._dns: list[str] = []
         self._empty_domains: frozenset[str] = frozenset()
 
     def add(self, entry: Entry) -> None:
         self.entries += 1
         attributes = entry.attributes
-        if any(name in attributes for name in _IDENTITIES):
-            self._add_recipient(recipient(entry))
+        if "isdeleted" in attributes and attributes["isdeleted"][0].strip().upper() == "TRUE":
+            return  # a tombstone (MS-ADTS 3.1.1.5.5)
+        if entry.cut.keys() - _MAY_BE_CUT:
+            name = min(entry.cut.keys() - _MAY_BE_CUT)
+            self.leave_out(LeftOut(0, f"only a part of {name} came", entry, frozenset(entry.cut)))
+        elif any(name in attributes for name in _IDENTITIES):
+            dn = plain_dn(entry.dn)
+            version = recipient(entry), "objectclass" in attributes
+            self._objects.setdefault(dn, []).append(version)
+            if "proxyaddresses" in entry.cut:
+                self._cut.add(dn)
         elif entry.is_a("crossref") or "netbiosname" in attributes:
             found = partition(entry)
             self._partitions += (found,) if found else ()
@@ -154,6 +220,48 @@ class _Index:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
         elif entry.is_a(DEVICE_CLASS.lower()) or "msexchdeviceid" in attributes:
             self._add_device(entry)
+
+    def leave_out(self, item: LeftOut) -> None:
+        """An entry that cannot be used keeps its names: whoever has one of them too may not be the
+        one who is meant."""
+        entry, seen = item.entry, item.entry.attributes.keys() | item.unread
+        why = self._why(item.line, item.reason)
+        classes = {name.lower() for name in entry.values("objectclass")}
+        if "msexchfedsharingrelationship" in classes or any(
+            n.startswith("msexchfed") for n in seen
+        ):
+            cut = replace(relationship(entry), domain_names=(), enabled=True, domains_unknown=why)
+            self.relationships.append(cut)
+        elif "crossref" in classes or seen & {"ncname", "netbiosname"}:
+            self._nameless = True  # a domain of which nothing is known
+        elif seen & set(_IDENTITIES) or (entry.dn and not classes & _NOT_ACCOUNTS):
+            self._leave_out_account(item, LeftOutObject(dn=entry.dn, why=why))
+
+    def _leave_out_account(self, item: LeftOut, left_out: LeftOutObject) -> None:
+        found = recipient(item.entry)
+        self._take_names(found, left_out)
+        if found.sam_account_name is None:
+            self._nameless = True
+            # As accounts are named in most places.
+            self._take_names(replace(found, sam_account_name=rdn_value(found.dn)), left_out)
+
+    def _leave_out_contradicting(self, versions: list["_Version"], attribute: str) -> None:
+        """Nobody can say which version of an object is right."""
+        reason = f"it stands there {len(versions)} times, each time with another {attribute}"
+        left_out = LeftOutObject(dn=versions[0][0].dn, why=self._why(0, reason))
+        for version, _ in versions:
+            self._take_names(version, left_out)
+
+    def _take_names(self, found: Recipient, left_out: LeftOutObject) -> None:
+        names = {found.sam_account_name, found.user_principal_name}
+        names |= {a[5:] for a in found.proxy_addresses if a[:5].lower() == "smtp:"}
+        for name in {fold(name) for name in names if name}:
+            others = self._left_out.setdefault(name, [])
+            if left_out not in others:
+                others.append(left_out)
+
+    def _why(self, line: int, reason: str) -> str:
+        return f"{self._name}:{line}: {reason}" if line else f"{self._name}: {reason}"
 
     def _add_device(self, entry: Entry) -> None:
         if (owner := owner_of_device(entry.dn)) is not None:
@@ -167,7 +275,6 @@ class _Index:
 
     def _add_recipient(self, found: Recipient) -> None:
         self.size += 1
-        self._dns.append(found.dn)
         if found.is_account:
             _enter(self._accounts["sAMAccountName"], found.sam_account_name, found)
             _enter(self._accounts["userPrincipalName"], found.user_principal_name, found)
@@ -177,10 +284,19 @@ class _Index:
 
     def finish(self, default_domain: str | None) -> None:
         """After the last entry: without crossRef objects the DNs tell the domains."""
+        dns = [versions[0][0].dn for versions in self._objects.values()]
+        for dn, versions in self._objects.items():
+            found = _merged(versions)
+            if not isinstance(found, Recipient):
+                self._leave_out_contradicting(versions, found)
+                continue
+            self._add_recipient(found)
+            if dn in self._cut:
+                self._may_have_any.append(found)
+        self._objects.clear()
         if not self._partitions:
-            self._partitions = domains_of_objects(self._dns, default_domain)
-        self._empty_domains = _without_objects(self._partitions, self._dns)
-        self._dns.clear()
+            self._partitions = domains_of_objects(dns, default_domain)
+        self._empty_domains = _without_objects(self._partitions, dns)
 
     def partitions(self) -> Sequence[Partition]:
         return self._partitions
@@ -190,7 +306,11 @@ class _Index:
 
     def sees_all_domains(self) -> bool:
         """As far as can be known: a domain of which nobody stands in the file was left out."""
-        return not self._empty_domains
+        return not self._empty_domains and not self._nameless
+
+    def left_out(self, name: str) -> Sequence[LeftOutObject]:
+        """The objects that could not be read whole and have this account name, UPN or address."""
+        return self._left_out.get(fold(name), ())
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None
@@ -198,16 +318,46 @@ class _Index:
         return self._accounts[attribute].get(fold(value), ())
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
-        return self._addresses.get(fold(address), ())
+        holders = self._addresses.get(fold(address), [])
+        if not holders:
+            return ()
+        return (*holders, *(one for one in self._may_have_any if one not in holders))
 
 
 def _enter(index: dict[str, list[Recipient]], name: str | None, found: Recipient) -> None:
-    """The same object twice, as when two exports are joined, is one; a differing one is another."""
-    if name is None:
-        return
-    others = index.setdefault(fold(name), [])
-    if found not in others:
-        others.append(found)
+    if name is not None:
+        index.setdefault(fold(name), []).append(found)
+
+
+type _Version = tuple[Recipient, bool]  # an object as it stands once, and whether with its classes
+
+
+def _merged(versions: list[_Version]) -> Recipient | str:
+    """One object, as when exports of different attributes are joined; or the attribute by which
+    two of its versions contradict each other."""
+    merged, classed = versions[0]
+    for other, other_classed in versions[1:]:
+        changes: dict[str, object] = {}
+        for name in (f.name for f in fields(Recipient)):
+            mine, theirs = getattr(merged, name), getattr(other, name)
+            match name:
+                case "dn":
+                    pass
+                case "is_account" if classed == other_classed:
+                    changes[name] = (mine and theirs) if classed else (mine or theirs)
+                case "is_account":  # the one that has its classes knows
+                    changes[name] = mine if classed else theirs
+                case "proxy_addresses":
+                    changes[name] = tuple(dict.fromkeys((*mine, *theirs)))
+                case _ if mine is None or mine == theirs:
+                    changes[name] = theirs
+                case _ if theirs is not None:
+                    return name
+                case _:
+                    pass
+        merged = replace(merged, **changes)  # type: ignore[arg-type]  # its own fields
+        classed = classed or other_classed
+    return merged
 
 
 def _without_objects(domains: Iterable[Partition], dns: Iterable[str]) -> frozenset[str]:
@@ -219,13 +369,16 @@ def _without_objects(domains: Iterable[Partition], dns: Iterable[str]) -> frozen
     return frozenset(missing)
 
 
-def _good_ones(text: str, problems: list[Problem]) -> Iterator[Entry]:
-    """The entries one by one; what cannot be read goes to `problems`."""
+def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[Entry | LeftOut]:
+    """What the file holds, one by one. What cannot be read goes to `problems`, too; where the file
+    says that it is cut, to `cuts`."""
     for item in read_entries(text, _WANTED):
-        if isinstance(item, Problem):
+        if isinstance(item, Cut):
+            cuts.append(item)
+            continue
+        if isinstance(item, LeftOut):
             problems.append(item)
-        else:
-            yield item
+        yield item
 
 
 def _read(path: Path) -> bytes:
@@ -238,7 +391,7 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _nothing_in(path: str | PathLike[str], problems: list[Problem]) -> str:
+def _nothing_in(path: str | PathLike[str], problems: list[LeftOut]) -> str:
     place = f"{path}:{problems[0].line}: {problems[0].reason}" if problems else f"{path}:1: empty"
     return f"{place}: no entry could be read: export users and relationships as LDIF once more"
 

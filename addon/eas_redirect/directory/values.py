@@ -61,6 +61,15 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutObject:
+    """An object that could not be read whole. `dn` is empty where it could not be read; `why` says
+    where it stands and what is wrong with it."""
+
+    dn: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryDevice:
     """A device as Exchange keeps it below its user (`msExchActiveSyncDevice`), in its own words."""
 
@@ -75,7 +84,10 @@ class DirectoryDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRelationship:
-    """An organization relationship, by the names of its cmdlet (Get-OrganizationRelationship)."""
+    """An organization relationship, by the names of its cmdlet (Get-OrganizationRelationship).
+
+    `domains_unknown`: why it may have further domain names than those that could be read.
+    """
 
     name: str
     domain_names: tuple[str, ...]  # lower case, A-labels
@@ -86,6 +98,7 @@ class OrganizationRelationship:
     target_application_uri: str | None = None
     target_autodiscover_epr: str | None = None
     target_sharing_epr: str | None = None
+    domains_unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +115,11 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguous:
-    """More than one object answers to the logon; `dns` names some of them."""
+    """More than one object answers to the logon, or may: `dns` names some of them. `left_out`:
+    where and why one of them could not be read."""
 
     dns: tuple[str, ...] = ()
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +165,8 @@ class Drift:
     """One change or finding about the relationships at a refresh.
 
     `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
-    `domain_names_changed`, `domain_claimed_twice`, `none_readable`, `host_mapped`, `vanity_host`,
+    `domain_names_changed`, `domain_claimed_twice`, `domain_names_unknown`, `none_readable`,
+    `host_mapped`, `vanity_host`,
     `no_target_owa_url`, `target_owa_url_invalid`, `target_not_allowed`, `unavailable`, `recovered`.
     """
 

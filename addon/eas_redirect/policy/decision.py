@@ -137,6 +137,8 @@ def _recipient(lookup: Lookup, trail: Trail) -> Recipient | Pass:
             return trail.stop(question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
         case Ambiguous():
             detail = "More than one object in the directory answers to this logon."
+            if lookup.left_out is not None:
+                detail = f"An entry of this name was left out of the snapshot: {lookup.left_out}."
             return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
         case Unavailable():
             return trail.stop(question, unavailable(lookup))

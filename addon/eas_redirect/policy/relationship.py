@@ -63,6 +63,8 @@ def relationship_of(
         return trail.stop(question, unavailable(relationships))
     if not claims and not isinstance(relationships, Unavailable):
         claims = _claims(domain, relationships)
+        if (unknown := _may_claim(relationships, claims)) is not None:
+            return trail.stop(question, replace(unavailable(unknown), target_domain=domain))
     enabled = [claim for claim in claims if claim.enabled]
     if len(enabled) == 1:
         trail.good(question, f"{enabled[0].name}, of the {enabled[0].source}.")
@@ -78,6 +80,17 @@ def _claims(
 ) -> list[OrganizationRelationship]:
     """By the exact domain name: no wildcard, no parent domain."""
     return [r for r in relationships if any(domain == name.lower() for name in r.domain_names)]
+
+
+def _may_claim(
+    relationships: tuple[OrganizationRelationship, ...], claims: list[OrganizationRelationship]
+) -> Unavailable | None:
+    """A further relationship whose domains are not all known, so that this may be one of them."""
+    for one in relationships:
+        if one.enabled and one.domains_unknown is not None and one not in claims:
+            message = f"the relationship {one.name} may have further domains: {one.domains_unknown}"
+            return Unavailable(error_type="domain_names_unknown", message=message)
+    return None
 
 
 def _no_single_claim(

@@ -30,6 +30,7 @@ from eas_redirect.directory.names import domain_dn, fold, lies_in, plain_dn
 from eas_redirect.directory.values import (
     DirectoryDevice,
     DirectorySettings,
+    LeftOutObject,
     OrganizationRelationship,
     Recipient,
 )
@@ -103,6 +104,10 @@ class LinkedForest:
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
         return self._users(None, ("proxyAddresses", f"smtp:{address}"), None)
+
+    def left_out(self, _name: str) -> Sequence[LeftOutObject]:
+        """A server gives each entry whole or none at all."""
+        return ()
 
     def relationships(self) -> tuple[OrganizationRelationship, ...]:
         return self._ask("configuration", self._read_relationships)

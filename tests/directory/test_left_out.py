@@ -1,0 +1,273 @@
+"""What could not be read of a snapshot is unknown, and not absent."""
+
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.activesync.authorization import parse_logon
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Unavailable
+from eas_redirect.policy.decision import Pass, Policy
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.relationship import relationship_of
+from eas_redirect.policy.verdict import Trail
+
+CONFIGURATION = "CN=Configuration,DC=corp,DC=example"
+RELATIONSHIP = f"""\
+dn: CN=O365,CN=Federation,CN=Contoso,CN=Microsoft Exchange,CN=Services,{CONFIGURATION}
+objectClass: msExchFedSharingRelationship
+cn: O365
+msExchFedDomainNames: contoso.mail.example
+msExchFedTargetOwaURL: http://outlook.com/owa/contoso.example
+
+"""
+DOMAIN = f"""\
+dn: CN={{0}},CN=Partitions,{CONFIGURATION}
+objectClass: crossRef
+nCName: {{1}}
+nETBIOSName: {{0}}
+dnsRoot: {{2}}
+systemFlags: 3
+
+"""
+LOCAL = """\
+dn: CN=zoe,CN=Users,DC=corp,DC=example
+objectClass: user
+sAMAccountName: zoe
+userPrincipalName: zoe@corp.example
+mailNickname: zoe
+homeMDB: CN=DB01,CN=X
+
+"""
+EMEA = """\
+dn: CN=anna,CN=Users,DC=emea,DC=corp,DC=example
+objectClass: user
+sAMAccountName: anna
+userPrincipalName: anna@emea.corp.example
+mailNickname: anna
+targetAddress: SMTP:anna@contoso.mail.example
+proxyAddresses: SMTP:anna@contoso.example
+
+"""
+FOREST = (
+    RELATIONSHIP
+    + DOMAIN.format("CORP", "DC=corp,DC=example", "corp.example")
+    + DOMAIN.format("EMEA", "DC=emea,DC=corp,DC=example", "emea.corp.example")
+    + LOCAL
+    + LOCAL.replace("zoe", "olaf").replace("DC=corp", "DC=emea,DC=corp")
+    + EMEA
+)
+
+
+def snapshot(tmp_path: Path, text: str) -> Snapshot:
+    file = tmp_path / "forest.ldif"
+    file.write_text(text, "utf-8", "surrogateescape")
+    return Snapshot.load(file)
+
+
+async def ask(directory: Snapshot, text: str) -> tuple[Lookup, str]:
+    logon = parse_logon(text)
+    assert logon is not None
+    answer = await directory.recipient(logon)
+    return answer.lookup, "\n".join(answer.steps)
+
+
+def left_out(line: str, head: str = "CN=anna,CN=Users,DC=corp,DC=example") -> str:
+    return f"dn: {head}\nobjectClass: user\nsAMAccountName: anna\n{line}\n\n"
+
+
+MALFORMED = [
+    "homeMDB:: ###",
+    "homeMDB:< file:///var/tmp/ldapsearch-homeMDB-x1",
+    "targetAddress:< file:///var/tmp/ldapsearch-targetAddress-x1",
+    "targetAddress:: //8=",
+    "mailNickname: M\udcfcller",
+    "proxyAddresses:: AAA",
+    "userPrincipalName:< file:///upn",
+    "SMTP anna at contoso",
+    "-",
+    "changetype: modify",
+    "dn: CN=other",
+    "targetAddress;range=0-0: SMTP:anna@contoso.mail.example",
+    "homeMDB;range=0-0: CN=DB01",
+]
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+async def test_a_namesake_that_cannot_be_read_makes_a_name_ambiguous(
+    tmp_path: Path, line: str
+) -> None:
+    directory = snapshot(tmp_path, FOREST + left_out(line))
+    lookup, steps = await ask(directory, "anna")
+    assert isinstance(lookup, Ambiguous)
+    assert "forest.ldif" in (lookup.left_out or "")
+    assert "left out" in steps
+    assert isinstance((await ask(directory, "CORP\\anna"))[0], Ambiguous)
+    assert isinstance((await ask(directory, "EMEA\\anna"))[0], Found), "unique in its domain"
+    assert isinstance((await ask(directory, "zoe"))[0], Found), "nothing is wrong with the others"
+    clean, _ = await ask(snapshot(tmp_path, FOREST), "anna")
+    assert isinstance(clean, Found)
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked"),
+    [
+        (left_out("homeMDB:: #").replace("sAMAccountName", "userPrincipalName"), "anna"),
+        (left_out("sAMAccountName:: ###").replace("sAMAccountName: anna\n", ""), "anna"),
+        (left_out("sAMAccountName:: ###").replace("sAMAccountName: anna\n", ""), "olaf"),
+        ("dn:: //8=\nobjectClass: user\nsAMAccountName: anna\n\n", "CORP\\anna"),
+        ("sAMAccountName: anna\nmail: anna@contoso.example\n\n", "CORP\\anna"),
+        (
+            left_out("homeMDB:: #\nuserPrincipalName: anna@emea.corp.example"),
+            "anna@emea.corp.example",
+        ),
+        (
+            left_out("homeMDB:: #\nproxyAddresses: smtp:anna@contoso.example"),
+            "anna@contoso.example",
+        ),
+        (left_out("homeMDB:: #\nproxyAddresses: smtp:anna@contoso.example"), "anna"),
+        (f"dn: CN=DEV,CN=Partitions,{CONFIGURATION}\nnCName:: ###\nnETBIOSName: D\n\n", "anna"),
+        (left_out("changetype: delete"), "anna"),
+        (left_out("homeMDB:: #").replace("objectClass: user\n", ""), "anna"),
+    ],
+)
+async def test_what_is_left_of_its_names_counts(tmp_path: Path, entry: str, asked: str) -> None:
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + entry), asked)
+    assert isinstance(lookup, Ambiguous), lookup
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        left_out("thumbnailPhoto:: ###"),
+        left_out("isDeleted: TRUE"),
+        left_out("isDeleted: TRUE\nhomeMDB: CN=DB01"),
+        "dn: OU=Staff,DC=corp,DC=example\nobjectClass: organizationalUnit\nmail:: ###\n\n",
+        "dn: CN=All,DC=corp,DC=example\nobjectClass: group\nmail:: ###\n\n",
+        "Writing out entries\n\n",
+    ],
+)
+async def test_what_is_no_account_takes_no_name(tmp_path: Path, entry: str) -> None:
+    entry = entry.replace("sAMAccountName: anna", "sAMAccountName: zoe")
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + entry), "anna")
+    assert isinstance(lookup, Found), lookup
+
+
+async def test_a_tombstone_is_no_account(tmp_path: Path) -> None:
+    dead = EMEA.replace("objectClass: user", "objectClass: user\nisDeleted: TRUE")
+    directory = snapshot(tmp_path, FOREST.replace(EMEA, "") + dead + RELATIONSHIP.replace(
+        "cn: O365", "cn: O365\nisDeleted: TRUE"))  # fmt: skip
+    assert isinstance((await ask(directory, "EMEA\\anna"))[0], NotFound)
+    known = (await directory.relationships()).relationships
+    assert isinstance(known, tuple)
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ("targetAddress: SMTP:anna@contoso.mail.example", "moved"),
+        ("homeMDB: CN=DB01", "local"),
+        ("msExchHomeServerName: /o=Contoso/cn=EX", "local"),
+        ("mail: anna@contoso.example", "moved"),
+        ("TARGETADDRESS: SMTP:anna@contoso.mail.example", "moved"),
+        ("proxyAddresses: smtp:second@contoso.example", "moved"),
+        ("targetAddress: SMTP:anna@other.example", "ambiguous"),
+        ("sAMAccountName: anna2", "ambiguous"),
+        ("userPrincipalName: other@emea.corp.example", "ambiguous"),
+        ("mailNickname: other", "ambiguous"),
+        ("objectClass: contact", "not found"),
+    ],
+)
+async def test_the_same_dn_twice_is_merged_or_refused(
+    tmp_path: Path, lines: str, kind: str
+) -> None:
+    """Exports of different attributes that were joined. Spaces and case of the DN do not matter."""
+    second = f"dn: cn=ANNA, CN=Users,DC=emea,DC=corp,DC=example\n{lines}\nproxyAddresses: x\n\n"
+    for text in (FOREST + second, second + FOREST):
+        lookup, _ = await ask(snapshot(tmp_path, text), "EMEA\\anna")
+        match lookup:
+            case Found(recipient=found):
+                assert kind == ("local" if found.has_mailbox else "moved")
+                assert "x" in found.proxy_addresses
+                assert found.target_address == "SMTP:anna@contoso.mail.example"
+            case Ambiguous() | NotFound():
+                assert kind == ("ambiguous" if isinstance(lookup, Ambiguous) else "not found")
+
+
+async def test_an_object_with_more_addresses_than_came_may_have_any(tmp_path: Path) -> None:
+    zoe = LOCAL.replace("homeMDB", "proxyAddresses;range=0-1: smtp:z@contoso.example\nhomeMDB")
+    directory = snapshot(tmp_path, FOREST.replace(LOCAL, zoe))
+    assert isinstance((await ask(directory, "anna@contoso.example"))[0], Ambiguous)
+    assert isinstance((await ask(directory, "nobody@contoso.example"))[0], NotFound)
+    assert isinstance((await ask(directory, "anna@emea.corp.example"))[0], Found)
+
+
+OWN = "msExchFedDomainNames: contoso.mail.example\n"
+SECOND = RELATIONSHIP.replace("O365", "Partner").replace("contoso.mail.example", "partner.example")
+
+
+@pytest.mark.parametrize(
+    ("relationships", "own", "other"),
+    [
+        (RELATIONSHIP, "claimed", "no_relationship"),
+        (RELATIONSHIP.replace("Names: ", "Names;range=0-0: "), "claimed", "unknown"),
+        (RELATIONSHIP.replace("Names: ", "Names;range=0-*: "), "claimed", "no_relationship"),
+        (RELATIONSHIP.replace("Names: ", "Names;Range=1-*: "), "claimed", "unknown"),
+        (RELATIONSHIP.replace(OWN, "msExchFedDomainNames:: ###\n"), "unknown", "unknown"),
+        (RELATIONSHIP.replace(OWN, "msExchFedDomainNames:< file:///x\n"), "unknown", "unknown"),
+        (RELATIONSHIP.replace("OwaURL: ", "OwaURL:< file:///"), "unknown", "unknown"),
+        (RELATIONSHIP.replace("OwaURL: ", "OwaURL;range=0-0: "), "unknown", "unknown"),
+        (RELATIONSHIP.replace(OWN, OWN + "no colon\n"), "unknown", "unknown"),
+        (RELATIONSHIP + SECOND, "claimed", "no_relationship"),
+        (RELATIONSHIP + SECOND.replace("Names: ", "Names;range=0-0: "), "unknown", "unknown"),
+        (
+            RELATIONSHIP
+            + SECOND.replace("Names: ", "Names;range=0-0: ") .replace(
+                "cn: ", "msExchFedIsEnabled: FALSE\ncn: "
+            ),
+            "claimed",
+            "no_relationship",
+        ),
+        (RELATIONSHIP + SECOND.replace("OwaURL: ", "OwaURL:: #"), "unknown", "unknown"),
+    ],
+)  # fmt: skip
+async def test_domains_of_which_not_all_came_are_unknown(
+    tmp_path: Path, relationships: str, own: str, other: str
+) -> None:
+    directory = snapshot(tmp_path, FOREST.replace(RELATIONSHIP, relationships))
+    known = (await directory.relationships()).relationships
+
+    def outcome(domain: str) -> str:
+        found = relationship_of(domain, known, Policy(), Trail(None))
+        if not isinstance(found, Pass):
+            return "claimed"
+        return "unknown" if found.reason is Reason.DIRECTORY_UNAVAILABLE else str(found.reason)
+
+    assert (outcome("contoso.mail.example"), outcome("third.example")) == (own, other)
+    assert bool(directory.cut) is ("unknown" in (own, other) or "IsEnabled" in relationships)
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        "# search result\nsearch: 2\nresult: 4 Size limit exceeded\n",
+        "# search result\nsearch: 2\nresult: 0 Success\npagedresults: cookie=AQ==\n\n",
+        "# pagedresults: cookie=AQ==\n",
+        "Size limit exceeded (4)\n",
+    ],
+)
+async def test_in_a_file_that_says_it_is_cut_nobody_is_looked_up(
+    tmp_path: Path, trailer: str
+) -> None:
+    directory = snapshot(tmp_path, FOREST + trailer)
+    lookup, _ = await ask(directory, "anna")
+    assert isinstance(lookup, Unavailable)
+    assert lookup.error_type == "snapshot_not_whole"
+    assert "export it again" in lookup.message
+    assert directory.partial == lookup.message
+
+
+def test_a_file_that_does_not_end(tmp_path: Path) -> None:
+    assert snapshot(tmp_path, FOREST).unended is None
+    assert "no blank line" in (snapshot(tmp_path, FOREST.rstrip("\n") + "\n").unended or "")
