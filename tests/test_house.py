@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from tests.support import ROOT
 
 PACKAGE = ROOT / "addon" / "eas_redirect"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PURE = ("activesync", "autodiscover", "policy", "directory/values.py")
+LOOSE = {"__init__.py", "__main__.py", "addon.py", "shim.py"}
+# They import the standard library and what stands before them, and so need nothing to be tested.
+PURE = ("activesync", "autodiscover", "directory/values.py", "policy")
 MITMPROXY = ("addon.py", "proxy", "fixes", "engine", "captures", "redaction", "view", "lab")
+# Nor may these come to import it through another room: HAProxy's judge runs without mitmproxy.
+WITHOUT_MITMPROXY = (*PURE, "haproxy", "judging", "directory", "configuration")
 LDAP3 = ("directory/ldap",)
 DUCKDB = ("report",)
 
@@ -42,19 +47,44 @@ def importers(library: str) -> list[str]:
     ]
 
 
+def room(module: Path) -> str:
+    """The first of PURE that the module is in."""
+    return next(place for place in PURE if is_in(module, (place,)))
+
+
+def graph() -> dict[str, set[str]]:
+    """Each of our modules with those that it imports, at the top or when called."""
+    modules = {dotted(m): m for m in MODULES}
+    found: dict[str, set[str]] = {}
+    for own, module in modules.items():
+        targets = found[own] = set()
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                targets.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                members = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets.update((members & modules.keys()) or {node.module or ""})
+        targets.intersection_update(modules)
+    return found
+
+
+def dotted(module: Path) -> str:
+    parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_only_the_ways_in_are_outside_the_rooms() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == LOOSE
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if is_in(m, PURE)], ids=name)
-def test_pure_rooms_import_the_standard_library_and_each_other(module: Path) -> None:
+def test_pure_rooms_import_the_standard_library_and_each_other_downwards(module: Path) -> None:
+    below = PURE[: PURE.index(room(module)) + 1]
     for imported in imports(module):
         top = imported.split(".")[0]
         if top == "eas_redirect":
-            target = imported.removeprefix("eas_redirect").strip(".").replace(".", "/")
-            assert any(
-                f"{target}.py" == p or target.startswith(p.removesuffix(".py")) for p in PURE
-            )
-            if is_in(module, ("activesync",)):
-                assert target.startswith("activesync"), "the protocol knows nothing above it"
-            if is_in(module, ("directory/values.py",)):
-                assert not target.startswith("policy"), "the directory knows no policy"
+            target = PACKAGE.parent / imported.replace(".", "/")
+            assert is_in(target, below) or is_in(target.with_suffix(".py"), below), imported
         else:
             assert top in sys.stdlib_module_names
 
@@ -67,8 +97,30 @@ def test_a_library_is_imported_only_where_it_belongs(library: str, places: tuple
     assert [m for m in importers(library) if not is_in(PACKAGE / m, places)] == []
 
 
+def test_mitmproxy_is_not_imported_through_another_room() -> None:
+    direct = {dotted(PACKAGE / m) for m in importers("mitmproxy")}
+    needed = graph()
+    for start in [dotted(m) for m in MODULES if is_in(m, WITHOUT_MITMPROXY)]:
+        reached, ahead = set[str](), [start]
+        while ahead:
+            if (here := ahead.pop()) not in reached:
+                assert here not in direct, f"{start} comes to import mitmproxy in {here}"
+                reached.add(here)
+                ahead += needed[here]
+
+
 def test_nothing_imports_the_command_line() -> None:
-    assert [m for m in importers("eas_redirect.cli") if not m.startswith("cli/")] == []
+    """But what runs it."""
+    outside = [m for m in importers("eas_redirect.cli") if not m.startswith("cli/")]
+    assert outside == ["__main__.py"]
+
+
+def test_no_module_comes_to_import_itself() -> None:
+    """Imports made when a function is called count, too: they only hide a circle."""
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name)

@@ -7,6 +7,8 @@ layout is not.
 """
 
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -64,3 +66,9 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(name: str) -> None:
 def test_version() -> None:
     ran = CliRunner().invoke(app, ["--version"])
     assert (ran.exit_code, ran.stdout) == (0, f"{__version__}\n")
+
+
+def test_python_runs_the_package_as_the_command() -> None:
+    words = [sys.executable, "-m", "eas_redirect", "--version"]
+    ran = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert ran.stdout == f"{__version__}\n"
