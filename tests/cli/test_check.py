@@ -246,11 +246,11 @@ def test_a_directory_out_of_reach(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--upstream", "ex07"], "--upstream: the upstream must be a URL"),
-        (["--upstream", "ftp://ex07"], "--upstream: the upstream must be a URL"),
-        (["--upstream", "https://ex07:99999"], "--upstream: the upstream is no URL"),
-        (["--upstream", "https://eas:hunter2-Basic-Passw0rd@ex07"], "no user and no password"),
-        (["--upstream-ca", "no.pem"], "there is no file no.pem"),
+        (["--upstream", "ex07"], "--upstream: must be the URL of the old Exchange"),
+        (["--upstream", "ftp://ex07"], "--upstream: must be the URL of the old Exchange"),
+        (["--upstream", "https://ex07:99999"], "--upstream: must be the URL"),
+        (["--upstream", "https://eas:hunter2-Basic-Passw0rd@ex07"], "--upstream: must be the URL"),
+        (["--upstream-ca", "no.pem"], "--upstream-ca: there is no file"),
         (["--users", "no.txt"], "--users: no.txt cannot be read"),
         (["--timeout", "0"], "0"),
     ],

@@ -11,7 +11,7 @@ from eas_redirect.configuration.config import Config, load_config
 from eas_redirect.configuration.problems import known_keys
 from tests.cli.running import run
 
-EXAMPLE = re.compile(r'# (\[\[.*|[a-z_]+ = .*|"owa\..*)')
+EXAMPLE = re.compile(r'# (\[.*|[a-z_]+ = .*|"(?:owa|ACCOUNTS).*)')
 
 
 def uncommented() -> str:
@@ -56,6 +56,15 @@ def test_servers_are_filled_in(tmp_path: Path) -> None:
     run("init", str(file), "--server", "ldaps://dc1.contoso.example", "--server", "ldaps://dc2")
     document = tomllib.loads(file.read_text())
     assert document["directory"]["servers"] == ["ldaps://dc1.contoso.example", "ldaps://dc2"]
+
+
+def test_the_proxy_is_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    run("init", str(file), "--upstream", "https://ex07.contoso.local",
+        "--name", "mail.contoso.example", "--name", "eas.contoso.example")  # fmt: skip
+    document = tomllib.loads(file.read_text())
+    assert document["proxy"]["upstream"] == "https://ex07.contoso.local"
+    assert document["exchange"]["host_names"] == ["mail.contoso.example", "eas.contoso.example"]
 
 
 def test_it_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.running import run
 from tests.integration.running import write_config
+from tests.support import DATA
 
 UPSTREAM = ("--upstream", "https://ex07.contoso.example")
 
@@ -26,15 +27,27 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--upstream", "ex07"), "--upstream ex07: give the URL"),
-        ((*UPSTREAM, "--listen", "nowhere"), "--listen nowhere: give a port"),
-        ((*UPSTREAM, "--cert", "missing.pem"), "--cert missing.pem: No such file"),
+        (("--upstream", "ex07"), "--upstream: must be the URL"),
+        ((*UPSTREAM, "--listen", "nowhere"), "--listen: must be a port"),
+        ((*UPSTREAM, "--cert", "missing.pem"), "--cert: there is no file"),
         ((*UPSTREAM, "--stock", "--workers", "2"), "--stock runs one process"),
         ((*UPSTREAM, "--workers", "0"), "--workers"),
         ((*UPSTREAM, "--stop-timeout", "-1"), "--stop-timeout"),
-        ((), "--upstream"),
+        ((), "Which Exchange? Set proxy.upstream in the configuration, or give --upstream URL."),
+        ((*UPSTREAM, "--set", "x=1"), "put it behind `--`: eas-redirect run … -- --set …"),
+        ((*UPSTREAM, "-s", "more.py"), "There is no option -s."),
     ],
-    ids=["upstream", "listen", "cert", "stock", "workers", "stop-timeout", "no upstream"],
+    ids=[
+        "upstream",
+        "listen",
+        "cert",
+        "stock",
+        "workers",
+        "stop-timeout",
+        "no upstream",
+        "set",
+        "script",
+    ],
 )
 def test_usage(config: Path, arguments: tuple[str, ...], says: str) -> None:
     ran = run("run", "--config", str(config), *arguments)
@@ -61,6 +74,34 @@ def test_a_bad_configuration(tmp_path: Path) -> None:
     assert len(ran.err.splitlines()) == 3, "every problem on a line of its own"
     ran = run("run", "--config", str(tmp_path / "nothing.toml"), *UPSTREAM)
     assert (ran.code, "eas-redirect init" in ran.err) == (2, True)
+
+
+def test_the_configuration_alone_suffices_and_an_option_goes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "ex07.pem").write_text("x")
+    (tmp_path / "mail.pem").write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----")
+    further = '[proxy]\nupstream = "https://ex07.contoso.local"\nlisten = "8443"\n'
+    further += 'cert = "mail.pem"\nupstream_ca = "ex07.pem"\n'
+    config = write_config(tmp_path, further)
+    ran = run("run", "--config", str(config), "--print-command")
+    assert ran.out.startswith(
+        "mitmdump --mode reverse:https://ex07.contoso.local --listen-port 8443"
+        f" --certs '*={tmp_path}/mail.pem'"
+        f" --set ssl_verify_upstream_trusted_ca={tmp_path}/ex07.pem "
+    )
+    ran = run("run", "-c", str(config), "--listen", "9443", "--upstream", "http://b.example",
+              "--print-command")  # fmt: skip
+    assert ran.out.startswith("mitmdump --mode reverse:http://b.example --listen-port 9443")
+
+
+def test_everything_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EAS_REDIRECT__MODE", "observe")
+    monkeypatch.setenv("EAS_REDIRECT__PROXY__UPSTREAM", "https://ex07.contoso.local")
+    monkeypatch.setenv("EAS_REDIRECT__DIRECTORY__SNAPSHOT", str(DATA / "migration.ldif"))
+    ran = run("run", "--config", "env:", "--print-command")
+    assert "reverse:https://ex07.contoso.local" in ran.out
+    assert "eas_config=env:" in ran.out
+    assert run("run", "--print-command").code == 2, "a missing file is never made up for"
 
 
 def test_print_command(config: Path) -> None:

@@ -5,69 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.configuration.values import Listen
 from eas_redirect.engine.command_line import (
-    Listen,
     Plan,
     UsageError,
     check_certificate,
     mitmdump_arguments,
-    parse_listen,
-    parse_upstream,
     reserve,
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("443", Listen("", 443)),
-        ("0", Listen("", 0)),
-        (":8443", Listen("", 8443)),
-        ("10.0.0.5:443", Listen("10.0.0.5", 443)),
-        ("mail.contoso.example:443", Listen("mail.contoso.example", 443)),
-        ("[::1]:443", Listen("::1", 443)),
-    ],
-)
-def test_listen(text: str, expected: Listen) -> None:
-    assert parse_listen(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "x", "host:", "::1:443", "1:65536", "host:-1", "443 ", "٤٤٣"])
-def test_listen_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--listen"):
-        parse_listen(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("https://ex07.contoso.local", "https://ex07.contoso.local"),
-        ("https://ex07.contoso.local/", "https://ex07.contoso.local"),
-        ("http://10.0.0.7:8080", "http://10.0.0.7:8080"),
-        ("https://[fd00::7]:443", "https://[fd00::7]:443"),
-    ],
-)
-def test_upstream(text: str, expected: str) -> None:
-    assert parse_upstream(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "ex07",
-        "ftp://ex07",
-        "https://",
-        "https://ex07/owa",
-        "https://u:p@ex07",
-        "https://ex07?x=1",
-        "https://ex07:99999",
-        "https://[::1",
-    ],
-)
-def test_upstream_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--upstream"):
-        parse_upstream(text)
 
 
 def plan(**changes: object) -> Plan:
@@ -92,6 +37,16 @@ def test_arguments_hold_the_profile_and_the_user_has_the_last_word() -> None:
     ]  # fmt: skip
     assert arguments[-2:] == ["--set", "tcp_timeout=9000"]
     assert "--certs" not in arguments
+
+
+def test_what_the_upstream_is_verified_with_unless_the_user_says_it() -> None:
+    trust = "ssl_verify_upstream_trusted_ca="
+    arguments = mitmdump_arguments(plan(upstream_ca=Path("/etc/ex07.pem")))
+    assert f"{trust}/etc/ex07.pem" in arguments
+    arguments = mitmdump_arguments(
+        plan(upstream_ca=Path("/etc/ex07.pem"), further=["--set", f"{trust}mine.pem"])
+    )
+    assert [word for word in arguments if word.startswith(trust)] == [f"{trust}mine.pem"]
 
 
 def test_arguments_with_an_address_and_a_certificate() -> None:

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from eas_redirect.checking.upstream import check_upstream, parse_upstream
+from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.lab.certificates import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
@@ -193,7 +194,7 @@ def test_check_believes_what_mitmproxy_believes(
 ) -> None:
     theirs = made(tmp_path, "", common_name=common_name)
     with RawServer(answering(NO_MAILBOX), tls=theirs.server(version)) as server:
-        url = parse_upstream(f"https://localhost:{server.port}")
+        url = urlsplit(f"https://localhost:{server.port}")
         checks = list(check_upstream(url, 20, str(theirs.file)))
     believed = [check for check in checks if "not believed" in check.finding]
     assert bool(believed) is (common_name != "localhost")

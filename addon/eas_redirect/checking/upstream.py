@@ -5,7 +5,7 @@ import http.client
 import ssl
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from eas_redirect.checking.certificates import Seen, judge_dates, look
 from eas_redirect.checking.challenge import ask_options, judge_options
@@ -13,24 +13,6 @@ from eas_redirect.checking.values import Check, failed, good, unreachable, warni
 
 CLOCK_S = 300
 _MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
-
-
-class UpstreamURLError(ValueError):
-    """Not the URL of a server; the message is a sentence."""
-
-
-def parse_upstream(url: str) -> SplitResult:
-    """`https://ex07.contoso.local` and the like."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise UpstreamURLError("the upstream is no URL, or its port is none") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise UpstreamURLError("the upstream must be a URL such as https://ex07.contoso.example")
-    if "@" in parts.netloc:
-        raise UpstreamURLError("the upstream must hold no user and no password")
-    return parts
 
 
 def check_upstream(url: SplitResult, timeout_s: float, ca_file: str | None) -> Iterator[Check]:

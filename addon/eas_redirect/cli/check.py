@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -17,6 +18,7 @@ from eas_redirect.cli.common import (
     JsonOption,
     console,
     fail,
+    load_with,
     print_json,
     printable,
     progress,
@@ -25,7 +27,7 @@ from eas_redirect.cli.common import (
 if TYPE_CHECKING:
     from eas_redirect.checking.everything import Scope
     from eas_redirect.checking.values import Check
-    from eas_redirect.configuration.config import Config
+    from eas_redirect.configuration.config import Config, ProxyConfig
     from eas_redirect.judging.explain import Explanation
     from eas_redirect.judging.judge import Redirector
 
@@ -43,7 +45,8 @@ def check(
         Path | None, typer.Option("--users", metavar="FILE", help="Users to judge, one a line.")
     ] = None,
     upstream: Annotated[
-        str | None, typer.Option(metavar="URL", help="The old Exchange, as the proxy reaches it.")
+        str | None,
+        typer.Option(metavar="URL", help="The old Exchange, in place of the file's."),
     ] = None,
     upstream_ca: Annotated[
         Path | None, typer.Option(metavar="PEM", help="What its certificate is verified with.")
@@ -61,13 +64,14 @@ def check(
     Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
     3: the directory, a target or the upstream is out of reach.
     """
-    from eas_redirect.configuration.config import ConfigError, load_config
+    from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
 
-    scope = _scope(upstream, upstream_ca, timeout, probe=probe)
     names = [*(user or ()), *(_names(users_file) if users_file else ())]
     try:
-        checks, explanations = _try_everything(load_config(config), config, scope, names)
+        loaded = load_with(config, {"proxy.upstream": upstream, "proxy.upstream_ca": upstream_ca})
+        scope = _scope(loaded.proxy, timeout, probe=probe)
+        checks, explanations = _try_everything(loaded, config, scope, names)
     except (ConfigError, SnapshotError) as error:
         if as_json:
             _print_json(config, _refusal(error), (), USAGE)
@@ -80,18 +84,14 @@ def check(
     raise typer.Exit(code)
 
 
-def _scope(upstream: str | None, ca: Path | None, timeout_s: float, *, probe: bool) -> "Scope":
+def _scope(proxy: "ProxyConfig", timeout_s: float, *, probe: bool) -> "Scope":
     from eas_redirect.checking.everything import Scope
-    from eas_redirect.checking.upstream import UpstreamURLError, parse_upstream
 
-    if ca is not None and not ca.is_file():
-        fail(f"--upstream-ca: there is no file {ca}.", USAGE)
-    try:
-        url = parse_upstream(upstream) if upstream else None
-    except UpstreamURLError as error:
-        fail(f"--upstream: {error}.", USAGE)
     return Scope(
-        upstream=url, upstream_ca=str(ca) if ca else None, probe=probe, timeout_s=timeout_s
+        upstream=urlsplit(proxy.upstream) if proxy.upstream else None,
+        upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
+        probe=probe,
+        timeout_s=timeout_s,
     )
 
 
@@ -133,8 +133,9 @@ def _try_everything(
 def _refusal(error: Exception) -> list["Check"]:
     """Each problem of a configuration with which nothing can be tried."""
     from eas_redirect.checking.values import Check
+    from eas_redirect.configuration.config import ConfigError
 
-    problems = str(error).splitlines()
+    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     return [Check(subject="configuration", state="failed", finding=text) for text in problems]
 
 

@@ -5,7 +5,7 @@ A command's result goes to standard output, its talk to standard error.
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eas_redirect.configuration.config import Config
+    from eas_redirect.configuration.sources import Override
 
 GOOD = 0
 FINDINGS = 1  # something is wrong with what was looked at
@@ -26,7 +27,8 @@ MANY = 50  # items of a command that begin to take long
 DEFAULT_CONFIG = Path("eas-redirect.toml")
 
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The eas-redirect.toml.")
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", help="The eas-redirect.toml, or env:"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -50,14 +52,36 @@ def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn
     fail(f"{needs} {missing}, which is not installed: pip install 'eas-redirect[{extra}]'", USAGE)
 
 
-def load(path: Path) -> "Config":
-    """The configuration, or the end of the command with every problem of it."""
-    from eas_redirect.configuration.config import ConfigError, load_config
+def load(path: Path, options: "Mapping[str, Override | None] | None" = None) -> "Config":
+    """The configuration, or the end of the command with every problem of it.
+
+    `options`: what options of the command say in the file's place, by dotted key; None: not given.
+    """
+    from eas_redirect.configuration.config import ConfigError
 
     try:
-        return load_config(path)
+        return load_with(path, options or {})
     except ConfigError as error:
         fail("\n".join(error.problems), USAGE)
+
+
+def load_with(path: Path, options: "Mapping[str, Override | None]") -> "Config":
+    """As `load`, but raises ConfigError. A problem of an option is told by the option's name."""
+    from eas_redirect.configuration.config import ConfigError, load_config
+
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return load_config(path, given)
+    except ConfigError as error:
+        raise ConfigError(tuple(map(_by_option, error.problems))) from error
+
+
+def _by_option(problem: str) -> str:
+    """`an option: proxy.stop_timeout_s: …` → `--stop-timeout: …`."""
+    key, colon, rest = problem.removeprefix("an option: proxy.").partition(": ")
+    if not problem.startswith("an option: proxy.") or not colon:
+        return problem
+    return f"--{key.removesuffix('_s').replace('_', '-')}: {rest}"
 
 
 def printable(text: str) -> str:

@@ -17,6 +17,13 @@ def init(
         list[str] | None,
         typer.Option("--server", metavar="URL", help="Fill in directory.servers; may repeat."),
     ] = None,
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="URL", help="Fill in proxy.upstream.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="HOST", help="Fill in exchange.host_names; may repeat."),
+    ] = None,
     snapshot: Annotated[
         str | None, typer.Option("--snapshot", metavar="LDIF", help="Fill in directory.snapshot.")
     ] = None,
@@ -26,10 +33,14 @@ def init(
     Asks nothing and overwrites nothing.
     """
     text = template()
+    if upstream:
+        text = _fill(text, "proxy", "upstream", _toml_text(upstream))
+    if name:
+        text = _fill(text, "exchange", "host_names", _toml_list(name))
     if server:
-        text = _fill(text, "servers", _toml_list(server))
+        text = _fill(text, "directory", "servers", _toml_list(server))
     if snapshot:
-        text = _fill(text, "snapshot", _toml_text(snapshot))
+        text = _fill(text, "directory", "snapshot", _toml_text(snapshot))
     _write(file, text)
     print(file)
     tell(f"Edit it, then try it: eas-redirect check --config {file}")
@@ -40,13 +51,17 @@ def template() -> str:
     return resources.files("eas_redirect").joinpath("data/eas-redirect.toml").read_text("utf-8")
 
 
-def _fill(text: str, key: str, value: str) -> str:
-    lines = [f"{key} = {value}" if _is_example(line, key) else line for line in text.splitlines()]
+def _fill(text: str, table: str, key: str, value: str) -> str:
+    """Give a key of a table its value, whether the key is commented out or not."""
+    lines = text.splitlines()
+    begin = lines.index(f"[{table}]")
+    at = next(n for n in range(begin, len(lines)) if _is_key(lines[n], key))
+    lines[at] = f"{key} = {value}"
     return "\n".join(lines) + "\n"
 
 
-def _is_example(line: str, key: str) -> bool:
-    return line.startswith(f"# {key} = ")
+def _is_key(line: str, key: str) -> bool:
+    return line.removeprefix("# ").startswith(f"{key} = ")
 
 
 def _toml_list(values: list[str]) -> str:

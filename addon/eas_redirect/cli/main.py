@@ -22,7 +22,7 @@ from eas_redirect.cli.lab import lab
 from eas_redirect.cli.plan import plan
 from eas_redirect.cli.redact import redact
 from eas_redirect.cli.report import report
-from eas_redirect.cli.run import run
+from eas_redirect.cli.run import RunCommand, run
 from eas_redirect.cli.script import script
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ app.command("lab")(lab)
 app.command("init")(init)
 app.command("check")(check)
 app.command("explain")(explain)
-app.command("run")(run)
+app.command("run", cls=RunCommand)(run)
 app.command("plan")(plan)
 app.command("redact")(redact)
 app.command("report")(report)

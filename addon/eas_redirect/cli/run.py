@@ -5,41 +5,62 @@ import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, load
 from eas_redirect.shim import find
 
 if TYPE_CHECKING:
-    from eas_redirect.engine.command_line import Listen, Plan
+    from eas_redirect.configuration.config import ProxyConfig
+    from eas_redirect.configuration.values import Listen
+    from eas_redirect.engine.command_line import Plan
 
-MAX_WORKERS = 64
+
+class RunCommand(TyperCommand):
+    """Knows that people will try mitmdump's options where they know them from."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # typer brings its own click, or uses the one that is installed
+            if type(error).__name__ != "NoSuchOption":
+                raise
+            option = getattr(error, "option_name", "")
+            fail(
+                f"There is no option {option}. If it is one of mitmdump's, put it behind `--`:"
+                f" eas-redirect run … -- {option} …",
+                USAGE,
+            )
 
 
 def run(
-    upstream: Annotated[
-        str,
-        typer.Option(metavar="URL", help="The old Exchange, such as https://ex07.contoso.local."),
-    ],
     config: ConfigOption = DEFAULT_CONFIG,
+    upstream: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The old Exchange, such as https://ex07.contoso.local."),
+    ] = None,
     listen: Annotated[
-        str, typer.Option("--listen", "-l", metavar="[HOST:]PORT", help="Where phones call.")
-    ] = "443",
+        str | None,
+        typer.Option("--listen", "-l", metavar="[HOST:]PORT", help="Where phones call."),
+    ] = None,
     cert: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Private key, certificate and chain in one PEM file."),
     ] = None,
+    upstream_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="What its certificate is verified with."),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, max=MAX_WORKERS, help="Processes on the one port.")
-    ] = 1,
+        int | None, typer.Option(metavar="N", help="Processes on the one port.")
+    ] = None,
     stop_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", min=0, max=3600, help="For exchanges under way when it stops."
-        ),
-    ] = 25.0,
+        float | None,
+        typer.Option(metavar="SECONDS", help="For exchanges under way when it stops."),
+    ] = None,
     stock: Annotated[
         bool, typer.Option("--stock", help="Run plain mitmdump: slower, stops at once.")
     ] = False,
@@ -53,51 +74,65 @@ def run(
 ) -> None:
     """Run the proxy in front of an old Exchange.
 
+    What an option does not say, the table [proxy] of the configuration says.
+
     SIGTERM stops it gracefully: no new connections, exchanges under way finish, waiting Pings are
     ended so that the phones ask again. SIGHUP opens the journal's file anew.
     """
-    plan = _plan(config, upstream, listen, cert, options or [])
+    settings = load(
+        config,
+        {
+            "proxy.upstream": upstream,
+            "proxy.listen": listen,
+            "proxy.cert": cert,
+            "proxy.upstream_ca": upstream_ca,
+            "proxy.workers": workers,
+            "proxy.stop_timeout_s": stop_timeout,
+        },
+    )
+    plan = _plan(config, settings.proxy, options or [])
     if print_command:
         from eas_redirect.engine.command_line import mitmdump_arguments
 
         print(shlex.join(["mitmdump", *mitmdump_arguments(plan)]))
         return
     _take_all_descriptors()
+    workers, stop_timeout = settings.proxy.workers, settings.proxy.stop_timeout_s
     if stock and workers > 1:
-        fail("--stock runs one process; leave out --workers", USAGE)
+        fail("--stock runs one process; leave out --workers, or set proxy.workers = 1", USAGE)
     if workers > 1:
-        raise typer.Exit(_run_workers(plan, workers, stop_timeout))
+        metrics = settings.metrics.listen
+        raise typer.Exit(_run_workers(plan, workers, stop_timeout, metrics))
     raise typer.Exit(_run_one(plan, stop_timeout, stock=stock))
 
 
-def _plan(
-    config: Path, upstream: str, listen: str, cert: Path | None, further: list[str]
-) -> "Plan":
-    from eas_redirect.engine.command_line import (
-        Plan,
-        UsageError,
-        check_certificate,
-        parse_listen,
-        parse_upstream,
-    )
+def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
+    from eas_redirect.configuration.sources import ENVIRONMENT_ALONE
+    from eas_redirect.engine.command_line import Plan, UsageError, check_certificate
 
-    load(config)  # whatever is wrong with it is said before anything starts
+    if proxy.upstream is None:
+        fail(
+            "Which Exchange? Set proxy.upstream in the configuration, or give --upstream URL.",
+            USAGE,
+        )
     script = find()
     if script is None:
         fail("The script is missing beside the package; install eas-redirect again.", USAGE)
     try:
-        if cert is not None:
-            check_certificate(cert)
-        return Plan(
-            config=config.absolute(),  # never what a link leads to now: it may be led elsewhere
-            upstream=parse_upstream(upstream),
-            listen=parse_listen(listen),
-            script=script,
-            certificate=cert.absolute() if cert else None,
-            further=further,
-        )
+        if proxy.cert is not None:
+            check_certificate(proxy.cert)
     except UsageError as error:
         fail(str(error), USAGE)
+    return Plan(
+        # Never what a link leads to now: it may be led elsewhere.
+        config=config if config == ENVIRONMENT_ALONE else config.absolute(),
+        upstream=proxy.upstream,
+        listen=proxy.listen,
+        script=script,
+        certificate=proxy.cert,
+        upstream_ca=proxy.upstream_ca,
+        further=further,
+    )
 
 
 def _take_all_descriptors() -> None:
@@ -125,8 +160,11 @@ def _run_one(plan: "Plan", stop_timeout: float, *, stock: bool) -> int:
     )
 
 
-def _run_workers(plan: "Plan", workers: int, stop_timeout: float) -> int:
-    from eas_redirect.engine.command_line import Listen, mitmdump_arguments
+def _run_workers(
+    plan: "Plan", workers: int, stop_timeout: float, metrics_listen: str | None
+) -> int:
+    from eas_redirect.configuration.values import Listen
+    from eas_redirect.engine.command_line import mitmdump_arguments
     from eas_redirect.engine.supervisor import Supervisor
 
     if not hasattr(socket, "SO_REUSEPORT"):
@@ -137,7 +175,7 @@ def _run_workers(plan: "Plan", workers: int, stop_timeout: float) -> int:
             ["--stop-timeout", f"{stop_timeout:g}", "--", *mitmdump_arguments(plan)],
             workers=workers,
             stop_timeout_s=stop_timeout,
-            metrics_listen=load(plan.config).metrics.listen,
+            metrics_listen=metrics_listen,
         )
         return supervisor.run()
 

@@ -4,21 +4,15 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from eas_redirect.configuration.values import Listen
 from eas_redirect.proxy import profile
+
+_TRUST = "ssl_verify_upstream_trusted_ca="
 
 
 class UsageError(ValueError):
     """An argument of `run` that cannot be used; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where to listen; an empty host is every address of the machine."""
-
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,38 +24,8 @@ class Plan:
     listen: Listen
     script: Path
     certificate: Path | None = None
+    upstream_ca: Path | None = None
     further: Sequence[str] = ()
-
-
-def parse_listen(text: str) -> Listen:
-    """`PORT`, `HOST:PORT` or `[V6]:PORT`."""
-    host, colon, port = text.rpartition(":")
-    if colon and ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise UsageError(f"--listen {text}: write an IPv6 address in brackets, as in [::1]:443")
-    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
-        raise UsageError(f"--listen {text}: give a port, or host:port, such as 443 or 10.0.0.5:443")
-    return Listen(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def parse_upstream(text: str) -> str:
-    """An http or https URL of the legacy Exchange without a path, as mitmproxy's mode takes it."""
-    try:
-        url = urlsplit(text)
-        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        good = False
-    if (
-        not good
-        or url.username is not None
-        or url.query
-        or url.fragment
-        or url.path not in ("", "/")
-    ):
-        raise UsageError(
-            f"--upstream {text}: give the URL of the old Exchange without a path, such as "
-            "https://ex07.contoso.local"
-        )
-    return text.removesuffix("/")
 
 
 def check_certificate(path: Path) -> None:
@@ -100,11 +64,15 @@ def mitmdump_arguments(plan: Plan) -> list[str]:
     if plan.listen.host:
         listen = ["--listen-host", plan.listen.host, *listen]
     certificate = ["--certs", f"*={plan.certificate}"] if plan.certificate else []
+    trust = _TRUST + str(plan.upstream_ca)
+    if plan.upstream_ca is None or any(word.startswith(_TRUST) for word in plan.further):
+        trust = ""
     return [
         "--mode",
         f"reverse:{plan.upstream}",
         *listen,
         *certificate,
+        *(("--set", trust) if trust else ()),
         *_profile(plan.further),
         "-s",
         str(plan.script),
