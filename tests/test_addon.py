@@ -17,6 +17,7 @@ from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.addon import EASRedirect
 from eas_redirect.judging.judge import Judgement, Redirector
 from eas_redirect.proxy.flows import METADATA
+from eas_redirect.telemetry.writing import flush_all
 from tests.support import DATA
 
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300" + "0101")
@@ -43,6 +44,7 @@ class Bench:
 
     @property
     def journal(self) -> list[dict[str, dict[str, object]]]:
+        assert flush_all()
         lines = (self.directory / "j.jsonl").read_text("utf-8").splitlines()
         found = [json.loads(line) for line in lines]
         return [line for line in found if line["event"]["action"].startswith("eas.")]

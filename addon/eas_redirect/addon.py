@@ -24,11 +24,13 @@ from eas_redirect.proxy.commands import Commands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.options import OPTIONS, read_options
+from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.monitor import Monitor, Proxy
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
+from eas_redirect.telemetry import writing
 from eas_redirect.view import contentview
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class EASRedirect:
     # -- start and stop --------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
+        queue_printing(ctx.master.addons)
         self._follow_hangups()
         mends.mend()
         mends.quicken(ctx.master.addons)
@@ -137,7 +140,10 @@ class EASRedirect:
         if self.monitor is not None:
             self.monitor.close()
         if self.service is not None:
-            self.service.close()
+            if ctx.master.should_exit.is_set():
+                writing.stop_within(self.service.config.proxy.stop_timeout_s)
+            # A script that is loaded again must not hold mail; a process that ends waits by itself.
+            self.service.close(wait=False)
             self.service = self.exchanges = None
 
     def client_disconnected(self, client: Client) -> None:

@@ -20,8 +20,7 @@ from eas_redirect.report.page_history import each_day
 from eas_redirect.report.sources import find_sources
 from eas_redirect.report.values import Report
 from eas_redirect.report.words import number
-from eas_redirect.telemetry.iis import IISLog
-from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as render_line

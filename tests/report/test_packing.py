@@ -18,8 +18,7 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.packing import Encoding, Packing, packing_of, unpack, zstd_is_whole
 from eas_redirect.report.sources import Kind, find_sources, open_sources
 from eas_redirect.report.values import Report
-from eas_redirect.telemetry.iis import IISLog
-from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.record import render as line
 from tests.report.simulator import START
 from tests.report.test_figures import call

@@ -124,6 +124,7 @@ async def test_a_journal_that_cannot_be_opened_changes_nothing(bench: Bench) -> 
     [record] = await bench.look()
     assert record.outcome == "failure"
     assert bench.service.redirector is old
+    assert bench.service.flush()
     journal = (bench.directory / "eas-journal.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(journal[-1])["event"]["action"] == "eas.config"
 
@@ -132,6 +133,7 @@ async def test_another_journal(bench: Bench) -> None:
     write(bench.config, CONFIG + '[journal]\npath = "second.jsonl"\n')
     [record] = await bench.look()
     assert record.outcome == "success"
+    assert bench.service.flush()
     [line] = (bench.directory / "second.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["eas"]["mode"] == "enforce"
 

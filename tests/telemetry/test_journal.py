@@ -1,7 +1,9 @@
-"""The journal: names, absent keys, redaction, rotation, a full disk, hostile text."""
+"""The journal: names, absent keys, redaction, rotation, lines that are lost, hostile text."""
 
 import json
 import os
+import shutil
+import sys
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.telemetry.journal import Journal, Redaction
+from eas_redirect.telemetry.journal import IISLog, Journal, Redaction
 from eas_redirect.telemetry.record import FIELD_NAMES, MAX_TEXT, Record, render, to_json
+from eas_redirect.telemetry.writing import FileOutlet
 
 AT = 1_767_225_600.25
 
@@ -24,12 +27,11 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+def at(line: dict[str, object], path: str) -> object:
+    value: object = line
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def test_absent_facts_are_absent_keys() -> None:
@@ -96,11 +98,11 @@ def test_the_key_shows_in_no_representation() -> None:
 
 
 def test_lines_are_appended_and_a_rotated_file_is_made_anew(tmp_path: Path) -> None:
-    path, clock = tmp_path / "j.jsonl", Clock()
-    journal = Journal(str(path), clock=clock)
+    path = tmp_path / "j.jsonl"
+    journal = Journal(str(path))
     journal.write(record(reason="one"))
+    assert journal.flush()
     path.rename(tmp_path / "j.1")
-    clock.now = 2.0
     journal.write(record(reason="two"))
     journal.close()
     assert [len(lines(p)) for p in (tmp_path / "j.1", path)] == [1, 1]
@@ -109,38 +111,32 @@ def test_lines_are_appended_and_a_rotated_file_is_made_anew(tmp_path: Path) -> N
 
 def test_reopen_follows_a_rotation_at_once(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    journal = Journal(str(path), clock=Clock())
+    journal = Journal(str(path))
     path.rename(tmp_path / "j.1")
     journal.reopen()
+    assert journal.flush()
+    assert path.exists()
     journal.write(record())
+    journal.close()
     assert len(lines(path)) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_a_full_disk_loses_lines_counts_them_and_complains_once(
+def test_a_full_disk_is_said_once_and_its_lines_count_as_lost_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    journal = Journal("/dev/full", clock=Clock())
+    journal = Journal("/dev/full")
     for _ in range(3):
         journal.write(record(user_name="anna"))
+    assert not journal._writer.flush(0.2)
+    assert journal.lost == 0, "they wait for room"
+    [said] = caplog.messages
+    assert "No space left on device" in said
+    assert "the journal /dev/full" in said
+    journal._writer.close(within_s=0.1)
     assert journal.lost == 3
-    assert len(caplog.records) == 1
+    assert "3 lines lost" in caplog.text
     assert "anna" not in caplog.text
-
-
-def test_a_line_cut_short_does_not_tear_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "j.jsonl"
-    journal = Journal(str(path), clock=Clock())
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
-    journal.write(record())
-    monkeypatch.setattr(os, "write", real)
-    journal.write(record(reason="whole"))
-    torn, whole = path.read_bytes().splitlines()
-    assert len(torn) == 10
-    assert json.loads(whole)["event"]["reason"] == "whole"
 
 
 def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
@@ -148,16 +144,54 @@ def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) 
         Journal(str(tmp_path / "missing" / "j.jsonl"))
 
 
+def test_a_standard_output_that_is_closed_is_an_error_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(OSError, match="no standard output"):
+        Journal("-")
+
+
 def test_it_opens_with_what_every_system_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows has no O_CLOEXEC; no child gets the journal all the same."""
     monkeypatch.delattr(os, "O_CLOEXEC")
-    journal = Journal(str(tmp_path / "j.jsonl"), clock=Clock())
-    journal.write(record())
-    assert len(lines(tmp_path / "j.jsonl")) == 1
-    assert not os.get_inheritable(journal._fd)
+    outlet = FileOutlet(str(tmp_path / "j.jsonl"))
+    assert outlet.write(b"line\n") == 5
+    assert not os.get_inheritable(outlet._fd)
+    outlet.close()
+
+
+def test_redirects_are_given_up_last_and_the_journal_says_how_many_lines_are_missing(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    journal = Journal(str(folder / "j.jsonl"), limit=20_000)
+    shutil.rmtree(folder)
+    for number in range(100):
+        journal.write(record(reason=str(number)))
+        journal.write(Record(timestamp_s=AT, action="eas.redirect", message="m"))
+    lost = journal.lost
+    assert 100 < lost < 200
+    folder.mkdir()
     journal.close()
+    written = lines(folder / "j.jsonl")
+    assert journal.lost == lost, "what was queued has been written"
+    said = [line["eas"] for line in written if at(line, "event.action") == "eas.lost"]
+    assert said == [{"lost": lost}]
+    redirects = [line for line in written if at(line, "event.action") == "eas.redirect"]
+    assert len(written) == len(redirects) + 1, "no ordinary line took a redirect's room"
+    assert len(redirects) + lost == 200
+
+
+def test_the_w3c_log_says_what_is_missing_in_a_remark(tmp_path: Path) -> None:
+    log = IISLog(str(tmp_path / "eas.log"), limit=1)
+    log.write(record(method="POST"))
+    log.close()
+    text = (tmp_path / "eas.log").read_text("utf-8")
+    assert text.endswith("\n#Remark: 1 lines could not be written\n")
 
 
 @given(st.floats(0, 4e9))

@@ -119,6 +119,7 @@ def test_gauges_are_read_when_asked() -> None:
             ledger=lambda: {"stuck": 2},
             cache=lambda: CacheStatistics(hits=7, entries=4, age_s=12.5),
             journal_lost=lambda: 9,
+            log_lost=lambda: 8,
         )
     )
     assert samples(metrics)["eas_open_waits", ()] == 3
@@ -130,6 +131,7 @@ def test_gauges_are_read_when_asked() -> None:
     assert found["eas_cache_answers_total", (("result", "hits"),)] == 7
     assert found["eas_relationships_age_seconds", ()] == 12.5
     assert found["eas_journal_lost_lines_total", ()] == 9
+    assert found["eas_log_lost_lines_total", ()] == 8
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.telemetry.iis import IISLog, Journals
-from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.journal import IISLog, Journals, Redaction
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.w3c import FIELDS, render
 from eas_redirect.telemetry.w3c_reader import LogTokens, W3CReader, read_line, read_tokens
@@ -262,6 +261,7 @@ def test_the_log_begins_with_its_fields_and_follows_rotation(tmp_path: Path) -> 
     )
     log.write(record)
     log.write(Record(timestamp_s=1.0, action="eas.config", message="no exchange"))
+    assert log.flush()
     path.rename(tmp_path / "eas.log.1")
     log.reopen()
     log.write(record)

@@ -19,6 +19,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.failures import STOPPED
+from eas_redirect.telemetry.writing import stop_within
 
 if TYPE_CHECKING:
     from mitmproxy.master import Master
@@ -60,6 +61,7 @@ class Drain:
     async def run(self) -> None:
         """Returns when nothing is left, or soon after the time is over."""
         self._draining = True
+        stop_within(self._timeout_s)
         logger.info(
             "eas-redirect: stopping; %d exchanges under way, at most %g s for them",
             len(self._flows),

@@ -20,6 +20,7 @@ from mitmproxy.tools import cmdline
 from mitmproxy.tools.main import mitmdump, process_options
 
 from eas_redirect.engine.master import Engine
+from eas_redirect.telemetry.writing import queue_standard_streams
 
 STOP_TIMEOUT_S = 25.0  # below the 30 s after which Kubernetes and others lose patience
 
@@ -35,6 +36,7 @@ def run(
 ) -> int:
     """Run until a signal ends it. `arguments` are mitmdump's, without its name. A `worker` shares
     its port, and stops when its standard input ends, for then its supervisor is gone."""
+    queue_standard_streams()
     _set_up_logging()
     factory = _SharedPortLoop if worker else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -46,6 +48,7 @@ def run(
 
 def run_stock(arguments: Sequence[str]) -> int:
     """Plain mitmdump in this process."""
+    queue_standard_streams()
     try:
         mitmdump(list(arguments))
     except SystemExit as exit_:

@@ -24,6 +24,7 @@ from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.site import STATUS, Site, Views
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.writing import queue_standard_streams
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Exit code: 0 stopped by a signal, 1 the start failed."""
+        queue_standard_streams()
         logging.basicConfig(
             level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S"
         )

@@ -33,6 +33,7 @@ from eas_redirect.telemetry.status import (
     directory_state,
 )
 from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.writing import lost_of_log
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class Monitor:
             configuration_good=lambda: self._refused is None,
             configuration_loaded_s=lambda: self._loaded_s,
             journal_lost=lambda: service.journal_lost,
+            log_lost=lost_of_log,
             ready=lambda: self.status().ready,
         )
 

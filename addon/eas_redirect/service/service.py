@@ -23,8 +23,7 @@ from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
 from eas_redirect.proxy.forwarded import Network
-from eas_redirect.telemetry.iis import Journals
-from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import JSONLine, Record
 from eas_redirect.telemetry.records import drift_record
@@ -80,7 +79,7 @@ class Service:
         self.config, self._journal = prepared.config, prepared.journal
         self.redirector = _redirector(prepared.config, prepared.policy, prepared.directory)
         if old_journal is not prepared.journal:
-            old_journal.close()
+            old_journal.close(wait=False)  # phones do not wait for a disk
         if old_directory is not prepared.directory:
             old_directory.close()
             if self._started:
@@ -129,6 +128,10 @@ class Service:
         for sink in self.sinks:
             sink(record)
 
+    def flush(self) -> bool:
+        """Wait a short while until the journal is written; whether it is."""
+        return self._journal.flush()
+
     def reopen(self) -> None:
         """Open the journal's file anew, after a rotation."""
         self._journal.reopen()
@@ -139,9 +142,10 @@ class Service:
         where = config.directory.snapshot or ", ".join(config.directory.servers or ())
         return f"mode {config.mode}, directory {where}, journal {config.journal.path}"
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
+        """Without `wait` the journal writes what is left in the background."""
         self.redirector.directory.close()
-        self._journal.close()
+        self._journal.close(wait=wait)
 
     def _open_directory(self, config: Config) -> CachedDirectory:
         snapshot = config.directory.snapshot

@@ -115,6 +115,9 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "eas_journal_lost_lines", "Lines that could not be written.", value=gauges.journal_lost()
     )
+    yield CounterMetricFamily(
+        "eas_log_lost_lines", "Lines of the log that were not written.", value=gauges.log_lost()
+    )
     yield _gauge("eas_open_exchanges", "EAS exchanges under way.", gauges.open_exchanges())
     waits = gauges.open_waits()
     yield _gauge("eas_open_waits", "Of these: Ping or Sync, which may hang on purpose.", waits)

@@ -1,25 +1,19 @@
-"""The journal: a line for each record, redacted, in a file that may be rotated or fill its disk.
-
-Writing never raises: a full disk must not cost a mail.
+"""The journal: a line for each record, redacted; and the W3C log beside it (`journal.iis_path`),
+so that existing log tools keep working. `writing` has what a full disk or a stalled reader does.
 """
 
 import hashlib
 import hmac
-import logging
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, override
 
+from eas_redirect.telemetry import w3c
 from eas_redirect.telemetry.record import JSONLine, Record, encoded, to_json
-
-logger = logging.getLogger(__name__)
-# Binary where there is another way: Windows would write \r\n. No O_CLOEXEC, which it lacks, and
-# which os.open sets by itself.
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+from eas_redirect.telemetry.records import KEPT_LONGEST, lost_record
+from eas_redirect.telemetry.writing import MAX_QUEUE, FileOutlet, Writer, standard_output
 
 type Users = Literal["clear", "hash", "drop"]
 
@@ -57,98 +51,123 @@ class Redaction:
 
 
 class Journal:
-    """Appends records to a file (`-`: standard output), one `write` a line, so that the lines of
-    several processes do not tear. A file that was rotated away is reopened by itself."""
+    """Appends records to a file (`-`: standard output), in a thread of its own."""
 
-    CHECK_S = 1.0  # how often the path is compared with the open file
-    COMPLAIN_S = 60.0
+    what = "journal"
 
     def __init__(
         self,
         path: str,
         redaction: Redaction | None = None,
         clock: Callable[[], float] = time.monotonic,
+        limit: int = MAX_QUEUE,
     ) -> None:
         """Opens at once. Raises OSError: a journal that cannot be written refuses the start."""
-        self.path = path
         self.redaction = redaction or Redaction()
-        self.lost = 0  # lines that could not be written
-        self._clock = clock
-        self._fd = -1
-        self._torn = False
-        self._checked_at = clock()
-        self._complained_at = float("-inf")
-        self._open()
+        outlet = standard_output(path, self._head) if path == "-" else FileOutlet(path, self._head)
+        what = f"the {self.what} {path}"
+        self._writer = Writer(outlet, what, self._lost, limit=limit, clock=clock)
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written, and will not be."""
+        return self._writer.lost
 
     def line(self, record: Record) -> JSONLine:
         """What the journal says of a record: redacted."""
         return to_json(self.redaction.apply(record))
 
     def write(self, record: Record, line: JSONLine | None = None) -> None:
-        """Never raises; what cannot be written is counted in `lost`, and said once a minute.
-
-        `line` is what `line` made of the record, where somebody has needed it already.
-        """
-        try:
-            self._follow_rotation()
-            data = self._rendered(record, line)
-            if data is not None:
-                self._append(data)
-        except OSError as error:
-            self._complain(error)
+        """Never waits, never raises. What cannot be written is counted in `lost`, and said once a
+        minute. `line` is what `line` made of the record, where somebody has needed it already."""
+        data = self._rendered(record, line)
+        if data is not None:
+            self._writer.put(data, keep=record.action in KEPT_LONGEST)
 
     def reopen(self) -> None:
-        """Open the path anew (after a rotation). The old file stays when that fails."""
-        try:
-            self._open()
-        except OSError as error:
-            self._complain(error)
+        """Look after a rotated file now. The old one stays when that fails."""
+        self._writer.reopen()
 
-    def close(self) -> None:
-        if self._fd > 2:
-            os.close(self._fd)
-        self._fd = -1
+    def flush(self) -> bool:
+        """Wait a short while until all is written; whether it is."""
+        return self._writer.flush()
+
+    def close(self, *, wait: bool = True) -> None:
+        """Write what is left, in the time that a stop has; without `wait` in the background."""
+        self._writer.close(wait=wait)
 
     def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
         """The bytes of a line; None for a record that this journal leaves out."""
         return encoded(self.line(record) if line is None else line)
 
-    def _open(self) -> None:
-        if self.path == "-":
-            self._fd = sys.stdout.fileno()
-            return
-        fd = os.open(self.path, _FLAGS, 0o640)
-        self.close()
-        self._fd = fd
+    def _head(self) -> bytes:
+        """What a new file begins with."""
+        return b""
 
-    def _append(self, line: bytes) -> None:
-        data = b"\n" + line if self._torn else line
-        written = os.write(self._fd, data)
-        # A full disk may take half a line: the next one then begins on a line of its own.
-        self._torn = written < len(data)
-        if self._torn:
-            raise OSError(28, "the line was cut short")
+    def _lost(self, lines: int) -> bytes:
+        return encoded(to_json(lost_record(lines, time.time())))
 
-    def _follow_rotation(self) -> None:
-        now = self._clock()
-        if self.path == "-" or now - self._checked_at < self.CHECK_S:
-            return
-        self._checked_at = now
-        try:
-            same = Path(self.path).stat().st_ino == os.fstat(self._fd).st_ino
-        except OSError:
-            same = False
-        if not same:
-            self._open()
 
-    def _complain(self, error: OSError) -> None:
-        self.lost += 1
-        if self._clock() - self._complained_at >= self.COMPLAIN_S:
-            self._complained_at = self._clock()
-            logger.warning(
-                "eas-redirect: the journal %s cannot be written (%s); %d lines lost so far. "
-                "Mail is not affected. Make room or mend the path.",
-                self.path,
-                error.strerror,
-                self.lost,
-            )
+class IISLog(Journal):
+    """A journal of another form: the same writing, rotation and redaction. Each new file begins
+    with the directives that name its fields."""
+
+    what = "W3C log"
+
+    @override
+    def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
+        text = w3c.render(self.redaction.apply(record))
+        return None if text is None else text.encode("utf-8", "replace") + b"\n"
+
+    @override
+    def _head(self) -> bytes:
+        return w3c.directives(datetime.now(UTC))
+
+    @override
+    def _lost(self, lines: int) -> bytes:
+        return f"#Remark: {lines} lines could not be written\n".encode()
+
+
+class Journals:
+    """The journal, and the W3C log beside it when there is one, as one thing to write to."""
+
+    def __init__(self, path: str, iis_path: str | None, redaction: Redaction) -> None:
+        """Opens both or neither. Raises OSError."""
+        self.redaction = redaction
+        self._journal = Journal(path, redaction)
+        self._iis: IISLog | None = None
+        if iis_path is not None:
+            try:
+                self._iis = IISLog(iis_path, redaction)
+            except OSError:
+                self._journal.close()
+                raise
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written."""
+        return sum(log.lost for log in self._logs)
+
+    def line(self, record: Record) -> JSONLine:
+        """What the journal says of a record: redacted."""
+        return self._journal.line(record)
+
+    def write(self, record: Record, line: JSONLine | None = None) -> None:
+        for log in self._logs:
+            log.write(record, line)
+
+    def reopen(self) -> None:
+        for log in self._logs:
+            log.reopen()
+
+    def flush(self) -> bool:
+        written = [log.flush() for log in self._logs]
+        return all(written)
+
+    def close(self, *, wait: bool = True) -> None:
+        for log in self._logs:
+            log.close(wait=wait)
+
+    @property
+    def _logs(self) -> tuple[Journal, ...]:
+        return (self._journal,) if self._iis is None else (self._journal, self._iis)

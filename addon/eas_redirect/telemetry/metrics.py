@@ -66,6 +66,7 @@ class Gauges:
     configuration_good: Callable[[], bool] = lambda: True
     configuration_loaded_s: Callable[[], float] = lambda: 0.0
     journal_lost: Callable[[], int] = lambda: 0
+    log_lost: Callable[[], int] = lambda: 0
     ready: Callable[[], bool] = lambda: False
 
 

@@ -65,6 +65,7 @@ class Record:
     upstream_status: int | None = _key("eas.upstream.status")  # the global Status of the body
     upstream_duration_ms: float | None = _key("eas.upstream.duration_ms")
     evidence: str | None = _key("eas.evidence")
+    carrier: str | None = _key("eas.carrier")  # who carried the bytes: mitmproxy, haproxy
     mode: str | None = _key("eas.mode")
     decision: str | None = _key("eas.decision")  # redirect, would_redirect, pass
     redirect_location: str | None = _key("eas.redirect.location")
@@ -80,6 +81,7 @@ class Record:
     wave: str | None = _key("eas.wave")
     ledger_state: str | None = _key("eas.ledger.state")
     ledger_previous: str | None = _key("eas.ledger.previous")
+    lost: int | None = _key("eas.lost")  # lines before this one that could not be written
 
 
 _KEYED = tuple(f for f in fields(Record) if "key" in f.metadata)
@@ -95,7 +97,10 @@ FIELD_NAMES: tuple[str, ...] = (
 
 def to_json(record: Record) -> JSONLine:
     """The record as nested plain values; absent facts are absent keys."""
-    second, microsecond = divmod(round(record.timestamp_s * 1e6), 1_000_000)
+    # As `datetime` does it: a product of the whole time would round twice.
+    whole, part = divmod(record.timestamp_s, 1)
+    carry, microsecond = divmod(round(part * 1e6), 1_000_000)
+    second = int(whole) + carry
     return {
         "@timestamp": f"{_second(second)}.{microsecond // 1000:03d}Z",
         "ecs": {"version": ECS_VERSION},

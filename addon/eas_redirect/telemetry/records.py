@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import assert_never
+from typing import Literal, assert_never
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
@@ -20,11 +20,18 @@ _ACTIONS = {
 }
 
 
+KEPT_LONGEST = frozenset({"eas.redirect", "eas.would_redirect"})
+"""Actions whose lines a journal that cannot be written gives up last."""
+
+type Carrier = Literal["mitmproxy", "haproxy"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireFacts:
     """What the connection and the clock say about one exchange. Times are Unix seconds."""
 
     started_s: float
+    carrier: Carrier = "mitmproxy"
     ended_s: float | None = None
     upstream_started_s: float | None = None
     upstream_ended_s: float | None = None
@@ -84,6 +91,7 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         upstream_status=answer.eas_status,
         upstream_duration_ms=_milliseconds(wire.upstream_started_s, wire.upstream_ended_s),
         evidence=str(answer.evidence),
+        carrier=wire.carrier,
         mode=judgement.mode,
         decision=judgement.decision,
         redirect_location=_location(judgement),
@@ -128,6 +136,18 @@ def fault_record(error_type: str, where: str, now_s: float) -> Record:
         decision="pass",
         error_type=error_type,
         error_message=where,
+    )
+
+
+def lost_record(lines: int, now_s: float) -> Record:
+    """The journal line that stands for others: so many could not be written before it."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.lost",
+        message=f"{lines} lines could not be written",
+        level="warning",
+        outcome="failure",
+        lost=lines,
     )
 
 

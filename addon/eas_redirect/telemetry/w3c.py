@@ -32,6 +32,17 @@ _PATH = "/Microsoft-Server-ActiveSync"
 _SAFE = "/:@.,-~*'()!$"  # what stands unescaped in a query, as IIS writes it
 
 
+def directives(now: datetime) -> bytes:
+    """The lines that a new file begins with."""
+    lines = (
+        "#Software: eas-redirect",
+        "#Version: 1.0",
+        f"#Date: {now:%Y-%m-%d %H:%M:%S}",
+        f"#Fields: {' '.join(FIELDS)}",
+    )
+    return "\n".join(lines).encode() + b"\n"
+
+
 def render(record: Record) -> str | None:
     """One line without its end, or None for a record that is no exchange."""
     if record.method is None or not record.action.endswith(("exchange", "redirect")):
