@@ -18,11 +18,28 @@ cn: Cloud
 msExchFedDomainNames: cloud.example
 msExchFedTargetOwaURL: http://outlook.com/owa
 """
-ANNA = """
-dn: CN=Anna,DC=contoso,DC=example
+DOMAIN = """
+dn: CN=CONTOSO,CN=Partitions,CN=Configuration,DC=contoso,DC=example
+objectClass: crossRef
+nCName: DC=contoso,DC=example
+nETBIOSName: CONTOSO
+dnsRoot: contoso.example
+systemFlags: 3
+"""
+BERT = """
+dn: CN=Bert,CN=Users,DC=contoso,DC=example
+objectClass: user
+sAMAccountName: bert
+userPrincipalName: bert@contoso.example
+mailNickname: bert
+homeMDB: CN=DB01
+"""
+ANNA = f"""{DOMAIN}{BERT}
+dn: CN=Anna,CN=Users,DC=contoso,DC=example
 objectClass: user
 sAMAccountName: anna
 userPrincipalName: anna@contoso.example
+mailNickname: anna
 targetAddress: SMTP:anna@cloud.example
 """
 
@@ -72,7 +89,7 @@ def test_malformed_entries_of_a_snapshot(tmp_path: Path) -> None:
     )
     found = [c for c in json.loads(ran.out)["checks"] if c["subject"] == "directory.snapshot"]
     assert [c["state"] for c in found] == ["good", "good", "warning"]
-    assert found[1]["finding"] == "recipients: 1"
+    assert found[1]["finding"] == "recipients: 2"
     assert "1 malformed entries of the snapshot were left out" in found[2]["finding"]
     assert ran.code == 0
 

@@ -26,7 +26,10 @@ CLOUD = OrganizationRelationship(
 
 
 def moved(name: str = "anna") -> Found:
-    return Found(recipient=Recipient(dn=f"CN={name}", target_address=f"SMTP:{name}@m.example"))
+    recipient = Recipient(
+        dn=f"CN={name}", mail_nickname=name, target_address=f"SMTP:{name}@m.example"
+    )
+    return Found(recipient=recipient)
 
 
 def local(name: str = "bert") -> Found:

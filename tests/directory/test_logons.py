@@ -1,18 +1,31 @@
-"""Which account a logon means, where not all of the forest can be seen."""
+"""Which account a logon means, and where not enough can be seen to say so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from eas_redirect.directory.entries import Partition
 from eas_redirect.directory.logons import AccountAttribute, resolve
-from eas_redirect.directory.values import Ambiguous, Found, LeftOutObject, NotFound, Recipient
+from eas_redirect.directory.sight import DomainSight, Extent, Sight
+from eas_redirect.directory.values import (
+    Ambiguous,
+    Found,
+    LeftOutObject,
+    NotFound,
+    Recipient,
+    Unavailable,
+)
 from tests.directory.logons import logon
 
 CONTOSO = Partition(
     nc_name="dc=contoso,dc=example", names=frozenset({"contoso", "contoso.example"})
 )
+SEEN = DomainSight(
+    nc_name="dc=contoso,dc=example", mailboxes=True, aliases=True, principal_names=True
+)
+ALL = Sight(source="ldap", domains=(SEEN,), named=True)
+SOME = replace(ALL, missing=("dc=emea,dc=contoso,dc=example",))
 ANNA = Recipient(
     dn="CN=Anna Smith,DC=contoso,DC=example",
     sam_account_name="anna",
@@ -25,8 +38,8 @@ ANNA = Recipient(
 class Domain:
     """One domain with one account; there may be others in the forest."""
 
-    is_all: bool
-    account: Recipient = ANNA
+    seen: Sight
+    accounts_held: tuple[Recipient, ...] = (ANNA,)
 
     def left_out(self, _name: str) -> Sequence[LeftOutObject]:
         return ()
@@ -37,20 +50,17 @@ class Domain:
     def upn_suffixes(self) -> frozenset[str]:
         return frozenset({"contoso.test"})
 
-    def sees_all_domains(self) -> bool:
-        return self.is_all
+    def sight(self) -> Sight:
+        return self.seen
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None
     ) -> Sequence[Recipient]:
-        names = {
-            "sAMAccountName": self.account.sam_account_name,
-            "userPrincipalName": self.account.user_principal_name,
-        }
-        return (self.account,) if names[attribute] == value else ()
+        names = {"sAMAccountName": "sam_account_name", "userPrincipalName": "user_principal_name"}
+        return [one for one in self.accounts_held if getattr(one, names[attribute]) == value]
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
-        return (self.account,) if f"smtp:{address}" in self.account.proxy_addresses else ()
+        return [one for one in self.accounts_held if f"smtp:{address}" in one.proxy_addresses]
 
 
 @pytest.mark.parametrize(
@@ -66,25 +76,137 @@ class Domain:
     ],
 )
 def test_a_name_that_is_not_unique_needs_the_whole_forest(text: str, sure: bool) -> None:
-    assert resolve(logon(text), Domain(is_all=True), None, []) == Found(recipient=ANNA)
+    whole = resolve(logon(text), Domain(ALL), None, [])
+    by_address = text.startswith("smith")
+    assert whole == Found(recipient=ANNA, by_address=by_address)
     steps: list[str] = []
-    found = resolve(logon(text), Domain(is_all=False), None, steps)
+    found = resolve(logon(text), Domain(SOME), None, steps)
     assert found == (Found(recipient=ANNA) if sure else Ambiguous(dns=(ANNA.dn,)))
     assert ("global catalogue (port 3269)" in steps[-1]) is not sure
 
 
 def test_a_suffix_of_the_forest_needs_the_whole_forest_too() -> None:
     other = Recipient(dn="CN=Anna,DC=contoso,DC=example", sam_account_name="anna")
-    whole, part = Domain(is_all=True, account=other), Domain(is_all=False, account=other)
+    whole, part = Domain(ALL, (other,)), Domain(SOME, (other,))
     assert resolve(logon("anna@contoso.test"), whole, None, []) == Found(recipient=other)
     assert resolve(logon("anna@contoso.test"), part, None, []) == Ambiguous(dns=(other.dn,))
 
 
 @pytest.mark.parametrize("text", ["nobody", "nobody@contoso.example", "nobody@else.example"])
 def test_nobody_is_nobody_wherever_one_looks(text: str) -> None:
-    assert resolve(logon(text), Domain(is_all=False), None, []) == NotFound()
+    assert resolve(logon(text), Domain(SOME), None, []) == NotFound()
 
 
 def test_a_default_domain_settles_a_bare_name() -> None:
-    found = resolve(logon("anna"), Domain(is_all=False), "CONTOSO", [])
+    found = resolve(logon("anna"), Domain(SOME), "CONTOSO", [])
     assert found == Found(recipient=ANNA)
+
+
+@pytest.mark.parametrize(
+    ("extent", "sure"),
+    [
+        ("part", {"CONTOSO\\anna", "anna.smith@contoso.example"}),
+        # Nobody else of the domain can have the account name, wherever the export began.
+        ("one_container", {"CONTOSO\\anna", "anna.smith@contoso.example", "anna"}),
+    ],
+)
+def test_a_base_below_the_root_tells_what_is_unique_by_itself(
+    extent: Extent, sure: set[str]
+) -> None:
+    forest = Domain(replace(ALL, domains=(replace(SEEN, extent=extent),)))
+    texts = ["anna", "anna@contoso.example", "smith@contoso.example", *sorted(sure)]
+    found = {text for text in texts if isinstance(resolve(logon(text), forest, None, []), Found)}
+    assert found == sure
+
+
+def test_another_domain_s_container_does_not_tell_who_is_alone() -> None:
+    other = replace(SEEN, nc_name="dc=emea,dc=contoso,dc=example", extent="one_container")
+    forest = Domain(replace(ALL, domains=(SEEN, other)))
+    assert resolve(logon("anna"), forest, None, []) == Ambiguous(dns=(ANNA.dn,))
+
+
+@pytest.mark.parametrize("text", ["anna@contoso.example", "smith@contoso.example"])
+def test_where_no_principal_name_shows_an_address_tells_nobody(text: str) -> None:
+    """Another account, whose principal name is hidden, may be the one who logs on so."""
+    account = replace(ANNA, user_principal_name=None)
+    forest = Domain(replace(ALL, domains=(replace(SEEN, principal_names=False),)), (account,))
+    found = resolve(logon(text), forest, None, [])
+    assert isinstance(found, Unavailable)
+    assert found.error_type == "principal_names_not_visible"
+    assert "let the account read userPrincipalName" in found.message
+    assert resolve(logon("CONTOSO\\anna"), forest, None, []) == Found(recipient=account)
+
+
+def test_a_principal_name_behind_a_domain_is_one_account_or_none() -> None:
+    """`CONTOSO\\s@x`: one account is called so, another has it as its principal name."""
+    odd = Recipient(dn="CN=Odd,DC=contoso,DC=example", sam_account_name="anna@contoso.example")
+    named = replace(ANNA, user_principal_name="anna@contoso.example")
+    text = "CONTOSO\\anna@contoso.example"
+    assert resolve(logon(text), Domain(ALL, (odd,)), None, []) == Found(recipient=odd)
+    assert resolve(logon(text), Domain(ALL, (named,)), None, []) == Found(recipient=named)
+    both = Domain(ALL, (odd, named))
+    assert resolve(logon(text), both, None, []) == Ambiguous(dns=(odd.dn, named.dn))
+    same = replace(odd, user_principal_name="anna@contoso.example")
+    assert resolve(logon(text), Domain(ALL, (same,)), None, []) == Found(recipient=same)
+
+
+@pytest.mark.parametrize(
+    ("address", "trusts", "found"),
+    [
+        ("smith@contoso.example", (), True),
+        ("smith@contoso.example", ("fabrikam.example",), True),  # a domain of this forest
+        ("smith@contoso.test", ("fabrikam.example",), True),  # one of its suffixes
+        ("smith@fabrikam.example", (), True),
+        ("smith@fabrikam.example", ("fabrikam.example",), False),
+        # The users of a trusted forest may log on with any suffix that it has.
+        ("smith@tailspin.example", ("fabrikam.example",), False),
+    ],
+)
+def test_an_address_is_no_logon_of_another_forest(
+    address: str, trusts: tuple[str, ...], found: bool
+) -> None:
+    holder = replace(ANNA, proxy_addresses=(f"smtp:{address}",))
+    forest = Domain(replace(ALL, trusts=trusts), (holder,))
+    expected = Found(recipient=holder, by_address=True) if found else NotFound()
+    assert resolve(logon(address), forest, None, []) == expected
+
+
+MOVED = replace(ANNA, target_address="SMTP:anna@cloud.example", mail_nickname="anna")
+LOCAL = replace(MOVED, home_mdb="CN=DB01")
+HIDDEN = replace(ALL, domains=(replace(SEEN, mailboxes=False),))
+ELSEWHERE = replace(
+    HIDDEN, domains=(*HIDDEN.domains, replace(SEEN, nc_name="dc=emea,dc=contoso,dc=example"))
+)
+
+
+@pytest.mark.parametrize(
+    ("account", "sight", "unseen"),
+    [
+        (MOVED, ALL, None),
+        (MOVED, HIDDEN, "mailboxes_not_visible"),
+        (MOVED, replace(HIDDEN, no_mailboxes_here=True), None),
+        (LOCAL, HIDDEN, None),  # what is there needs no vouching
+        (replace(MOVED, target_address=None), HIDDEN, None),  # nothing follows from it
+        # It says by itself that it is a remote mailbox. That alone does not do.
+        (replace(MOVED, ms_exch_recipient_type_details=1 << 31), HIDDEN, "mailboxes_not_visible"),
+        (MOVED, ELSEWHERE, "mailboxes_not_visible"),
+        (replace(MOVED, ms_exch_recipient_type_details=1 << 31), ELSEWHERE, None),
+        (replace(MOVED, ms_exch_recipient_type_details=128), ELSEWHERE, "mailboxes_not_visible"),
+        (replace(MOVED, mail_nickname=None), ALL, None),  # then it is no recipient: the policy's
+        (
+            replace(MOVED, mail_nickname=None),
+            replace(ALL, domains=(replace(SEEN, aliases=False),)),
+            "aliases_not_visible",
+        ),
+        (MOVED, replace(ALL, domains=()), "mailboxes_not_visible"),
+    ],
+)
+def test_an_absent_mailbox_needs_visible_ones(
+    account: Recipient, sight: Sight, unseen: str | None
+) -> None:
+    steps: list[str] = []
+    found = resolve(logon("CONTOSO\\anna"), Domain(sight, (account,)), None, steps)
+    assert isinstance(found, Found)
+    assert found.recipient == account
+    assert (found.unseen.error_type if found.unseen else None) == unseen
+    assert found.unseen is None or found.unseen.message in steps

@@ -236,8 +236,9 @@ def _forest() -> Iterator[str]:
     for block in _data("ldif/forest.ldif").split("\n\n"):
         text = re.sub(r"^#.*\n", "", block.replace("\n ", ""), flags=re.MULTILINE)
         kind = re.search("^objectClass: (user|contact|msExch.*)$", text, re.MULTILINE)
-        # Samba refuses an account name that is another account's UPN.
-        if kind is None or any(word in text for word in ("DC=emea", "computer", "Dora Implicit")):
+        # Samba refuses an account name that is another account's UPN, and has built-in accounts.
+        others = ("DC=emea", "computer", "Dora Implicit", "CN=Users")
+        if kind is None or any(word in text for word in others):
             continue
         text = re.sub("^objectClass: .*\n|^objectCategory: .*\n", "", text, flags=re.MULTILINE)
         text = text.replace("\nsAMAccountName:", "\nuserAccountControl: 514\nsAMAccountName:", 1)

@@ -24,7 +24,9 @@ from eas_redirect.policy.decision import Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 
 ANNA = Logon(text="anna@contoso.example", user="anna", domain="contoso.example", format="upn")
-MOVED = Recipient(dn="CN=Anna", target_address="SMTP:anna@tenant.example.test")
+MOVED = Recipient(
+    dn="CN=Anna", mail_nickname="anna", target_address="SMTP:anna@tenant.example.test"
+)
 CLOUD = OrganizationRelationship(
     name="Cloud", domain_names=("tenant.example.test",), target_owa_url="https://outlook.com/owa"
 )

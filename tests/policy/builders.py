@@ -16,6 +16,7 @@ MOVED = Recipient(
     user_principal_name="anna@contoso.example",
     sam_account_name="anna",
     mail="anna.alt@contoso.example",
+    mail_nickname="anna",
     proxy_addresses=("SMTP:anna.alt@contoso.example", "smtp:a.alt@contoso.example"),
     target_address="SMTP:anna@cloud.example",
 )

@@ -90,8 +90,12 @@ def read_recipient(text: str) -> Recipient:
     for name, value in values.items():
         if name.endswith(("_details", "_type")):
             values[name] = int(value)
-    upn = {"user_principal_name": "anna@contoso.example", "sam_account_name": "anna"}
-    return Recipient(dn="CN=Anna,DC=contoso,DC=example", **{**upn, **values})
+    names = {
+        "user_principal_name": "anna@contoso.example",
+        "sam_account_name": "anna",
+        "mail_nickname": "anna",
+    }
+    return Recipient(dn="CN=Anna,DC=contoso,DC=example", **{**names, **values})
 
 
 def read_policy(text: str) -> Policy:
@@ -221,6 +225,7 @@ recipients = st.builds(
     Recipient,
     dn=st.text(max_size=20),
     user_principal_name=any_text,
+    mail_nickname=mostly("anna", any_text),
     target_address=mostly("SMTP:anna@cloud.example", domains.map("SMTP:anna@{}".format) | any_text),
     home_mdb=mostly(None, st.just("CN=DB1")),
 )

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult
 from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.checking.servers import check_servers
+from eas_redirect.checking.sight import check_sight
 from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.checking.values import Check, failed, good, in_two, warning
 from eas_redirect.configuration.config import Config, directory_settings
@@ -63,6 +64,7 @@ def check_snapshot(directory: Directory, settings: DirectorySettings) -> Iterato
 
 
 def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:
+    yield from check_sight(answer.sight)
     yield from check_relationships(answer, policy)
     if scope.probe:
         for host in targets(answer, policy):

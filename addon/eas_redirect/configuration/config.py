@@ -268,7 +268,7 @@ def _users_of(path: Path) -> frozenset[str]:
 
 def directory_settings(config: Config) -> DirectorySettings:
     """The `[directory]` keys for asking servers."""
-    asked_elsewhere = {"snapshot", "no_mailboxes_here", "account_domains", "watch_s"}
+    asked_elsewhere = {"snapshot", "account_domains", "watch_s"}
     as_text = {"ca_file", "password_file"}
     values = config.directory.model_dump(exclude=asked_elsewhere | as_text)
     return DirectorySettings(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from eas_redirect.directory.sight import Sight
 from eas_redirect.directory.values import Drift, OrganizationRelationship
 
 type Copy = tuple[OrganizationRelationship, ...]
@@ -42,6 +43,12 @@ def _of_unknown_domains(relationships: Copy) -> Iterable[Drift]:
                 f"that no other relationship names will be redirected ({one.domains_unknown})",
                 relationship=one.name,
             )
+
+
+def unseen(sight: Sight | None) -> tuple[Drift, ...]:
+    """What the directory cannot vouch for."""
+    remarks = sight.remarks() if sight is not None else ()
+    return tuple(Drift(kind=remark.kind, message=remark.message) for remark in remarks)
 
 
 def _claimed_twice(relationships: Copy) -> Iterable[Drift]:

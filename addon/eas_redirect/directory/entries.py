@@ -10,7 +10,13 @@ from types import MappingProxyType
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.names import domain_dn, fold
-from eas_redirect.directory.values import DirectoryDevice, OrganizationRelationship, Recipient
+from eas_redirect.directory.values import (
+    DirectoryDevice,
+    OrganizationRelationship,
+    Recipient,
+    Relationships,
+    Unavailable,
+)
 
 RECIPIENT_ATTRIBUTES = (
     "objectClass",
@@ -49,9 +55,13 @@ DEVICE_ATTRIBUTES = (
 DEVICE_CLASS = "msExchActiveSyncDevice"
 PARTITION_ATTRIBUTES = ("objectClass", "nCName", "nETBIOSName", "dnsRoot", "systemFlags")
 SUFFIX_ATTRIBUTES = ("objectClass", "uPNSuffixes")
+TRUST_ATTRIBUTES = ("objectClass", "trustPartner", "trustAttributes", "trustDirection")
+TRUST_CLASS = "trustedDomain"
 
 # MS-ADTS 6.1.1.2.1.1.1: a crossRef of a domain has both FLAG_CR_NTDS_NC and FLAG_CR_NTDS_DOMAIN.
 _DOMAIN_FLAGS = 0x1 | 0x2
+_WITHIN_FOREST = 0x20  # trustAttributes (MS-ADTS 6.1.6.7.9)
+_OUTBOUND = 0x2  # trustDirection (MS-ADTS 6.1.6.7.12): users of the other domain may log on here
 # Classes that have addresses and cannot log on, or log on and are no persons.
 _NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "publicfolder"})
 
@@ -138,7 +148,7 @@ def recipient(entry: Entry) -> Recipient:
         home_mdb=first("homemdb"),
         ms_exch_home_server_name=first("msexchhomeservername"),
         ms_exch_recipient_type_details=_integer(first("msexchrecipienttypedetails")),
-        ms_exch_remote_recipient_type=_integer(first("msexchremoterecipienttype")),
+        ms_exch_remote_recipient_type=_bits(first("msexchremoterecipienttype")),
         ms_exch_oma_admin_wireless_enable=_integer(first("msexchomaadminwirelessenable")),
         user_account_control=_integer(first("useraccountcontrol")),
         is_account=_is_account(entry),
@@ -204,6 +214,63 @@ def partition(entry: Entry) -> Partition | None:
     return Partition(nc_name=domain_dn(nc_name), names=frozenset(names))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Another domain whose users may log on here, by its DNS name (its NetBIOS name for one that
+    has no other). `within_forest`: it is one of this forest."""
+
+    name: str
+    within_forest: bool
+
+
+def trust(entry: Entry) -> Trust | None:
+    """What a trustedDomain object stands for; None where nobody of that domain logs on here."""
+    name = entry.first("trustpartner") or rdn_value(entry.dn)
+    direction = _integer(entry.first("trustdirection"))
+    if not name or (direction is not None and not direction & _OUTBOUND):
+        return None
+    attributes = _integer(entry.first("trustattributes")) or 0
+    return Trust(name=fold(name), within_forest=bool(attributes & _WITHIN_FOREST))
+
+
+def of_one_organization(
+    found: Iterable[OrganizationRelationship],
+) -> tuple[Relationships, tuple[str, ...]]:
+    """The relationships of the forest's Exchange organization, and the DNs of strays.
+
+    A relationship stands in the CN=Federation of an organization. What stands elsewhere is left
+    over or was put there by hand. A forest has one organization; of two, nobody knows which counts.
+    """
+    counting: dict[str, list[OrganizationRelationship]] = {}
+    strays: list[str] = []
+    unread: list[OrganizationRelationship] = []
+    for known in found:
+        organization = _organization(known.dn or "")
+        if known.domains_unknown is not None and not known.dn:
+            unread.append(known)  # one that could not be read may stand anywhere
+        elif organization is None:
+            strays.append(known.dn or known.name)
+        else:
+            counting.setdefault(organization, []).append(known)
+    if len(counting) > 1:
+        message = (
+            f"relationships of {len(counting)} Exchange organizations can be read "
+            f"({', '.join(sorted(counting))}), and a forest has one: remove those of the other, or "
+            "write redirect.relationships"
+        )
+        return Unavailable(error_type="several_organizations", message=message), tuple(strays)
+    counted = (known for each in counting.values() for known in each)
+    return (*counted, *unread), tuple(strays)
+
+
+def _organization(dn: str) -> str | None:
+    """The DN of the Exchange organization in whose CN=Federation an object stands directly."""
+    parts = [part.strip() for part in re.split(r"(?<!\\),", fold(dn))]
+    if parts[1:2] != ["cn=federation"] or parts[3:5] != ["cn=microsoft exchange", "cn=services"]:
+        return None
+    return ",".join(parts[2:])
+
+
 def _domain_name(text: str) -> str:
     """As A-labels; what is no domain is kept to be seen, and equals no domain of an address."""
     try:
@@ -217,6 +284,11 @@ def _integer(text: str | None) -> int | None:
         return int(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _bits(text: str | None) -> int | None:
+    """What is there and no number has no bit set."""
+    return None if text is None else _integer(text) or 0
 
 
 def rdn_value(dn: str) -> str:

@@ -1,15 +1,25 @@
 """From a logon to exactly one account: which questions are asked, in which order. Pure.
 
 The one place for this, above the LDAP side and the snapshot alike. Never the first of several: more
-than one answer is `Ambiguous`. Imports no ldap3 and does no input or output of its own.
+than one answer is `Ambiguous`, and so is the only one where others may not be seen (`sight.py`).
+Imports no ldap3 and does no input or output of its own.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, assert_never
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.entries import Partition
 from eas_redirect.directory.names import dns_name, domain_dn, fold, is_askable
+from eas_redirect.directory.sight import (
+    Remark,
+    Sight,
+    aliases_not_visible,
+    mailboxes_not_visible,
+    not_all_accounts_visible,
+    principal_names_not_visible,
+)
 from eas_redirect.directory.values import (
     Ambiguous,
     Found,
@@ -17,6 +27,7 @@ from eas_redirect.directory.values import (
     Lookup,
     NotFound,
     Recipient,
+    Unavailable,
 )
 
 type AccountAttribute = Literal["sAMAccountName", "userPrincipalName"]
@@ -36,11 +47,8 @@ class Forest(Protocol):
         """The alternative UPN suffixes, folded."""
         ...
 
-    def sees_all_domains(self) -> bool:
-        """Whether a question without a domain reaches every domain of the forest.
-
-        If not, only a name that is unique in the forest by itself tells who somebody is.
-        """
+    def sight(self) -> Sight:
+        """What the answers can vouch for."""
         ...
 
     def accounts(
@@ -72,7 +80,7 @@ def resolve(logon: Logon, forest: Forest, default_domain: str | None, steps: lis
             lookup = _bare(logon.user, forest, default_domain, steps)
         case _:
             assert_never(logon.format)
-    return _unless_left_out(lookup, logon, forest, steps)
+    return _doubted(_unless_left_out(lookup, logon, forest, steps), forest, steps)
 
 
 def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[str]) -> Lookup:
@@ -92,25 +100,36 @@ def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[s
     return Ambiguous(dns=tuple(dns[:_SHOWN]), left_out=left_out[0].why)
 
 
-def domains_of_objects(dns: Iterable[str], default_domain: str | None) -> tuple[Partition, ...]:
+def domains_of_objects(dns: Iterable[str]) -> tuple[Partition, ...]:
     """Domains as far as the objects' own DNs tell, for a directory that shows no crossRef objects.
 
-    A domain's NetBIOS name cannot be verified then. It is taken to be the first label of the DNS
-    name, as domains are made by default (at most 15 characters). Where all objects stand in one
-    domain, its other labels and the configured default domain also name it.
+    Only the whole DNS name tells a domain then. Its NetBIOS name may be any word, and what looks
+    like it may be the name of another domain of the forest.
     """
     domains = sorted({domain for domain in map(domain_dn, dns) if domain})
-    if len(domains) == 1:
-        names = _guessed_names(domains[0]) | set(dns_name(domains[0]).split(".")[:-1])
-        if default_domain and "." not in default_domain:
-            names.add(fold(default_domain))
-        return (Partition(nc_name=domains[0], names=frozenset(names)),)
-    return tuple(Partition(nc_name=d, names=frozenset(_guessed_names(d))) for d in domains)
+    return tuple(Partition(nc_name=d, names=frozenset({dns_name(d)})) for d in domains)
 
 
-def _guessed_names(domain: str) -> set[str]:
-    name = dns_name(domain)
-    return {name, name.partition(".")[0][:15]}
+def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
+    """The same, with the reason why an absent attribute says nothing about the one found."""
+    if not isinstance(lookup, Found):
+        return lookup
+    one = lookup.recipient
+    if one.has_mailbox or not one.target_address:
+        return lookup  # nothing follows from what is absent
+    sight, domain = forest.sight(), domain_dn(one.dn)
+    if not sight.sees_mailboxes(domain, says_remote=one.says_remote):
+        doubt = mailboxes_not_visible(sight, (domain,))
+    elif not one.mail_nickname and not sight.sees_aliases(domain):
+        doubt = aliases_not_visible(sight, (domain,))
+    else:
+        return lookup
+    steps.append(doubt.message)
+    return replace(lookup, unseen=_unavailable(doubt))
+
+
+def _unavailable(remark: Remark) -> Unavailable:
+    return Unavailable(error_type=remark.kind, message=remark.message)
 
 
 def _in_domain(name: str, user: str, forest: Forest, steps: list[str]) -> Lookup:
@@ -121,8 +140,10 @@ def _in_domain(name: str, user: str, forest: Forest, steps: list[str]) -> Lookup
     if domain is None:
         return NotFound()
     hits = _ask(forest, "sAMAccountName", user, domain, steps)
-    if not hits and "@" in user:  # devices put a UPN after the domain that they were asked for
-        hits = _ask(forest, "userPrincipalName", user, domain, steps)
+    if "@" in user:  # devices put a UPN after the domain that they were asked for
+        known = {hit.dn for hit in hits}
+        named = _ask(forest, "userPrincipalName", user, domain, steps)
+        hits = [*hits, *(hit for hit in named if hit.dn not in known)]
     return _exactly_one(hits)
 
 
@@ -132,8 +153,12 @@ def _by_principal_name(logon: Logon, suffix: str, forest: Forest, steps: list[st
     if hits := _ask(forest, "userPrincipalName", address, None, steps):
         return _exactly_one(hits)
     if hits := _by_implicit_name(logon.user, suffix, forest, steps):
-        return _nobody_else(_exactly_one(hits), forest, steps)
-    return _nobody_else(_by_address(address, forest, steps), forest, steps)
+        return _nobody_else(_exactly_one(hits), forest, steps, principal_names=True)
+    lookup = _by_address(address, forest, steps)
+    if isinstance(lookup, Found) and _may_be_elsewhere(suffix, forest):
+        steps.append(f"{suffix} is not a domain of this forest, and users of others log on here")
+        return NotFound()
+    return _nobody_else(lookup, forest, steps, principal_names=True)
 
 
 def _by_implicit_name(
@@ -155,7 +180,17 @@ def _by_address(address: str, forest: Forest, steps: list[str]) -> Lookup:
     if len(holders) == 1 and not holders[0].is_account:
         steps.append(f"{holders[0].dn} is no account: nobody logs on as a contact or a group")
         return NotFound()
-    return _exactly_one(holders)
+    lookup = _exactly_one(holders)
+    return replace(lookup, by_address=True) if isinstance(lookup, Found) else lookup
+
+
+def _may_be_elsewhere(suffix: str, forest: Forest) -> bool:
+    """Whether a UPN of this suffix may be one of another forest, which this one trusts.
+
+    A trust hands on no name that this forest has itself (MS-ADTS 6.1.6.9.3.2).
+    """
+    is_own = _find_partition(suffix, forest) is not None or fold(suffix) in forest.upn_suffixes()
+    return bool(forest.sight().trusts) and not is_own
 
 
 def _bare(user: str, forest: Forest, default_domain: str | None, steps: list[str]) -> Lookup:
@@ -165,17 +200,25 @@ def _bare(user: str, forest: Forest, default_domain: str | None, steps: list[str
     return _nobody_else(_exactly_one(hits), forest, steps)
 
 
-def _nobody_else(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
-    """The same, unless the one who was found may not be the one who logged on: another domain may
-    have an account of this name, or one whose UPN it is."""
-    if not isinstance(lookup, Found) or forest.sees_all_domains():
+def _nobody_else(
+    lookup: Lookup, forest: Forest, steps: list[str], *, principal_names: bool = False
+) -> Lookup:
+    """The same, unless the one who was found may not be the one who logged on: another account may
+    have this name, or it may be another's UPN (`principal_names`)."""
+    if not isinstance(lookup, Found):
         return lookup
-    steps.append(
-        "not all domains of the forest can be seen, and another one may have this name too: name a "
-        "global catalogue (port 3269) in directory.servers, or export every domain; for names "
-        "without a domain, set exchange.default_domain"
-    )
-    return Ambiguous(dns=(lookup.recipient.dn,))
+    sight = forest.sight()
+    # An account name is unique in its own domain, wherever in it an export began.
+    own = None if principal_names else domain_dn(lookup.recipient.dn)
+    if principal_names and not sight.sees_principal_names:
+        unseen = (domain.nc_name for domain in sight.domains if not domain.principal_names)
+        doubt = principal_names_not_visible(sight, unseen)
+        steps.append(doubt.message)
+        return _unavailable(doubt)
+    if not sight.sees_everybody(own):
+        steps.append(not_all_accounts_visible(sight).message)
+        return Ambiguous(dns=(lookup.recipient.dn,))
+    return lookup
 
 
 def _ask(
@@ -198,6 +241,8 @@ def _partition(name: str, forest: Forest, steps: list[str]) -> Partition | None:
     if domain is None:
         known = ", ".join(sorted({n for p in forest.partitions() for n in p.names})) or "none"
         steps.append(f"no domain of the forest is called {name} (known: {known})")
+        if not forest.sight().named:
+            steps.append(not_all_accounts_visible(forest.sight()).message)
     return domain
 
 

@@ -48,3 +48,8 @@ def _ends_escaped(part: str) -> bool:
 def dns_name(domain: str) -> str:
     """The DNS name of a domain's DN: `dc=contoso,dc=example` → `contoso.example`."""
     return ".".join(part.removeprefix("dc=") for part in domain.split(",") if part)
+
+
+def dn_of_domain(name: str) -> str:
+    """The other way round: `contoso.example` → `dc=contoso,dc=example`."""
+    return ",".join(f"dc={label}" for label in fold(name).split(".") if label)

@@ -16,7 +16,11 @@ def open_directory(
 ) -> Snapshot | ActiveDirectory:
     """Raises SnapshotError for a snapshot that cannot be used; servers are not asked yet."""
     if snapshot is not None:
-        return Snapshot.load(snapshot, default_domain=settings.default_domain)
+        return Snapshot.load(
+            snapshot,
+            default_domain=settings.default_domain,
+            no_mailboxes_here=settings.no_mailboxes_here,
+        )
     return ActiveDirectory(settings, credentials)
 
 

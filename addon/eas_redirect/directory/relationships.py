@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from eas_redirect.directory.drift import Copy, changes, standing
+from eas_redirect.directory.drift import Copy, changes, standing, unseen
 from eas_redirect.directory.values import (
     CacheSettings,
     Directory,
@@ -115,7 +115,8 @@ class RelationshipsKeeper:
 
     def _arrived(self, answer: RelationshipsAnswer, copy: Copy) -> None:
         before = self._reading
-        odd = frozenset(standing(copy)) | frozenset(self._findings(copy) if self._findings else ())
+        odd = frozenset(standing(copy)) | frozenset(unseen(answer.sight))
+        odd |= frozenset(self._findings(copy) if self._findings else ())
         self._reading = _Reading(answer, copy, self._clock(), odd)
         drifts: list[Drift] = []
         if self._last_failure is not None:

@@ -5,8 +5,9 @@ better also the domains (`crossRef` objects below `CN=Partitions`) and the UPN s
 """
 
 import gc
+import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from os import PathLike
@@ -20,18 +21,24 @@ from eas_redirect.directory.entries import (
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
+    TRUST_ATTRIBUTES,
+    TRUST_CLASS,
     Entry,
     Partition,
+    Trust,
     device,
+    of_one_organization,
     owner_of_device,
     partition,
     rdn_value,
     recipient,
     relationship,
+    trust,
 )
 from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import domain_dn, fold, plain_dn
+from eas_redirect.directory.names import dn_of_domain, dns_name, fold, plain_dn
+from eas_redirect.directory.sight import Sight, Witness
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     DirectoryDevice,
@@ -52,10 +59,13 @@ _WANTED = frozenset(
         *PARTITION_ATTRIBUTES,
         *SUFFIX_ATTRIBUTES,
         *DEVICE_ATTRIBUTES,
+        *TRUST_ATTRIBUTES,
         "groupType",
         "isDeleted",
     )
 )
+_BASE = re.compile(r"# base <(.*)> with scope (\w+)")
+_DOMAIN_CLASSES = ("domaindns", "domain")
 _IDENTITIES = ("samaccountname", "userprincipalname", "proxyaddresses", "targetaddress")
 # Of these a part says as much as it says. Of any other attribute it says nothing.
 _MAY_BE_CUT = frozenset({"proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"})
@@ -82,8 +92,11 @@ class Snapshot:
         *,
         default_domain: str | None = None,
         name: str = "",
+        no_mailboxes_here: bool = False,
+        bases: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """`name` is the file's, for words about an entry that was left out."""
+        """`name` is the file's, for words about an entry that was left out. `bases`: base and scope
+        of the searches that the entries come from, if known."""
         self.problems: tuple[str, ...] = ()
         self.partial: str | None = None
         self.unended: str | None = None
@@ -94,25 +107,46 @@ class Snapshot:
                 self._index.leave_out(entry)
             else:
                 self._index.add(entry)
-        self._index.finish(default_domain)
+        self._index.finish(bases, no_mailboxes_here=no_mailboxes_here)
         self._loaded = time.monotonic()
 
     @classmethod
-    def load(cls, path: str | PathLike[str], *, default_domain: str | None = None) -> "Snapshot":
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        default_domain: str | None = None,
+        no_mailboxes_here: bool = False,
+    ) -> "Snapshot":
         """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
-        return cls.read(_read(Path(path)), path, default_domain=default_domain)
+        return cls.read(
+            _read(Path(path)),
+            path,
+            default_domain=default_domain,
+            no_mailboxes_here=no_mailboxes_here,
+        )
 
     @classmethod
     def read(
-        cls, data: bytes, path: str | PathLike[str], *, default_domain: str | None = None
+        cls,
+        data: bytes,
+        path: str | PathLike[str],
+        *,
+        default_domain: str | None = None,
+        no_mailboxes_here: bool = False,
     ) -> "Snapshot":
         """The same from the bytes of the file."""
         text = decode(data)
         problems: list[LeftOut] = []
         cuts: list[Cut] = []
         with _without_collection():
-            entries = _entries(text, problems, cuts)
-            snapshot = cls(entries, default_domain=default_domain, name=str(path))
+            snapshot = cls(
+                _entries(text, problems, cuts),
+                default_domain=default_domain,
+                name=str(path),
+                no_mailboxes_here=no_mailboxes_here,
+                bases=_bases(text),
+            )
         if not snapshot._index.entries:
             raise SnapshotError(_nothing_in(path, problems))
         snapshot.problems = tuple(
@@ -159,9 +193,10 @@ class Snapshot:
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(
-            relationships=tuple(self._index.relationships),
+            relationships=of_one_organization(self._index.relationships)[0],
             source=self.source,
             age_s=time.monotonic() - self._loaded,
+            sight=self._index.sight(),
         )
 
     async def everyone(self) -> tuple[Recipient, ...]:
@@ -195,7 +230,9 @@ class _Index:
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
-        self._empty_domains: frozenset[str] = frozenset()
+        self._witness = Witness()
+        self._trusts: list[Trust] = []
+        self._sight = Sight(source="snapshot")
 
     def add(self, entry: Entry) -> None:
         self.entries += 1
@@ -208,18 +245,24 @@ class _Index:
         elif any(name in attributes for name in _IDENTITIES):
             dn = plain_dn(entry.dn)
             version = recipient(entry), "objectclass" in attributes
+            self._witness.see(entry.dn, attributes)
             self._objects.setdefault(dn, []).append(version)
             if "proxyaddresses" in entry.cut:
                 self._cut.add(dn)
         elif entry.is_a("crossref") or "netbiosname" in attributes:
-            found = partition(entry)
-            self._partitions += (found,) if found else ()
+            domain = partition(entry)
+            self._partitions += (domain,) if domain else ()
         elif entry.is_a("msexchfedsharingrelationship") or "msexchfeddomainnames" in attributes:
             self.relationships.append(relationship(entry))
         elif "upnsuffixes" in attributes:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
         elif entry.is_a(DEVICE_CLASS.lower()) or "msexchdeviceid" in attributes:
             self._add_device(entry)
+        elif entry.is_a(TRUST_CLASS.lower()) or "trustpartner" in attributes:
+            other = trust(entry)
+            self._trusts += (other,) if other else ()
+        elif any(map(entry.is_a, _DOMAIN_CLASSES)):
+            self._witness.see_root(entry.dn)
 
     def leave_out(self, item: LeftOut) -> None:
         """An entry that cannot be used keeps its names: whoever has one of them too may not be the
@@ -282,9 +325,9 @@ class _Index:
             if address[:5].lower() == "smtp:":
                 _enter(self._addresses, address[5:], found)
 
-    def finish(self, default_domain: str | None) -> None:
-        """After the last entry: without crossRef objects the DNs tell the domains."""
-        dns = [versions[0][0].dn for versions in self._objects.values()]
+    def finish(self, bases: Iterable[tuple[str, str]], *, no_mailboxes_here: bool) -> None:
+        """After the last entry: versions of one object become one, and a domain without a crossRef
+        object has its DNS name alone."""
         for dn, versions in self._objects.items():
             found = _merged(versions)
             if not isinstance(found, Recipient):
@@ -294,9 +337,18 @@ class _Index:
             if dn in self._cut:
                 self._may_have_any.append(found)
         self._objects.clear()
-        if not self._partitions:
-            self._partitions = domains_of_objects(dns, default_domain)
-        self._empty_domains = _without_objects(self._partitions, dns)
+        named = {domain.nc_name: domain for domain in self._partitions}
+        unnamed = [domain for domain in self._witness.domains if domain not in named]
+        self._sight = self._witness.sight(
+            named,
+            bases=bases,
+            siblings=_siblings(self._trusts, named.keys() | set(unnamed)),
+            trusts=tuple(sorted({other.name for other in self._trusts if not other.within_forest})),
+            strays=of_one_organization(self.relationships)[1],
+            unread=self._nameless,
+            no_mailboxes_here=no_mailboxes_here,
+        )
+        self._partitions += domains_of_objects(unnamed)
 
     def partitions(self) -> Sequence[Partition]:
         return self._partitions
@@ -304,9 +356,8 @@ class _Index:
     def upn_suffixes(self) -> frozenset[str]:
         return self._suffixes
 
-    def sees_all_domains(self) -> bool:
-        """As far as can be known: a domain of which nobody stands in the file was left out."""
-        return not self._empty_domains and not self._nameless
+    def sight(self) -> Sight:
+        return self._sight
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """The objects that could not be read whole and have this account name, UPN or address."""
@@ -360,13 +411,22 @@ def _merged(versions: list[_Version]) -> Recipient | str:
     return merged
 
 
-def _without_objects(domains: Iterable[Partition], dns: Iterable[str]) -> frozenset[str]:
-    missing = {domain.nc_name for domain in domains}
-    for dn in dns:
-        if not missing:
-            break
-        missing.discard(domain_dn(dn))
-    return frozenset(missing)
+def _bases(text: str) -> list[tuple[str, str]]:
+    """Base and scope of each search, which ldapsearch writes above its entries."""
+    found: list[tuple[str, str]] = []
+    at = -1
+    while (at := text.find("# base <", at + 1)) >= 0:
+        line = text[at : at + 1024].replace("\n ", "")  # folded, where it is long
+        if (at == 0 or text[at - 1] == "\n") and (base := _BASE.match(line)):
+            found.append((base[1], base[2]))
+    return found
+
+
+def _siblings(trusts: Iterable[Trust], known: Set[str]) -> tuple[str, ...]:
+    """Domains of this forest which only a trust tells of, as naming contexts."""
+    names = {dns_name(domain) for domain in known}
+    others = {other.name for other in trusts if other.within_forest} - names
+    return tuple(map(dn_of_domain, sorted(others)))
 
 
 def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[Entry | LeftOut]:

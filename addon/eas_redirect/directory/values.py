@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.sight import Sight
 
 type Source = Literal["ldap", "snapshot"]
 type CacheResult = Literal["hit", "miss", "stale", "negative"]
@@ -16,7 +17,12 @@ type CacheResult = Literal["hit", "miss", "stale", "negative"]
 _LOCAL_MAILBOX_TYPES = frozenset(
     {1, 2, 4, 8, 16, 32} | {1 << bit for bit in (23, 29, 36, 37, 39, 40, 41, 42)}
 )
-_ARCHIVE_ONLY = 2  # msExchRemoteRecipientType: a local mailbox with an archive in the cloud
+# msExchRemoteRecipientType: a mailbox made in the cloud (1) or moved there (4). Without one of them
+# there is an archive in the cloud at most, or a mailbox that was taken back.
+_CLOUD_MAILBOX = 1 | 4
+# msExchRecipientTypeDetails of a mailbox that another organization holds: remote user, room,
+# equipment, shared mailbox.
+_REMOTE_TYPES = frozenset(1 << bit for bit in (31, 33, 34, 35))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +48,29 @@ class Recipient:
     def mailbox_sign(self) -> str | None:
         """Which attribute says that a server of this forest holds the mailbox, in words.
 
-        `targetAddress` says nothing here: a local mailbox can forward.
+        What is there and empty is there. `targetAddress` says nothing here: a local mailbox can
+        forward.
         """
-        if self.home_mdb:
+        if self.home_mdb is not None:
             return "homeMDB is set"
-        if self.ms_exch_home_server_name:
+        if self.ms_exch_home_server_name is not None:
             return "msExchHomeServerName is set"
         if self.ms_exch_recipient_type_details in _LOCAL_MAILBOX_TYPES:
             kind = self.ms_exch_recipient_type_details
             return f"msExchRecipientTypeDetails is {kind}, a mailbox of this forest"
-        if self.ms_exch_remote_recipient_type == _ARCHIVE_ONLY:
-            return "msExchRemoteRecipientType is 2, a mailbox with only its archive in the cloud"
+        remote = self.ms_exch_remote_recipient_type
+        if remote is not None and not remote & _CLOUD_MAILBOX:
+            return f"msExchRemoteRecipientType is {remote}, without a mailbox in the cloud"
         return None
 
     @property
     def has_mailbox(self) -> bool:
         return self.mailbox_sign is not None
+
+    @property
+    def says_remote(self) -> bool:
+        """Whether the object says by itself that its mailbox is in another organization."""
+        return self.ms_exch_recipient_type_details in _REMOTE_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +116,16 @@ class OrganizationRelationship:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Exactly one object answers to the logon."""
+    """Exactly one object answers to the logon.
+
+    `by_address`: only an address of it does, which Windows takes for no logon, so that nothing
+    proves that its owner logged on. `unseen`: why an attribute that it lacks may be there all the
+    same, so that nobody can say that its mailbox has moved.
+    """
 
     recipient: Recipient
+    by_address: bool = False
+    unseen: "Unavailable | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +172,14 @@ class DirectoryAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationshipsAnswer:
-    """The relationships with where and when they were read (`age_s`: seconds since then)."""
+    """The relationships with where and when they were read (`age_s`: seconds since then), and what
+    the directory could vouch for then."""
 
     relationships: Relationships
     source: Source
     server: str | None = None
     age_s: float = 0.0
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +189,8 @@ class Drift:
     `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
     `domain_names_changed`, `domain_claimed_twice`, `domain_names_unknown`, `none_readable`,
     `host_mapped`, `vanity_host`,
-    `no_target_owa_url`, `target_owa_url_invalid`, `target_not_allowed`, `unavailable`, `recovered`.
+    `no_target_owa_url`, `target_owa_url_invalid`, `target_not_allowed`, `unavailable`, `recovered`,
+    or the kind of a `Remark` of the directory's sight.
     """
 
     kind: str
@@ -238,6 +261,7 @@ class DirectorySettings:
     connect_timeout_s: float = 2.0
     lookup_timeout_s: float = 5.0
     pool_size: int = 4
+    no_mailboxes_here: bool = False
     default_domain: str | None = None
 
 

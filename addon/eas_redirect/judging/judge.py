@@ -9,7 +9,12 @@ from typing import Literal
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.cache import CachedDirectory
-from eas_redirect.directory.values import DirectoryAnswer, RelationshipsAnswer, Unavailable
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    Found,
+    RelationshipsAnswer,
+    Unavailable,
+)
 from eas_redirect.policy.decision import (
     Ask,
     Pass,
@@ -136,7 +141,9 @@ class Redirector:
 
 
 def _failure(asked: DirectoryAnswer, known: RelationshipsAnswer) -> Unavailable | None:
-    for value in (asked.lookup, known.relationships):
+    found = asked.lookup
+    unseen = found.unseen if isinstance(found, Found) else None
+    for value in (found, unseen, known.relationships):
         if isinstance(value, Unavailable):
             return value
     return None

@@ -69,7 +69,7 @@ def decide(
     if isinstance(screened, Pass):
         return trail.stop("Is this UserHasNoMailbox?", screened)
     trail.good("Is this UserHasNoMailbox?", f"Yes, the evidence is {exchange.answer.evidence}.")
-    recipient = _recipient(lookup, trail)
+    recipient = _recipient(exchange, lookup, trail)
     if isinstance(recipient, Pass):
         return recipient
     domain = target_domain(recipient, trail)
@@ -125,18 +125,26 @@ def _ask(exchange: Exchange) -> Pass | Ask:
     return Ask(logon=exchange.logon, fresh=exchange.answer.evidence is not Evidence.CERTAIN)
 
 
-def _recipient(lookup: Lookup, trail: Trail) -> Recipient | Pass:
+def _recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:
     """The one recipient of the logon whose mailbox is not on this server."""
     question = "Who is it?"
     match lookup:
+        case Found(recipient=recipient, by_address=True) if exchange.answer.evidence is (
+            Evidence.WEAK
+        ):
+            detail = (
+                f"Only an address leads to {recipient.dn}, which is no proof of who logged on,"
+                f" and a status {exchange.answer.status_code} proves nothing either."
+            )
+            return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
         case Found(recipient=recipient):
             trail.good(question, f"One recipient: {recipient.dn}.")
-            return _without_mailbox(recipient, trail)
+            return _without_mailbox(lookup, trail)
         case NotFound():
             detail = "The directory knows nobody by this logon."
             return trail.stop(question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
         case Ambiguous():
-            detail = "More than one object in the directory answers to this logon."
+            detail = "More than one object in the directory may answer to this logon."
             if lookup.left_out is not None:
                 detail = f"An entry of this name was left out of the snapshot: {lookup.left_out}."
             return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
@@ -146,11 +154,17 @@ def _recipient(lookup: Lookup, trail: Trail) -> Recipient | Pass:
             assert_never(lookup)
 
 
-def _without_mailbox(recipient: Recipient, trail: Trail) -> Recipient | Pass:
-    question = "Is the mailbox on this server?"
+def _without_mailbox(found: Found, trail: Trail) -> Recipient | Pass:
+    question, recipient = "Is the mailbox on this server?", found.recipient
     sign = recipient.mailbox_sign
     if sign is not None:
         detail = f"The mailbox is here: {sign}."
         return trail.stop(question, Pass(reason=Reason.RECIPIENT_HAS_MAILBOX, detail=detail))
+    if found.unseen is not None:
+        return trail.stop(question, unavailable(found.unseen))
+    if recipient.target_address and not recipient.mail_nickname:
+        # Exchange counts a user as a mail recipient by the alias.
+        detail = "The user has no mailNickname, so Exchange knows no mail recipient of this logon."
+        return trail.stop(question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
     trail.good(question, "No: neither homeMDB nor msExchHomeServerName is set.")
     return recipient

@@ -114,5 +114,5 @@ def _no_single_claim(
 
 
 def unavailable(outcome: Unavailable) -> Pass:
-    detail = f"The directory could not be asked ({outcome.error_type}): {outcome.message}"
+    detail = f"The directory cannot tell ({outcome.error_type}): {outcome.message}"
     return Pass(reason=Reason.DIRECTORY_UNAVAILABLE, detail=detail)

@@ -42,7 +42,10 @@ EMEA = Entry(
         "systemflags": ["3"],
     },
 )
-ANNA = Entry(f"CN=Anna,{ROOT}", {"objectclass": ["user"], "samaccountname": ["anna"]})
+ANNA = Entry(
+    f"CN=Anna,{ROOT}",
+    {"objectclass": ["user"], "samaccountname": ["anna"], "userprincipalname": ["anna@x.example"]},
+)
 ANNA_EMEA = Entry(f"CN=Anna,DC=emea,{ROOT}", ANNA.attributes)
 
 
@@ -53,6 +56,7 @@ class Forest:
         self.is_active_directory = is_active_directory
         self.entries = {"crossRef": [CONTOSO], "user": [ANNA]}
         self.asked: list[tuple[str, str]] = []
+        self.looked_for: list[tuple[str, str, tuple[str, ...]]] = []
         self.opened: Counter[str] = Counter()
         self.open_sessions = 0
         self.connect_faults: dict[str, Fault] = {}
@@ -101,6 +105,17 @@ class FakeSession:
             raise NoSuchObjectError(base)
         return self.forest.entries.get(object_class or "", [])
 
+    def shows(
+        self,
+        base: str,
+        attributes: tuple[str, ...],
+        accepts: Callable[[Entry], bool],
+        patience_s: float,
+    ) -> bool:
+        assert 0 < patience_s <= 5
+        self.forest.looked_for.append((self.server, base, attributes))
+        return any(map(accepts, self.forest.entries["user"]))
+
     def interrupt(self) -> None: ...
 
     def close(self) -> None:
@@ -144,9 +159,15 @@ async def test_one_connection_serves_users_and_configuration_of_a_controller() -
     assert forest.asked == [
         ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
         ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
+        ("dc1:636", f"CN=System,{ROOT}"),
         ("dc1:636", ROOT.lower()),
         ("dc1:636", f"CN=Microsoft Exchange,CN=Services,CN=Configuration,{ROOT}"),
+        # With the relationships, what can be vouched for is read again.
+        ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
+        ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
+        ("dc1:636", f"CN=System,{ROOT}"),
     ]
+    assert {base for _, base, _ in forest.looked_for} == {ROOT.lower()}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +228,7 @@ async def test_a_bare_name_needs_the_whole_forest(server: str, kind: type[Lookup
         # A domain controller has nothing of the domains below its own, whatever the base.
         ("ldaps://dc1", ROOT, [CONTOSO, EMEA], Ambiguous),
         ("ldaps://dc1", ROOT, [CONTOSO], Found),
-        ("ldaps://dc1", f"OU=Staff, {ROOT}", [CONTOSO], Found),
+        ("ldaps://dc1", f"OU=Staff, {ROOT}", [CONTOSO], Ambiguous),
         ("ldaps://gc:3269", ROOT, [CONTOSO, EMEA], Found),
         ("ldaps://gc:3269", f"OU=Staff,{ROOT}", [CONTOSO, EMEA], Ambiguous),
         ("ldaps://gc:3269", f"DC=Emea, {ROOT}", [EMEA], Found),

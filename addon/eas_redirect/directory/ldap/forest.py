@@ -6,8 +6,8 @@ configuration partition; they are read once for all threads and again after a wh
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
@@ -16,23 +16,31 @@ from eas_redirect.directory.entries import (
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
+    TRUST_ATTRIBUTES,
+    TRUST_CLASS,
+    Entry,
     Partition,
+    Trust,
     device,
+    of_one_organization,
     partition,
     recipient,
     relationship,
+    trust,
 )
 from eas_redirect.directory.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import Links, Role, RootDSE, Session
 from eas_redirect.directory.ldap.workers import Deadline
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
-from eas_redirect.directory.names import domain_dn, fold, lies_in, plain_dn
+from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn
+from eas_redirect.directory.sight import DomainSight, Extent, Sight
 from eas_redirect.directory.values import (
     DirectoryDevice,
     DirectorySettings,
     LeftOutObject,
     OrganizationRelationship,
     Recipient,
+    RelationshipsAnswer,
 )
 
 MAP_LIFE_S = 300.0
@@ -40,12 +48,58 @@ MAP_LIFE_S = 300.0
 _ZONES = ("dc=domaindnszones,", "dc=forestdnszones,")
 
 
-@dataclass(frozen=True, slots=True)
+type _Reach = tuple[str, Extent]  # a domain, and how much of it can be seen
+# What shows that an attribute can be read: one object that has a value of it.
+_SIGNS: Mapping[str, tuple[str, ...]] = {
+    "mailboxes": ("homeMDB", "msExchHomeServerName"),
+    "aliases": ("mailNickname",),
+    "principal_names": ("userPrincipalName",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainMap:
-    """The forest's domains and alternative UPN suffixes."""
+    """The forest's domains and alternative UPN suffixes, and what can be seen of them.
+
+    `shown`: which signs of `_SIGNS` each domain shows. `siblings`: DNS names of further domains of
+    the forest, which only a trust tells of.
+    """
 
     partitions: tuple[Partition, ...]
     suffixes: frozenset[str]
+    shown: Mapping[str, frozenset[str]]
+    named: bool
+    siblings: tuple[str, ...] = ()
+    trusts: tuple[str, ...] = ()
+    no_mailboxes_here: bool = False
+    _sights: dict[tuple[_Reach, ...], Sight] = field(default_factory=dict, compare=False)
+
+    def sight_within(self, reach: tuple[_Reach, ...]) -> Sight:
+        """What a server can vouch for that sees these domains. Kept: a look-up asks for it."""
+        if (known := self._sights.get(reach)) is not None:
+            return known
+        seen = [domain for domain, _ in reach]
+        unseen = [p.nc_name for p in self.partitions if p.nc_name not in seen]
+        sight = self._sights[reach] = Sight(
+            source="ldap",
+            domains=tuple(_domain_sight(d, extent, self.shown.get(d)) for d, extent in reach),
+            named=self.named,
+            missing=(*unseen, *map(dn_of_domain, self.siblings)),
+            trusts=self.trusts,
+            no_mailboxes_here=self.no_mailboxes_here,
+        )
+        return sight
+
+
+def _domain_sight(nc_name: str, extent: Extent, shown: frozenset[str] | None) -> DomainSight:
+    signs = shown or frozenset()
+    return DomainSight(
+        nc_name=nc_name,
+        mailboxes="mailboxes" in signs,
+        aliases="aliases" in signs,
+        principal_names="principal_names" in signs,
+        extent=extent,
+    )
 
 
 class MapKeeper:
@@ -79,6 +133,7 @@ class LinkedForest:
         self._deadline = deadline
         self._settings = settings
         self._maps = maps
+        self._sight: Sight | None = None
 
     def partitions(self) -> Sequence[Partition]:
         return self._map().partitions
@@ -86,16 +141,14 @@ class LinkedForest:
     def upn_suffixes(self) -> frozenset[str]:
         return self._map().suffixes
 
-    def sees_all_domains(self) -> bool:
+    def sight(self) -> Sight:
         """A domain controller holds its own domain alone, also where the base of the search is
         above others: for those it only has continuation references (MS-ADTS 3.1.1.3.1.4)."""
-        domains = [p.nc_name for p in self.partitions()]
-        root = self._links.ask("users", self._deadline, lambda session, _: session.root_dse)
-        base = self._settings.search_base
-        if self._links.asks_catalogue or (base is not None and not root.is_active_directory):
-            reach = plain_dn(base or "")
-            return all(lies_in(domain, reach) or domain == domain_dn(reach) for domain in domains)
-        return set(domains) <= set(_domains(root))
+        if self._sight is None:
+            domain_map = self._map()
+            root = self._links.ask("users", self._deadline, lambda session, _: session.root_dse)
+            self._sight = domain_map.sight_within(self._reach(domain_map.partitions, root))
+        return self._sight
 
     def accounts(
         self, attribute: AccountAttribute, value: str, domain: Partition | None
@@ -109,8 +162,16 @@ class LinkedForest:
         """A server gives each entry whole or none at all."""
         return ()
 
-    def relationships(self) -> tuple[OrganizationRelationship, ...]:
-        return self._ask("configuration", self._read_relationships)
+    def relationships(self) -> RelationshipsAnswer:
+        """With what the directory can vouch for, which is read again with them."""
+        known, strays = of_one_organization(self._ask("configuration", self._read_relationships))
+        server = self._links.last_server
+        try:
+            self._maps.put(self._fresh_map())
+            sight = replace(self.sight(), strays=strays)
+        except Fault:  # those who answer for users may be others
+            sight = None
+        return RelationshipsAnswer(relationships=known, source="ldap", server=server, sight=sight)
 
     def everyone(self) -> tuple[Recipient, ...]:
         return tuple(found for found in self._users("user", None, None) if found.is_account)
@@ -157,7 +218,7 @@ class LinkedForest:
         if (young := self._maps.young()) is not None:
             return young
         try:
-            fresh = self._ask("configuration", self._read_map)
+            fresh = self._fresh_map()
         except Fault:
             if (old := self._maps.any()) is not None:
                 return old
@@ -165,31 +226,73 @@ class LinkedForest:
         self._maps.put(fresh)
         return fresh
 
-    def _read_map(self, session: Session, patience_s: float) -> DomainMap:
-        base = f"CN=Partitions,{self._configuration(session)}"
-        try:
-            refs = session.find(base, "crossRef", None, PARTITION_ATTRIBUTES, patience_s)
-            containers = session.find(
-                base, "crossRefContainer", None, SUFFIX_ATTRIBUTES, patience_s
+    def _fresh_map(self) -> DomainMap:
+        named, suffixes, trusts = self._ask("configuration", self._read_forest)
+
+        def question(session: Session, patience_s: float) -> DomainMap:
+            partitions = named or domains_of_objects(_domains(session.root_dse))
+            shown = {
+                domain: _shown(
+                    session,
+                    _narrower(self._settings.search_base, domain),
+                    domain,
+                    partitions,
+                    patience_s,
+                )
+                for domain, _ in self._reach(partitions, session.root_dse)
+            }
+            names = {name for domain in partitions for name in domain.names}
+            return DomainMap(
+                partitions=tuple(partitions),
+                suffixes=suffixes,
+                shown=shown,
+                named=bool(named),
+                siblings=tuple(
+                    sorted(t.name for t in trusts if t.within_forest and t.name not in names)
+                ),
+                trusts=tuple(sorted({t.name for t in trusts if not t.within_forest})),
+                no_mailboxes_here=self._settings.no_mailboxes_here,
             )
-        except NoSuchObjectError:
-            refs, containers = [], []  # what may not be read looks absent
-        partitions = tuple(found for ref in refs if (found := partition(ref)))
-        if not partitions:
-            domains = _domains(session.root_dse)
-            partitions = domains_of_objects(domains, self._settings.default_domain)
+
+        return self._ask("users", question)
+
+    def _reach(self, partitions: Sequence[Partition], root: RootDSE) -> tuple[_Reach, ...]:
+        """The domains in which the server that is asked finds accounts, and how much of it."""
+        base = self._settings.search_base
+        within = plain_dn(base or "")
+        domains = [partition.nc_name for partition in partitions]
+        if not (self._links.asks_catalogue or (base is not None and not root.is_active_directory)):
+            own = _domains(root)
+            domains = [domain for domain in domains if domain in own]
+        return tuple(
+            (domain, "whole" if lies_in(domain, within) else "part")
+            for domain in domains
+            if lies_in(domain, within) or lies_in(within, domain)
+        )
+
+    def _read_forest(
+        self, session: Session, patience_s: float
+    ) -> tuple[Sequence[Partition], frozenset[str], Sequence[Trust]]:
+        """The domains that crossRef objects name, the UPN suffixes, and the trusts of the server's
+        own domain. What may not be read looks absent."""
+        base = f"CN=Partitions,{self._configuration(session)}"
+        refs = _below(session, base, "crossRef", PARTITION_ATTRIBUTES, patience_s)
+        containers = _below(session, base, "crossRefContainer", SUFFIX_ATTRIBUTES, patience_s)
+        system = f"CN=System,{session.root_dse.default_naming_context}"
+        others = _below(session, system, TRUST_CLASS, TRUST_ATTRIBUTES, patience_s)
         suffixes = (s for entry in containers for s in entry.values("upnsuffixes"))
-        return DomainMap(partitions, frozenset(map(fold, suffixes)))
+        return (
+            [found for ref in refs if (found := partition(ref))],
+            frozenset(map(fold, suffixes)),
+            [other for entry in others if (other := trust(entry))],
+        )
 
     def _read_relationships(
         self, session: Session, patience_s: float
     ) -> tuple[OrganizationRelationship, ...]:
         base = f"CN=Microsoft Exchange,CN=Services,{self._configuration(session)}"
         wanted = "msExchFedSharingRelationship"
-        try:
-            entries = session.find(base, wanted, None, RELATIONSHIP_ATTRIBUTES, patience_s)
-        except NoSuchObjectError:
-            return ()  # what may not be read looks absent
+        entries = _below(session, base, wanted, RELATIONSHIP_ATTRIBUTES, patience_s)
         return tuple(map(relationship, entries))
 
     def _configuration(self, session: Session) -> str:
@@ -203,6 +306,52 @@ class LinkedForest:
 
     def _ask[R](self, role: Role, question: Callable[[Session, float], R]) -> R:
         return self._links.ask(role, self._deadline, question)
+
+
+def _narrower(base: str | None, domain: str) -> str:
+    """Where a domain is looked into: from its root, or from a base below that."""
+    within = plain_dn(base or "")
+    return base if base is not None and within != domain and lies_in(within, domain) else domain
+
+
+def _shown(
+    session: Session,
+    base: str,
+    domain: str,
+    partitions: Sequence[Partition],
+    patience_s: float,
+) -> frozenset[str]:
+    """Which signs one object or another of the domain shows. Mostly the first one shows all."""
+    is_alone = not any(lies_in(p.nc_name, domain) for p in partitions if p.nc_name != domain)
+
+    def some(*attributes: str) -> bool:
+        def accepts(entry: Entry) -> bool:
+            """A catalogue finds those of the domains below this one, too."""
+            return (is_alone or domain_dn(entry.dn) == domain) and all(
+                any(entry.values(name.lower())) for name in attributes
+            )
+
+        try:
+            return session.shows(base, attributes, accepts, patience_s)
+        except NoSuchObjectError:
+            return False
+
+    if some("homeMDB", "mailNickname", "userPrincipalName"):
+        return frozenset(_SIGNS)
+    return frozenset(sign for sign, names in _SIGNS.items() if any(map(some, names)))
+
+
+def _below(
+    session: Session,
+    base: str,
+    object_class: str,
+    attributes: tuple[str, ...],
+    patience_s: float,
+) -> list[Entry]:
+    try:
+        return session.find(base, object_class, None, attributes, patience_s)
+    except NoSuchObjectError:
+        return []  # what may not be read looks absent
 
 
 def _domains(root: RootDSE) -> tuple[str, ...]:

@@ -48,6 +48,16 @@ class Session(Protocol):
         """Entries below `base` of this class (None: any) with this attribute and value."""
         ...
 
+    def shows(
+        self,
+        base: str,
+        attributes: tuple[str, ...],
+        accepts: Callable[[Entry], bool],
+        patience_s: float,
+    ) -> bool:
+        """Whether an entry below `base` that has all these attributes is accepted."""
+        ...
+
     def interrupt(self) -> None:
         """End a blocked read; from another thread."""
         ...

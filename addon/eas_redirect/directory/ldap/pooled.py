@@ -70,11 +70,7 @@ class PooledDirectory:
 
     async def relationships(self) -> RelationshipsAnswer:
         def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:
-            forest = LinkedForest(links, deadline, self._settings, self._maps)
-            found = forest.relationships()
-            return RelationshipsAnswer(
-                relationships=found, source=self.source, server=links.last_server
-            )
+            return LinkedForest(links, deadline, self._settings, self._maps).relationships()
 
         try:
             return await self._ask("configuration", question)

@@ -33,7 +33,8 @@ class Searches:
         `remaining` says how many seconds may pass from now on, never zero.
         """
         message_id = next(self._message_ids)
-        limited = replace(search, time_limit_s=math.ceil(remaining()))
+        limit_s = math.ceil(remaining())
+        limited = replace(search, time_limit_s=min(search.time_limit_s or limit_s, limit_s))
         connection.settimeout(remaining())
         connection.sendall(search_request(message_id, limited))
         entries: list[Entry] = []

@@ -11,10 +11,18 @@ import math
 import socket
 import ssl
 import time
+from collections.abc import Callable
 
 import ldap3
 from ldap3.core.exceptions import LDAPException, LDAPOperationResult
-from ldap3.core.results import RESULT_CODES, RESULT_NO_SUCH_OBJECT, RESULT_SUCCESS
+from ldap3.core.results import (
+    RESULT_ADMIN_LIMIT_EXCEEDED,
+    RESULT_CODES,
+    RESULT_NO_SUCH_OBJECT,
+    RESULT_SIZE_LIMIT_EXCEEDED,
+    RESULT_SUCCESS,
+    RESULT_TIME_LIMIT_EXCEEDED,
+)
 
 from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
@@ -24,10 +32,17 @@ from eas_redirect.directory.ldap.links import RootDSE
 from eas_redirect.directory.ldap.searches import Searches
 from eas_redirect.directory.ldap.servers import Address
 from eas_redirect.directory.ldap.tls import VerifiedTls
-from eas_redirect.directory.ldap.wire import Search, WireError
+from eas_redirect.directory.ldap.wire import Done, Search, WireError
 from eas_redirect.directory.values import DirectorySettings
 
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
+# Whether anything shows an attribute is looked for in so many entries, for so many seconds.
+_LOOKED_AT, _LOOK_S = 10_000, 1
+_CUT_SHORT = (
+    RESULT_TIME_LIMIT_EXCEEDED,
+    RESULT_SIZE_LIMIT_EXCEEDED,
+    RESULT_ADMIN_LIMIT_EXCEEDED,
+)
 _ROOT_ATTRIBUTES = (
     "defaultNamingContext",
     "configurationNamingContext",
@@ -96,6 +111,34 @@ class LDAPSession:
             if not cookie:
                 return entries
             page = (_PAGE, cookie)
+
+    def shows(
+        self,
+        base: str,
+        attributes: tuple[str, ...],
+        accepts: Callable[[Entry], bool],
+        patience_s: float,
+    ) -> bool:
+        """Looks at some entries only, and not for long: who has none may have very many objects."""
+        self._ends = time.monotonic() + patience_s
+        page, looked_at = (1, b""), 0
+        while looked_at < _LOOKED_AT:
+            search = Search(
+                base=base,
+                present=attributes,
+                attributes=attributes,
+                page=page,
+                time_limit_s=_LOOK_S,
+            )
+            entries, done = self._ask(search)
+            if done.code not in (RESULT_SUCCESS, *_CUT_SHORT):
+                raise _refused(search, done)
+            if any(map(accepts, entries)):
+                return True
+            if not done.cookie:
+                return False
+            page, looked_at = (_PAGE, done.cookie), looked_at + len(entries)
+        return False
 
     def holds(self, base: str, patience_s: float) -> bool:
         """Whether there is an object of this DN that may be read."""
@@ -206,18 +249,18 @@ class LDAPSession:
 
     def _search(self, search: Search) -> tuple[list[Entry], bytes]:
         """The entries of one page, and the cookie of the next one."""
+        entries, done = self._ask(search)
+        if done.code != RESULT_SUCCESS:  # a referral among them, which is no answer of "nobody"
+            raise _refused(search, done)
+        return entries, done.cookie
+
+    def _ask(self, search: Search) -> tuple[list[Entry], Done]:
         if self._connection is None:
             raise Fault("disconnected", "the connection has been closed")
         try:
-            entries, done = self._searches.ask(self._connection.socket, search, self._remaining)
+            return self._searches.ask(self._connection.socket, search, self._remaining)
         except (OSError, WireError) as error:
             raise lost_fault(error) from None
-        if done.code == RESULT_NO_SUCH_OBJECT:
-            raise NoSuchObjectError(search.base)
-        if done.code != RESULT_SUCCESS:  # a referral among them, which is no answer of "nobody"
-            name = RESULT_CODES.get(done.code, f"result {done.code}")
-            raise refused_search(name, done.diagnostics)
-        return entries, done.cookie
 
     def _limit_wait(self, connection: ldap3.Connection) -> None:
         """Finer than ldap3's whole seconds. A connection that is gone tells at the next use."""
@@ -231,3 +274,10 @@ class LDAPSession:
     def _remaining(self) -> float:
         """Seconds of the step at hand, never zero, which would mean not to wait at all."""
         return max(0.001, self._ends - time.monotonic())
+
+
+def _refused(search: Search, done: Done) -> Fault:
+    if done.code == RESULT_NO_SUCH_OBJECT:
+        return NoSuchObjectError(search.base)
+    name = RESULT_CODES.get(done.code, f"result {done.code}")
+    return refused_search(name, done.diagnostics)

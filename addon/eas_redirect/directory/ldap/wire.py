@@ -30,7 +30,8 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """`equals`: attributes and values that an object must have, all of them; none: any object.
+    """`equals`: attributes and values that an object must have, `present`: attributes of which it
+    must have any value; all of them. None: any object.
 
     `page`: how many entries a page may have, and the cookie of the page before.
     """
@@ -38,6 +39,7 @@ class Search:
     base: str
     scope: Literal["base", "subtree"] = "subtree"
     equals: tuple[tuple[str, str], ...] = ()
+    present: tuple[str, ...] = ()
     attributes: Sequence[str] = ()
     time_limit_s: int = 0
     page: tuple[int, bytes] | None = None
@@ -71,7 +73,7 @@ def search_request(message_id: int, search: Search) -> bytes:
         _number(0),  # sizeLimit: none of ours
         _number(search.time_limit_s),
         _FALSE,  # typesOnly
-        _filter(search.equals),
+        _filter(search),
         _tlv(_SEQUENCE, *(_octets(name.encode()) for name in search.attributes)),
     )
     controls = [_tlv(_SEQUENCE, _octets(_DOMAIN_SCOPE))]
@@ -82,10 +84,13 @@ def search_request(message_id: int, search: Search) -> bytes:
     return _tlv(_SEQUENCE, _number(message_id), request, _tlv(_CONTROLS, *controls))
 
 
-def _filter(equals: tuple[tuple[str, str], ...]) -> bytes:
-    if not equals:
+def _filter(search: Search) -> bytes:
+    conditions = [
+        *(_tlv(_EQUAL, _octets(n.encode()), _octets(v.encode())) for n, v in search.equals),
+        *(_tlv(_PRESENT, name.encode()) for name in search.present),
+    ]
+    if not conditions:
         return _tlv(_PRESENT, b"objectClass")
-    conditions = [_tlv(_EQUAL, _octets(n.encode()), _octets(v.encode())) for n, v in equals]
     return conditions[0] if len(conditions) == 1 else _tlv(_AND, *conditions)
 
 
