@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.values import (
@@ -37,13 +38,18 @@ def local(name: str = "bert") -> Found:
 
 
 class Clock:
-    """A clock turned by hand."""
+    """A clock turned by hand. `during_sleep` is what happens while somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.during_sleep: Callable[[], object] = lambda: None
 
     def __call__(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.during_sleep()
 
 
 class FakeDirectory:
@@ -54,6 +60,7 @@ class FakeDirectory:
     def __init__(self) -> None:
         self.lookup: Lookup = NotFound()
         self.known: Relationships = (CLOUD,)
+        self.age_s = 0.0
         self.asked: Counter[str] = Counter()
         self.relationships_asked = 0
         self.gate = asyncio.Event()
@@ -63,12 +70,14 @@ class FakeDirectory:
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         self.asked[logon.text] += 1
         await self.gate.wait()
-        return DirectoryAnswer(lookup=self.lookup, source="ldap", server="dc1.contoso.example")
+        return DirectoryAnswer(
+            lookup=self.lookup, source="ldap", server="dc1.contoso.example", age_s=self.age_s
+        )
 
     async def relationships(self) -> RelationshipsAnswer:
         self.relationships_asked += 1
         await self.gate.wait()
-        return RelationshipsAnswer(relationships=self.known, source="ldap")
+        return RelationshipsAnswer(relationships=self.known, source="ldap", age_s=self.age_s)
 
     def close(self) -> None:
         self.closed += 1

@@ -6,8 +6,14 @@ from dataclasses import replace
 import pytest
 
 from eas_redirect.directory.cache import CachedDirectory
-from eas_redirect.directory.values import CacheSettings, Drift, OrganizationRelationship
-from tests.directory.fakes import CLOUD, DOWN, Clock, FakeDirectory
+from eas_redirect.directory.values import (
+    CacheSettings,
+    Drift,
+    OrganizationRelationship,
+    Unavailable,
+)
+from tests.directory.fakes import CLOUD, DOWN, Clock, FakeDirectory, moved
+from tests.directory.logons import logon
 
 PARTNER = replace(CLOUD, name="Partner", domain_names=("partner.example",))
 
@@ -149,3 +155,55 @@ async def test_many_waiters_cause_one_reading() -> None:
     watched.directory.gate.set()
     assert all(answer.relationships == (CLOUD,) for answer in await asyncio.gather(*waiting))
     assert watched.directory.relationships_asked == 1
+
+
+async def test_weak_evidence_has_an_old_copy_read_again_first() -> None:
+    watched = Watched(CacheSettings(relationships_s=900, stale_s=86400))
+    await watched.reads(CLOUD)
+    watched.directory.known = (CLOUD, PARTNER)
+    watched.clock.now += 899
+    assert (await watched.cached.relationships(fresh=True)).relationships == (CLOUD,)
+    watched.clock.now += 1
+    assert (await watched.cached.relationships(fresh=True)).relationships == (CLOUD, PARTNER)
+    watched.clock.now += 900
+    watched.directory.known = DOWN
+    assert (await watched.cached.relationships(fresh=True)).relationships == DOWN
+    assert (await watched.cached.relationships()).relationships == (CLOUD, PARTNER), "certain"
+    watched.directory.known = (CLOUD,)
+    assert (await watched.cached.relationships(fresh=True)).relationships == (CLOUD,)
+
+
+async def test_weak_evidence_needs_a_first_reading_too() -> None:
+    watched = Watched()
+    watched.directory.known = DOWN
+    assert (await watched.cached.relationships(fresh=True)).relationships == DOWN
+    watched.directory.known = (CLOUD,)
+    assert (await watched.cached.relationships(fresh=True)).relationships == (CLOUD,)
+
+
+@pytest.mark.parametrize(("age_s", "good"), [(0, True), (899, True), (900, False), (9000, False)])
+async def test_weak_evidence_needs_a_snapshot_whose_file_is_in_force(
+    age_s: float, good: bool
+) -> None:
+    """`age_s`: since the file became another one than what was read, and is held back."""
+    watched = Watched(CacheSettings(relationships_s=900))
+    watched.directory.lookup = moved()
+    watched.directory.age_s = age_s
+    known = (await watched.cached.relationships(fresh=True)).relationships
+    found = (await watched.cached.recipient(logon("anna"), fresh=True)).lookup
+    assert (known == (CLOUD,)) is good
+    assert isinstance(known, Unavailable) is not good
+    assert isinstance(found, Unavailable) is not good
+    assert (await watched.cached.relationships()).relationships == (CLOUD,), "certain evidence"
+    assert (await watched.cached.recipient(logon("anna"), fresh=False)).lookup == moved()
+
+
+async def test_the_time_since_the_reading_counts_as_well() -> None:
+    watched = Watched(CacheSettings(relationships_s=900))
+    watched.directory.age_s = 500
+    await watched.cached.relationships()
+    watched.clock.now += 399
+    assert isinstance((await watched.cached.relationships(fresh=True)).relationships, tuple)
+    watched.clock.now += 1
+    watched.directory.age_s = 900
+    assert isinstance((await watched.cached.relationships(fresh=True)).relationships, Unavailable)

@@ -56,7 +56,7 @@ class Directory:
         self.fresh.append(fresh)
         return await self.answer()
 
-    async def relationships(self) -> RelationshipsAnswer:
+    async def relationships(self, *, fresh: bool) -> RelationshipsAnswer:  # noqa: ARG002
         return RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
+from eas_redirect.directory.adoption import accept
 from eas_redirect.judging.explain import Device, explain_user
 from eas_redirect.service import watching
 from eas_redirect.service.reload import Reloader
@@ -28,9 +31,12 @@ users_file = "pilot.txt"
 
 
 class Bench:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, half: bool = False) -> None:
         self.directory = directory
-        (directory / "forest.ldif").write_bytes((DATA / "migration.ldif").read_bytes())
+        shutil.copy2(DATA / "migration.ldif", directory / "forest.ldif")
+        if half:
+            text = (directory / "forest.ldif").read_text("utf-8")
+            (directory / "forest.ldif").write_text(text[: len(text) // 2], "utf-8")
         (directory / "pilot.txt").write_text("bert\n")
         self.config = directory / "eas-redirect.toml"
         self.config.write_text(CONFIG)
@@ -46,6 +52,12 @@ class Bench:
         for _ in range(3):
             await self.watcher.look()
         return self.records[before:]
+
+    def export(self, text: str) -> None:
+        """Write a snapshot as an export does that writes beside it, and has stood still since."""
+        write(self.directory / "forest.ldif", text)
+        long_ago = time.time() - 60
+        os.utime(self.directory / "forest.ldif", (long_ago, long_ago))
 
     async def reason(self, user: str) -> str:
         explanation = await explain_user(self.service.redirector, user, Device())
@@ -104,18 +116,61 @@ async def test_a_new_snapshot_is_asked(bench: Bench) -> None:
     await bench.look()
     forest = bench.directory / "forest.ldif"
     text = forest.read_text(encoding="utf-8").replace("sAMAccountName: anna", "sAMAccountName: a")
-    write(forest, text.replace("anna@contoso.example", "a@contoso.example"))
+    bench.export(text.replace("anna@contoso.example", "a@contoso.example"))
     records = await bench.look()
     assert [r.outcome for r in records if r.action == "eas.config"] == ["success"]
     assert await bench.reason("anna") == "recipient_not_found"
 
 
 async def test_a_snapshot_that_is_none_changes_nothing(bench: Bench) -> None:
-    write(bench.directory / "forest.ldif", "this is no LDIF\n")
+    bench.export("this is no LDIF\n")
     [record] = await bench.look()
     assert record.outcome == "failure"
     assert "forest.ldif" in (record.error_message or "")
     assert await bench.reason("bert") == "recipient_has_mailbox"
+    bench.export((DATA / "migration.ldif").read_text("utf-8"))
+    assert [record.outcome for record in await bench.look()] == ["success"]
+
+
+async def test_a_snapshot_that_has_lost_much_is_held_back_and_accepted(bench: Bench) -> None:
+    write(bench.directory / "pilot.txt", "anna\n")
+    await bench.look()
+    whole = (DATA / "migration.ldif").read_text("utf-8")
+    without = whole.replace("msExchFedSharingRelationship", "device")
+    without = without.replace("msExchFedDomainNames", "description")
+    bench.export(without)
+    [record] = await bench.look()
+    assert record.outcome == "failure"
+    assert "it has lost the relationship" in (record.error_message or "")
+    assert await bench.reason("anna") == "mailbox_moved", "the one before it stays in force"
+    assert await bench.look() == [], "said once"
+    accept(bench.directory / "forest.ldif")
+    [record] = [r for r in await bench.look() if r.action == "eas.config"]
+    assert record.outcome == "success"
+    assert await bench.reason("anna") == "no_relationship"
+
+
+async def test_a_start_with_a_half_written_snapshot_looks_nobody_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Bench(tmp_path, half=True)
+    assert "until then nobody is looked up" in caplog.text
+    write(made.directory / "pilot.txt", "anna\n")
+    assert await made.reason("anna") == "directory_unavailable"
+    assert "failure" in [record.outcome for record in await made.look()]
+    made.export((DATA / "migration.ldif").read_text("utf-8"))
+    await made.look()
+    assert await made.reason("anna") == "mailbox_moved"
+    made.watcher.close()
+    made.service.close()
+
+
+async def test_the_mode_changes_while_a_snapshot_is_held_back(bench: Bench) -> None:
+    bench.export("dn: CN=cut off")
+    await bench.look()
+    write(bench.config, CONFIG.replace("enforce", "observe"))
+    assert "success" in [record.outcome for record in await bench.look()]
+    assert bench.service.redirector.mode == "observe"
 
 
 async def test_a_journal_that_cannot_be_opened_changes_nothing(bench: Bench) -> None:

@@ -12,6 +12,8 @@ from eas_redirect.checking.sight import check_sight
 from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.checking.values import Check, failed, good, in_two, warning
 from eas_redirect.configuration.config import Config, directory_settings
+from eas_redirect.directory import adoption
+from eas_redirect.directory.adoption import acceptance, is_accepted
 from eas_redirect.directory.ldap.credentials import Credentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
@@ -50,17 +52,33 @@ def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]
         yield replace(check, state="failed") if is_spare else check
 
 
-def check_snapshot(directory: Directory, settings: DirectorySettings) -> Iterator[Check]:
-    """What a snapshot holds. Servers have their own lines."""
-    if not isinstance(directory, Snapshot):
+def check_snapshot(
+    directory: Directory, settings: DirectorySettings, file: Path | None, *, accept: bool
+) -> Iterator[Check]:
+    """What a snapshot holds, and whether `run` adopts it. Servers have their own lines. `accept`:
+    somebody says that it is right, whatever it has lost."""
+    if not isinstance(directory, Snapshot) or file is None:
         return
-    for problem in filter(None, (directory.partial, directory.unended)):
-        yield failed("directory.snapshot", *in_two(problem))
-        if directory.partial:
-            return
+    if directory.partial is not None:
+        yield failed("directory.snapshot", *in_two(directory.partial))
+        return
+    if accept:
+        yield _accept(file)
+    if directory.unended is not None and not is_accepted(file):
+        yield failed("directory.snapshot", *in_two(directory.unended))
     yield good("directory.snapshot", f"recipients: {len(directory)}")
     for remark in remarks(directory, settings):
         yield warning("directory.snapshot", remark, "Mend the file, or export it again.")
+
+
+def _accept(file: Path) -> Check:
+    try:
+        adoption.accept(file)
+    except OSError as error:
+        finding = f"{acceptance(file)} cannot be written: {error.strerror}"
+        return failed("directory.snapshot", finding, "Run it as somebody who may write there.")
+    finding = f"accepted as it is now, in {acceptance(file)}: a running proxy adopts it at once"
+    return good("directory.snapshot", finding)
 
 
 def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:

@@ -54,6 +54,10 @@ def check(
     probe: Annotated[
         bool, typer.Option("--probe", help="Connect to the hosts that phones are sent to.")
     ] = False,
+    accept_snapshot: Annotated[
+        bool,
+        typer.Option("--accept-snapshot", help="The snapshot is right, whatever it has lost."),
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=300, metavar="SECONDS", help="For each connection.")
     ] = 10.0,
@@ -71,7 +75,9 @@ def check(
     try:
         loaded = load_with(config, {"proxy.upstream": upstream, "proxy.upstream_ca": upstream_ca})
         scope = _scope(loaded.proxy, timeout, probe=probe)
-        checks, explanations = _try_everything(loaded, config, scope, names)
+        checks, explanations = _try_everything(
+            loaded, config, scope, names, accept_snapshot=accept_snapshot
+        )
     except (ConfigError, SnapshotError) as error:
         if as_json:
             _print_json(config, _refusal(error), (), USAGE)
@@ -104,7 +110,7 @@ def _names(file: Path) -> list[str]:
 
 
 def _try_everything(
-    config: "Config", path: Path, scope: "Scope", names: Sequence[str]
+    config: "Config", path: Path, scope: "Scope", names: Sequence[str], *, accept_snapshot: bool
 ) -> tuple[list["Check"], list["Explanation"]]:
     from eas_redirect.checking import everything
     from eas_redirect.configuration.config import directory_settings
@@ -120,7 +126,9 @@ def _try_everything(
     checks += everything.check_directory(config, credentials)
     directory = open_directory(settings, config.directory.snapshot, credentials)
     try:
-        checks += everything.check_snapshot(directory, settings)
+        checks += everything.check_snapshot(
+            directory, settings, config.directory.snapshot, accept=accept_snapshot
+        )
         if isinstance(directory, Snapshot) and directory.partial:
             return [*checks, *everything.check_exchange(scope)], []
         redirector = redirector_over(config, directory)

@@ -9,7 +9,7 @@ from cachetools import TLRUCache
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.names import fold
-from eas_redirect.directory.relationships import RelationshipsKeeper
+from eas_redirect.directory.relationships import RelationshipsKeeper, outdated
 from eas_redirect.directory.values import (
     CacheResult,
     CacheSettings,
@@ -78,6 +78,8 @@ class CachedDirectory:
             if not (fresh and _says_moved(entry.answer)):
                 return self._count(replace(entry.answer, cache=kind))
         answer = await self._ask(key, logon)
+        if fresh and answer.age_s >= self._settings.relationships_s:
+            answer = replace(answer, lookup=outdated(answer.age_s))
         if isinstance(answer.lookup, Unavailable) and not fresh:
             entry = self._answers.get(key)
             if entry is not None and isinstance(entry.answer.lookup, Found):
@@ -130,9 +132,10 @@ class CachedDirectory:
                 self._unavailable += isinstance(answer.lookup, Unavailable)
         return answer
 
-    async def relationships(self) -> RelationshipsAnswer:
-        """The last good copy at once when there is one; else asked now."""
-        return await self._keeper.relationships()
+    async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
+        """The last good copy at once when there is one; else asked now. `fresh`, for weak evidence:
+        none that is older than `relationships_s`."""
+        return await self._keeper.relationships(fresh=fresh)
 
     def start(self) -> None:
         """Begin reading the relationships in the background (needs a running event loop)."""

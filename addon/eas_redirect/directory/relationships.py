@@ -19,6 +19,12 @@ from eas_redirect.directory.values import (
 RETRY_S = 15.0  # after a failed reading; never longer than relationships_s
 
 
+def outdated(age_s: float) -> Unavailable:
+    """Instead of what a directory says that may have known better for so long."""
+    message = f"the snapshot in force has not been its file for {age_s:.0f} s: see the journal"
+    return Unavailable(error_type="snapshot_held_back", message=message)
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The last good copy, when it came, and what was odd about it."""
@@ -56,8 +62,14 @@ class RelationshipsKeeper:
         self._loop: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def relationships(self) -> RelationshipsAnswer:
-        """The last good copy at once, or the answer to a question asked now."""
+    async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
+        """The last good copy at once, or the answer to a question asked now.
+
+        `fresh`: a copy older than `relationships_s` is no answer. It is read first, and where that
+        fails they are Unavailable.
+        """
+        if fresh:
+            return await self._fresh()
         reading = self._reading
         if reading is None:
             return await asyncio.shield(self._refreshing())
@@ -67,6 +79,17 @@ class RelationshipsKeeper:
         if age >= self._settings.relationships_s and self._loop is None:
             self._refreshing()  # nobody else does it; the copy serves until it is done
         return replace(reading.answer, age_s=age + reading.answer.age_s)
+
+    async def _fresh(self) -> RelationshipsAnswer:
+        life = self._settings.relationships_s
+        if (reading := self._reading) is not None:
+            age = self._clock() - reading.read_at + reading.answer.age_s
+            if age < life:
+                return replace(reading.answer, age_s=age)
+        answer = await asyncio.shield(self._refreshing())
+        if answer.age_s < life:
+            return answer
+        return replace(answer, relationships=outdated(answer.age_s))
 
     def age_s(self) -> float | None:
         return None if self._reading is None else self._clock() - self._reading.read_at

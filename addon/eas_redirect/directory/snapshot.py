@@ -76,6 +76,10 @@ class SnapshotError(Exception):
     """A snapshot that cannot be used at all: which file, which line, and what to do."""
 
 
+class EmptySnapshotError(SnapshotError):
+    """A snapshot with nothing in it, perhaps because nothing has been written to it yet."""
+
+
 class Snapshot:
     """A directory in memory.
 
@@ -108,7 +112,9 @@ class Snapshot:
             else:
                 self._index.add(entry)
         self._index.finish(bases, no_mailboxes_here=no_mailboxes_here)
-        self._loaded = time.monotonic()
+        # When, on the monotonic clock, its file became another one than what was read; None while
+        # it is the same, so that what stands here is as good as read now.
+        self.outdated_since: float | None = None
 
     @classmethod
     def load(
@@ -148,7 +154,8 @@ class Snapshot:
                 bases=_bases(text),
             )
         if not snapshot._index.entries:
-            raise SnapshotError(_nothing_in(path, problems))
+            kind = SnapshotError if problems else EmptySnapshotError
+            raise kind(_nothing_in(path, problems))
         snapshot.problems = tuple(
             f"{path}:{problem.line}: entry left out: {problem.reason}" for problem in problems
         )
@@ -176,6 +183,17 @@ class Snapshot:
             if one.domains_unknown is not None
         )
 
+    def holds(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Its relationships, and its domains: naming contexts, and those of relationships."""
+        known = self._index.relationships
+        named = {name for one in known for name in one.domain_names}
+        contexts = {domain.nc_name for domain in self._index.partitions()}
+        relationships = {fold(one.dn or one.name) for one in known}
+        return tuple(sorted(relationships)), tuple(sorted(named | contexts))
+
+    def _age_s(self) -> float:
+        return 0.0 if self.outdated_since is None else time.monotonic() - self.outdated_since
+
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         began = time.perf_counter()
         steps: list[str] = []
@@ -189,13 +207,14 @@ class Snapshot:
             source=self.source,
             duration_ms=(time.perf_counter() - began) * 1000,
             steps=tuple(steps),
+            age_s=self._age_s(),
         )
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(
             relationships=of_one_organization(self._index.relationships)[0],
             source=self.source,
-            age_s=time.monotonic() - self._loaded,
+            age_s=self._age_s(),
             sight=self._index.sight(),
         )
 

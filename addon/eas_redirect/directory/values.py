@@ -160,7 +160,11 @@ type Relationships = tuple[OrganizationRelationship, ...] | Unavailable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryAnswer:
-    """A look-up's outcome with where it came from; `steps` are the questions asked, in words."""
+    """A look-up's outcome with where it came from; `steps` are the questions asked, in words.
+
+    `age_s`: how long ago the directory itself may have known better (of a snapshot whose file is
+    no longer the one that was read).
+    """
 
     lookup: Lookup
     source: Source
@@ -168,6 +172,7 @@ class DirectoryAnswer:
     server: str | None = None
     duration_ms: float | None = None
     steps: tuple[str, ...] = ()
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

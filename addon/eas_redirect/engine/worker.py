@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from eas_redirect.directory.adoption import SIBLINGS
 from eas_redirect.engine import hangups
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Worker:
                 "--set",
                 f"eas_metrics=unix:{self._socket}",
                 stdin=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, SIBLINGS: str(self._socket.parent)},
                 start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
             )
 

@@ -94,7 +94,7 @@ class Redirector:
                 try:
                     async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
                         asked = await self.directory.recipient(logon, fresh=fresh)
-                        known = await self.directory.relationships()
+                        known = await self.directory.relationships(fresh=fresh)
                 except TimeoutError:
                     asked, known = self._too_late()
                 return self._decided(exchange, asked, known, trace)

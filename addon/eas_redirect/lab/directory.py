@@ -59,7 +59,7 @@ def write_ldif(
         _entry(f"CN=Federation,{ORGANIZATION}", ("objectClass", "msExchFedOrgId")),
         *(_relationship(relationship) for relationship in relationships),
     ]
-    return "\n".join(entries)
+    return "\n".join([*entries, ""])
 
 
 def _partitions() -> tuple[str, str]:

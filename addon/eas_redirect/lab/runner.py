@@ -1,5 +1,6 @@
 """The whole lab as one context: certificates, files, stand-ins and the real mitmdump."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.lab.accounts import Accounts
 from eas_redirect.lab.certificates import LabCertificates
 from eas_redirect.lab.client import PATH, Network
@@ -179,7 +181,10 @@ class Lab:
         work = self._settings.work
         self.journal.unlink(missing_ok=True)
         users = [persona.directory_user for persona in self._settings.personas]
-        (work / "directory.ldif").write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
+        ldif = work / "directory.ldif"
+        ldif.write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
+        # It is whole, and the proxy need not wait to see that nobody writes any more.
+        os.utime(ldif, (time.time() - SETTLE_S,) * 2)
         config = work / "eas-redirect.toml"
         config.write_text(CONFIG, "utf-8")
         return config.resolve()

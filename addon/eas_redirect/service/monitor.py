@@ -135,6 +135,7 @@ class Monitor:
             open_exchanges=proxy.open_exchanges,
             open_waits=proxy.open_waits,
             configuration_good=lambda: self._refused is None,
+            snapshot_good=lambda: self._snapshot_problem() is None,
             configuration_loaded_s=lambda: self._loaded_s,
             journal_lost=lambda: service.journal_lost,
             log_lost=lost_of_log,
@@ -187,8 +188,13 @@ class Monitor:
             source=directory.source,
             server=self._trouble.server,
             age_s=age_s,
-            problem=self._trouble.problem,
+            problem=self._snapshot_problem() or self._trouble.problem,
         )
+
+    def _snapshot_problem(self) -> str | None:
+        """Why the snapshot's file, as it stands, is not in force."""
+        file = self._service.snapshot
+        return None if file is None else file.problem
 
     def _relationship_lines(self) -> tuple[RelationshipLine, ...]:
         policy = self._service.redirector.policy

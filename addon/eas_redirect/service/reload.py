@@ -16,12 +16,10 @@ type Signature = tuple[int, int, int]  # modification time in ns, size, inode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A good configuration to adopt. `snapshot_changed`: the directory's file must be read anew,
-    even if the configuration is the same."""
+    """A good configuration to adopt."""
 
     config: Config
     changed: tuple[Path, ...] = ()
-    snapshot_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +34,8 @@ type Outcome = Loaded | Refused
 
 
 class Reloader:
-    """Looks after one configuration file and the files of users and the snapshot that it names.
+    """Looks after one configuration file and the files of users that it names. The snapshot is
+    followed by itself (`directory/adoption.py`).
 
     A change counts once the files have been the same for two looks, so that a file that is still
     being written is left alone.
@@ -80,8 +79,7 @@ class Reloader:
         # The new configuration may name other files; those just read keep the state they had then.
         self._read = {p: signatures.get(p, s) for p, s in self._signatures().items()}
         self._seen = self._read
-        snapshot_changed = config.directory.snapshot in changed
-        return Loaded(config=config, changed=changed, snapshot_changed=snapshot_changed)
+        return Loaded(config=config, changed=changed)
 
     def _signatures(self) -> dict[Path, Signature | None]:
         return {path: _signature(path) for path in watched(self._path, self._config)}
@@ -89,11 +87,7 @@ class Reloader:
 
 def watched(path: Path, config: Config) -> tuple[Path, ...]:
     """The files whose change matters. Passwords are read at each connect and need no watch."""
-    named = (
-        config.redirect.only.users_file,
-        config.redirect.except_.users_file,
-        config.directory.snapshot,
-    )
+    named = (config.redirect.only.users_file, config.redirect.except_.users_file)
     return (path, *(file for file in named if file is not None))
 
 

@@ -4,9 +4,11 @@ Knows no mitmproxy, so that commands and tests can run it too.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from eas_redirect.configuration.config import (
     Config,
@@ -15,9 +17,11 @@ from eas_redirect.configuration.config import (
     directory_settings,
     policy,
 )
+from eas_redirect.directory.adoption import SETTLE_S, SIBLINGS, HeldBack, SnapshotFile
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
-from eas_redirect.directory.values import Drift
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.judge import Redirector
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
@@ -38,6 +42,7 @@ class Prepared:
     config: Config
     policy: Policy
     directory: CachedDirectory
+    snapshot: SnapshotFile | None
     journal: Journals
 
 
@@ -45,7 +50,8 @@ class Service:
     """Everything that lives as long as a configuration. A new one is adopted whole or not at all.
 
     Making one raises ConfigError for a journal that cannot be written, SnapshotError for a snapshot
-    that cannot be used; a directory that is down raises nothing.
+    that cannot be used; a directory that is down raises nothing, and neither does a snapshot that
+    is still being written or not whole: until it is, nobody is looked up.
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,16 +59,18 @@ class Service:
         self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
         self.ledger = Ledger(time.time)
         self._journal = _open_journal(config)
-        self.redirector = _redirector(config, policy(config), self._open_directory(config))
+        # Before anybody calls there is time to wait for a file that has just been written.
+        directory, self.snapshot = self._open_directory(config, patience_s=SETTLE_S)
+        self.redirector = _redirector(config, policy(config), directory)
         self._started = False
 
-    def prepare(self, config: Config, *, snapshot_changed: bool = False) -> Prepared:
+    def prepare(self, config: Config) -> Prepared:
         """Make what another configuration needs. May take seconds (a snapshot), so not for the
         event loop; raises what making a service raises, and then nothing has changed."""
         made = policy(config)
-        journal, directory = self._journal, self.redirector.directory
-        if snapshot_changed or not _same_directory(config, self.config):
-            directory = self._open_directory(config)
+        journal, directory, snapshot = self._journal, self.redirector.directory, self.snapshot
+        if not _same_directory(config, self.config):
+            directory, snapshot = self._open_directory(config)
         if config.journal != self.config.journal:
             try:
                 journal = _open_journal(config)
@@ -70,20 +78,33 @@ class Service:
                 if directory is not self.redirector.directory:
                     directory.close()
                 raise
-        return Prepared(config=config, policy=made, directory=directory, journal=journal)
+        return Prepared(
+            config=config, policy=made, directory=directory, snapshot=snapshot, journal=journal
+        )
 
     def adopt(self, prepared: Prepared) -> None:
         """Go on under another configuration, at once. What it does not change (cache, journal)
         stays; exchanges under way keep what they began with."""
         old_directory, old_journal = self.redirector.directory, self._journal
         self.config, self._journal = prepared.config, prepared.journal
+        self.snapshot = prepared.snapshot
         self.redirector = _redirector(prepared.config, prepared.policy, prepared.directory)
         if old_journal is not prepared.journal:
             old_journal.close(wait=False)  # phones do not wait for a disk
         if old_directory is not prepared.directory:
-            old_directory.close()
-            if self._started:
-                prepared.directory.start()
+            self._take_over(old_directory, prepared.directory)
+
+    def adopt_snapshot(self, snapshot: Snapshot) -> None:
+        """Go on over another version of the snapshot."""
+        self._remark(snapshot, self.config)
+        old, new = self.redirector.directory, self._cached(snapshot, self.config)
+        self.redirector = replace(self.redirector, directory=new)
+        self._take_over(old, new)
+
+    def _take_over(self, old: CachedDirectory, new: CachedDirectory) -> None:
+        old.close()
+        if self._started:
+            new.start()
 
     def start(self) -> None:
         """Begin what needs the event loop: reading the relationships in the background."""
@@ -147,12 +168,32 @@ class Service:
         self.redirector.directory.close()
         self._journal.close(wait=wait)
 
-    def _open_directory(self, config: Config) -> CachedDirectory:
-        snapshot = config.directory.snapshot
-        settings = directory_settings(config)
-        directory = open_directory(settings, snapshot)
-        for remark in remarks(directory, settings):
+    def _open_directory(
+        self, config: Config, *, patience_s: float = 0.0
+    ) -> tuple[CachedDirectory, SnapshotFile | None]:
+        if config.directory.snapshot is None:
+            servers = open_directory(directory_settings(config), None)
+            self._remark(servers, config)
+            return self._cached(servers, config), None
+        siblings = os.environ.get(SIBLINGS)
+        file = SnapshotFile(
+            config.directory.snapshot,
+            default_domain=config.exchange.default_domain,
+            no_mailboxes_here=config.directory.no_mailboxes_here,
+            memory=Path(siblings) if siblings else None,
+        )
+        opened = file.open(patience_s=patience_s)
+        if opened is None:
+            logger.warning("eas-redirect: until then nobody is looked up: %s", file.problem)
+            return self._cached(HeldBack(lambda: file.problem), config), file
+        self._remark(opened, config)
+        return self._cached(opened, config), file
+
+    def _remark(self, directory: Directory, config: Config) -> None:
+        for remark in remarks(directory, directory_settings(config)):
             logger.warning("eas-redirect: %s", remark)
+
+    def _cached(self, directory: Directory, config: Config) -> CachedDirectory:
         return CachedDirectory(
             directory,
             cache_settings(config),

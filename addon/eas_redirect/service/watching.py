@@ -26,6 +26,7 @@ class Watcher:
     def __init__(self, service: Service, reloader: Reloader) -> None:
         self._service = service
         self._reloader = reloader
+        self._said: str | None = None  # why the snapshot's file is not in force
         self._one_at_a_time = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -47,11 +48,13 @@ class Watcher:
             outcome = await asyncio.to_thread(self._reloader.look)
             if outcome is not None:
                 await self._take(outcome)
+            await self._follow_snapshot()
 
     async def reload(self) -> None:
         """Read everything anew, changed or not."""
         async with self._one_at_a_time:
             await self._take(await asyncio.to_thread(self._reloader.reload))
+            await self._follow_snapshot()
 
     async def tick(self) -> None:
         """What time alone brings: devices that fell silent, files that changed."""
@@ -74,7 +77,9 @@ class Watcher:
                 pass
             case _:
                 assert_never(outcome)
-        changed = tuple(path.name for path in outcome.changed)
+        self._tell(tuple(path.name for path in outcome.changed), problems)
+
+    def _tell(self, changed: tuple[str, ...], problems: tuple[str, ...]) -> None:
         record = config_record(changed, problems, self._service.config.mode, time.time())
         self._service.record(record)
         for problem in problems:
@@ -83,12 +88,25 @@ class Watcher:
             logging.WARNING if problems else logging.INFO, "eas-redirect: %s", record.message
         )
 
+    async def _follow_snapshot(self) -> None:
+        """Adopt a newer version of the snapshot, or say once why the file is not in force."""
+        file = self._service.snapshot
+        if file is None:
+            return
+        newer = await asyncio.to_thread(file.look)
+        if file is not self._service.snapshot:
+            return  # another configuration was adopted meanwhile
+        if newer is not None:
+            self._service.adopt_snapshot(newer)
+        problem, said = file.problem, self._said
+        self._said = problem
+        if newer is not None or problem != said:
+            self._tell((file.path.name,), (problem,) if problem is not None else ())
+
     async def _adopt(self, loaded: Loaded) -> tuple[str, ...]:
         """The problems that kept it from being adopted."""
         try:
-            prepared = await asyncio.to_thread(
-                self._service.prepare, loaded.config, snapshot_changed=loaded.snapshot_changed
-            )
+            prepared = await asyncio.to_thread(self._service.prepare, loaded.config)
         except ConfigError as error:
             return error.problems
         except (OSError, SnapshotError) as error:

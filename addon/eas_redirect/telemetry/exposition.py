@@ -107,6 +107,8 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("eas_enforcing", "1 in enforce mode, 0 in observe mode.", enforcing)
     good = gauges.configuration_good()
     yield _gauge("eas_config_good", "1 when the last reading succeeded.", good)
+    current = gauges.snapshot_good()
+    yield _gauge("eas_snapshot_good", "0 while the snapshot's file is held back.", current)
     yield _gauge(
         "eas_config_loaded_timestamp_seconds",
         "When the configuration in force was read.",

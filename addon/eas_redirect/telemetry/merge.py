@@ -22,7 +22,9 @@ from eas_redirect.telemetry.status import (
     UpstreamLine,
 )
 
-WORST_IS_LEAST = frozenset({"eas_ready", "eas_config_good", "process_start_time_seconds"})
+WORST_IS_LEAST = frozenset(
+    {"eas_ready", "eas_config_good", "eas_snapshot_good", "process_start_time_seconds"}
+)
 SAID_ONCE = frozenset(
     {
         "eas_build_info",

@@ -64,6 +64,7 @@ class Gauges:
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     configuration_good: Callable[[], bool] = lambda: True
+    snapshot_good: Callable[[], bool] = lambda: True
     configuration_loaded_s: Callable[[], float] = lambda: 0.0
     journal_lost: Callable[[], int] = lambda: 0
     log_lost: Callable[[], int] = lambda: 0
