@@ -322,6 +322,39 @@ async def test_a_fault_outside_the_decision_is_said_journalled_and_changes_nothi
     assert "hunter2" not in caplog.text + str(bench.journal)
 
 
+async def test_a_fault_before_anything_is_asked_is_caught_as_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("eas_redirect.proxy.exchanges.read_answer", broken)
+    flow = eas_flow()
+    bench.addon.requestheaders(flow)
+    assert bench.addon.exchanges is not None
+    assert bench.addon.exchanges.answered(flow) is None
+    assert response(flow).raw_content == NO_MAILBOX
+    assert [line["event"]["reason"] for line in bench.exchanges] == ["internal_error"]
+
+
+async def test_a_wave_of_networks_sees_the_address_that_a_trusted_proxy_forwards(
+    bench: Bench,
+) -> None:
+    trusting = '[exchange]\ntrusted_proxies = ["127.0.0.0/8"]\n'
+    wave = '[redirect.only]\nnetworks = ["198.51.100.0/24"]\n'
+    (bench.directory / "wave.toml").write_text(CONFIG + trusting + wave, "utf-8")
+    bench.configure(eas_config=str(bench.directory / "wave.toml"))
+    for forwarded in ("198.51.100.7", "203.0.113.7", None):
+        flow = eas_flow()
+        if forwarded is not None:
+            flow.request.headers["X-Forwarded-For"] = forwarded
+        await bench.run(flow)
+    reasons = [line["event"]["reason"] for line in bench.exchanges]
+    assert reasons == ["mailbox_moved", "not_in_wave", "not_in_wave"]
+    forwarded_ips = [line.get("network", {}).get("forwarded_ip") for line in bench.exchanges]
+    assert forwarded_ips == ["198.51.100.7", "203.0.113.7", None]
+
+
 async def test_nothing_is_kept_of_an_exchange_that_ended(bench: Bench) -> None:
     for _ in range(3):
         await bench.run(eas_flow())

@@ -113,6 +113,18 @@ async def test_who_answers_at_last_does_not_hang(
     server.close()
 
 
+async def test_who_is_gone_when_looked_at_again_does_not_hang(
+    supervised: tuple[Supervisor, Worker], tmp_path: Path
+) -> None:
+    boss, asked = supervised
+    server = await asyncio.start_unix_server(silent, str(tmp_path / "1"))
+    assert not await asked.refresh()
+    assert asked.silent
+    server.close()
+    (tmp_path / "1").unlink(missing_ok=True)
+    assert not await boss._hangs(asked)
+
+
 async def test_who_never_begins_to_serve_hangs(
     supervised: tuple[Supervisor, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
