@@ -14,7 +14,8 @@ ASKED = Readiness(verdict=Verdict.ASKED, rule="Password.", source="https://examp
     [
         (Behaviour(comebacks=4, served=3), None, "moved back"),
         (Behaviour(comebacks=4, last_reason="recipient_has_mailbox"), None, "moved back"),
-        (Behaviour(comebacks=4, refused_logon=3), None, "Remove the account"),
+        (Behaviour(comebacks=4, refused_logon=9), None, "Remove the account"),
+        (Behaviour(comebacks=4, refused_logon=8), None, "ignore the redirect"),  # as NTLM logs on
         (Behaviour(comebacks=4, directory_down=4), None, "No directory"),
         (Behaviour(comebacks=4, protocol_version="12.1"), ASKED, "Speaks 12.1"),
         (Behaviour(comebacks=4, protocol_version="14.1"), REFUSED, "Too old."),

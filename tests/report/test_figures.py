@@ -260,10 +260,39 @@ def test_options_belongs_to_the_device(tmp_path: Path) -> None:
     assert [(device.device_id, device.calls) for device in made.devices] == [("A", 2)]
 
 
-def test_who_was_only_ever_refused_is_no_device(tmp_path: Path) -> None:
-    refused = {"reason": "unauthenticated", "status_code": 401}
-    made = made_of(tmp_path, call(0), call(1, **refused, user_name="guess", device_id="X"))
-    assert [device.device_id for device in made.devices] == ["A"]
+REFUSED = {"reason": "unauthenticated", "status_code": 401}
+NO_ANSWER = {"reason": "no_answer", "status_code": 502}
+
+
+@pytest.mark.parametrize("nothing", [REFUSED, NO_ANSWER])
+def test_what_exchange_did_not_answer_makes_and_moves_no_device(
+    tmp_path: Path, nothing: dict[str, object]
+) -> None:
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    made = made_of(
+        tmp_path,
+        call(0, **told),
+        call(1, **nothing, user_name="guess", device_id="X"),
+        call(3600, **nothing),
+        call(8 * 86400, **nothing),
+    )
+    [device] = made.devices
+    assert (device.device_id, device.state, device.calls, device.last_seen_s) == (
+        "A",
+        "quiet",
+        1,
+        START,
+    )
+    assert made.arrivals.can_go
+    page = render(made)
+    assert "their mailboxes are here" not in page
+
+
+def test_lines_that_could_not_be_written_are_told(tmp_path: Path) -> None:
+    lost = Record(timestamp_s=START + 5, action="eas.lost", message="", lost=40)
+    made = made_of(tmp_path, call(0), lost, replace(lost, timestamp_s=START + 9, lost=2))
+    assert any(note.startswith("42 lines could not be written") for note in made.notes)
+    assert made.totals.exchanges == 1
 
 
 def test_users_are_where_the_worst_of_their_devices_is(tmp_path: Path) -> None:

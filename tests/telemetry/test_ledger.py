@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,15 +228,38 @@ def test_what_names_nobody_is_left_out() -> None:
     assert bench.ledger.statistics().devices == 0
 
 
-def test_made_up_logons_enter_nothing_and_known_devices_still_count() -> None:
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"reason": "unauthenticated", "status_code": 401},
+        {"reason": "no_answer", "status_code": 502, "error_type": "upstream_failed"},
+        {"reason": "no_answer", "status_code": 400, "error_type": "request_refused"},
+        {"reason": "no_answer", "error_type": "client_left"},
+    ],
+)
+def test_what_exchange_did_not_answer_neither_makes_nor_moves_a_device(
+    nothing: dict[str, Any],
+) -> None:
     bench = Bench()
     bench.call(redirect=True)
-    refused: dict[str, Any] = {"reason": "unauthenticated", "status_code": 401}
     bench.after(MINUTE)
-    bench.call(user_name="guess", device_id="X", **refused)
+    bench.call(user_name="guess", device_id="X", **nothing)
+    assert bench.call(**nothing).ledger_state == "redirected"
     assert bench.counted() == {"redirected": 1}
-    bench.call(**refused)
-    assert bench.counted() == {"returned": 1}
+    bench.after(DAY)
+    bench.call(**nothing)
+    assert bench.states() == ["seen", "redirected", "quiet"]
+
+
+def test_names_made_up_at_any_length_do_not_grow_it() -> None:
+    bench = Bench(max_devices=200_000)
+    bench.ledger.max_texts = 200_000
+    for number in range(500):
+        name = f"{number}" + "\N{GREEK SMALL LETTER OMEGA}" * 250
+        bench.call(device_id=name, device_type=name, user_name=name, user_email=name)
+    held = sum(device.texts for device in bench.ledger._devices.values())
+    assert held == bench.ledger._texts < 210_000
+    assert bench.ledger.statistics().evicted > 400
 
 
 def test_a_wave_that_falls_silent_settles_in_portions() -> None:

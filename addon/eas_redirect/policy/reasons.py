@@ -77,7 +77,7 @@ REASONS: dict[str, Words] = {
         everyday=True,
     ),
     Reason.NO_ANSWER: Words(
-        title="Exchange gave no answer, or the proxy refused the request",
+        title="Exchange did not answer, or the proxy refused the request",
         advice="Nothing, if few: devices come and go. Else see `error.type` in the journal.",
         in_order=True,
         everyday=True,

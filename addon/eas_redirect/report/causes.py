@@ -7,6 +7,8 @@ from eas_redirect.telemetry.clients import version
 
 FIRST_WITH_451 = "14.0"  # KB 2751417: devices below it were not expected to know 451
 
+NTLM_REFUSALS = 2  # of each logon that succeeds: without a token, and with the first one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
@@ -14,7 +16,7 @@ class Behaviour:
 
     comebacks: int
     redirected_again: int = 0
-    refused_logon: int = 0  # 401
+    refused_logon: int = 0  # 401, which is no comeback; NTLM alone has two for each
     served: int = 0  # Exchange answered as if the mailbox were here
     directory_down: int = 0
     last_reason: str | None = None
@@ -25,7 +27,7 @@ def likely_cause(did: Behaviour, readiness: Readiness | None) -> str:
     """One sentence with what to do. A presumption, and worded as one."""
     if did.served * 2 > did.comebacks or did.last_reason == "recipient_has_mailbox":
         return "Exchange serves it here again: was the mailbox moved back?"
-    if did.refused_logon * 2 > did.comebacks:
+    if did.refused_logon > NTLM_REFUSALS * did.comebacks:
         return "Exchange refuses its password: an account left on the phone. Remove the account."
     if did.directory_down * 2 > did.comebacks:
         return "No directory could be asked when it came back. See the directory's faults first."

@@ -7,9 +7,10 @@ from typing import Any
 import duckdb
 
 from eas_redirect.planning.readiness import Verdict
-from eas_redirect.report.devices import follow_devices
+from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS
+from eas_redirect.report.devices import Row, follow_devices
 from eas_redirect.report.groups import group_by, totals
-from eas_redirect.report.lines import Lines
+from eas_redirect.report.lines import LET_IN, Lines
 from eas_redirect.report.notes import notes_about
 from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
 from eas_redirect.report.reasons import latency, obstacles, reasons
@@ -21,14 +22,14 @@ from eas_redirect.report.values import Arrivals, Device, Input, Report
 REASONS_PLOTTED = 11
 
 # Lines as they come every day. Journals that hold decisions only have none of them.
-_EVERYDAY = "('other_answer', 'unauthenticated', 'user_has_no_mailbox')"
+_EVERYDAY = [*(reason for reason, said in REASONS.items() if said.everyday), NO_MAILBOX_REASON]
 _REDIRECTS = """
 SELECT count(*) FILTER (decision = 'redirect'), count(*) FILTER (decision = 'would_redirect')
 FROM lines WHERE class = 0
 """
-_NAMELESS = """
+_NAMELESS = f"""
 SELECT count(*) FROM lines
-WHERE class = 0 AND key IS NULL AND ts > $since AND reason IS DISTINCT FROM 'unauthenticated'
+WHERE class = 0 AND key IS NULL AND ts > $since AND {LET_IN}
   AND (host IN (SELECT target_host FROM redirected)) IS NOT TRUE
 """
 
@@ -81,7 +82,9 @@ def _arrivals(
 ) -> Arrivals:
     everyday, exchanges = _one(
         connection,
-        f"SELECT count(*) FILTER (reason IN {_EVERYDAY}), count(*) FROM lines WHERE class = 0",
+        "SELECT count(*) FILTER (list_contains($everyday, reason)), count(*) FROM lines"
+        " WHERE class = 0",
+        {"everyday": _EVERYDAY},
     )
     if until is None or not exchanges:
         return judge_old_server((), None)
@@ -119,5 +122,5 @@ def _input(sources: Sequence[Source], lines: Lines) -> Input:
     )
 
 
-def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    return connection.execute(sql).fetchall()[0]
+def _one(connection: duckdb.DuckDBPyConnection, sql: str, values: Row | None = None) -> Any:
+    return connection.execute(sql, values or {}).fetchall()[0]

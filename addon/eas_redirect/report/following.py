@@ -5,6 +5,7 @@ Imports DuckDB for its types only.
 
 import duckdb
 
+from eas_redirect.report.lines import LET_IN
 from eas_redirect.telemetry.ledger import (
     QUIET_AFTER_S,
     QUIET_INTERVALS,
@@ -32,20 +33,27 @@ SELECT key, min(ts) AS first_redirect, count(*) AS redirects,
 FROM lines WHERE class = 0 AND key IS NOT NULL AND decision = 'redirect' GROUP BY key
 """
 
-# Who was only ever refused (401) is nobody: anybody can send made-up names.
-_KNOWN = """
+# Who was only ever refused, or got no answer, is nobody: anybody can send made-up names.
+_KNOWN = f"""
 CREATE TABLE known AS
 SELECT key, min(ts) AS known_since FROM lines
-WHERE class = 0 AND key IS NOT NULL AND reason IS DISTINCT FROM 'unauthenticated' GROUP BY key
+WHERE class = 0 AND key IS NOT NULL AND {LET_IN} GROUP BY key
 """
 
 # Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call.
-_CALLS = """
+_CALLS = f"""
 CREATE VIEW calls AS
 SELECT lines.*, lines.rowid AS line, lines.ts // 86400000 AS day, first_redirect,
   coalesce(host = target_host AND ts >= first_redirect, false) AS arrives
 FROM lines JOIN known USING (key) LEFT JOIN redirected USING (key)
-WHERE class = 0 AND ts >= known_since
+WHERE class = 0 AND ts >= known_since AND {LET_IN}
+"""
+
+# Logons that were refused after the redirect move nobody; they hint at a cause.
+_REFUSALS = """
+CREATE TABLE refusals AS
+SELECT key, count(*) AS refused FROM lines JOIN redirected USING (key)
+WHERE class = 0 AND reason = 'unauthenticated' AND ts > first_redirect GROUP BY key
 """
 
 # A comeback was sent after the device was last told; what was on its way by then is none.
@@ -67,7 +75,6 @@ CREATE TABLE returns AS
 SELECT key, count(*) AS returns, min(ts) AS first_return, max(ts) AS returned,
   min(ts) FILTER (n >= {RETURNS_UNTIL_STUCK} AND span >= {STUCK_SPAN_S * 1000:.0f}) AS stuck_at,
   count(*) FILTER (reason = 'mailbox_moved') AS again,
-  count(*) FILTER (reason = 'unauthenticated') AS unauthenticated,
   count(*) FILTER (reason = 'other_answer' AND status BETWEEN 200 AND 299) AS served,
   count(*) FILTER (reason = 'directory_unavailable') AS directory_down,
   arg_max(reason, ts) AS last_reason
@@ -109,7 +116,7 @@ WITH seen AS (
     arg_max(scheme, ts) FILTER (scheme NOT IN ('none', 'other')) AS scheme,
     arg_max(user_agent, ts) FILTER (user_agent IS NOT NULL) AS user_agent,
     arg_max(reason, ts) AS reason,
-    arg_max(reason, ts) FILTER (reason <> 'unauthenticated' AND NOT arrives) AS answer
+    arg_max(reason, ts) FILTER (NOT arrives) AS answer
   FROM calls GROUP BY key
 ), last_calls AS (
   SELECT key, max(called) AS called, max(arrived) AS arrived FROM daily GROUP BY key
@@ -121,13 +128,14 @@ SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_emai
   coalesce(target, would_go) AS location,
   coalesce(target_host, would_go_host) AS location_host,
   first_return, returned, stuck_at, coalesce(returns, 0) AS returns,
-  again, unauthenticated, served, directory_down, last_reason, usual,
+  again, coalesce(refused, 0) AS unauthenticated, served, directory_down, last_reason, usual,
   greatest({QUIET_AFTER_S * 1000:.0f}, {QUIET_INTERVALS} * coalesce(usual, 0)) AS quiet_after,
   false AS machine
 FROM seen JOIN lines ON lines.rowid = seen.row
 LEFT JOIN last_calls ON last_calls.key = seen.key
 LEFT JOIN redirected ON redirected.key = seen.key
 LEFT JOIN returns ON returns.key = seen.key
+LEFT JOIN refusals ON refusals.key = seen.key
 LEFT JOIN intervals ON intervals.key = seen.key
 """
 
@@ -135,7 +143,7 @@ LEFT JOIN intervals ON intervals.key = seen.key
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Once for a store."""
     for sql in (
-        *(_STATE, _REDIRECTED, _KNOWN, _CALLS, _COMEBACKS, _RETURNS),
+        *(_STATE, _REDIRECTED, _KNOWN, _CALLS, _REFUSALS, _COMEBACKS, _RETURNS),
         *(_INTERVALS, _DAILY, _DEVICES),
     ):
         connection.execute(sql)

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from eas_redirect.report.duck import READ_TEXT
+from eas_redirect.telemetry.ledger import NOT_LET_IN
+
+LET_IN = f"(reason NOT IN ({', '.join(map(repr, sorted(NOT_LET_IN)))}) OR reason IS NULL)"
+"""Of a line: whether Exchange answered a device that it had let in."""
 
 OLDEST_MS = 946_684_800_000  # 2000-01-01: no ActiveSync journal is older
 
@@ -20,7 +24,7 @@ COLUMNS = """{
   http: 'STRUCT(response STRUCT(status_code INTEGER))',
   url: 'STRUCT("domain" VARCHAR)',
   eas: 'STRUCT(command VARCHAR, protocol_version VARCHAR, client_family VARCHAR,
-    decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR,
+    decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR, lost BIGINT,
     device STRUCT(id VARCHAR, "type" VARCHAR),
     auth STRUCT(scheme VARCHAR, logon_format VARCHAR),
     redirect STRUCT(location VARCHAR),
@@ -44,7 +48,8 @@ CREATE TABLE lines (
   host VARCHAR, location VARCHAR, location_host VARCHAR,
   lookup_ms DOUBLE, cache VARCHAR, target_domain VARCHAR,
   schema VARCHAR, zone VARCHAR,
-  side VARCHAR, command VARCHAR  -- of an IIS log; see w3c_reader.Entry
+  side VARCHAR, command VARCHAR, -- of an IIS log; see w3c_reader.Entry
+  lost BIGINT                    -- lines that could not be written before this one
 )
 """
 
@@ -92,7 +97,7 @@ SELECT
   nullif(lower(regexp_extract(eas.redirect.location, '^https?://([^/:?#]+)', 1)), ''),
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
-  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END
+  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END, eas.lost
 FROM who
 """
 
@@ -115,6 +120,7 @@ DELETE FROM lines WHERE side IN ('front', 'other')
 """
 
 COUNTS = "SELECT class, count(*) FROM lines GROUP BY class"
+LOST = "SELECT coalesce(sum(lost) FILTER (class = 1 AND lost > 0), 0)::BIGINT FROM lines"
 
 # Two kinds of lines that are no journal's: cut short, and another program's.
 TORN = f"""
@@ -134,6 +140,7 @@ class Lines:
     future: int = 0
     torn: int = 0
     foreign: int = 0
+    lost: int = 0  # lines that a proxy could not write
     doubled: int = 0  # of two servers that logged the same request
     renamed: int = 0  # logons that are other users' second names
     shared_devices: int = 0  # device ids under several users all the same

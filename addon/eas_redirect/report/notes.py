@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import duckdb
 
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON
-from eas_redirect.report.lines import Lines
+from eas_redirect.report.lines import LET_IN, Lines
 from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.sources import Kind, Source
 from eas_redirect.report.values import DAY_MS, SHOWN_DAYS
@@ -18,11 +18,11 @@ from eas_redirect.telemetry.record import ECS_VERSION
 _TELLING = 256  # bytes of a first line: its time and how long it took are among them
 MANY_REASONS = 100  # the addon knows about two dozen
 
-_ODDITIES = """
+_ODDITIES = f"""
 SELECT count(*) FILTER (schema IS NULL), count(*) FILTER (schema <> $schema),
   min(schema) FILTER (schema <> $schema),
   count(*) FILTER (zone = ''), count(*) FILTER (zone NOT IN ('', 'Z', '+00:00')),
-  count(*) FILTER (class = 0 AND user_key IS NULL AND reason IS DISTINCT FROM 'unauthenticated'),
+  count(*) FILTER (class = 0 AND user_key IS NULL AND {LET_IN}),
   count(*) FILTER (class = 0)
 FROM lines WHERE class < 2
 """
@@ -150,6 +150,7 @@ def _about_lines(lines: Lines) -> tuple[str, ...]:
             lines.foreign,
             "{} foreign: not from a journal of eas-redirect, or not as its #Fields say.",
         ),
+        _if(lines.lost, "{} could not be written when they happened: no figure here counts them."),
         _if(lines.untimed, "{} without a time that can be read: left out."),
         _if(lines.future, "{} dated in the future: a wrong clock; left out."),
     )

@@ -19,6 +19,7 @@ from eas_redirect.report.lines import (
     COUNTS,
     DOUBLED,
     INSERT,
+    LOST,
     SCHEMA,
     TORN,
     LineClass,
@@ -154,6 +155,7 @@ class _Reader:
         lines.events = counts.get(LineClass.EVENT, 0)
         lines.untimed = counts.get(LineClass.UNTIMED, 0)
         lines.future = counts.get(LineClass.FUTURE, 0)
+        lines.lost = self._all(LOST)[0][0]
         return lines
 
     def _all(self, sql: str, values: dict[str, str] | None = None) -> list[Any]:

@@ -82,9 +82,15 @@ def client_family(user_agent: str | None, device_type: str | None) -> str | None
     return client.family.name if client else None
 
 
-@lru_cache(maxsize=4096)
 def identify(user_agent: str | None, device_type: str | None) -> Client | None:
     """The client: by its User-Agent where a row knows it, else by its DeviceType."""
+    return _identified(
+        user_agent and user_agent[:MAX_LENGTH], device_type and device_type[:MAX_LENGTH]
+    )
+
+
+@lru_cache(maxsize=4096)
+def _identified(user_agent: str | None, device_type: str | None) -> Client | None:
     if user_agent:
         for row in families():
             if (found := _first(row.user_agent, user_agent)) is not None:
@@ -103,7 +109,6 @@ def families() -> tuple[Family, ...]:
     return tuple(_family(row) for row in tomllib.loads(text)["family"])
 
 
-@cache
 def family(name: str) -> Family | None:
     """The row of that name."""
     return next((row for row in families() if row.name == name), None)
@@ -120,7 +125,7 @@ def _patterns(texts: object) -> tuple[re.Pattern[str], ...]:
 
 
 def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> re.Match[str] | None:
-    return next((m for p in patterns if (m := p.match(text, 0, MAX_LENGTH))), None)
+    return next((m for p in patterns if (m := p.match(text))), None)
 
 
 def _os_version(found: re.Match[str]) -> str | None:

@@ -1,7 +1,8 @@
 """The follow ledger: which device was redirected, which came back, which fell silent.
 
 Fed with the record of each exchange, it answers with the state changes to journal. In memory only,
-bounded, on an injected clock. A proxy sees who still calls it, not who arrived elsewhere: `quiet`
+bounded in number and in bytes, on an injected clock. Only what Exchange answered, other than 401,
+makes a device or moves one. A proxy sees who still calls it, not who arrived elsewhere: `quiet`
 is a presumption. Only where both sides pass through the proxy does a request to the target confirm.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from sys import intern
+from sys import getsizeof, intern
 from typing import assert_never
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ VISIT_S = 60.0  # exchanges closer together than this are one visit
 QUIET_AFTER_S = 3600.0  # silence before it means anything: the longest usual Ping
 QUIET_INTERVALS = 3  # and in the device's own usual intervals
 SETTLED_AT_ONCE = 500  # records of one call: a whole wave falls silent at about the same time
+MAX_TEXTS = 80 * 1024 * 1024  # bytes of names and ids in all: who may log on may make them up
 _SEPARATOR = "\x00"  # cannot stand in a logon or a query value that was accepted
 
 
@@ -35,6 +37,10 @@ class LedgerState(StrEnum):
     STUCK = "stuck"  # came back three times or more, over at least ten minutes
     QUIET = "quiet"  # redirected and silent since: presumed to have followed
 
+
+NOT_LET_IN = frozenset({"unauthenticated", "no_answer"})
+"""Reasons that say nothing of a device: anybody can send made-up names, and they must neither push
+out real devices nor make one look as if it had come back."""
 
 _LEVELS = {LedgerState.STUCK: "warning"}
 _AWAITED = frozenset({LedgerState.REDIRECTED, LedgerState.RETURNED, LedgerState.STUCK})
@@ -70,6 +76,7 @@ class _Device:
     email: str | None = None
     device_type: str | None = None
     family: str | None = None
+    texts: int = 0  # bytes of its names and ids
     confirmed: bool = False
     queued_at: float = inf  # its place in the queue; an older one of the same device is void
 
@@ -97,10 +104,12 @@ class Ledger:
 
     clock: Callable[[], float]
     max_devices: int = 200_000
+    max_texts: int = MAX_TEXTS
     _devices: OrderedDict[str, _Device] = field(default_factory=OrderedDict)
     _by_agent: dict[int, str] = field(default_factory=dict)
     _awaited: list[tuple[float, str]] = field(default_factory=list)  # a heap by quiet_at
     _states: Counter[LedgerState] = field(default_factory=Counter)
+    _texts: int = 0
     _evicted: int = 0
     _confirmed: int = 0
 
@@ -115,10 +124,11 @@ class Ledger:
         if record.user_name is None or not (record.device_id or record.user_agent):
             return changes
         key, device = self._find(record)
+        if record.reason in NOT_LET_IN:
+            record.ledger_state = device.state.value if device else None
+            return changes
         if device is None:
             device = self._adopt(key, record)
-        if device is None and record.reason == "unauthenticated":
-            return changes  # anybody can send made-up names; they must not push out real devices
         if device is None:
             device = self._enter(key, record)
             changes += (self._change(key, device, None),)
@@ -130,6 +140,7 @@ class Ledger:
         else:
             self._devices.move_to_end(key)
             _take_in(device, record)
+            self._weigh(key, device)
         if redirected:
             record.redirect_count = max(1, device.redirects)
         record.ledger_state = device.state.value
@@ -183,7 +194,9 @@ class Ledger:
         return device
 
     def _enter(self, key: str, record: Record) -> _Device:
-        if len(self._devices) >= self.max_devices:
+        while self._devices and (
+            len(self._devices) >= self.max_devices or self._texts >= self.max_texts
+        ):
             self._evict()
         device = _Device(last_seen=record.timestamp_s, agent=_agent(record))
         self._devices[key] = device
@@ -195,9 +208,15 @@ class Ledger:
     def _evict(self) -> None:
         key, device = self._devices.popitem(last=False)
         self._states[device.state] -= 1
+        self._texts -= device.texts
         self._evicted += 1
         if self._by_agent.get(device.agent) == key:
             del self._by_agent[device.agent]
+
+    def _weigh(self, key: str, device: _Device) -> None:
+        held = getsizeof(key) + getsizeof(device.email) + getsizeof(device.device_type)
+        self._texts += held - device.texts
+        device.texts = held
 
     def _await(self, key: str, device: _Device) -> None:
         if device.state in _AWAITED and device.quiet_at < device.queued_at:

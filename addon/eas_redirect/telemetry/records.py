@@ -10,7 +10,7 @@ from eas_redirect.judging.judge import Judgement
 from eas_redirect.policy.decision import Pass, Redirect, Verdict
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.record import MAX_TEXT, Record
 
 MAX_PROBLEMS = 2000  # characters of a journal line about a configuration
 _ACTIONS = {
@@ -68,17 +68,17 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         forwarded_ip=wire.forwarded_ip,
         server_address=wire.server_address,
         server_port=wire.server_port,
-        method=request.method,
+        method=clipped(request.method),
         status_code=451 if redirected else _status_of_client(answer.status_code, wire),
-        url_domain=wire.url_domain,
-        url_path=wire.url_path,
-        user_agent=wire.user_agent,
+        url_domain=clipped(wire.url_domain),
+        url_path=clipped(wire.url_path),
+        user_agent=clipped(wire.user_agent),
         user_name=logon.user if logon else None,
         user_domain=logon.domain if logon else None,
         user_email=logon.text if logon and logon.format == "upn" else None,
         error_type=error_type,
-        error_message=judgement.error_message or wire.error_message or _problem(exchange),
-        command=request.command or ("OPTIONS" if request.method == "OPTIONS" else None),
+        error_message=clipped(judgement.error_message or wire.error_message or _problem(exchange)),
+        command=clipped(request.command) or ("OPTIONS" if request.method == "OPTIONS" else None),
         protocol_version=request.protocol_version,
         query_encoding=request.query_encoding,
         device_id=request.device_id,
@@ -94,12 +94,17 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         carrier=wire.carrier,
         mode=judgement.mode,
         decision=judgement.decision,
-        redirect_location=_location(judgement),
+        redirect_location=clipped(_location(judgement)),
         wave=verdict.wave,
     )
     if judgement.asked is not None:
         _add_look_up(record, judgement.asked, verdict)
     return record
+
+
+def clipped(text: str | None) -> str | None:
+    """What is shown, cached or kept of a text that somebody else wrote: its beginning."""
+    return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT]
 
 
 def _status_of_client(upstream: int, wire: WireFacts) -> int | None:
