@@ -24,6 +24,7 @@ from eas_redirect.proxy.commands import Commands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.options import OPTIONS, read_options
+from eas_redirect.proxy.own_request import Behind
 from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.monitor import Monitor, Proxy
@@ -54,6 +55,7 @@ class EASRedirect:
         self._hung_up = False  # a SIGHUP came while it started
         self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
         self._tasks: set[asyncio.Task[None]] = set()
+        self._behind = Behind(lambda: None if self.service is None else self.service.config)
         self.addons = [Commands(self)]
 
     # -- start and stop --------------------------------------------------------------------------
@@ -62,6 +64,7 @@ class EASRedirect:
         queue_printing(ctx.master.addons)
         self._follow_hangups()
         mends.mend()
+        upstream_names.SAID_BY_US.install()
         mends.quicken(ctx.master.addons)
         contentview.register()
         for name, text in OPTIONS.items():
@@ -135,6 +138,7 @@ class EASRedirect:
             await asyncio.wait_for(self._started.wait(), START_PATIENCE_S)
 
     def done(self) -> None:
+        upstream_names.SAID_BY_US.remove()
         if self.watcher is not None:
             self.watcher.close()
         if self.monitor is not None:
@@ -151,10 +155,19 @@ class EASRedirect:
             self.exchanges.forget_client(client.id)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
-        upstream_names.accept_both(data)
+        upstream_names.accept_both(data, self._behind.only_name)
+
+    def tls_established_server(self, data: tls.TlsData) -> None:
+        self._behind.reached(data.conn.sni)
+        if self.monitor is not None and data.conn.certificate_list:
+            self.monitor.upstream.shown(data.conn.certificate_list[0].notafter)
 
     def tls_failed_server(self, data: tls.TlsData) -> None:
-        """Say what helps, once for each cause and server; the client gets mitmproxy's 502."""
+        """Find out why, where it is the one Exchange; else say what helps, once for each cause and
+        server."""
+        if self.monitor is not None and self._behind.peer() is not None:
+            self.monitor.upstream.doubt(data.conn.error or "TLS fails")
+            return
         advice = tls_advice(data.conn.error or "", ctx.options.tls_version_server_min)
         address = data.context.server.address
         if advice is None or address is None or (address, advice) in self._advised:
@@ -250,7 +263,8 @@ class EASRedirect:
         return Proxy(
             config_path=lambda: str(ctx.options.eas_config),
             listen=lambda: str(ctx.options.eas_metrics),
-            upstream=flows.reverse_upstream,
+            peer=self._behind.peer,
+            ask=self._behind.ask,
             open_exchanges=lambda: 0 if self.exchanges is None else len(self.exchanges),
             open_waits=lambda: 0 if self.exchanges is None else self.exchanges.waits,
             draining=lambda: bool(getattr(ctx.master, "draining", False)),

@@ -170,14 +170,14 @@ type Script = Callable[[Wire], None]
 
 
 class RawServer:
-    """A server on a free loopback port; `wires` are its connections in the order they came."""
+    """A server on a loopback port; `wires` are its connections in the order they came."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, port: int = 0) -> None:
         self.wires: list[Wire] = []
         self.errors: list[BaseException] = []
         self._script = script
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept, daemon=True)

@@ -25,6 +25,7 @@ def exposition(records: int, *, ready: bool, waits: int, loaded_s: float) -> str
         Gauges(
             mode=lambda: "enforce",
             ready=lambda: ready,
+            certificates=lambda: {"phones": loaded_s, "exchange": 500.0},
             open_waits=lambda: waits,
             configuration_loaded_s=lambda: loaded_s,
         )
@@ -65,6 +66,17 @@ def test_sums_and_worsts() -> None:
     )
 
 
+def test_of_certificates_the_one_that_ends_first_counts() -> None:
+    texts = [exposition(0, ready=True, waits=0, loaded_s=s) for s in (100.0, 200.0)]
+    [family] = [
+        f
+        for f in text_string_to_metric_families(sum_expositions(texts).decode())
+        if f.name == "eas_certificate_expiry_timestamp_seconds"
+    ]
+    found = {sample.labels["certificate"]: sample.value for sample in family.samples}
+    assert found == {"phones": 100.0, "exchange": 500.0}
+
+
 def test_of_the_gone_only_what_lasts_is_counted() -> None:
     living = exposition(1, ready=True, waits=2, loaded_s=100.0)
     gone = exposition(10, ready=False, waits=50, loaded_s=900.0)
@@ -88,7 +100,8 @@ def test_statuses() -> None:
         LIVELY,
         started_s=LIVELY.started_s - 5,
         draining=True,
-        upstream=UpstreamLine(address="ex:443"),
+        upstream=UpstreamLine(address="ex:443", problem="expired"),
+        full=True,
         directory=DirectoryLine(state="unavailable", problem="timeout"),
         configuration=ConfigurationLine(problem="mode: no such mode"),
         cache=CacheStatistics(hits=1, entries=2, age_s=999.0),
@@ -100,7 +113,8 @@ def test_statuses() -> None:
     merged = merge_statuses([LIVELY, other])
     assert merged.started_s == other.started_s
     assert merged.draining
-    assert merged.upstream == LIVELY.upstream
+    assert merged.upstream == replace(LIVELY.upstream, reachable=False, problem="expired")
+    assert merged.full
     assert merged.directory == other.directory
     assert merged.configuration == other.configuration
     assert merged.cache == replace(

@@ -53,6 +53,35 @@ def test_ready(change: dict[str, object], ready: bool) -> None:
     assert replace(LIVELY, **change).ready is ready  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("change", "carries", "why"),
+    [
+        ({}, True, ()),
+        ({"directory": DirectoryLine(state="unavailable", problem="no answer")}, True,
+         ("no answer",)),
+        ({"directory": DirectoryLine(state="unknown")}, True,
+         ("the directory has not answered yet",)),
+        ({"upstream": UpstreamLine(problem="expired")}, False, ("expired",)),
+        ({"upstream": UpstreamLine()}, False, ("Exchange has not answered yet",)),
+        ({"draining": True, "full": True}, False, ("it is being stopped",)),
+        ({"hanging": 1}, False, ("a worker does not answer",)),
+    ],
+)  # fmt: skip
+def test_what_keeps_mail_from_passing(
+    change: dict[str, object], carries: bool, why: tuple[str, ...]
+) -> None:
+    status = replace(LIVELY, **change)  # type: ignore[arg-type]
+    assert status.carries_mail is carries
+    assert status.why == why
+
+
+def test_without_descriptors_it_is_not_ready() -> None:
+    status = replace(LIVELY, full=True)
+    assert (status.ready, status.carries_mail) == (False, False)
+    assert "LimitNOFILE" in status.why[0]
+    assert status.checks["process"] == "full"
+
+
 def test_last_decisions_hold_what_is_worth_a_look() -> None:
     last = LastDecisions(Redaction().apply, size=2)
     for record in (EXCHANGE, REDIRECT, replace(REDIRECT, command="Ping"), REDIRECT):

@@ -3,7 +3,7 @@
 import http.client
 from urllib.parse import SplitResult
 
-from eas_redirect.checking.certificates import any_tls
+from eas_redirect.certificates.handshake import any_tls
 from eas_redirect.checking.values import Check, failed, good
 from eas_redirect.policy.endpoint import EAS_PATH
 

@@ -29,6 +29,8 @@ class Scope:
 
     upstream: SplitResult | None = None
     upstream_ca: str | None = None
+    upstream_name: str | None = None
+    host_names: tuple[str, ...] = ()
     probe: bool = False
     timeout_s: float = 10.0
     mitmproxy_directory: Path = MITMPROXY_DIRECTORY
@@ -91,4 +93,10 @@ def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> I
 
 def check_exchange(scope: Scope) -> Iterator[Check]:
     if scope.upstream is not None:
-        yield from check_upstream(scope.upstream, scope.timeout_s, scope.upstream_ca)
+        yield from check_upstream(
+            scope.upstream,
+            scope.timeout_s,
+            scope.upstream_ca,
+            only=scope.upstream_name,
+            also=scope.host_names,
+        )

@@ -6,7 +6,8 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from eas_redirect.checking.certificates import judge_dates, look
+from eas_redirect.certificates.handshake import look
+from eas_redirect.checking.certificates import judge_dates
 from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
@@ -110,7 +111,7 @@ def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
         yield unreachable(subject, f"no connection: {error.strerror or error}", advice)
         return
     if seen.distrust is not None:
-        finding = f"phones will refuse its certificate: {seen.distrust}"
+        finding = f"phones will refuse its certificate: {seen.distrust.words}"
         yield failed(subject, finding, "Map the name to one that the certificate bears.")
         return
     yield good(subject, f"answers with {seen.version}, and the certificate is believed")

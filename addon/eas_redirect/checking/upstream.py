@@ -2,65 +2,92 @@
 
 import datetime
 import http.client
-import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import assert_never
 from urllib.parse import SplitResult
 
-from eas_redirect.checking.certificates import Seen, judge_dates, look
+from eas_redirect.certificates.handshake import Seen
+from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
+from eas_redirect.checking.certificates import judge_dates
 from eas_redirect.checking.challenge import ask_options, judge_options
 from eas_redirect.checking.values import Check, failed, good, unreachable, warning
 
 CLOCK_S = 300
-_MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
+_OF_AGE = frozenset({"old_version", "weak_key", "weak_signature"})
+_SEE = "See docs/operate.md, “Old servers”."
 
 
-def check_upstream(url: SplitResult, timeout_s: float, ca_file: str | None) -> Iterator[Check]:
-    subject = f"upstream {url.hostname}"
-    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    if url.scheme == "https":
-        try:
-            seen = look((host, port), timeout_s, ca_file, old=True)
-        except ssl.SSLError as error:
-            yield _no_tls(subject, error)
-            return
-        except OSError as error:
-            yield _no_connection(subject, error)
-            return
-        yield from _check_tls(subject, seen)
-    yield from _check_options(subject, url, port, timeout_s)
-
-
-def _no_tls(subject: str, error: ssl.SSLError) -> Check:
-    advice = (
-        "Is it a TLS port? A server that speaks only SSL 3, RC4 or 3DES is out of reach: put"
-        " HAProxy or stunnel with an old OpenSSL between."
+def check_upstream(
+    url: SplitResult,
+    timeout_s: float,
+    ca_file: str | None,
+    *,
+    only: str | None = None,
+    also: Sequence[str] = (),
+) -> Iterator[Check]:
+    """`only` is `proxy.upstream_name`; without it the host is a good name of its certificate, and
+    so are those of `also`, by which phones call."""
+    host, secured = url.hostname or "", url.scheme == "https"
+    peer = Peer(
+        host=host,
+        port=url.port or (443 if secured else 80),
+        tls=secured,
+        names=(only,) if only else (host, *also),
+        ca_file=Path(ca_file) if ca_file else None,
     )
-    return failed(f"{subject} TLS", f"TLS failed: {error.reason}", advice)
+    subject = f"upstream {peer.host}"
+    if not peer.tls:
+        yield from _check_plain(subject, url, peer, timeout_s)
+        return
+    found = examine(peer, timeout_s)
+    if isinstance(found, Trouble) and found.kind in _OF_AGE:
+        # Reached all the same, when the proxy is told to speak TLS 1.0.
+        yield warning(f"{subject} TLS", found.finding, f"{_sentence(found.advice)} {_SEE}")
+        found = examine(replace(peer, old=True), timeout_s)
+    match found:
+        case Seen() | None:
+            yield from _check_version(subject, found)
+            now = datetime.datetime.now(datetime.UTC)
+            if found is not None:
+                yield judge_dates(f"{subject} certificate", found.certificate, now)
+        case Trouble(kind="unreachable"):
+            yield unreachable(subject, found.finding, _sentence(found.advice))
+            return
+        case Trouble(seen=None):
+            yield failed(f"{subject} TLS", found.finding, _sentence(found.advice))
+            return
+        case Trouble():
+            yield from _check_version(subject, found.seen)
+            yield failed(f"{subject} certificate", found.finding, _sentence(found.advice))
+        case other:
+            assert_never(other)
+    yield from _check_options(subject, url, peer.port, timeout_s)
+
+
+def _check_plain(subject: str, url: SplitResult, peer: Peer, timeout_s: float) -> Iterator[Check]:
+    """http, which is told from https when the answer is odd."""
+    checks = list(_check_options(subject, url, peer.port, timeout_s))
+    if checks[0].state == "failed" and (trouble := diagnose(peer, timeout_s)) is not None:
+        yield failed(f"{subject} TLS", trouble.finding, _sentence(trouble.advice))
+    else:
+        yield from checks
+
+
+def _check_version(subject: str, seen: Seen | None) -> Iterator[Check]:
+    if seen is not None and seen.version in MODERN and not seen.is_old:
+        yield good(f"{subject} TLS", seen.version)
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."
 
 
 def _no_connection(subject: str, error: OSError) -> Check:
     advice = "Check the name, the port and the firewall."
     return unreachable(subject, f"no connection: {error.strerror or error}", advice)
-
-
-def _check_tls(subject: str, seen: Seen) -> Iterator[Check]:
-    advice = "Set tls_version_server_min=TLS1 for mitmproxy; see docs/operate.md."
-    if seen.version not in _MODERN:
-        yield warning(f"{subject} TLS", f"only {seen.version}", advice)
-    elif seen.is_old:
-        finding = f"{seen.version}, with a key or a signature of old"
-        yield warning(f"{subject} TLS", finding, advice)
-    else:
-        yield good(f"{subject} TLS", seen.version)
-    if seen.distrust is not None:
-        advice = (
-            "Pin it: save it as a PEM file and set ssl_verify_upstream_trusted_ca to that file;"
-            " it must bear the name of the upstream."
-        )
-        yield failed(f"{subject} certificate", f"not believed: {seen.distrust}", advice)
-    now = datetime.datetime.now(datetime.UTC)
-    yield judge_dates(f"{subject} certificate", seen.certificate, now)
 
 
 def _check_options(subject: str, url: SplitResult, port: int, timeout_s: float) -> Iterator[Check]:

@@ -27,7 +27,7 @@ from eas_redirect.cli.common import (
 if TYPE_CHECKING:
     from eas_redirect.checking.everything import Scope
     from eas_redirect.checking.values import Check
-    from eas_redirect.configuration.config import Config, ProxyConfig
+    from eas_redirect.configuration.config import Config
     from eas_redirect.judging.explain import Explanation
     from eas_redirect.judging.judge import Redirector
 
@@ -74,7 +74,7 @@ def check(
     names = [*(user or ()), *(_names(users_file) if users_file else ())]
     try:
         loaded = load_with(config, {"proxy.upstream": upstream, "proxy.upstream_ca": upstream_ca})
-        scope = _scope(loaded.proxy, timeout, probe=probe)
+        scope = _scope(loaded, timeout, probe=probe)
         checks, explanations = _try_everything(
             loaded, config, scope, names, accept_snapshot=accept_snapshot
         )
@@ -90,12 +90,15 @@ def check(
     raise typer.Exit(code)
 
 
-def _scope(proxy: "ProxyConfig", timeout_s: float, *, probe: bool) -> "Scope":
+def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "Scope":
     from eas_redirect.checking.everything import Scope
 
+    proxy = config.proxy
     return Scope(
         upstream=urlsplit(proxy.upstream) if proxy.upstream else None,
         upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
+        upstream_name=proxy.upstream_name,
+        host_names=config.exchange.host_names,
         probe=probe,
         timeout_s=timeout_s,
     )

@@ -1,33 +1,66 @@
-"""The certificate of Exchange may bear either of its names.
+"""The certificate of Exchange may bear either of its names, or the one that is configured.
 
 Without a proxy it has to bear the name that phones call. An administrator who names a server, as in
 `reverse:https://ex07.contoso.local`, may as well expect that name in it: it is what Exchange makes
 for itself, and what `eas-redirect check` looks for. mitmproxy asks for the phones' name only, where
-they come over TLS, and never takes a common name. All else is verified as before.
+they come over TLS, and never takes a common name. `proxy.upstream_name` replaces both: Exchange is
+called by it (SNI), and its certificate has to bear it, whatever the phones called.
+
+What is trusted: the certificates of the file that is named, the server's own among them; without a
+file those of the system, beside the ones that mitmproxy brings. All else is verified as before.
 """
 
-import contextlib
-import ipaddress
+import logging
+import ssl
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
+from weakref import WeakSet
 
-from cryptography import x509
 from mitmproxy import ctx, tls
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.proxy.mode_specs import ReverseMode
 from OpenSSL import SSL, crypto
 
+from eas_redirect.certificates.names import bears
+
 _MISMATCHES = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN
+_taught: WeakSet[SSL.Context] = WeakSet()
 
 
-def accept_both(data: tls.TlsData) -> None:
-    """For the hook `tls_start_server`: prepare TLS as mitmproxy does, with a second name."""
+class _SaidByUs(logging.Filter):
+    """Drops mitmproxy's line for each handshake with a server that fails: every try of a phone is
+    one. What there is to say is said once, with its cause."""
+
+    _logger = logging.getLogger("mitmproxy.proxy.server")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Server TLS handshake failed.")
+
+    def install(self) -> None:
+        self._logger.addFilter(self)
+
+    def remove(self) -> None:
+        self._logger.removeFilter(self)
+
+
+SAID_BY_US = _SaidByUs()
+
+
+def accept_both(data: tls.TlsData, only: str | None = None, also: Sequence[str] = ()) -> None:
+    """For the hook `tls_start_server`: prepare TLS as mitmproxy does, with a second name, or with
+    `only` one. `also`: further names that are good, where there is no only one."""
     mode, tls_config = data.context.client.proxy_mode, ctx.master.addons.get("tlsconfig")
     if not isinstance(mode, ReverseMode) or data.ssl_conn is not None or tls_config is None:
         return
+    if only:
+        data.conn.sni = only
     prepared = _prepared(cast("TlsConfig", tls_config), data)
     if prepared is not None and not ctx.options.ssl_insecure:
-        prepared.set_verify(SSL.VERIFY_PEER, partial(_verified, mode.address[0]))
+        _teach(prepared.get_context())
+        good = (only,) if only else (mode.address[0], *also)
+        prepared.set_verify(SSL.VERIFY_PEER, partial(_verified, good))
 
 
 def _prepared(tls_config: TlsConfig, data: tls.TlsData) -> SSL.Connection | None:
@@ -35,34 +68,34 @@ def _prepared(tls_config: TlsConfig, data: tls.TlsData) -> SSL.Connection | None
     return data.ssl_conn
 
 
+def _teach(context: SSL.Context) -> None:
+    """Once for each: a chain may end at the server's own certificate, and the system's are good."""
+    if context in _taught:
+        return
+    _taught.add(context)
+    store = context.get_cert_store()
+    if store is None:
+        return
+    store.set_flags(_PARTIAL_CHAIN)
+    named = (
+        ctx.options.ssl_verify_upstream_trusted_ca,
+        ctx.options.ssl_verify_upstream_trusted_confdir,
+    )
+    system = ssl.get_default_verify_paths()
+    if not any(named) and (system.cafile or system.capath):
+        store.load_locations(system.cafile, system.capath)
+
+
 def _verified(
-    host: str, _: SSL.Connection, certificate: crypto.X509, error: int, _depth: int, ok: int
+    hosts: Sequence[str],
+    _: SSL.Connection,
+    certificate: crypto.X509,
+    error: int,
+    _depth: int,
+    ok: int,
 ) -> bool:
     """OpenSSL's verdict about one thing; all of them have to be good."""
     if error in _MISMATCHES:
-        return bears(certificate.to_cryptography(), host)
+        shown = certificate.to_cryptography()
+        return any(bears(shown, host) for host in hosts)
     return bool(ok)
-
-
-def bears(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a certificate is one for this host: `*` may stand for a name's first label, and the
-    common name counts where there is no alternative one (RFC 6125 6.4), as in many an old one."""
-    names, addresses = _alternatives(certificate)
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host) in addresses
-    if not names:
-        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        names = {str(attribute.value).lower() for attribute in common}
-    wanted = host.lower().removesuffix(".")
-    first, _, rest = wanted.partition(".")
-    return wanted in names or bool(first and "." in rest and f"*.{rest}" in names)
-
-
-def _alternatives(certificate: x509.Certificate) -> tuple[set[str], set[object]]:
-    """Names in lower case, and addresses."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set(), set()
-    names = {name.lower() for name in found.get_values_for_type(x509.DNSName)}
-    return names, set(found.get_values_for_type(x509.IPAddress))

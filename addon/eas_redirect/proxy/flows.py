@@ -96,11 +96,11 @@ def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def reverse_upstream() -> tuple[str, int] | None:
-    """The server behind a reverse proxy, when there is exactly one."""
+def reverse_upstream() -> mode_specs.ReverseMode | None:
+    """The mode that names the server behind a reverse proxy, when there is exactly one."""
     modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
-    servers = {m.address[:2] for m in modes if isinstance(m, mode_specs.ReverseMode)}
-    return servers.pop() if len(servers) == 1 == len(modes) else None
+    only = modes[0] if len(modes) == 1 else None
+    return only if isinstance(only, mode_specs.ReverseMode) else None
 
 
 @lru_cache(maxsize=1024)

@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+from eas_redirect.certificates.trouble import Peer
 from eas_redirect.directory.values import (
     CacheStatistics,
     OrganizationRelationship,
@@ -18,10 +20,12 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import Endpoint, endpoint, is_allowed
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.service.descriptors import Descriptors
 from eas_redirect.service.service import Service
+from eas_redirect.service.upstream import Answered, Outcome, Upstream
 from eas_redirect.telemetry.metrics import Gauges, Metrics
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.site import Site, Upstream, views
+from eas_redirect.telemetry.site import Site, views
 from eas_redirect.telemetry.status import (
     ConfigurationLine,
     DirectoryLine,
@@ -38,14 +42,21 @@ from eas_redirect.telemetry.writing import lost_of_log
 logger = logging.getLogger(__name__)
 
 
+async def _nobody(_timeout_s: float) -> Outcome:
+    return Answered(status=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """What the proxy knows and the service does not. `upstream`: the one server behind a reverse
-    proxy. `open_waits`: of the open exchanges those that hang on purpose."""
+    """What the proxy knows and the service does not. `peer`: the one server behind a reverse
+    proxy, `ask` a request of our own to it. `open_waits`: of the open exchanges those that hang on
+    purpose. `front_expires`: when the certificate that phones see ends."""
 
     config_path: Callable[[], str] = lambda: ""
     listen: Callable[[], str] = lambda: ""  # overrides metrics.listen; "off": nowhere
-    upstream: Callable[[], tuple[str, int] | None] = lambda: None
+    peer: Callable[[], Peer | None] = lambda: None
+    ask: Callable[[float], Awaitable[Outcome]] = _nobody
+    front_expires: Callable[[], datetime | None] = lambda: None
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     draining: Callable[[], bool] = lambda: False
@@ -64,7 +75,8 @@ class Monitor:
         self._trouble = _Trouble()
         self._loaded_s = clock()
         self._refused: str | None = None
-        self._upstream = Upstream(proxy.upstream)
+        self.upstream = Upstream(proxy.peer, proxy.ask)
+        self._descriptors = Descriptors()
         self._known: tuple[OrganizationRelationship, ...] = ()
         self._site: Site | None = None
         self._listen: str | None = None
@@ -73,7 +85,7 @@ class Monitor:
         self._last = LastDecisions(self._redacted)
         service.sinks += [
             self.metrics.observe,
-            self._upstream.observe,
+            self.upstream.observe,
             self._trouble.observe,
             self._last.observe,
             self._configured,
@@ -116,8 +128,9 @@ class Monitor:
             directory=self._directory_line,
             configuration=self._configuration_line,
             relationships=self._relationship_lines,
-            upstream=self._upstream.line,
+            upstream=self.upstream.line,
             draining=self._proxy.draining,
+            full=self._descriptors.are_short,
         )
         return build_status(
             self.metrics, facts, self._last, started_s=self._started_s, clock=self._clock
@@ -140,17 +153,22 @@ class Monitor:
             journal_lost=lambda: service.journal_lost,
             log_lost=lost_of_log,
             ready=lambda: self.status().ready,
+            certificates=self._certificates,
         )
 
     def _redacted(self, record: Record) -> Record:
         return self._service.redaction.apply(record)
+
+    def _certificates(self) -> dict[str, float]:
+        ends = {"phones": self._proxy.front_expires(), "exchange": self.upstream.expires}
+        return {whose: end.timestamp() for whose, end in ends.items() if end is not None}
 
     def _cache(self) -> CacheStatistics:
         return self._service.redirector.directory.statistics()
 
     async def _look(self) -> None:
         """Before anything is shown: is Exchange there, and which relationships are known?"""
-        await self._upstream.look()
+        await self.upstream.look()
         directory = self._service.redirector.directory
         if directory.statistics().age_s is None:
             return

@@ -114,6 +114,14 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
         "When the configuration in force was read.",
         gauges.configuration_loaded_s(),
     )
+    ends = GaugeMetricFamily(
+        "eas_certificate_expiry_timestamp_seconds",
+        "When a certificate ends: the one that phones see, the one that Exchange shows.",
+        labels=("certificate",),
+    )
+    for whose, ends_s in gauges.certificates().items():
+        ends.add_metric((whose,), ends_s)
+    yield ends
     yield CounterMetricFamily(
         "eas_journal_lost_lines", "Lines that could not be written.", value=gauges.journal_lost()
     )

@@ -23,7 +23,13 @@ from eas_redirect.telemetry.status import (
 )
 
 WORST_IS_LEAST = frozenset(
-    {"eas_ready", "eas_config_good", "eas_snapshot_good", "process_start_time_seconds"}
+    {
+        "eas_ready",
+        "eas_config_good",
+        "eas_snapshot_good",
+        "eas_certificate_expiry_timestamp_seconds",
+        "process_start_time_seconds",
+    }
 )
 SAID_ONCE = frozenset(
     {
@@ -63,6 +69,7 @@ def merge_statuses(statuses: Sequence[Status]) -> Status:
         first,
         started_s=min(s.started_s for s in statuses),
         draining=any(s.draining for s in statuses),
+        full=any(s.full for s in statuses),
         upstream=_merge_upstreams([s.upstream for s in statuses]),
         directory=max((s.directory for s in statuses), key=_badness),
         configuration=troubled[0] if troubled else first.configuration,
@@ -130,11 +137,13 @@ def _badness(line: DirectoryLine) -> int:
 
 
 def _merge_upstreams(lines: Sequence[UpstreamLine]) -> UpstreamLine:
+    """The kernel spreads the phones over all workers: what one cannot reach, some phones cannot."""
     ages = [line.age_s for line in lines if line.age_s is not None]
     return UpstreamLine(
         address=lines[0].address,
         age_s=min(ages, default=None),
-        reachable=any(line.reachable for line in lines),
+        reachable=all(line.reachable for line in lines),
+        problem=next((line.problem for line in lines if line.problem), None),
     )
 
 

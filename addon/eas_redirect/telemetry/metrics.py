@@ -69,6 +69,7 @@ class Gauges:
     journal_lost: Callable[[], int] = lambda: 0
     log_lost: Callable[[], int] = lambda: 0
     ready: Callable[[], bool] = lambda: False
+    certificates: Callable[[], Mapping[str, float]] = dict  # whose → Unix time of its end
 
 
 class Metrics:

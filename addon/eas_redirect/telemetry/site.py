@@ -5,9 +5,7 @@ workers then listen on Unix sockets of its own and also serve `/status`, the val
 Imports neither mitmproxy nor ldap3.
 """
 
-import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,74 +15,13 @@ from pydantic import TypeAdapter
 from eas_redirect import __version__
 from eas_redirect.telemetry.exposition import CONTENT_TYPE, Exposition
 from eas_redirect.telemetry.metrics import Metrics
-from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.status import Status, UpstreamLine
+from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
 from eas_redirect.telemetry.web import Address, Maker, Page, WebServer
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 STATUS = TypeAdapter(Status)
-
-SEEN_S = 60.0  # an Exchange that answered within this time need not be tried
-TRIED_S = 5.0  # how long the outcome of a try holds
-TRY_TIMEOUT_S = 2.0
-
-
-class Upstream:
-    """Whether the legacy Exchange answers: seen in the traffic, else tried with a TCP connection.
-
-    A try is what lets a fresh proxy become ready before anybody sends it traffic.
-    """
-
-    def __init__(
-        self,
-        address: Callable[[], tuple[str, int] | None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._address = address
-        self._clock = clock
-        self._seen_at: float | None = None
-        self._tried_at = float("-inf")
-        self._reachable = False
-
-    def observe(self, record: Record) -> None:
-        """A sink: any answer of Exchange shows that it is there."""
-        if record.upstream_status_code is not None:
-            self._seen_at = self._clock()
-
-    def line(self) -> UpstreamLine:
-        address = self._address()
-        age_s = None if self._seen_at is None else self._clock() - self._seen_at
-        return UpstreamLine(
-            address=None if address is None else f"{address[0]}:{address[1]}",
-            age_s=age_s,
-            reachable=self._seen_lately() or self._reachable,
-        )
-
-    async def look(self) -> None:
-        """Try a connection, unless Exchange was seen or tried a short while ago."""
-        address = self._address()
-        if self._seen_lately() or self._clock() - self._tried_at < TRIED_S:
-            return
-        self._tried_at = self._clock()
-        # Without one upstream (a regular or transparent proxy) there is nothing to try.
-        self._reachable = address is None or await _connects(*address)
-        if self._reachable and address is not None:
-            self._seen_at = self._clock()
-
-    def _seen_lately(self) -> bool:
-        return self._seen_at is not None and self._clock() - self._seen_at < SEEN_S
-
-
-async def _connects(host: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(TRY_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +63,7 @@ class Site:
             "/metrics": self._metrics,
             "/health": _health,
             "/ready": self._ready,
+            "/ready?for=mail": self._carries_mail,
         }
         if address.path is not None:
             pages["/status"] = self._status
@@ -154,12 +92,14 @@ class Site:
         return Page(body=await self._views.metrics(), content_type=CONTENT_TYPE)
 
     async def _ready(self) -> Page:
+        """For fronts that have a by-pass."""
         status = await self._views.status()
-        state = "ready" if status.ready else "not ready"
-        return _json(
-            {"status": state, "checks": status.checks},
-            HTTPStatus.OK if status.ready else HTTPStatus.SERVICE_UNAVAILABLE,
-        )
+        return _verdict(status, good=status.ready)
+
+    async def _carries_mail(self) -> Page:
+        """For those that have none."""
+        status = await self._views.status()
+        return _verdict(status, good=status.carries_mail)
 
     async def _status(self) -> Page:
         return Page(body=STATUS.dump_json(await self._views.status()), content_type=JSON)
@@ -167,6 +107,15 @@ class Site:
 
 async def _health() -> Page:
     return _json({"status": "ok", "version": __version__})
+
+
+def _verdict(status: Status, *, good: bool) -> Page:
+    said: dict[str, object] = {
+        "status": "ready" if good else "not ready",
+        "checks": status.checks,
+        **({"why": status.why} if status.why else {}),
+    }
+    return _json(said, HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _json(value: dict[str, object], status: HTTPStatus = HTTPStatus.OK) -> Page:

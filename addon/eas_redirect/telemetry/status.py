@@ -18,6 +18,13 @@ from eas_redirect.telemetry.record import Record
 
 type DirectoryState = Literal["answering", "stale", "unavailable", "unknown"]
 
+type ProcessState = Literal["serving", "draining", "hanging", "full"]
+
+_PROCESS: dict[ProcessState, str] = {
+    "draining": "it is being stopped",
+    "hanging": "a worker does not answer",
+    "full": "it is running out of file descriptors: raise LimitNOFILE, or start more workers",
+}
 LAST_DECISIONS = 40
 # A directory counts as answering while its relationships are younger than this many refreshes.
 REFRESHES = 2.0
@@ -81,11 +88,13 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLine:
-    """The legacy Exchange; `age_s`: seconds since it was last seen, None for never."""
+    """The legacy Exchange; `age_s`: seconds since it was last seen, None for never; `problem`: why
+    it cannot be reached."""
 
     address: str | None = None
     age_s: float | None = None
     reachable: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,25 +119,46 @@ class Status:
     last: tuple[DecisionLine, ...] = ()
     workers: int = 1
     hanging: int = 0  # workers that do not answer, and still get their share of connections
+    full: bool = False  # (nearly) no file descriptor is left for another connection
 
     @property
     def checks(self) -> dict[str, str]:
         """What `/ready` depends on, each with its state in one word."""
-        process = "draining" if self.draining else "hanging" if self.hanging else "serving"
         return {
             "directory": self.directory.state,
             "upstream": "reachable" if self.upstream.reachable else "unreachable",
-            "process": process,
+            "process": self._process,
         }
 
     @property
     def ready(self) -> bool:
-        return (
-            self.directory.state in ("answering", "stale")
-            and self.upstream.reachable
-            and not self.draining
-            and not self.hanging
-        )
+        """Whether it does its work. Where it does not, a by-pass does better."""
+        return self.directory.state in ("answering", "stale") and self.carries_mail
+
+    @property
+    def carries_mail(self) -> bool:
+        """Whether phones reach Exchange through it, redirected or not."""
+        return self.upstream.reachable and self._process == "serving"
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What keeps it from being ready, in sentences without a full stop."""
+        found = []
+        if self.directory.state not in ("answering", "stale"):
+            found.append(self.directory.problem or "the directory has not answered yet")
+        if not self.upstream.reachable:
+            found.append(self.upstream.problem or "Exchange has not answered yet")
+        if self._process != "serving":
+            found.append(_PROCESS[self._process])
+        return tuple(found)
+
+    @property
+    def _process(self) -> ProcessState:
+        if self.draining:
+            return "draining"
+        if self.hanging:
+            return "hanging"
+        return "full" if self.full else "serving"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +170,7 @@ class Facts:
     relationships: Callable[[], tuple[RelationshipLine, ...]] = tuple
     upstream: Callable[[], UpstreamLine] = UpstreamLine
     draining: Callable[[], bool] = lambda: False
+    full: Callable[[], bool] = lambda: False
 
 
 class LastDecisions:
@@ -187,6 +218,7 @@ def build_status(
         started_s=started_s,
         mode=gauges.mode(),
         draining=facts.draining(),
+        full=facts.full(),
         upstream=facts.upstream(),
         directory=facts.directory(),
         configuration=facts.configuration(),

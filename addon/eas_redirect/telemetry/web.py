@@ -149,7 +149,7 @@ class WebServer:
         method, target = _request_line(head)
         if method is None:
             return "GET", _error(HTTPStatus.BAD_REQUEST)
-        kept = self._pages.get(target.partition("?")[0])
+        kept = self._pages.get(target) or self._pages.get(target.partition("?")[0])
         if kept is None:
             return method, _error(HTTPStatus.NOT_FOUND)
         if method not in ("GET", "HEAD"):

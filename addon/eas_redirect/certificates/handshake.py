@@ -1,0 +1,132 @@
+"""TLS of a server seen from here: version, certificate, and whether it is believed.
+
+It asks with Python's own TLS, so that `check` needs no mitmproxy. Blocks; imports neither mitmproxy
+nor ldap3.
+"""
+
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass, replace
+
+from cryptography import x509
+
+type Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distrust:
+    """OpenSSL's verdict about a certificate: its code (X509_V_ERR_…) and its words."""
+
+    code: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """`distrust` says why the certificate was not believed, None when it was."""
+
+    version: str
+    certificate: x509.Certificate | None  # None: it cannot be read
+    distrust: Distrust | None = None
+    is_old: bool = False  # believed, or seen at all, only by the rules of TLS 1.0
+
+
+def look(
+    address: Address,
+    timeout_s: float,
+    ca_file: str | None = None,
+    *,
+    old: bool,
+    name: str | None = None,
+    any_name: bool = False,
+) -> Seen:
+    """One handshake, with whatever the server speaks. Raises OSError (ssl.SSLError among them).
+
+    `old`: a certificate is believed by the rules of its time, too, as mitmproxy does when it is
+    told to speak TLS 1.0. One that is not believed is still shown: the last handshake verifies
+    nothing, and nothing is sent over it. `name` is what the server is asked for, where it is not
+    the host; with `any_name` it is for the caller to compare the names.
+    """
+    name = name or address[0]
+    context = believing(ca_file)
+    context.check_hostname = not any_name
+    seen, distrust = _believed(address, timeout_s, context, name)
+    if seen is not None:
+        return seen
+    if old:
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        _allow_old_ciphers(context)
+        seen, distrust = _believed(address, timeout_s, context, name)
+        if seen is not None:
+            return replace(seen, is_old=True)
+    unverified = _handshake(address, timeout_s, any_tls(), name)
+    too_old = Distrust(code=0, words="its TLS is too old to be verified here")
+    return replace(unverified, distrust=distrust or too_old)
+
+
+def believing(ca_file: str | None) -> ssl.SSLContext:
+    """What the proxy believes: a chain that ends at any certificate of the file, be it the server's
+    own, or at one that the system trusts. Old servers' lack extensions that RFC 5280 4.2 wants."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def any_tls() -> ssl.SSLContext:
+    """Old servers speak TLS 1.0 with ciphers and keys that OpenSSL refuses by default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    _allow_old_ciphers(context)
+    return context
+
+
+def http_status(address: Address, timeout_s: float) -> int | None:
+    """What plain HTTP is answered there; None where it is not, as at a port for TLS alone."""
+    try:
+        with socket.create_connection(address, timeout_s) as plain:
+            plain.settimeout(timeout_s)
+            plain.sendall(b"OPTIONS / HTTP/1.1\r\nHost: " + address[0].encode("idna") + b"\r\n\r\n")
+            words = plain.recv(64).split(b" ")
+    except (OSError, UnicodeError):
+        return None
+    said = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
+    return int(words[1]) if said else None
+
+
+def _believed(
+    address: Address, timeout_s: float, context: ssl.SSLContext, name: str
+) -> tuple[Seen | None, Distrust | None]:
+    """The handshake, or why the certificate is not believed, if it came to that."""
+    try:
+        return _handshake(address, timeout_s, context, name), None
+    except ssl.SSLCertVerificationError as error:
+        return None, Distrust(code=error.verify_code, words=error.verify_message)
+    except ssl.SSLError:
+        return None, None
+
+
+def _allow_old_ciphers(context: ssl.SSLContext) -> None:
+    """And old keys and signatures, which OpenSSL weighs by the same level."""
+    with contextlib.suppress(ssl.SSLError):
+        context.set_ciphers("ALL:@SECLEVEL=0")
+
+
+def _handshake(address: Address, timeout_s: float, context: ssl.SSLContext, name: str) -> Seen:
+    with (
+        socket.create_connection(address, timeout_s) as plain,
+        context.wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        return Seen(
+            version=secured.version() or "unknown", certificate=_read(secured.getpeercert(True))
+        )
+
+
+def _read(der: bytes | None) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(der or b"")
+    except ValueError:
+        return None

@@ -1,0 +1,224 @@
+"""A request of our own to Exchange, over the same TLS as the phones': does it answer at all?
+
+OPTIONS without a logon changes nothing on any server and is answered by every Exchange.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mitmproxy import connection, ctx, tls
+from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.context import Context
+from OpenSSL import SSL
+
+from eas_redirect import __version__
+from eas_redirect.certificates.trouble import Peer
+from eas_redirect.configuration.config import Config
+from eas_redirect.fixes import upstream_names
+from eas_redirect.policy.endpoint import EAS_PATH
+from eas_redirect.proxy import flows
+from eas_redirect.proxy.tls_advice import OLD_VERSIONS
+from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+
+MAX_HEAD = 16 * 1024  # bytes of an answer that are looked at
+_CHUNK = 16 * 1024
+_GONE = "it closed the connection without an answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The server behind a reverse proxy. `host` is what our Host header says; `only` the configured
+    name of its certificate; `also` further ones that are good without that."""
+
+    mode: mode_specs.ReverseMode
+    host: str
+    only: str | None = None
+    also: tuple[str, ...] = ()
+
+
+class Behind:
+    """The Exchange behind this proxy, as a configuration names it and as phones have found it."""
+
+    def __init__(self, config: Callable[[], Config | None]) -> None:
+        self._config = config
+        self._called: str | None = None  # a name by which a phone has reached it over TLS
+
+    def reached(self, sni: str | None) -> None:
+        self._called = sni or self._called
+
+    @property
+    def only_name(self) -> str | None:
+        """`proxy.upstream_name`."""
+        config = self._config()
+        return None if config is None else config.proxy.upstream_name
+
+    def peer(self) -> Peer | None:
+        """What can be said of it without mitmproxy; None where there is not the one."""
+        if (target := self._target()) is None:
+            return None
+        options, host = ctx.options, target.mode.address[0]
+        trusted = options.ssl_verify_upstream_trusted_ca
+        return Peer(
+            host=host,
+            port=target.mode.address[1],
+            tls=target.mode.scheme == "https",
+            names=(target.only,) if target.only else (host, *target.also),
+            ca_file=Path(trusted).expanduser() if trusted else None,
+            old=options.tls_version_server_min in OLD_VERSIONS,
+        )
+
+    async def ask(self, timeout_s: float) -> Outcome:
+        """One request of our own."""
+        target = self._target()
+        if target is None:
+            return NoAnswer(why="there is not one server behind this proxy")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await _ask(target)
+        except TimeoutError:
+            return NoAnswer(why=f"no answer within {timeout_s:g} s")
+        except SSL.Error as error:
+            return NoAnswer(why=_openssl(error))
+        except (OSError, RuntimeError) as error:  # RuntimeError: mitmproxy cannot use the CA file
+            return NoAnswer(why=getattr(error, "strerror", None) or str(error))
+
+    def _target(self) -> Target | None:
+        mode, config = flows.reverse_upstream(), self._config()
+        if mode is None or config is None:
+            return None
+        names = tuple(filter(None, (*config.exchange.host_names, self._called)))
+        only = config.proxy.upstream_name
+        host = only or next(iter(names), mode.address[0])
+        return Target(mode=mode, host=host, only=only, also=names)
+
+
+async def _ask(target: Target) -> Outcome:
+    host, port = target.mode.address[:2]
+    reader, writer = await asyncio.open_connection(host, port)
+    expires = None
+    request = (
+        f"OPTIONS {EAS_PATH} HTTP/1.1\r\nHost: {target.host}\r\n"
+        f"User-Agent: eas-redirect/{__version__}\r\nConnection: close\r\n\r\n"
+    ).encode("latin-1", "replace")
+    try:
+        line = _Plain(reader, writer)
+        if target.mode.scheme == "https":
+            line = secured = _Secured(reader, writer, _prepared(target))
+            if (fault := await secured.handshake()) is not None:
+                return NoAnswer(why=fault)
+            expires = secured.expires
+        await line.send(request)
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD and (more := await line.receive()):
+            head += more
+        return _answer(head, expires)
+    finally:
+        writer.transport.abort()
+
+
+def _answer(head: bytes, expires: datetime | None) -> Outcome:
+    words = head.partition(b"\r\n")[0].split(b" ", 2)
+    if len(words) > 1 and words[0].startswith(b"HTTP/1.") and words[1].isdigit():
+        text = head.partition(b"\r\n\r\n")[0].decode("latin-1")
+        return Answered(status=int(words[1]), head=text, expires=expires)
+    return NoAnswer(why="what it answers is not HTTP" if head else _GONE)
+
+
+def _prepared(target: Target) -> SSL.Connection:
+    """TLS as a phone's exchange would have it that names no server."""
+    mode = target.mode
+    client = connection.Client(
+        peername=("127.0.0.1", 0), sockname=("127.0.0.1", 0), timestamp_start=0.0, proxy_mode=mode
+    )
+    context = Context(client, ctx.options)
+    context.server = connection.Server(address=mode.address)
+    data = tls.TlsData(context.server, context)
+    upstream_names.accept_both(data, target.only, target.also)
+    if data.ssl_conn is None:
+        raise RuntimeError("mitmproxy has not prepared TLS")
+    return data.ssl_conn
+
+
+class _Plain:
+    """A stream as it is."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self) -> bytes:
+        """Some bytes; none at the end."""
+        return await self._reader.read(_CHUNK)
+
+
+class _Secured(_Plain):
+    """TLS in memory over a stream."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secured: SSL.Connection
+    ) -> None:
+        super().__init__(reader, writer)
+        self._tls = secured
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the server's certificate ends, after the handshake."""
+        certificate = self._tls.get_peer_certificate()
+        return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
+
+    async def handshake(self) -> str | None:
+        """Why it failed; None when it did not."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except SSL.WantReadError:
+                await self._flush()
+                if not await self._fill():
+                    return "it closed the connection during the handshake"
+            except SSL.Error as error:
+                await self._flush()
+                return _openssl(error)
+            else:
+                await self._flush()
+                return None
+
+    async def send(self, data: bytes) -> None:
+        self._tls.send(data)
+        await self._flush()
+
+    async def receive(self) -> bytes:
+        while True:
+            try:
+                return self._tls.recv(_CHUNK)
+            except SSL.WantReadError:
+                if not await self._fill():
+                    return b""
+            except SSL.ZeroReturnError:
+                return b""
+
+    async def _fill(self) -> bool:
+        data = await self._reader.read(_CHUNK)
+        if data:
+            self._tls.bio_write(data)
+        return bool(data)
+
+    async def _flush(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            while data := self._tls.bio_read(_CHUNK):
+                self._writer.write(data)
+        await self._writer.drain()
+
+
+def _openssl(error: SSL.Error) -> str:
+    """The reason of the last of OpenSSL's errors."""
+    entries = error.args[0] if error.args else ()
+    words = [str(entry[-1]) for entry in entries if entry] if isinstance(entries, list) else []
+    return words[-1] if words else "the handshake failed"

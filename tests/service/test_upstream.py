@@ -1,0 +1,187 @@
+"""When `/ready` says no because of Exchange, and when it says yes again."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from eas_redirect.certificates.trouble import Peer
+from eas_redirect.service import upstream
+from eas_redirect.service.upstream import Answered, NoAnswer, Outcome, Upstream
+from eas_redirect.telemetry.record import Record
+from tests.integration.processes import free_port
+from tests.telemetry.test_metrics import EXCHANGE
+
+FAILED = replace(
+    EXCHANGE, upstream_status_code=None, error_type="upstream_failed", error_message="gone"
+)
+
+
+@dataclass
+class World:
+    """An Exchange that is asked on a clock that is turned by hand."""
+
+    outcome: Outcome = field(default_factory=lambda: NoAnswer(why="refused"))
+    now_s: float = 1000.0
+    asked: list[float] = field(default_factory=list)
+    sleeping: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, _timeout_s: float) -> Outcome:
+        self.asked.append(self.now_s)
+        return self.outcome
+
+    async def sleep(self, seconds: float) -> None:
+        self.wake.clear()
+        self.sleeping.set()
+        await self.wake.wait()
+        self.now_s += seconds
+
+    async def pass_time(self) -> None:
+        """Until the next request of our own has had its outcome."""
+        async with asyncio.timeout(20):
+            await self.sleeping.wait()
+        self.sleeping.clear()
+        self.wake.set()
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+            if self.sleeping.is_set():
+                return
+
+    def made(self) -> Upstream:
+        peer = Peer(host="127.0.0.1", port=free_port(), tls=False)
+        return Upstream(lambda: peer, self.ask, clock=lambda: self.now_s, sleep=self.sleep)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_diagnoses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The true cause is another module's."""
+    monkeypatch.setattr(upstream, "diagnose", lambda _peer, _timeout_s: None)
+
+
+def fails(seen: Upstream, *devices: str) -> None:
+    for device in devices:
+        seen.observe(replace(FAILED, device_id=device))
+
+
+async def test_three_failures_in_a_row_from_two_clients() -> None:
+    world = World()
+    seen = world.made()
+    seen.observe(EXCHANGE)
+    fails(seen, "A", "A")
+    assert seen.line().reachable
+    fails(seen, "B")
+    assert not seen.line().reachable
+    assert seen.line().problem == "the last 3 exchanges failed: gone"
+    await world.settle()
+    assert seen.line().problem == "refused", "then a request of our own says why"
+    seen.close()
+
+
+@pytest.mark.parametrize(
+    "exchanges",
+    [
+        [replace(FAILED, device_id="A")] * 4,
+        [replace(FAILED, device_id="A"), replace(FAILED, device_id="B"), EXCHANGE] * 2,
+        [replace(FAILED, device_id=d, error_type="client_left") for d in "ABC"],
+    ],
+    ids=["one client", "not in a row", "clients that left"],
+)
+async def test_what_says_nothing_about_exchange(exchanges: Sequence[Record]) -> None:
+    seen = World().made()
+    seen.observe(EXCHANGE)
+    for exchange in exchanges:
+        seen.observe(exchange)
+    assert seen.line().reachable
+
+
+async def test_it_depends_on_our_own_request_until_the_first_that_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    seen = world.made()
+    seen.observe(EXCHANGE)
+    seen.doubt("Certificate verify failed")
+    await world.settle()
+    seen.observe(EXCHANGE)  # an old connection that lives on is not enough
+    assert not seen.line().reachable
+    await world.pass_time()
+    await world.pass_time()
+    assert world.asked == [1000.0, 1005.0, 1010.0], "every five seconds"
+    assert not seen.line().reachable
+    world.outcome = Answered(status=503)
+    await world.pass_time()
+    assert seen.line().reachable
+    assert seen.line().problem is None
+    assert caplog.text.count("Exchange cannot be reached: refused") == 1
+    assert caplog.text.count("Exchange answers again") == 1
+
+
+async def test_a_stranger_whose_handshakes_fail_does_not_engage_the_by_pass() -> None:
+    """Whoever calls by an odd name makes Exchange refuse it."""
+    world = World(outcome=Answered(status=401))
+    seen = world.made()
+    seen.doubt("unrecognized name")
+    assert not seen.line().reachable
+    await world.settle()
+    assert seen.line().reachable, "it answers us"
+    seen.doubt("unrecognized name")
+    assert seen.line().reachable, "and has just done so"
+    await world.pass_time()
+    assert world.asked == [1000.0, 1005.0], "no oftener for any number of strangers"
+    world.outcome = NoAnswer(why="expired")
+    world.now_s += 5
+    seen.doubt("expired")
+    assert not seen.line().reachable
+    seen.close()
+
+
+async def test_a_fresh_proxy_asks_before_anybody_sends_it_traffic() -> None:
+    world = World(outcome=Answered(status=401))
+    seen = world.made()
+    assert not seen.line().reachable
+    await seen.look()
+    assert seen.line().reachable
+    await seen.look()
+    assert len(world.asked) == 1
+    world.now_s += upstream.SEEN_S
+    await seen.look()
+    assert len(world.asked) == 2
+
+
+async def test_a_fresh_proxy_that_cannot_reach_it_goes_on_asking() -> None:
+    world = World()
+    seen = world.made()
+    await asyncio.wait_for(asyncio.shield(seen.look()), 5)
+    assert seen.line().problem == "refused"
+    world.outcome = Answered(status=401)
+    await world.pass_time()
+    assert seen.line().reachable
+
+
+async def test_nobody_waits_for_a_slow_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "LOOK_S", 0.01)
+
+    async def never(_timeout_s: float) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    seen = Upstream(lambda: Peer(host="x", port=1), never)
+    await asyncio.wait_for(seen.look(), 5)
+    assert not seen.line().reachable
+    seen.close()
+
+
+async def test_without_one_upstream_there_is_nothing_to_ask() -> None:
+    world = World()
+    seen = Upstream(lambda: None, world.ask)
+    await seen.look()
+    seen.doubt("x")
+    assert seen.line().reachable
+    assert world.asked == []
