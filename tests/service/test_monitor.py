@@ -17,6 +17,7 @@ from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_address
 from tests.integration.processes import free_port
 from tests.integration.running import write_config
+from tests.support import DATA
 from tests.telemetry.test_metrics import REDIRECT
 
 POLICY = Policy(host_map=dict(DEFAULT_HOST_MAP), allowed_hosts=("*.office365.com",))
@@ -69,6 +70,34 @@ async def test_status(monitor: Monitor) -> None:
     assert status.configuration.loaded_s == 1000.0
     assert status.configuration.path.endswith("eas-redirect.toml")
     assert "outlook.office365.com" in {line.eas_host for line in status.relationships}
+
+
+async def test_a_directory_that_shows_no_mailbox_is_blind(tmp_path: Path) -> None:
+    """It answers, and nobody can be redirected: that is not ready, and says what to do."""
+    text = (DATA / "migration.ldif").read_text("utf-8")
+    snapshot = tmp_path / "blind.ldif"
+    columns = ("homeMDB", "msExchHomeServerName")
+    lines = text.replace("\n ", "").splitlines(keepends=True)
+    snapshot.write_text("".join(line for line in lines if not line.startswith(columns)))
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{snapshot}"\n')
+    service = Service(load_config(path, {"journal.path": str(tmp_path / "journal.jsonl")}))
+    records: list[Record] = []
+    service.sinks.append(records.append)
+    monitor = Monitor(service, Proxy(config_path=lambda: str(path)))
+    try:
+        service.start()
+        await service.redirector.directory.relationships()
+        await monitor._look()
+        status = monitor.status()
+    finally:
+        monitor.close()
+        service.close()
+    assert status.checks["directory"] == "blind"
+    assert not status.ready
+    assert "export homeMDB and msExchHomeServerName" in status.directory.unseen[0]
+    said = [record for record in records if record.directory_change == "mailboxes_not_visible"]
+    assert [record.level for record in said] == ["warning"], "once, at the start"
 
 
 async def test_trouble_with_the_directory_comes_and_goes(monitor: Monitor) -> None:

@@ -41,13 +41,23 @@ def test_directory_state(age_s: float | None, failing: bool, expected: str) -> N
     [
         ({}, True),
         ({"directory": DirectoryLine(state="stale")}, True),
+        ({"directory": DirectoryLine(state="blind")}, False),
         ({"directory": DirectoryLine(state="unavailable")}, False),
         ({"directory": DirectoryLine(state="unknown")}, False),
         ({"upstream": UpstreamLine(reachable=False)}, False),
         ({"draining": True}, False),
         ({"hanging": 1}, False),
     ],
-    ids=["all well", "stale", "unavailable", "unknown", "no upstream", "draining", "hanging"],
+    ids=[
+        "all well",
+        "stale",
+        "blind",
+        "unavailable",
+        "unknown",
+        "no upstream",
+        "draining",
+        "hanging",
+    ],
 )
 def test_ready(change: dict[str, object], ready: bool) -> None:
     assert replace(LIVELY, **change).ready is ready  # type: ignore[arg-type]

@@ -67,11 +67,13 @@ def test_a_fresh_start_has_nothing_to_show_and_says_so() -> None:
         (replace(LIVELY, configuration=ConfigurationLine(problem="mode: no such mode")),
          "the last good one stays in force: mode: no such mode"),
         (replace(LIVELY, directory=DirectoryLine(state="stale", problem="timeout")), "timeout"),
+        (replace(LIVELY, directory=DirectoryLine(unseen=("not one user shows homeMDB",))),
+         "not one user shows homeMDB"),
         (replace(LIVELY, relationships=()), "CN=Federation"),
         (replace(LIVELY, upstream=UpstreamLine(address="ex:443")), "Exchange does not answer"),
         (replace(LIVELY, hanging=1), "Workers that do not answer: 1."),
     ],
-    ids=["configuration", "directory", "no relationships", "upstream", "hanging"],
+    ids=["configuration", "directory", "unseen", "no relationships", "upstream", "hanging"],
 )  # fmt: skip
 def test_what_needs_a_person_is_a_sentence(status: Status, sentence: str) -> None:
     assert sentence in Outline(render(status)).text

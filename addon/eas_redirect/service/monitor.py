@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from eas_redirect.certificates.trouble import Peer
+from eas_redirect.directory.sight import Remark
 from eas_redirect.directory.values import (
     CacheStatistics,
     OrganizationRelationship,
@@ -78,6 +79,7 @@ class Monitor:
         self.upstream = Upstream(proxy.peer, proxy.ask)
         self._descriptors = Descriptors()
         self._known: tuple[OrganizationRelationship, ...] = ()
+        self._unseen: tuple[Remark, ...] = ()
         self._site: Site | None = None
         self._listen: str | None = None
         self._following: asyncio.Task[bool] | None = None
@@ -175,6 +177,8 @@ class Monitor:
         answer: RelationshipsAnswer = await directory.relationships()
         if isinstance(answer.relationships, tuple):
             self._known = answer.relationships
+        if answer.sight is not None:
+            self._unseen = answer.sight.remarks()
 
     def _configured(self, record: Record) -> None:
         if record.action != "eas.config":
@@ -201,12 +205,15 @@ class Monitor:
             stale_s=cache.stale_s,
             failing=self._trouble.problem is not None,
         )
+        if state in ("answering", "stale") and any(remark.blind for remark in self._unseen):
+            state = "blind"
         return DirectoryLine(
             state=state,
             source=directory.source,
             server=self._trouble.server,
             age_s=age_s,
             problem=self._snapshot_problem() or self._trouble.problem,
+            unseen=tuple(remark.message for remark in self._unseen),
         )
 
     def _snapshot_problem(self) -> str | None:

@@ -42,7 +42,7 @@ SAID_ONCE = frozenset(
 )
 LASTING = frozenset({"counter", "histogram"})
 
-_WORST_LAST = ("answering", "stale", "unknown", "unavailable")
+_WORST_LAST = ("answering", "stale", "unknown", "blind", "unavailable")
 
 
 def sum_expositions(

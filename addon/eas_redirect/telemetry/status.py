@@ -16,7 +16,8 @@ from eas_redirect.policy.reasons import everyday
 from eas_redirect.telemetry.metrics import Metrics
 from eas_redirect.telemetry.record import Record
 
-type DirectoryState = Literal["answering", "stale", "unavailable", "unknown"]
+# `blind`: it answers, and shows so little that nobody can be redirected.
+type DirectoryState = Literal["answering", "stale", "blind", "unavailable", "unknown"]
 
 type ProcessState = Literal["serving", "draining", "hanging", "full"]
 
@@ -46,13 +47,14 @@ class RelationshipLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryLine:
     """The directory's state; `age_s` of the relationships, `problem` the last one since it
-    answered."""
+    answered, `unseen` what it cannot vouch for."""
 
     state: DirectoryState = "unknown"
     source: str = "ldap"
     server: str | None = None
     age_s: float | None = None
     problem: str | None = None
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ _TONES = {
     "would_redirect": "good",
     "answering": "good",
     "stale": "warn",
+    "blind": "bad",
     "unavailable": "bad",
     "unknown": "warn",
 }
@@ -109,6 +110,7 @@ def _findings(status: Status) -> str:
         )
     if status.directory.problem:
         findings.append(f"The directory: {status.directory.problem}")
+    findings.extend(f"The directory: {unseen}" for unseen in status.directory.unseen)
     if not status.relationships and status.directory.state in ("answering", "stale"):
         findings.append(
             "No relationship can be read, so nobody is redirected. Does the account have the "
