@@ -18,7 +18,7 @@ from eas_redirect.configuration.config import (
 from eas_redirect.configuration.problems import known_keys
 from eas_redirect.configuration.sources import Override
 from eas_redirect.configuration.values import Listen
-from eas_redirect.directory.values import CacheSettings
+from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 
@@ -170,6 +170,10 @@ def test_every_key(folder: Path) -> None:
         "ACCOUNTS": "same_name",
         "b.example": ("ldaps://dc1.b.example",),
     }
+    assert settings.account_domains == (
+        AccountDomain(name="ACCOUNTS"),
+        AccountDomain(name="b.example", servers=("ldaps://dc1.b.example",)),
+    )
 
 
 def test_the_mode_must_be_said(folder: Path) -> None:

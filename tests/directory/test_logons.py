@@ -7,11 +7,13 @@ import pytest
 
 from eas_redirect.directory.entries import Partition
 from eas_redirect.directory.logons import AccountAttribute, resolve
-from eas_redirect.directory.sight import DomainSight, Extent, Sight
+from eas_redirect.directory.sight import DomainSight, Portion, Sight
 from eas_redirect.directory.values import (
+    AccountDomain,
     Ambiguous,
     Found,
     LeftOutObject,
+    Lookup,
     NotFound,
     Recipient,
     Unavailable,
@@ -40,6 +42,9 @@ class Domain:
 
     seen: Sight
     accounts_held: tuple[Recipient, ...] = (ANNA,)
+
+    def linked_to(self, sid: str) -> Sequence[Recipient]:
+        return [one for one in self.accounts_held if one.ms_exch_master_account_sid == sid]
 
     def left_out(self, _name: str) -> Sequence[LeftOutObject]:
         return ()
@@ -103,7 +108,7 @@ def test_a_default_domain_settles_a_bare_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extent", "sure"),
+    ("portion", "sure"),
     [
         ("part", {"CONTOSO\\anna", "anna.smith@contoso.example"}),
         # Nobody else of the domain can have the account name, wherever the export began.
@@ -111,16 +116,16 @@ def test_a_default_domain_settles_a_bare_name() -> None:
     ],
 )
 def test_a_base_below_the_root_tells_what_is_unique_by_itself(
-    extent: Extent, sure: set[str]
+    portion: Portion, sure: set[str]
 ) -> None:
-    forest = Domain(replace(ALL, domains=(replace(SEEN, extent=extent),)))
+    forest = Domain(replace(ALL, domains=(replace(SEEN, portion=portion),)))
     texts = ["anna", "anna@contoso.example", "smith@contoso.example", *sorted(sure)]
     found = {text for text in texts if isinstance(resolve(logon(text), forest, None, []), Found)}
     assert found == sure
 
 
 def test_another_domain_s_container_does_not_tell_who_is_alone() -> None:
-    other = replace(SEEN, nc_name="dc=emea,dc=contoso,dc=example", extent="one_container")
+    other = replace(SEEN, nc_name="dc=emea,dc=contoso,dc=example", portion="one_container")
     forest = Domain(replace(ALL, domains=(SEEN, other)))
     assert resolve(logon("anna"), forest, None, []) == Ambiguous(dns=(ANNA.dn,))
 
@@ -210,3 +215,88 @@ def test_an_absent_mailbox_needs_visible_ones(
     assert found.recipient == account
     assert (found.unseen.error_type if found.unseen else None) == unseen
     assert found.unseen is None or found.unseen.message in steps
+
+
+SID = "S-1-5-21-1-2-3-1104"
+LINKED = replace(MOVED, ms_exch_master_account_sid=SID, user_account_control=0x202)
+SAME_NAME = (AccountDomain(name="FABRIKAM"), AccountDomain(name="fabrikam.example"))
+BY_SID = (AccountDomain(name="FABRIKAM", servers=("ldaps://dc1.fabrikam.example",)),)
+THERE = Recipient(dn="CN=Anna,DC=fabrikam,DC=example", sam_account_name="a.smith", object_sid=SID)
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "domains", "found"),
+    [
+        ("FABRIKAM\\anna", LINKED, SAME_NAME, Found(recipient=LINKED)),
+        ("fabrikam\\anna", LINKED, SAME_NAME, Found(recipient=LINKED)),
+        ("anna@fabrikam.example", LINKED, SAME_NAME, Found(recipient=LINKED)),
+        ("FABRIKAM\\bert", LINKED, SAME_NAME, NotFound()),
+        # Never by a guess.
+        ("FABRIKAM\\anna", LINKED, (), NotFound()),
+        ("TAILSPIN\\anna", LINKED, SAME_NAME, NotFound()),
+        # Somebody of this forest, who logs on for himself.
+        ("FABRIKAM\\anna", MOVED, SAME_NAME, NotFound()),
+        # A name of this forest, and a UPN that somebody has here.
+        ("CONTOSO\\anna", LINKED, (AccountDomain(name="CONTOSO"),), Found(recipient=LINKED)),
+        (
+            "anna@fabrikam.example",
+            replace(MOVED, user_principal_name="anna@fabrikam.example"),
+            SAME_NAME,
+            Found(recipient=replace(MOVED, user_principal_name="anna@fabrikam.example")),
+        ),
+    ],
+)
+def test_a_linked_mailbox_by_the_same_name(
+    text: str, account: Recipient, domains: tuple[AccountDomain, ...], found: Lookup
+) -> None:
+    forest = Domain(ALL, (account,))
+    assert resolve(logon(text), forest, None, [], domains) == found
+
+
+def test_the_same_name_needs_the_whole_forest() -> None:
+    found = resolve(logon("FABRIKAM\\anna"), Domain(SOME, (LINKED,)), None, [], SAME_NAME)
+    assert found == Ambiguous(dns=(LINKED.dn,))
+
+
+DOWN = Unavailable(error_type="timeout", message="late")
+
+
+@pytest.mark.parametrize(
+    ("account", "found"),
+    [
+        (Found(recipient=THERE), Found(recipient=LINKED)),
+        (Found(recipient=replace(THERE, object_sid="S-1-5-21-1-2-3-1105")), NotFound()),
+        (Found(recipient=THERE, by_address=True), NotFound()),
+        (NotFound(), NotFound()),
+        (Ambiguous(dns=("A", "B")), Ambiguous(dns=("A", "B"))),
+        (DOWN, DOWN),
+    ],
+)
+def test_a_linked_mailbox_by_the_sid_of_its_account(account: Lookup, found: Lookup) -> None:
+    """The account has another name there, and the name that it has there is another's here."""
+    namesake = replace(MOVED, dn="CN=X,DC=contoso,DC=example", sam_account_name="a.smith")
+    forest = Domain(ALL, (LINKED, namesake))
+    text = "FABRIKAM\\a.smith"
+    assert resolve(logon(text), forest, None, [], BY_SID, account) == found
+
+
+@pytest.mark.parametrize(
+    ("account", "error_type"),
+    [
+        (None, "account_domain_not_asked"),
+        (Found(recipient=replace(THERE, object_sid=None)), "sid_not_visible"),
+    ],
+)
+def test_without_a_sid_nothing_is_guessed(account: Lookup | None, error_type: str) -> None:
+    forest = Domain(ALL, (LINKED,))
+    found = resolve(logon("FABRIKAM\\anna"), forest, None, [], BY_SID, account)
+    assert isinstance(found, Unavailable)
+    assert found.error_type == error_type
+
+
+def test_two_that_stand_for_one_account_are_ambiguous() -> None:
+    other = replace(LINKED, dn="CN=Other,DC=contoso,DC=example")
+    forest = Domain(ALL, (LINKED, other))
+    account = Found(recipient=THERE)
+    found = resolve(logon("FABRIKAM\\anna"), forest, None, [], BY_SID, account)
+    assert found == Ambiguous(dns=(LINKED.dn, other.dn))

@@ -3,12 +3,15 @@
 import pytest
 
 from eas_redirect.directory.names import (
+    dn_of_domain,
     dns_name,
     domain_dn,
     fold,
     is_askable,
     lies_in,
     plain_dn,
+    sid_bytes,
+    sid_text,
 )
 
 
@@ -75,3 +78,36 @@ def test_names_are_compared_without_case(one: str, other: str, same: bool) -> No
 )
 def test_what_may_become_a_question(name: str, good: bool) -> None:
     assert is_askable(name) is good
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("S-1-5-32-544", "01020000000000052000000020020000"),
+        ("S-1-5-21-1-2-3-1104", "0105000000000005150000000100000002000000030000005004 0000"),
+        ("S-1-1-0", "010100000000000100000000"),
+        ("S-1-5", "0100000000000005"),
+    ],
+)
+def test_a_sid_is_text_and_bytes(text: str, data: str) -> None:
+    assert sid_bytes(text) == bytes.fromhex(data)
+    assert sid_text(bytes.fromhex(data)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "S-1", "S-2-5-1", "S-1-5-4294967296", "S-1-5-x", "s-1-5-1", "S-1-281474976710656"]
+)
+def test_text_that_is_no_sid(text: str) -> None:
+    assert sid_bytes(text) is None
+
+
+@pytest.mark.parametrize(
+    "data", ["", "01", "0102000000000005", "0201000000000001 00000000", "00" * 12]
+)
+def test_bytes_that_are_no_sid(data: str) -> None:
+    assert sid_text(bytes.fromhex(data)) is None
+
+
+@pytest.mark.parametrize("name", ["contoso.example", "a.b.c"])
+def test_the_dn_of_a_domain_and_back(name: str) -> None:
+    assert dns_name(dn_of_domain(name)) == name

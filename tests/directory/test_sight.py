@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from eas_redirect.directory.sight import DomainSight, Extent, Remark, Sight, Witness
+from eas_redirect.directory.sight import DomainSight, Portion, Remark, Sight, Witness
 
 CORP, EMEA = "dc=corp,dc=example", "dc=emea,dc=corp,dc=example"
 ALL = {"homemdb": ["CN=DB"], "mailnickname": ["a"], "userprincipalname": ["a@corp.example"]}
@@ -30,7 +30,7 @@ def test_where_everything_shows_there_is_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dns", "extent"),
+    ("dns", "portion"),
     [
         (["CN=A,CN=Users,DC=corp,DC=example"], "whole"),
         (["CN=A,OU=Staff,DC=corp,DC=example"], "one_container"),
@@ -44,15 +44,15 @@ def test_where_everything_shows_there_is_nothing_to_say() -> None:
         (["CN=A, OU=Staff, DC=corp, DC=example"], "one_container"),
     ],
 )  # fmt: skip
-def test_where_an_export_began_shows_in_its_containers(dns: list[str], extent: Extent) -> None:
+def test_where_an_export_began_shows_in_its_containers(dns: list[str], portion: Portion) -> None:
     sight = witnessed(*dns)
-    assert [(d.nc_name, d.extent) for d in sight.domains] == [(CORP, extent)]
-    assert sight.sees_everybody() is (extent == "whole")
+    assert [(d.nc_name, d.portion) for d in sight.domains] == [(CORP, portion)]
+    assert sight.sees_everybody() is (portion == "whole")
     assert sight.sees_everybody(CORP)
 
 
 @pytest.mark.parametrize(
-    ("bases", "extent"),
+    ("bases", "portion"),
     [
         ((("DC=corp,DC=example", "subtree"),), "whole"),
         ((("dc=Corp, dc=Example", "sub"),), "whole"),
@@ -65,18 +65,18 @@ def test_where_an_export_began_shows_in_its_containers(dns: list[str], extent: E
     ],
 )
 def test_where_a_search_began_is_believed(
-    bases: tuple[tuple[str, str], ...], extent: Extent
+    bases: tuple[tuple[str, str], ...], portion: Portion
 ) -> None:
     sight = witnessed("CN=A,CN=Users,DC=corp,DC=example", bases=bases)
-    assert [d.extent for d in sight.domains] == [extent]
-    assert sight.sees_everybody() is sight.sees_everybody(CORP) is (extent == "whole")
+    assert [d.portion for d in sight.domains] == [portion]
+    assert sight.sees_everybody() is sight.sees_everybody(CORP) is (portion == "whole")
 
 
 def test_the_root_of_a_domain_shows_where_an_export_began() -> None:
     witness = Witness()
     witness.see_root("DC=corp,DC=example")
     witness.see("CN=A,OU=Staff,DC=corp,DC=example", ALL)
-    assert [d.extent for d in witness.sight([CORP]).domains] == ["whole"]
+    assert [d.portion for d in witness.sight([CORP]).domains] == ["whole"]
 
 
 @pytest.mark.parametrize(
@@ -184,20 +184,20 @@ def test_a_domain_of_which_nothing_shows_is_missing() -> None:
             False,
         ),
         (
-            replace(WHOLE, domains=(replace(SEEN, extent="part"),)),
+            replace(WHOLE, domains=(replace(SEEN, portion="part"),)),
             "not_all_accounts_visible",
             "only a part can be seen of corp.example",
             False,
         ),
         (
-            replace(WHOLE, domains=(replace(SEEN, extent="one_container"),)),
+            replace(WHOLE, domains=(replace(SEEN, portion="one_container"),)),
             "not_all_accounts_visible",
             "stand in one container",
             False,
         ),
         (replace(WHOLE, unread=True), "not_all_accounts_visible", "was left out", False),
         (
-            replace(WHOLE, trusts=("fabrikam.example",)),
+            replace(WHOLE, trusts=("fabrikam.example",), strangers=("fabrikam.example",)),
             "trusted_domains",
             "directory.account_domains",
             False,

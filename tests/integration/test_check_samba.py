@@ -77,6 +77,7 @@ def test_every_line_when_everything_is_right(home: Path, samba: Samba) -> None:
         (f"{dc} bind", "good"),
         (f"{dc} naming contexts", "good"),
         (f"{dc} clock", "good"),
+        ("directory: mailboxes", "good"),
         ("relationships", "good"),
         ("relationship Old partner", "warning"),
         ("relationship To the cloud", "good"),
@@ -224,7 +225,7 @@ def test_for_people(home: Path, samba: Samba) -> None:
     ran = run("check", "-c", config(home, samba), "--user", "anna@contoso.example")
     assert ran.code == 0
     lines = ran.out.splitlines()
-    assert lines[-1] == "All 14 good, 1 of them with a warning"
+    assert lines[-1] == "All 15 good, 1 of them with a warning"
     assert sum(line.startswith("✓") for line in lines) == 13
     assert sum(line.startswith("!") for line in lines) == 1
 

@@ -45,6 +45,7 @@ from eas_redirect.configuration.values import (
     WeakStatus,
 )
 from eas_redirect.directory.values import (
+    AccountDomain,
     CacheSettings,
     DirectorySettings,
     OrganizationRelationship,
@@ -276,6 +277,10 @@ def directory_settings(config: Config) -> DirectorySettings:
         ca_file=_as_text(config.directory.ca_file),
         password_file=_as_text(config.directory.password_file),
         default_domain=config.exchange.default_domain,
+        account_domains=tuple(
+            AccountDomain(name=name, servers=() if how == "same_name" else how)
+            for name, how in config.directory.account_domains.items()
+        ),
     )
 
 

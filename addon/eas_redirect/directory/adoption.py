@@ -20,6 +20,7 @@ from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.ldif import decode, ends_whole
 from eas_redirect.directory.snapshot import EmptySnapshotError, Snapshot, SnapshotError
 from eas_redirect.directory.values import (
+    AccountDomain,
     DirectoryAnswer,
     RelationshipsAnswer,
     Source,
@@ -85,6 +86,7 @@ class SnapshotFile:
         *,
         default_domain: str | None = None,
         no_mailboxes_here: bool = False,
+        account_domains: tuple[AccountDomain, ...] = (),
         memory: Path | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -94,6 +96,7 @@ class SnapshotFile:
         self.problem: str | None = None
         self._default_domain = default_domain
         self._no_mailboxes_here = no_mailboxes_here
+        self._account_domains = account_domains
         self._memory = memory / _MEMORY if memory is not None else None
         self._clock = clock
         self._sleep = sleep
@@ -173,6 +176,7 @@ class SnapshotFile:
             self.path,
             default_domain=self._default_domain,
             no_mailboxes_here=self._no_mailboxes_here,
+            account_domains=self._account_domains,
         )
         extent = extent_of(snapshot, digest)
         accepted = digest == accepted_digest(self.path)

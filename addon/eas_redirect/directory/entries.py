@@ -11,6 +11,7 @@ from types import MappingProxyType
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.names import domain_dn, fold
 from eas_redirect.directory.values import (
+    AccountDomain,
     DirectoryDevice,
     OrganizationRelationship,
     Recipient,
@@ -33,6 +34,8 @@ RECIPIENT_ATTRIBUTES = (
     "msExchOmaAdminWirelessEnable",
     "userAccountControl",
 )
+# Of users of account forests, and of those who stand for them here.
+SID_ATTRIBUTES = ("objectSid", "msExchMasterAccountSid")
 RELATIONSHIP_ATTRIBUTES = (
     "objectClass",
     "cn",
@@ -55,7 +58,13 @@ DEVICE_ATTRIBUTES = (
 DEVICE_CLASS = "msExchActiveSyncDevice"
 PARTITION_ATTRIBUTES = ("objectClass", "nCName", "nETBIOSName", "dnsRoot", "systemFlags")
 SUFFIX_ATTRIBUTES = ("objectClass", "uPNSuffixes")
-TRUST_ATTRIBUTES = ("objectClass", "trustPartner", "trustAttributes", "trustDirection")
+TRUST_ATTRIBUTES = (
+    "objectClass",
+    "trustPartner",
+    "flatName",
+    "trustAttributes",
+    "trustDirection",
+)
 TRUST_CLASS = "trustedDomain"
 
 # MS-ADTS 6.1.1.2.1.1.1: a crossRef of a domain has both FLAG_CR_NTDS_NC and FLAG_CR_NTDS_DOMAIN.
@@ -151,6 +160,8 @@ def recipient(entry: Entry) -> Recipient:
         ms_exch_remote_recipient_type=_bits(first("msexchremoterecipienttype")),
         ms_exch_oma_admin_wireless_enable=_integer(first("msexchomaadminwirelessenable")),
         user_account_control=_integer(first("useraccountcontrol")),
+        object_sid=first("objectsid"),
+        ms_exch_master_account_sid=first("msexchmasteraccountsid"),
         is_account=_is_account(entry),
     )
 
@@ -217,10 +228,11 @@ def partition(entry: Entry) -> Partition | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """Another domain whose users may log on here, by its DNS name (its NetBIOS name for one that
-    has no other). `within_forest`: it is one of this forest."""
+    has no other). `within_forest`: it is one of this forest. `names` are all that it has."""
 
     name: str
     within_forest: bool
+    names: frozenset[str] = frozenset()
 
 
 def trust(entry: Entry) -> Trust | None:
@@ -230,7 +242,17 @@ def trust(entry: Entry) -> Trust | None:
     if not name or (direction is not None and not direction & _OUTBOUND):
         return None
     attributes = _integer(entry.first("trustattributes")) or 0
-    return Trust(name=fold(name), within_forest=bool(attributes & _WITHIN_FOREST))
+    names = frozenset(map(fold, (name, *entry.values("flatname"))))
+    return Trust(name=fold(name), within_forest=bool(attributes & _WITHIN_FOREST), names=names)
+
+
+def other_forests(
+    trusts: Iterable[Trust], *, besides: Iterable[AccountDomain] = ()
+) -> tuple[str, ...]:
+    """The names of trusted domains outside this forest, without those that are configured."""
+    known = {fold(domain.name) for domain in besides}
+    found = {one.name for one in trusts if not one.within_forest and not one.names & known}
+    return tuple(sorted(found))
 
 
 def of_one_organization(

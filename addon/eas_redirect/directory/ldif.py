@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from eas_redirect.directory.entries import Entry, unfinished, value_range
+from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry, unfinished, value_range
+from eas_redirect.directory.names import sid_text
 
 # Files with a byte order mark that were joined have one in the middle, too.
 _BLANK = re.compile(r"\n(?:\n+\ufeff?|\ufeff)")
@@ -24,6 +25,7 @@ _NO_ENTRY = frozenset(
         *("extended", "partial"),
     }
 )
+_SIDS = frozenset(map(str.lower, SID_ATTRIBUTES))
 _NAME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)(?:;[A-Za-z0-9=*-]+)*\Z")
 
 # How ldapsearch ends a search; `-L` makes comments of it.
@@ -290,7 +292,7 @@ def _value(value: str, name: str) -> str | bytes:
 def _text(value: str | bytes, name: str) -> str:
     try:
         if isinstance(value, bytes):
-            return value.decode("utf-8")
+            return (name in _SIDS and sid_text(value)) or value.decode("utf-8")
         if value.isascii():
             return value
         value.encode("utf-8")  # lone surrogates: the file held no UTF-8 here

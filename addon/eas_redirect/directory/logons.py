@@ -21,6 +21,7 @@ from eas_redirect.directory.sight import (
     principal_names_not_visible,
 )
 from eas_redirect.directory.values import (
+    AccountDomain,
     Ambiguous,
     Found,
     LeftOutObject,
@@ -61,17 +62,34 @@ class Forest(Protocol):
         """Objects of any class with `smtp:address` among their proxyAddresses."""
         ...
 
+    def linked_to(self, sid: str) -> Sequence[Recipient]:
+        """Objects that stand for the account of another forest that has this SID."""
+        ...
+
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """The objects that could not be read whole and have this account name, UPN or address."""
         ...
 
 
-def resolve(logon: Logon, forest: Forest, default_domain: str | None, steps: list[str]) -> Lookup:
-    """The account that logs on so. `steps` receives the questions asked, in words."""
+def resolve(
+    logon: Logon,
+    forest: Forest,
+    default_domain: str | None,
+    steps: list[str],
+    account_domains: Sequence[AccountDomain] = (),
+    account: Lookup | None = None,
+) -> Lookup:
+    """The account that logs on so. `steps` receives the questions asked, in words.
+
+    `account`: who it is in the account forest of the domain that the logon names, if that has been
+    asked.
+    """
     if not (is_askable(logon.text) and is_askable(logon.user)):
         steps.append("refused: the name is empty, too long or holds control characters")
         return NotFound()
     match logon.format:
+        case "down_level" | "upn" if (named := _named(logon, account_domains, forest)) is not None:
+            lookup = _linked(logon, named, account, forest, steps)
         case "down_level" if logon.domain:
             lookup = _in_domain(logon.domain, logon.user, forest, steps)
         case "upn" if logon.domain:
@@ -98,6 +116,76 @@ def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[s
     dns = [lookup.recipient.dn] if isinstance(lookup, Found) else []
     dns += [one.dn for one in left_out]
     return Ambiguous(dns=tuple(dns[:_SHOWN]), left_out=left_out[0].why)
+
+
+def _named(
+    logon: Logon, account_domains: Sequence[AccountDomain], forest: Forest
+) -> AccountDomain | None:
+    """The domain of another forest that a logon names. A name of this forest is not another's, and
+    a UPN that somebody has here is his."""
+    named = account_domain(logon, account_domains)
+    if named is None or _find_partition(named.name, forest) is not None:
+        return None
+    if logon.format == "upn" and forest.accounts(
+        "userPrincipalName", f"{logon.user}@{logon.domain}", None
+    ):
+        return None
+    return named
+
+
+def account_domain(logon: Logon, domains: Sequence[AccountDomain]) -> AccountDomain | None:
+    """The one of `directory.account_domains` by whose name a logon goes, if any."""
+    wanted = fold(logon.domain or "")
+    return next((domain for domain in domains if fold(domain.name) == wanted), None)
+
+
+def _linked(
+    logon: Logon,
+    named: AccountDomain,
+    account: Lookup | None,
+    forest: Forest,
+    steps: list[str],
+) -> Lookup:
+    """Who stands here for the account of another forest: by its SID, or by the same name."""
+    steps.append(f"{named.name} is one of directory.account_domains")
+    if not named.servers:
+        hits = _ask(forest, "sAMAccountName", logon.user, None, steps)
+        return _nobody_else(_only_linked(hits, steps), forest, steps)
+    match account:
+        case Found(recipient=recipient, by_address=False) if recipient.object_sid is not None:
+            holders = [one for one in forest.linked_to(recipient.object_sid) if one.is_account]
+            steps.append(
+                f"there it is {recipient.dn}; msExchMasterAccountSid={recipient.object_sid}:"
+                f" {_count(holders)}"
+            )
+            return _only_linked(holders, steps)
+        case Found(by_address=False):
+            message = f"{named.name} shows no objectSid: let the account read it there"
+            return Unavailable(error_type="sid_not_visible", message=message)
+        case Found() | NotFound():
+            steps.append("the account domain knows nobody by this logon")
+            return NotFound()
+        case Ambiguous() | Unavailable():
+            return account
+        case None:
+            message = (
+                f"a snapshot does not ask the servers of {named.name}: ask servers for this forest "
+                'too, or write "same_name" in directory.account_domains'
+            )
+            return Unavailable(error_type="account_domain_not_asked", message=message)
+        case _:
+            assert_never(account)
+
+
+def _only_linked(hits: Sequence[Recipient], steps: list[str]) -> Lookup:
+    lookup = _exactly_one(hits)
+    if isinstance(lookup, Found) and not lookup.recipient.is_linked:
+        steps.append(
+            f"{lookup.recipient.dn} is no linked mailbox: it has no msExchMasterAccountSid, and "
+            "somebody can log on with it"
+        )
+        return NotFound()
+    return lookup
 
 
 def domains_of_objects(dns: Iterable[str]) -> tuple[Partition, ...]:

@@ -1,8 +1,11 @@
 """Account names and DNs as Active Directory compares them. Pure; standard library only."""
 
+import re
 import unicodedata
 
 from eas_redirect.activesync.authorization import MAX_LOGON
+
+_SID = re.compile(r"S-1-[0-9]{1,15}(?:-[0-9]{1,10}){0,15}", re.ASCII)
 
 
 def fold(name: str) -> str:
@@ -48,6 +51,25 @@ def _ends_escaped(part: str) -> bool:
 def dns_name(domain: str) -> str:
     """The DNS name of a domain's DN: `dc=contoso,dc=example` → `contoso.example`."""
     return ".".join(part.removeprefix("dc=") for part in domain.split(",") if part)
+
+
+def sid_text(sid: bytes) -> str | None:
+    """`S-1-5-21-…` from the bytes of a SID (MS-DTYP 2.4.2.2); None for bytes that are none."""
+    if len(sid) < 8 or sid[0] != 1 or len(sid) != 8 + 4 * sid[1]:
+        return None
+    parts = (int.from_bytes(sid[at : at + 4], "little") for at in range(8, len(sid), 4))
+    return "-".join(("S-1", str(int.from_bytes(sid[2:8])), *map(str, parts)))
+
+
+def sid_bytes(text: str) -> bytes | None:
+    """The other way round (MS-DTYP 2.4.2.1); None for text that is no SID."""
+    if not _SID.fullmatch(text):
+        return None
+    authority, *parts = (int(part) for part in text.split("-")[2:])
+    if authority >= 1 << 48 or any(part >= 1 << 32 for part in parts):
+        return None
+    head = bytes((1, len(parts))) + authority.to_bytes(6)
+    return head + b"".join(part.to_bytes(4, "little") for part in parts)
 
 
 def dn_of_domain(name: str) -> str:

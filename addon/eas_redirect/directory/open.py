@@ -1,5 +1,6 @@
 """The configuration's directory: a snapshot when it names one, else Active Directory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
@@ -20,6 +21,7 @@ def open_directory(
             snapshot,
             default_domain=settings.default_domain,
             no_mailboxes_here=settings.no_mailboxes_here,
+            account_domains=settings.account_domains,
         )
     return ActiveDirectory(settings, credentials)
 
@@ -27,7 +29,7 @@ def open_directory(
 def remarks(directory: Directory, settings: DirectorySettings) -> tuple[str, ...]:
     """What a person should be warned of at every start, a sentence each."""
     if isinstance(directory, Snapshot):
-        return _about_snapshot(directory)
+        return (*_about_snapshot(directory), *_not_asked(settings))
     found: list[str] = []
     addresses = tuple(map(parse_address, settings.servers))
     encrypted = settings.start_tls or all(address.tls for address in addresses)
@@ -49,3 +51,12 @@ def _about_snapshot(snapshot: Snapshot) -> tuple[str, ...]:
         return ()
     count = f"{len(problems)} malformed entries of the snapshot were left out"
     return (f"{count}, first: {'; '.join(problems[:_SHOWN])}",)
+
+
+def _not_asked(settings: DirectorySettings) -> Iterator[str]:
+    for domain in settings.account_domains:
+        if domain.servers:
+            yield (
+                f"a snapshot does not ask the servers of {domain.name}, so its users are nobody: "
+                'write "same_name" in directory.account_domains, or ask servers for this forest too'
+            )

@@ -14,7 +14,7 @@ from eas_redirect.directory.names import dns_name, domain_dn, lies_in, plain_dn
 type Seen = Literal["ldap", "snapshot"]
 # How much of a domain can be seen: all of it; a part of it, where a search or an export begins
 # below its root; or accounts of one container alone, where the export may have begun.
-type Extent = Literal["whole", "part", "one_container"]
+type Portion = Literal["whole", "part", "one_container"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class DomainSight:
     mailboxes: bool = False  # homeMDB or msExchHomeServerName
     aliases: bool = False  # mailNickname
     principal_names: bool = False  # userPrincipalName
-    extent: Extent = "whole"
+    portion: Portion = "whole"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ class Sight:
 
     `named`: crossRef objects tell which domains the forest has, and their names. `missing`: those
     of which nothing can be seen. `trusts`: names of domains of other forests, whose users may log
-    on here as well. `strays`: DNs of relationships that stand below no Exchange organization and
+    on here as well; `strangers`: those of them that directory.account_domains does not name.
+    `strays`: DNs of relationships that stand below no Exchange organization and
     count for nothing. `unread`: an account or a domain was left out whose name could not be read.
     `no_mailboxes_here`: the administrator says that nobody is left.
     """
@@ -64,6 +65,7 @@ class Sight:
     named: bool = False
     missing: tuple[str, ...] = ()
     trusts: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
     strays: tuple[str, ...] = ()
     unread: bool = False
     no_mailboxes_here: bool = False
@@ -84,8 +86,8 @@ class Sight:
             and not self.unread
             and bool(self.domains)
             and all(
-                domain.extent == "whole"
-                or (domain.extent == "one_container" and domain.nc_name == own)
+                domain.portion == "whole"
+                or (domain.portion == "one_container" and domain.nc_name == own)
                 for domain in self.domains
             )
         )
@@ -128,8 +130,8 @@ class Sight:
             yield principal_names_not_visible(self, unseen)
         if self.domains and not self.sees_everybody():
             yield not_all_accounts_visible(self)
-        if self.trusts:
-            yield _trusted(self.trusts)
+        if self.strangers:
+            yield _trusted(self.strangers)
         if self.strays:
             yield _stray(self.strays)
 
@@ -174,7 +176,7 @@ def principal_names_not_visible(sight: Sight, unseen: Iterable[str]) -> Remark:
 
 def not_all_accounts_visible(sight: Sight) -> Remark:
     """Why a name that one object has may be another's, too."""
-    parts = [domain for domain in sight.domains if domain.extent != "whole"]
+    parts = [domain for domain in sight.domains if domain.portion != "whole"]
     if not sight.named:
         finding = "no crossRef object tells which domains the forest has and what they are called"
         advice = {
@@ -194,7 +196,7 @@ def not_all_accounts_visible(sight: Sight) -> Remark:
         names = [domain.nc_name for domain in parts]
         finding = (
             f"only a part can be seen{_of(names)}"
-            if any(domain.extent == "part" for domain in parts)
+            if any(domain.portion == "part" for domain in parts)
             else f"all accounts{_of(names)} that can be seen stand in one container, where the"
             " export may have begun"
         )
@@ -247,7 +249,7 @@ class _Collected:
     mailboxes: bool = False
     aliases: bool = False
     principal_names: bool = False
-    extent: Extent = "one_container"
+    portion: Portion = "one_container"
     container: str = ""  # below the domain's root, in which all objects stood so far
 
 
@@ -269,7 +271,7 @@ class Witness:
 
     def see_root(self, dn: str) -> None:
         """A domain's root object is in the file."""
-        self._domain(domain_dn(dn)).extent = "whole"
+        self._domain(domain_dn(dn)).portion = "whole"
 
     def see(self, dn: str, attributes: Mapping[str, Sequence[str]]) -> None:
         """An account or another recipient; attributes by lower-case name."""
@@ -284,10 +286,10 @@ class Witness:
             domain = self._by_ending[ending] = self._domain(domain_dn(dn))
         else:
             domain = known
-        if container and domain.extent != "whole":
+        if container and domain.portion != "whole":
             domain.container = domain.container or container
             if domain.container != container or container == "cn=users":
-                domain.extent = "whole"
+                domain.portion = "whole"
         if not domain.mailboxes:
             domain.mailboxes = _some(attributes, "homemdb", "msexchhomeservername")
         if not domain.aliases:
@@ -305,6 +307,7 @@ class Witness:
         bases: Iterable[tuple[str, str]] = (),
         siblings: Iterable[str] = (),
         trusts: tuple[str, ...] = (),
+        strangers: tuple[str, ...] = (),
         strays: tuple[str, ...] = (),
         unread: bool = False,
         no_mailboxes_here: bool = False,
@@ -322,7 +325,7 @@ class Witness:
                     mailboxes=seen.mailboxes,
                     aliases=seen.aliases,
                     principal_names=seen.principal_names,
-                    extent=_extent(name, searches) or seen.extent,
+                    portion=_portion(name, searches) or seen.portion,
                 )
                 for name, seen in sorted(self._domains.items())
             ),
@@ -331,13 +334,14 @@ class Witness:
                 name for name in dict.fromkeys((*known, *siblings)) if name not in self._domains
             ),
             trusts=trusts,
+            strangers=strangers,
             strays=strays,
             unread=unread,
             no_mailboxes_here=no_mailboxes_here,
         )
 
 
-def _extent(nc_name: str, searches: Sequence[tuple[str, str]]) -> Extent | None:
+def _portion(nc_name: str, searches: Sequence[tuple[str, str]]) -> Portion | None:
     """Of a domain, by the searches that reach it or begin in it; None if the file tells of none."""
     if any(lies_in(nc_name, base) and scope.startswith("sub") for base, scope in searches):
         return "whole"

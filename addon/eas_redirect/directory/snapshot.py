@@ -28,6 +28,7 @@ from eas_redirect.directory.entries import (
     Trust,
     device,
     of_one_organization,
+    other_forests,
     owner_of_device,
     partition,
     rdn_value,
@@ -40,6 +41,7 @@ from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, 
 from eas_redirect.directory.names import dn_of_domain, dns_name, fold, plain_dn
 from eas_redirect.directory.sight import Sight, Witness
 from eas_redirect.directory.values import (
+    AccountDomain,
     DirectoryAnswer,
     DirectoryDevice,
     LeftOutObject,
@@ -60,6 +62,7 @@ _WANTED = frozenset(
         *SUFFIX_ATTRIBUTES,
         *DEVICE_ATTRIBUTES,
         *TRUST_ATTRIBUTES,
+        "msExchMasterAccountSid",
         "groupType",
         "isDeleted",
     )
@@ -97,6 +100,7 @@ class Snapshot:
         default_domain: str | None = None,
         name: str = "",
         no_mailboxes_here: bool = False,
+        account_domains: tuple[AccountDomain, ...] = (),
         bases: Iterable[tuple[str, str]] = (),
     ) -> None:
         """`name` is the file's, for words about an entry that was left out. `bases`: base and scope
@@ -105,13 +109,14 @@ class Snapshot:
         self.partial: str | None = None
         self.unended: str | None = None
         self._default_domain = default_domain
+        self._account_domains = account_domains
         self._index = _Index(name)
         for entry in entries:
             if isinstance(entry, LeftOut):
                 self._index.leave_out(entry)
             else:
                 self._index.add(entry)
-        self._index.finish(bases, no_mailboxes_here=no_mailboxes_here)
+        self._index.finish(bases, account_domains, no_mailboxes_here=no_mailboxes_here)
         # When, on the monotonic clock, its file became another one than what was read; None while
         # it is the same, so that what stands here is as good as read now.
         self.outdated_since: float | None = None
@@ -123,6 +128,7 @@ class Snapshot:
         *,
         default_domain: str | None = None,
         no_mailboxes_here: bool = False,
+        account_domains: tuple[AccountDomain, ...] = (),
     ) -> "Snapshot":
         """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
         return cls.read(
@@ -130,6 +136,7 @@ class Snapshot:
             path,
             default_domain=default_domain,
             no_mailboxes_here=no_mailboxes_here,
+            account_domains=account_domains,
         )
 
     @classmethod
@@ -140,6 +147,7 @@ class Snapshot:
         *,
         default_domain: str | None = None,
         no_mailboxes_here: bool = False,
+        account_domains: tuple[AccountDomain, ...] = (),
     ) -> "Snapshot":
         """The same from the bytes of the file."""
         text = decode(data)
@@ -151,6 +159,7 @@ class Snapshot:
                 default_domain=default_domain,
                 name=str(path),
                 no_mailboxes_here=no_mailboxes_here,
+                account_domains=account_domains,
                 bases=_bases(text),
             )
         if not snapshot._index.entries:
@@ -199,7 +208,7 @@ class Snapshot:
         steps: list[str] = []
         lookup: Lookup
         if self.partial is None:
-            lookup = resolve(logon, self._index, self._default_domain, steps)
+            lookup = resolve(logon, self._index, self._default_domain, steps, self._account_domains)
         else:
             lookup = Unavailable(error_type="snapshot_not_whole", message=self.partial)
         return DirectoryAnswer(
@@ -344,7 +353,13 @@ class _Index:
             if address[:5].lower() == "smtp:":
                 _enter(self._addresses, address[5:], found)
 
-    def finish(self, bases: Iterable[tuple[str, str]], *, no_mailboxes_here: bool) -> None:
+    def finish(
+        self,
+        bases: Iterable[tuple[str, str]],
+        account_domains: tuple[AccountDomain, ...],
+        *,
+        no_mailboxes_here: bool,
+    ) -> None:
         """After the last entry: versions of one object become one, and a domain without a crossRef
         object has its DNS name alone."""
         for dn, versions in self._objects.items():
@@ -362,7 +377,8 @@ class _Index:
             named,
             bases=bases,
             siblings=_siblings(self._trusts, named.keys() | set(unnamed)),
-            trusts=tuple(sorted({other.name for other in self._trusts if not other.within_forest})),
+            trusts=other_forests(self._trusts),
+            strangers=other_forests(self._trusts, besides=account_domains),
             strays=of_one_organization(self.relationships)[1],
             unread=self._nameless,
             no_mailboxes_here=no_mailboxes_here,
@@ -377,6 +393,9 @@ class _Index:
 
     def sight(self) -> Sight:
         return self._sight
+
+    def linked_to(self, sid: str) -> Sequence[Recipient]:
+        return [one for one in self.everyone() if one.ms_exch_master_account_sid == sid]
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """The objects that could not be read whole and have this account name, UPN or address."""

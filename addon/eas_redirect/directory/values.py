@@ -20,6 +20,7 @@ _LOCAL_MAILBOX_TYPES = frozenset(
 # msExchRemoteRecipientType: a mailbox made in the cloud (1) or moved there (4). Without one of them
 # there is an archive in the cloud at most, or a mailbox that was taken back.
 _CLOUD_MAILBOX = 1 | 4
+_ACCOUNT_OFF = 0x2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
 # msExchRecipientTypeDetails of a mailbox that another organization holds: remote user, room,
 # equipment, shared mailbox.
 _REMOTE_TYPES = frozenset(1 << bit for bit in (31, 33, 34, 35))
@@ -42,6 +43,8 @@ class Recipient:
     ms_exch_remote_recipient_type: int | None = None
     ms_exch_oma_admin_wireless_enable: int | None = None
     user_account_control: int | None = None
+    object_sid: str | None = None  # asked for in account forests only, as S-1-5-21-…
+    ms_exch_master_account_sid: str | None = None  # asked for where there are account forests
     is_account: bool = True  # False: a contact, a group or a computer, which no person logs on as
 
     @property
@@ -66,6 +69,13 @@ class Recipient:
     @property
     def has_mailbox(self) -> bool:
         return self.mailbox_sign is not None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether it stands for the account of another forest: it names that one, or nobody can
+        log on with it."""
+        is_disabled = bool((self.user_account_control or 0) & _ACCOUNT_OFF)
+        return self.ms_exch_master_account_sid is not None or is_disabled
 
     @property
     def says_remote(self) -> bool:
@@ -249,9 +259,22 @@ type Findings = Callable[[tuple[OrganizationRelationship, ...]], tuple[Drift, ..
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountDomain:
+    """A domain of another forest whose users have their mailboxes here, as linked mailboxes.
+
+    `name`: its NetBIOS or DNS name, as in logons. `servers`: its own controllers, which tell the
+    SID of a user; none: the user has the same account name here, as the administrator says.
+    """
+
+    name: str
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorySettings:
     """What asking servers needs of the configuration: the `[directory]` and `exchange` keys
-    of the same names. Seconds. The password is read anew at each connect."""
+    of the same names. Seconds. The password is read anew at each connect. `tells_sids`: it is an
+    account forest, asked for the SIDs of its users."""
 
     servers: tuple[str, ...]
     start_tls: bool = False
@@ -267,6 +290,8 @@ class DirectorySettings:
     lookup_timeout_s: float = 5.0
     pool_size: int = 4
     no_mailboxes_here: bool = False
+    account_domains: tuple[AccountDomain, ...] = ()
+    tells_sids: bool = False
     default_domain: str | None = None
 
 

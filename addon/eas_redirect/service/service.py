@@ -180,6 +180,7 @@ class Service:
             config.directory.snapshot,
             default_domain=config.exchange.default_domain,
             no_mailboxes_here=config.directory.no_mailboxes_here,
+            account_domains=directory_settings(config).account_domains,
             memory=Path(siblings) if siblings else None,
         )
         opened = file.open(patience_s=patience_s)

@@ -92,7 +92,7 @@ class FakeSession:
         self,
         base: str,
         object_class: str | None,
-        equals: tuple[str, str] | None,  # noqa: ARG002 - one user is enough
+        equals: tuple[str, str | bytes] | None,  # noqa: ARG002 - one user is enough
         attributes: tuple[str, ...],
         patience_s: float,
     ) -> list[Entry]:

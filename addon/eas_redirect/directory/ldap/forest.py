@@ -15,6 +15,7 @@ from eas_redirect.directory.entries import (
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
+    SID_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
     TRUST_ATTRIBUTES,
     TRUST_CLASS,
@@ -23,6 +24,7 @@ from eas_redirect.directory.entries import (
     Trust,
     device,
     of_one_organization,
+    other_forests,
     partition,
     recipient,
     relationship,
@@ -32,8 +34,8 @@ from eas_redirect.directory.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import Links, Role, RootDSE, Session
 from eas_redirect.directory.ldap.workers import Deadline
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
-from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn
-from eas_redirect.directory.sight import DomainSight, Extent, Sight
+from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn, sid_bytes
+from eas_redirect.directory.sight import DomainSight, Portion, Sight
 from eas_redirect.directory.values import (
     DirectoryDevice,
     DirectorySettings,
@@ -48,7 +50,8 @@ MAP_LIFE_S = 300.0
 _ZONES = ("dc=domaindnszones,", "dc=forestdnszones,")
 
 
-type _Reach = tuple[str, Extent]  # a domain, and how much of it can be seen
+type _Reach = tuple[str, Portion]  # a domain, and how much of it can be seen
+_WITH_SIDS = (*RECIPIENT_ATTRIBUTES, *SID_ATTRIBUTES)
 # What shows that an attribute can be read: one object that has a value of it.
 _SIGNS: Mapping[str, tuple[str, ...]] = {
     "mailboxes": ("homeMDB", "msExchHomeServerName"),
@@ -71,6 +74,7 @@ class DomainMap:
     named: bool
     siblings: tuple[str, ...] = ()
     trusts: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
     no_mailboxes_here: bool = False
     _sights: dict[tuple[_Reach, ...], Sight] = field(default_factory=dict, compare=False)
 
@@ -82,23 +86,24 @@ class DomainMap:
         unseen = [p.nc_name for p in self.partitions if p.nc_name not in seen]
         sight = self._sights[reach] = Sight(
             source="ldap",
-            domains=tuple(_domain_sight(d, extent, self.shown.get(d)) for d, extent in reach),
+            domains=tuple(_domain_sight(d, portion, self.shown.get(d)) for d, portion in reach),
             named=self.named,
             missing=(*unseen, *map(dn_of_domain, self.siblings)),
             trusts=self.trusts,
+            strangers=self.strangers,
             no_mailboxes_here=self.no_mailboxes_here,
         )
         return sight
 
 
-def _domain_sight(nc_name: str, extent: Extent, shown: frozenset[str] | None) -> DomainSight:
+def _domain_sight(nc_name: str, portion: Portion, shown: frozenset[str] | None) -> DomainSight:
     signs = shown or frozenset()
     return DomainSight(
         nc_name=nc_name,
         mailboxes="mailboxes" in signs,
         aliases="aliases" in signs,
         principal_names="principal_names" in signs,
-        extent=extent,
+        portion=portion,
     )
 
 
@@ -134,6 +139,8 @@ class LinkedForest:
         self._settings = settings
         self._maps = maps
         self._sight: Sight | None = None
+        sids = settings.tells_sids or settings.account_domains
+        self._attributes = _WITH_SIDS if sids else RECIPIENT_ATTRIBUTES
 
     def partitions(self) -> Sequence[Partition]:
         return self._map().partitions
@@ -157,6 +164,11 @@ class LinkedForest:
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
         return self._users(None, ("proxyAddresses", f"smtp:{address}"), None)
+
+    def linked_to(self, sid: str) -> Sequence[Recipient]:
+        """Those who stand for the account of another forest that has this SID."""
+        value = sid_bytes(sid)
+        return [] if value is None else self._users(None, ("msExchMasterAccountSid", value), None)
 
     def left_out(self, _name: str) -> Sequence[LeftOutObject]:
         """A server gives each entry whole or none at all."""
@@ -187,15 +199,16 @@ class LinkedForest:
         return self._ask("users", question)
 
     def _users(
-        self, object_class: str | None, equals: tuple[str, str] | None, domain: Partition | None
+        self,
+        object_class: str | None,
+        equals: tuple[str, str | bytes] | None,
+        domain: Partition | None,
     ) -> list[Recipient]:
         def question(session: Session, patience_s: float) -> list[Recipient]:
             return [
                 recipient(entry)
                 for base in self._bases(session.root_dse, domain)
-                for entry in session.find(
-                    base, object_class, equals, RECIPIENT_ATTRIBUTES, patience_s
-                )
+                for entry in session.find(base, object_class, equals, self._attributes, patience_s)
             ]
 
         return self._ask("users", question)
@@ -250,7 +263,8 @@ class LinkedForest:
                 siblings=tuple(
                     sorted(t.name for t in trusts if t.within_forest and t.name not in names)
                 ),
-                trusts=tuple(sorted({t.name for t in trusts if not t.within_forest})),
+                trusts=other_forests(trusts),
+                strangers=other_forests(trusts, besides=self._settings.account_domains),
                 no_mailboxes_here=self._settings.no_mailboxes_here,
             )
 

@@ -41,7 +41,7 @@ class Session(Protocol):
         self,
         base: str,
         object_class: str | None,
-        equals: tuple[str, str] | None,
+        equals: tuple[str, str | bytes] | None,
         attributes: tuple[str, ...],
         patience_s: float,
     ) -> list[Entry]:

@@ -6,7 +6,7 @@ No ldap3 here: how a connection is opened is handed in.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.faults import Fault
@@ -14,7 +14,7 @@ from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
 from eas_redirect.directory.ldap.links import Connect, Links, Role
 from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Servers, parse_address
 from eas_redirect.directory.ldap.workers import Deadline, Workers
-from eas_redirect.directory.logons import resolve
+from eas_redirect.directory.logons import account_domain, resolve
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     DirectoryDevice,
@@ -35,10 +35,17 @@ class PooledDirectory:
     source: Source = "ldap"
 
     def __init__(
-        self, settings: DirectorySettings, connect: Connect, *, cool_down_s: float = COOL_DOWN_S
+        self,
+        settings: DirectorySettings,
+        connect: Connect,
+        *,
+        cool_down_s: float = COOL_DOWN_S,
+        account_forests: Mapping[str, "PooledDirectory"] | None = None,
     ) -> None:
-        """Raises ValueError for a URL in `servers` that is none."""
+        """Raises ValueError for a URL in `servers` that is none. `account_forests` are asked for
+        SIDs, by the name in `directory.account_domains`; they are closed with this one."""
         self._settings = settings
+        self._account_forests = account_forests or {}
         self._connect = connect
         self._maps = MapKeeper()
         self._servers = _by_role(settings, cool_down_s)
@@ -49,10 +56,18 @@ class PooledDirectory:
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         began = time.perf_counter()
         steps: list[str] = []
+        account = await self._account(logon) if self._account_forests else None
 
         def question(links: Links, deadline: Deadline) -> tuple[Lookup, str | None]:
             forest = LinkedForest(links, deadline, self._settings, self._maps)
-            lookup = resolve(logon, forest, self._settings.default_domain, steps)
+            lookup = resolve(
+                logon,
+                forest,
+                self._settings.default_domain,
+                steps,
+                self._settings.account_domains,
+                account,
+            )
             return lookup, links.last_server
 
         lookup: Lookup
@@ -67,6 +82,12 @@ class PooledDirectory:
             duration_ms=(time.perf_counter() - began) * 1000,
             steps=tuple(steps),
         )
+
+    async def _account(self, logon: Logon) -> Lookup | None:
+        """Who it is in the account forest of the domain that the logon names, if it names one."""
+        named = account_domain(logon, self._settings.account_domains)
+        forest = self._account_forests.get(named.name) if named is not None else None
+        return (await forest.recipient(logon)).lookup if forest is not None else None
 
     async def relationships(self) -> RelationshipsAnswer:
         def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:
@@ -88,6 +109,8 @@ class PooledDirectory:
         for timer in self._timers.values():
             timer.cancel()
         self._workers.close()
+        for forest in self._account_forests.values():
+            forest.close()
 
     async def _census[R](self, ask: Callable[[LinkedForest], R]) -> R | Unavailable:
         def question(links: Links, deadline: Deadline) -> R:

@@ -93,7 +93,7 @@ class LDAPSession:
         self,
         base: str,
         object_class: str | None,
-        equals: tuple[str, str] | None,
+        equals: tuple[str, str | bytes] | None,
         attributes: tuple[str, ...],
         patience_s: float,
     ) -> list[Entry]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry
+from eas_redirect.directory.names import sid_text
 
 MAX_MESSAGE = 16 * 1024**2  # bytes; an entry of Active Directory has far less
 
@@ -17,6 +18,7 @@ _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _SEARCH, _ENTRY, _DONE = 0x63, 0x64, 0x65  # RFC 4511 4.5
 _AND, _EQUAL, _PRESENT = 0xA0, 0xA3, 0x87  # RFC 4511 4.5.1.7
 _CONTROLS = 0xA0
+_SIDS = frozenset(map(str.lower, SID_ATTRIBUTES))
 _SCOPES = {"base": 0, "subtree": 2}
 _NEVER_DEREFERENCE = 0
 _FALSE = b"\x01\x01\x00"
@@ -38,7 +40,7 @@ class Search:
 
     base: str
     scope: Literal["base", "subtree"] = "subtree"
-    equals: tuple[tuple[str, str], ...] = ()
+    equals: tuple[tuple[str, str | bytes], ...] = ()
     present: tuple[str, ...] = ()
     attributes: Sequence[str] = ()
     time_limit_s: int = 0
@@ -86,12 +88,16 @@ def search_request(message_id: int, search: Search) -> bytes:
 
 def _filter(search: Search) -> bytes:
     conditions = [
-        *(_tlv(_EQUAL, _octets(n.encode()), _octets(v.encode())) for n, v in search.equals),
+        *(_tlv(_EQUAL, _octets(name.encode()), _value(value)) for name, value in search.equals),
         *(_tlv(_PRESENT, name.encode()) for name in search.present),
     ]
     if not conditions:
         return _tlv(_PRESENT, b"objectClass")
     return conditions[0] if len(conditions) == 1 else _tlv(_AND, *conditions)
+
+
+def _value(value: str | bytes) -> bytes:
+    return _octets(value if isinstance(value, bytes) else value.encode())
 
 
 def _octets(value: bytes) -> bytes:
@@ -155,8 +161,10 @@ def _entry(data: bytes, start: int, end: int) -> Entry:
     found: dict[str, list[str]] = {}
     for attribute in _parts(data, *attributes[1:]):
         name, values = _several(data, *attribute[1:], 2)
-        texts = [_text(data, value) for value in _parts(data, *values[1:])]
-        found.setdefault(_text(data, name).partition(";")[0].lower(), []).extend(texts)
+        key = _text(data, name).partition(";")[0].lower()
+        read = _sid if key in _SIDS else _text
+        texts = [read(data, value) for value in _parts(data, *values[1:])]
+        found.setdefault(key, []).extend(texts)
     return Entry(_text(data, dn), found)
 
 
@@ -178,6 +186,10 @@ def _cookie(data: bytes, controls: _Part) -> bytes:
 
 def _text(data: bytes, part: _Part) -> str:
     return data[part[1] : part[2]].decode("utf-8", "backslashreplace")
+
+
+def _sid(data: bytes, part: _Part) -> str:
+    return sid_text(data[part[1] : part[2]]) or _text(data, part)
 
 
 def _integer(data: bytes, part: _Part) -> int:
