@@ -35,6 +35,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def leave(held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    for _, writer in held:
+        writer.close()
+    await asyncio.gather(*(w.wait_closed() for _, w in held), return_exceptions=True)
+
+
 async def ask(server: WebServer, request: bytes, *, eof: bool = False) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request)
@@ -119,14 +125,76 @@ async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
 
 async def test_connections_are_bounded(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "MAX_CONNECTIONS", 3)
-    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(6)]
     await until(lambda: len(server._connections) == 3)
-    with pytest.raises(ConnectionResetError):
-        await ask(server, b"GET / HTTP/1.1\r\n\r\n")
-    for _, writer in held:
-        writer.close()
+    for reader, _ in held[:3]:
+        assert await reader.read() == b""
+    await leave(held)
     await until(lambda: not server._connections)
-    assert (await ask(server, b"GET / HTTP/1.1\r\n\r\n")).endswith(BODY)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\n\r\n"], ids=["silent", "slow", "does not leave"]
+)
+async def test_whoever_only_holds_places_starves_nobody(server: WebServer, sent: bytes) -> None:
+    held = []
+    for _ in range(web.MAX_CONNECTIONS + 10):
+        held.append(await asyncio.open_connection("127.0.0.1", server.port))
+        held[-1][1].write(sent)
+    for _ in range(20):
+        assert (await ask(server, b"GET / HTTP/1.1\r\n\r\n")).endswith(BODY)
+    assert len(server._connections) <= web.MAX_CONNECTIONS
+    await leave(held)
+
+
+@pytest.fixture
+async def named() -> AsyncIterator[WebServer]:
+    pages = {"/": hello, "/metrics": hello}
+    server = WebServer(pages, for_people={"/"}, host_names=lambda: ("proxy.contoso.example",))
+    await server.start(Address())
+    yield server
+    server.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"", 200),  # no browser
+        (b"Host: 127.0.0.1:9120\r\n", 200),
+        (b"Host: 10.20.30.40\r\n", 200),
+        (b"Host: [::1]:9120\r\n", 200),
+        (b"Host: [2001:db8::7]\r\n", 200),
+        (b"host:LocalHost:9120\r\n", 200),
+        (b"Host: proxy.contoso.example\r\n", 200),
+        (b"Host: PROXY.contoso.example.:9120\r\n", 200),
+        (b"Host: evil.example.test\r\n", 421),
+        (b"Host: evil.example.test:9120\r\n", 421),
+        (b"Host: 127.0.0.1.evil.example.test\r\n", 421),
+        (b"Host: a.localhost\r\n", 421),
+        (b"Host: localhost\r\nHost: evil.example.test\r\n", 421),
+        (b"Host: 127.0.0.1@evil.example.test\r\n", 421),
+        (b"Host: \r\n", 421),
+        (b"Host: \xff\r\n", 421),
+    ],
+)
+async def test_pages_for_people_answer_to_our_names_alone(
+    named: WebServer, host: bytes, status: int
+) -> None:
+    answer = await ask(named, b"GET / HTTP/1.1\r\n" + host + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert (BODY in answer) == (status == 200)
+    assert (b"metrics.host_names" in answer) == (status == 421)
+    machine = await ask(named, b"GET /metrics HTTP/1.1\r\n" + host + b"\r\n")
+    assert machine.endswith(BODY)
+
+
+async def test_it_says_where_it_listens() -> None:
+    server = WebServer({"/": hello})
+    await server.start(parse_address(":0"))
+    assert str(server.address) == f"127.0.0.1:{server.port}"
+    assert server.port
+    server.close()
 
 
 async def test_a_page_is_made_once_a_second_at_most() -> None:

@@ -14,7 +14,7 @@ from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, l
 from eas_redirect.shim import find
 
 if TYPE_CHECKING:
-    from eas_redirect.configuration.config import ProxyConfig
+    from eas_redirect.configuration.config import MetricsConfig, ProxyConfig
     from eas_redirect.configuration.values import Listen
     from eas_redirect.engine.command_line import Plan
 
@@ -101,7 +101,7 @@ def run(
     if stock and workers > 1:
         fail("--stock runs one process; leave out --workers, or set proxy.workers = 1", USAGE)
     if workers > 1:
-        metrics = settings.metrics.listen
+        metrics = settings.metrics
         raise typer.Exit(_run_workers(plan, workers, stop_timeout, metrics))
     raise typer.Exit(_run_one(plan, stop_timeout, stock=stock))
 
@@ -160,9 +160,7 @@ def _run_one(plan: "Plan", stop_timeout: float, *, stock: bool) -> int:
     )
 
 
-def _run_workers(
-    plan: "Plan", workers: int, stop_timeout: float, metrics_listen: str | None
-) -> int:
+def _run_workers(plan: "Plan", workers: int, stop_timeout: float, metrics: "MetricsConfig") -> int:
     from eas_redirect.configuration.values import Listen
     from eas_redirect.engine.command_line import mitmdump_arguments
     from eas_redirect.engine.supervisor import Supervisor
@@ -175,7 +173,8 @@ def _run_workers(
             ["--stop-timeout", f"{stop_timeout:g}", "--", *mitmdump_arguments(plan)],
             workers=workers,
             stop_timeout_s=stop_timeout,
-            metrics_listen=metrics_listen,
+            metrics_listen=metrics.listen,
+            metrics_host_names=metrics.host_names,
         )
         return supervisor.run()
 

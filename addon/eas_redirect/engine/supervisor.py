@@ -47,12 +47,14 @@ class Supervisor:
         workers: int,
         stop_timeout_s: float,
         metrics_listen: str | None,
+        metrics_host_names: Sequence[str] = (),
     ) -> None:
         """`arguments`: those of `eas_redirect.engine.process`, without the metrics' address."""
         self._arguments = arguments
         self._count = workers
         self._stop_timeout_s = stop_timeout_s
         self._metrics_listen = metrics_listen
+        self._metrics_host_names = metrics_host_names
         self._workers: list[Worker] = []
         self._gone: list[str] = []  # last expositions of workers that ended
         self._restarts = 0
@@ -98,9 +100,10 @@ class Supervisor:
     async def _open_site(self) -> Site | None:
         if self._metrics_listen is None:
             return None
-        site = Site(Views(status=self._status, metrics=self._metrics))
+        views = Views(status=self._status, metrics=self._metrics)
+        site = Site(views, lambda: self._metrics_host_names)
         await site.start(parse_address(self._metrics_listen))
-        logger.info("eas-redirect: metrics and status page at %s", self._metrics_listen)
+        logger.info("eas-redirect: metrics and status page at %s", site)
         return site
 
     def _on_signals(self) -> None:

@@ -109,9 +109,12 @@ class Monitor:
             return
         site = None
         if address is not None:
-            site = Site(views(self.metrics, self.status, self._look))
+            site = Site(
+                views(self.metrics, self.status, self._look),
+                lambda: self._service.config.metrics.host_names,
+            )
             await site.start(parse_address(address))
-            logger.info("eas-redirect: metrics and status page at %s", address)
+            logger.info("eas-redirect: metrics and status page at %s", site)
         self.close()
         self._site, self._listen = site, address
 

@@ -6,7 +6,7 @@ Imports neither mitmproxy nor ldap3.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -52,8 +52,10 @@ def views(
 class Site:
     """The pages over their server."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, host_names: Callable[[], Collection[str]] = tuple) -> None:
+        """`host_names`: by which the page for people may be called, besides addresses."""
         self._views = views
+        self._host_names = host_names
         self._server: WebServer | None = None
 
     async def start(self, address: Address) -> None:
@@ -67,13 +69,17 @@ class Site:
         }
         if address.path is not None:
             pages["/status"] = self._status
-        server = WebServer(pages)
+        server = WebServer(pages, for_people={"/"}, host_names=self._host_names)
         await server.start(address)
         self._server = server
 
     @property
     def port(self) -> int:
         return 0 if self._server is None else self._server.port
+
+    def __str__(self) -> str:
+        """Where it listens."""
+        return "nowhere" if self._server is None else str(self._server.address)
 
     def close(self) -> None:
         if self._server is not None:

@@ -3,16 +3,22 @@
 It runs on the proxy's own event loop, so that a loop that hangs is seen as unhealthy. In return
 everything about it is bounded: the bytes and the time of a request, the connections at once, and
 how often a page is made. It takes GET and HEAD of the paths it was given, one request per
-connection, and never looks at a request's body. Imports the standard library only.
+connection, and never looks at a request's body.
+
+Pages for people answer only to names that are known to be ours. A web site could otherwise give its
+own name our address once its page is open in somebody's browser, and read what we show (DNS
+rebinding). Imports the standard library only.
 """
 
 import asyncio
 import contextlib
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -24,6 +30,11 @@ ANSWER_TIMEOUT_S = 10.0  # for a reader that does not read
 FRESH_S = 1.0  # pages are made at most this often, however many ask
 
 TEXT = "text/plain; charset=utf-8"
+_PORT = re.compile(r":[0-9]*\Z")
+_NOT_OUR_NAME = """\
+This page answers to addresses, to localhost and to the names in metrics.host_names.
+Add the name by which you called it to that list in eas-redirect.toml.
+"""
 
 _ALWAYS = {
     "Cache-Control": "no-store",
@@ -77,14 +88,25 @@ class WebServer:
     """Serves `pages`, a maker for each path. Start and close on one event loop."""
 
     def __init__(
-        self, pages: Mapping[str, Maker], clock: Callable[[], float] = time.monotonic
+        self,
+        pages: Mapping[str, Maker],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        for_people: Collection[str] = (),
+        host_names: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        """`for_people`: the paths that browsers open. They answer to addresses, `localhost` and
+        the `host_names`, in lower case."""
         self._pages = {path: _Kept(maker, clock) for path, maker in pages.items()}
+        self._for_people = frozenset(for_people)
+        self._host_names = host_names
+        self._address = Address()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._connections: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def start(self, address: Address) -> None:
         """Raises OSError when the address cannot be had."""
+        self._address = address
         if address.path is not None:
             with contextlib.suppress(FileNotFoundError):
                 Path(address.path).unlink()  # noqa: ASYNC240 - once, at the start
@@ -104,6 +126,11 @@ class WebServer:
         name = self._server.sockets[0].getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port in use."""
+        return replace(self._address, port=self.port)
+
     def close(self) -> None:
         """Stop listening and cut what is open. Idempotent."""
         if self._server is not None:
@@ -113,21 +140,24 @@ class WebServer:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
-        self._connections.add(writer)
+        while len(self._connections) >= MAX_CONNECTIONS:
+            # An honest one is over in milliseconds: whoever is here longest only holds a place.
+            oldest = next(iter(self._connections))
+            self._connections.pop(oldest)
+            oldest.transport.abort()
+        self._connections[writer] = None
         loop = asyncio.get_running_loop()
         try:
             await self._exchange(reader, writer)
+            writer.close()  # the rest of an answer goes out first; not for ever
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # the other side left or dawdled: nobody waits for more
+            pass  # the other side left or dawdled: nobody waits for more
         finally:
-            self._connections.discard(writer)
+            self._connections.pop(writer, None)
             if not loop.is_closed():  # else the process ends, and nobody is left to wait
-                writer.close()
-                # Closing lets the rest of an answer go out first; not for ever.
-                loop.call_later(ANSWER_TIMEOUT_S, writer.transport.abort)
+                writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -149,9 +179,12 @@ class WebServer:
         method, target = _request_line(head)
         if method is None:
             return "GET", _error(HTTPStatus.BAD_REQUEST)
-        kept = self._pages.get(target) or self._pages.get(target.partition("?")[0])
+        path = target.partition("?")[0]
+        kept = self._pages.get(target) or self._pages.get(path)
         if kept is None:
             return method, _error(HTTPStatus.NOT_FOUND)
+        if path in self._for_people and not is_own_name(_hosts(head), self._host_names()):
+            return method, _error(HTTPStatus.MISDIRECTED_REQUEST, advice=_NOT_OUR_NAME)
         if method not in ("GET", "HEAD"):
             return method, _error(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
         try:
@@ -194,8 +227,30 @@ def _request_line(head: bytes) -> tuple[str | None, str]:
     return parts[0].decode("latin-1"), parts[1].decode("latin-1")
 
 
-def _error(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Page:
-    return Page(body=f"{status} {status.phrase}\n".encode(), status=status, headers=headers or {})
+def _hosts(head: bytes) -> list[str]:
+    """The values of the Host headers."""
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [value.decode("latin-1") for name, _, value in lines if name.lower() == b"host"]
+
+
+def is_own_name(hosts: Collection[str], host_names: Collection[str]) -> bool:
+    """Whether a page for people may answer to these Host headers: no browser leaves it out."""
+    if len(hosts) > 1:
+        return False
+    for host in hosts:
+        name = _PORT.sub("", host.strip().lower()).removesuffix(".")
+        if name == "localhost" or name in host_names:
+            continue
+        try:
+            ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+    return True
+
+
+def _error(status: HTTPStatus, headers: Mapping[str, str] | None = None, advice: str = "") -> Page:
+    text = f"{status} {status.phrase}\n{advice}"
+    return Page(body=text.encode(), status=status, headers=headers or {})
 
 
 def _render(page: Page, *, with_body: bool) -> bytes:
