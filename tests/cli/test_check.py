@@ -261,6 +261,47 @@ def test_a_directory_out_of_reach(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wave", "code", "subject", "state", "words"),
+    [
+        ("", 0, "redirect", "good", "enforce for everyone"),
+        ("[redirect.only]\nusers = ['anna']", 0, "redirect only", "good", "1 of 1 names"),
+        ("[redirect.only]\nusers = ['anna', 'zoe']", 0, "redirect", "good", "for 1 of 2 users"),
+        ("[redirect.only]\nusers = ['zoe']", 0, "redirect.only users", "warning", "called zoe"),
+        ("[redirect.except]\nusers = ['anna']", 0, "redirect", "good", "everyone, except 1 user"),
+        ("[redirect.except]\nusers = ['zoe']", 1, "redirect.except users", "failed", "called zoe"),
+    ],
+)
+def test_who_is_meant(
+    tmp_path: Path, wave: str, code: int, subject: str, state: str, words: str
+) -> None:
+    ran = run("check", "-c", str(configured(tmp_path, wave)), "--json")
+    assert ran.code == code
+    checks = json.loads(ran.out)["checks"]
+    assert any(words in c["finding"] and c["state"] == state for c in checks), (subject, checks)
+
+
+def test_names_that_cannot_be_asked_are_out_of_reach(tmp_path: Path) -> None:
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        f'mode = "enforce"\n[directory]\nservers = ["ldap://127.0.0.1:{free_port()}"]\n'
+        'bind = "anonymous"\nverify = false\n[redirect.except]\nusers = ["anna"]\n'
+    )
+    ran = run("check", "-c", str(config), "--json")
+    assert (ran.code, states(ran)["redirect.except users"]) == (3, "unreachable")
+
+
+def test_the_keys_that_the_environment_sets_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EAS_REDIRECT__MODE", "observe")
+    monkeypatch.setenv("EAS_REDIRECT__CACHE__FOUND_S", "7")
+    ran = run("check", "-c", str(configured(tmp_path)), "--json")
+    found = {check["subject"]: check["finding"] for check in json.loads(ran.out)["checks"]}
+    assert found["environment"] == "sets cache.found_s, mode"
+    assert "mode observe" in found["configuration"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--upstream", "ex07"], "--upstream: must be the URL of the old Exchange"),
@@ -268,7 +309,7 @@ def test_a_directory_out_of_reach(tmp_path: Path) -> None:
         (["--upstream", "https://ex07:99999"], "--upstream: must be the URL"),
         (["--upstream", "https://eas:hunter2-Basic-Passw0rd@ex07"], "--upstream: must be the URL"),
         (["--upstream-ca", "no.pem"], "--upstream-ca: there is no file"),
-        (["--users", "no.txt"], "--users: no.txt cannot be read"),
+        (["--users", "no.txt"], "--users: no.txt: cannot be read"),
         (["--timeout", "0"], "0"),
     ],
 )

@@ -21,6 +21,7 @@ from eas_redirect.configuration.values import Listen
 from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.waves import user_names
 
 SNAPSHOT = '[directory]\nsnapshot = "people.ldif"\n'
 SERVERS = '[directory]\nservers = ["ldaps://dc1.contoso.example"]\nbind = "anonymous"\n'
@@ -151,7 +152,7 @@ def test_every_key(folder: Path) -> None:
     assert made.host_map["www.outlook.com"] == "outlook.office365.com"
     assert made.relationships[0].domain_names == ("cloud.example",)
     assert made.relationships[0].source == "configuration"
-    assert made.wave.only.users == frozenset({"anna@contoso.example", "contoso\\bert"})
+    assert made.wave.only.users == user_names(["CONTOSO\\bert", "Anna@contoso.example"])
     assert made.wave.only.device_types == ("iphone*",)
     assert made.wave.exclude.kinds == ("percent",)
     settings = directory_settings(config)
@@ -247,6 +248,20 @@ CASES = [
         "redirect.relationships[0].domain_names: is required",
     ),
     ("[redirect.only]\nusers_file = 'no.txt'", "redirect.only.users_file: there is no file no.txt"),
+    (
+        "[redirect.only]",
+        "redirect.only: names nobody: take the table out if everyone is meant",
+    ),
+    ("[redirect.except]", "redirect.except: names nobody: take the table out if nobody is to be"),
+    ("[redirect.only]\nusers = []", "redirect.only.users: names nobody: take the table out"),
+    ("[redirect.only]\nusers = []\npercent = 5", "redirect.only.users: names nobody"),
+    ("[redirect.except]\nnetworks = []", "redirect.except.networks: names nobody"),
+    ("[redirect.except]\npercent = 0", "redirect.except.percent: names nobody"),
+    ("[redirect.only]\nusers_file = 'empty'", "redirect.only.users_file: empty: names nobody"),
+    ('[redirect.except]\nusers = ["CORP\\nina"]', "redirect.except.users[0]: holds a control"),
+    ('[redirect.except]\nusers = ["CORP\\nina"]', "use single quotes"),
+    ("[redirect.except]\nusers = ['*@x.example']", "redirect.except.users[0]: is not one name"),
+    ("[redirect.except]\nusers = ['a, b']", "redirect.except.users[0]: is not one name"),
     ("[redirect.except]\npercent = true", "redirect.except.percent: must be a number"),
     ("[redirect.except]\nnetworks = ['x']", "redirect.except.networks[0]: is no network"),
     ("[journal]\nusers = 'hash'", "journal.hash_key_file: is required by users"),

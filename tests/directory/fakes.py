@@ -74,6 +74,10 @@ class FakeDirectory:
             lookup=self.lookup, source="ldap", server="dc1.contoso.example", age_s=self.age_s
         )
 
+    def meant_by(self, name: str) -> Lookup:
+        self.asked[name] += 1
+        return self.lookup
+
     async def relationships(self) -> RelationshipsAnswer:
         self.relationships_asked += 1
         await self.gate.wait()

@@ -2,7 +2,7 @@
 
 import json
 
-from eas_redirect.planning.user_list import UserListError, read_users
+from eas_redirect.configuration.user_list import UserListError, read_users
 from eas_redirect.report.exports import to_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.page import render

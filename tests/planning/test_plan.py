@@ -3,13 +3,10 @@
 import csv
 import io
 import json
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
@@ -18,7 +15,6 @@ from eas_redirect.judging.explain import redirector_over
 from eas_redirect.planning.known_devices import SeenDevices
 from eas_redirect.planning.plan import PlannedUser, Planner, everyone_moved
 from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
-from eas_redirect.planning.user_list import UserListError, read_users
 from eas_redirect.report.values import Device as SeenDevice
 from eas_redirect.telemetry.ledger import LedgerState
 from tests.support import DATA
@@ -189,72 +185,3 @@ def test_exit_codes_follow_the_reasons() -> None:
     down = PlannedUser(user="b", decision="pass", reason="directory_unavailable", detail="")
     assert (moved.in_order, moved.unreachable) == (True, False)
     assert (down.in_order, down.unreachable) == (False, True)
-
-
-@pytest.mark.parametrize(
-    ("content", "users"),
-    [
-        ("anna@contoso.example\nbert\n", ("anna@contoso.example", "bert")),
-        ("EmailAddress\nanna@contoso.example\n", ("anna@contoso.example",)),
-        (
-            "\ufeffName;UserPrincipalName\r\nAnna;anna@x.example\r\n",
-            ("anna@x.example",),
-        ),
-        ('"Alias","SamAccountName"\n"A","CONTOSO\\anna"\n', ("CONTOSO\\anna",)),
-        ("# a comment\n\nanna\nanna\nbert\tx\n", ("anna", "bert\tx")),
-        ("anna,first wave\nbert\n", ("anna", "bert")),
-        ("sep=;\nName;E-Mail\nAnna;anna@x.example\n", ("anna@x.example",)),
-        ("sep=\t\nanna\tx\n", ("anna",)),
-        ("Benutzer;Vorname\nanna@x.example;Anna\n", ("anna@x.example",)),
-        (
-            "Anzeigename;Anmeldung\nAnna A;CONTOSO\\anna\nBert B;CONTOSO\\bert\n",
-            ("CONTOSO\\anna", "CONTOSO\\bert"),
-        ),
-        ("Name,Address\nAnna A,anna@x.example\n", ("anna@x.example",)),
-        ("Name,City\nanna,Bern\n", ("anna",)),
-        ("anna@x.example,bert@x.example\ncarl@x.example,\n", ("anna@x.example", "carl@x.example")),
-        ("Anna@x.example\nanna@X.example\n", ("Anna@x.example",)),
-        ('Name,Notes,EmailAddress\nA,"two\nlines, both",a@x.example\n', ("a@x.example",)),
-    ],
-)
-def test_lists_of_all_sorts(tmp_path: Path, content: str, users: tuple[str, ...]) -> None:
-    path = tmp_path / "users.csv"
-    path.write_text(content, encoding="utf-8")
-    assert read_users(path) == users
-
-
-def test_a_list_as_powershell_writes_it(tmp_path: Path) -> None:
-    text = '#TYPE Selected.X\r\n"Name","PrimarySmtpAddress"\r\n"Anna","anna@x.example"\r\n'
-    for encoding in ("utf-16", "utf-8-sig", "ascii"):
-        (tmp_path / "users.csv").write_bytes(text.encode(encoding))
-        assert read_users(tmp_path / "users.csv") == ("anna@x.example",)
-
-
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        (b"", "names nobody"),
-        (b"EmailAddress\n", "names nobody below its head"),
-        (b"j\xfcrgen\n", "not UTF-8"),
-        (b"\xff\xfea", "not UTF-8"),
-        (b'"' + b"a" * 200_000, "is no CSV"),
-        (b"a\x00b\n", "not a text file"),
-        (None, "cannot be read"),
-    ],
-)
-def test_lists_that_cannot_be_used(tmp_path: Path, content: bytes | None, word: str) -> None:
-    path = tmp_path / "users.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserListError, match=word):
-        read_users(path)
-
-
-@given(st.text(max_size=200))
-def test_any_text_is_a_list_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, text: str
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.csv"
-    path.write_text(text, encoding="utf-8", errors="replace", newline="")
-    with suppress(UserListError):
-        assert all(read_users(path))

@@ -32,7 +32,7 @@ from eas_redirect.policy.decision import (
 )
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
-from eas_redirect.policy.waves import Criteria, Wave, user_names
+from eas_redirect.policy.waves import Criteria, UserNames, Wave
 from tests.policy.builders import CLOUD, MOVED, exchange, logon, with_problem
 from tests.support import DATA
 
@@ -98,6 +98,16 @@ def read_recipient(text: str) -> Recipient:
     return Recipient(dn="CN=Anna,DC=contoso,DC=example", **{**names, **values})
 
 
+def read_user(name: str | None) -> UserNames | None:
+    """A name with anna in it means Anna; with a ? behind it the directory could not be asked."""
+    if name is None:
+        return None
+    if name.endswith("?"):
+        return UserNames(unasked=(name.removesuffix("?"),))
+    dn = "cn=anna,dc=contoso,dc=example" if "anna" in name else "cn=bert,dc=contoso,dc=example"
+    return UserNames(known={name: dn})
+
+
 def read_policy(text: str) -> Policy:
     values = pairs(text)
     hosts = dict([values["host_map"].split(">")]) if "host_map" in values else {}
@@ -109,10 +119,7 @@ def read_policy(text: str) -> Policy:
         host_map={**DEFAULT_HOST_MAP, **hosts},
         allowed_hosts=(allowed,) if allowed else None,
         relationships=read_relationships(values.get("relationships", "-")),
-        wave=Wave(
-            only=Criteria(users=user_names([only]) if only else None),
-            exclude=Criteria(users=user_names([exclude]) if exclude else None),
-        ),
+        wave=Wave(only=Criteria(users=read_user(only)), exclude=Criteria(users=read_user(exclude))),
     )
 
 

@@ -186,7 +186,7 @@ def test_label_names_are_of_a_fixed_set() -> None:
     names = {label for family in families(metrics) for s in family.samples for label in s.labels}
     assert names <= {
         "command", "upstream_class", "mode", "decision", "reason", "source", "result", "outcome",
-        "state", "kind", "le", "version", "mitmproxy", "python",
+        "state", "kind", "le", "version", "mitmproxy", "python", "meant", "table", "standing",
     }  # fmt: skip
 
 

@@ -10,15 +10,18 @@ from eas_redirect.checking.relationships import check_relationships, probe, targ
 from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.sight import check_sight
 from eas_redirect.checking.upstream import check_upstream
-from eas_redirect.checking.values import Check, failed, good, in_two, warning
+from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
+from eas_redirect.configuration.sources import set_by_environment
 from eas_redirect.directory import adoption
 from eas_redirect.directory.adoption import acceptance, is_accepted
 from eas_redirect.directory.ldap.credentials import Credentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer
+from eas_redirect.judging.waves import in_doubt
 from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.waves import Wave
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
 
@@ -39,6 +42,8 @@ class Scope:
 def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
     """What needs no server."""
     yield good("configuration", f"{path}: mode {config.mode}")
+    if keys := set_by_environment():
+        yield good("environment", f"sets {', '.join(keys)}")
     yield from check_files(config)
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
 
@@ -81,6 +86,24 @@ def _accept(file: Path) -> Check:
         return failed("directory.snapshot", finding, "Run it as somebody who may write there.")
     finding = f"accepted as it is now, in {acceptance(file)}: a running proxy adopts it at once"
     return good("directory.snapshot", finding)
+
+
+def check_waves(mode: str, wave: Wave) -> Iterator[Check]:
+    """Who is meant, and every name that does not tell one account."""
+    yield good("redirect", f"{mode} for {wave.meant}")
+    for table, users in (("except", wave.exclude.users), ("only", wave.only.users)):
+        if users is None:
+            continue
+        subject = f"redirect.{table} users"
+        yield good(subject, f"{len(users.known)} of {len(users.all)} names tell one account")
+        for doubt in in_doubt(table, users):
+            finding = doubt.removeprefix(f"redirect.{table}: ")
+            if finding.startswith("the directory could not"):
+                yield unreachable(subject, finding)
+            elif table == "except":
+                yield failed(subject, finding, "Correct it or take it out: a start is refused.")
+            else:
+                yield warning(subject, finding, "Correct it, or take it out.")
 
 
 def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:

@@ -25,7 +25,7 @@ def check_files(config: Config) -> Iterator[Check]:
     if (snapshot := config.directory.snapshot) is not None:
         yield _check_age(snapshot)
     for key, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
-        if table.users_file is not None:
+        if table is not None and table.users_file is not None:
             yield good(f"redirect.{key}.users_file", f"{table.users_file} can be read")
     yield from _check_journal(config)
 

@@ -104,12 +104,13 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "Scope":
     )
 
 
-def _names(file: Path) -> list[str]:
+def _names(file: Path) -> tuple[str, ...]:
+    from eas_redirect.configuration.user_list import UserListError, read_users
+
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        fail(f"--users: {file} cannot be read as text in UTF-8.", USAGE)
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return read_users(file)
+    except UserListError as error:
+        fail(f"--users: {error}", USAGE)
 
 
 def _try_everything(
@@ -121,6 +122,7 @@ def _try_everything(
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import Snapshot
     from eas_redirect.judging.explain import redirector_over
+    from eas_redirect.judging.waves import with_waves
 
     settings = directory_settings(config)
     # One for all of it: what a server refused is not tried again by whoever asks next.
@@ -134,7 +136,8 @@ def _try_everything(
         )
         if isinstance(directory, Snapshot) and directory.partial:
             return [*checks, *everything.check_exchange(scope)], []
-        redirector = redirector_over(config, directory)
+        redirector = with_waves(redirector_over(config, directory))
+        checks += everything.check_waves(config.mode, redirector.policy.wave)
         asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
     finally:
         directory.close()

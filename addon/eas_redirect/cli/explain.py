@@ -129,9 +129,10 @@ async def _explain(config: "Config", user: str, device: "Device") -> "Explanatio
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import explain_user, open_redirector
+    from eas_redirect.judging.waves import with_waves
 
     try:
-        redirector = open_redirector(config)
+        redirector = await asyncio.to_thread(with_waves, open_redirector(config))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     try:

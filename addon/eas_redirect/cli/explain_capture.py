@@ -100,12 +100,13 @@ def _redirector(config: "Config | None") -> "Iterator[Redirector | None]":
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import open_redirector
+    from eas_redirect.judging.waves import with_waves
 
     if config is None:
         yield None
         return
     try:
-        redirector = open_redirector(config)
+        redirector = with_waves(open_redirector(config))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     try:

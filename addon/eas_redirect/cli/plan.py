@@ -93,7 +93,7 @@ def plan(
 
 
 def _read(path: Path) -> tuple[str, ...]:
-    from eas_redirect.planning.user_list import UserListError, read_users
+    from eas_redirect.configuration.user_list import UserListError, read_users
 
     try:
         return read_users(path)
@@ -119,12 +119,13 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import Device, redirector_over
+    from eas_redirect.judging.waves import with_waves
     from eas_redirect.planning.plan import Planner
 
     settings = directory_settings(config)
     try:
         directory = open_directory(settings, config.directory.snapshot)
-        redirector = redirector_over(config, directory)
+        redirector = await asyncio.to_thread(with_waves, redirector_over(config, directory))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     for remark in remarks(directory, settings):

@@ -15,10 +15,9 @@ from eas_redirect.configuration.problems import Place, in_words
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
     Override,
-    UnreadableFileError,
     collect,
-    read_text,
 )
+from eas_redirect.configuration.user_list import UserListError, read_users
 from eas_redirect.configuration.values import (
     AccountDomainValue,
     DistinguishedName,
@@ -41,6 +40,7 @@ from eas_redirect.configuration.values import (
     Several,
     Text,
     Upstream,
+    UserName,
     UsersFile,
     WeakStatus,
 )
@@ -133,7 +133,7 @@ class RelationshipConfig(_Table):
 
 
 class CriteriaConfig(_Table):
-    users: Several[Text] | None = None
+    users: Several[UserName] | None = None
     users_file: UsersFile | None = None
     percent: float | None = Field(default=None, ge=0, le=100)
     device_types: Several[Lower] | None = None
@@ -144,8 +144,8 @@ class RedirectConfig(_Table):
     hosts: dict[HostName, DomainName] = Field(default_factory=dict)
     allowed_hosts: Annotated[Several[HostGlob], Field(min_length=1)] | None = None
     relationships: Several[RelationshipConfig] = ()
-    only: CriteriaConfig = CriteriaConfig()
-    except_: CriteriaConfig = Field(default=CriteriaConfig(), alias="except")
+    only: CriteriaConfig | None = None
+    except_: CriteriaConfig | None = Field(default=None, alias="except")
     end_waits: Literal["off", "ping", "ping_and_sync"] = "off"
 
 
@@ -248,23 +248,21 @@ def policy(config: Config) -> Policy:
     )
 
 
-def _criteria(table: CriteriaConfig) -> Criteria:
-    users = None if table.users is None else user_names(table.users)
+def _criteria(table: CriteriaConfig | None) -> Criteria:
+    if table is None:
+        return Criteria()
+    names = table.users or ()
     if table.users_file is not None:
-        users = (users or frozenset()) | _users_of(table.users_file)
+        try:
+            names += read_users(table.users_file)
+        except UserListError as error:
+            raise ConfigError(tuple(str(error).splitlines())) from error
     return Criteria(
-        users=users,
+        users=user_names(names) if names else None,
         percent=table.percent,
         device_types=table.device_types,
         networks=table.networks,
     )
-
-
-def _users_of(path: Path) -> frozenset[str]:
-    try:
-        return user_names(read_text(path).splitlines())
-    except UnreadableFileError as error:
-        raise ConfigError((str(error),)) from error
 
 
 def directory_settings(config: Config) -> DirectorySettings:
@@ -301,6 +299,7 @@ def contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     if journal.get("users") == "hash" and "hash_key_file" not in journal:
         yield ("journal", "hash_key_file"), 'is required by users = "hash"'
     redirect = _table(document, "redirect")
+    yield from _waves_of_nobody(redirect)
     relationships = redirect.get("relationships")
     known = relationships if isinstance(relationships, list) else []
     numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
@@ -345,6 +344,24 @@ def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Pla
         )
     if len(passwords) == 2:
         yield ("directory", "password_env"), "excludes password_file: keep one of the two"
+
+
+def _waves_of_nobody(redirect: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """A table that names nothing is either a mistake or says what has a word of its own."""
+    meant = {
+        "only": 'take the table out if everyone is meant; set mode = "observe" if nobody is',
+        "except": "take the table out if nobody is to be left out;"
+        ' set mode = "observe" if everybody is',
+    }
+    for name, advice in meant.items():
+        table = redirect.get(name)
+        if not isinstance(table, dict):
+            continue
+        if not table:
+            yield ("redirect", name), f"names nobody: {advice}"
+        for key, value in table.items():
+            if value == [] or (key == "percent" and value == 0 and value is not False):
+                yield ("redirect", name, key), f"names nobody: {advice}"
 
 
 def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[Place, str]]:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Strict, ValidationInfo
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
+from eas_redirect.configuration.user_list import UserListError, read_name, read_users
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # How the users of an account domain are found here: by the same account name, or by the SID that
@@ -232,10 +233,16 @@ def _weak_status(value: object) -> object:
 def _users_file(value: object, info: ValidationInfo) -> Path:
     path = _existing(value, info)
     try:
-        path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise ValueError(f"{path} is no text in UTF-8") from None
+        read_users(path)
+    except UserListError as error:
+        raise ValueError(str(error)) from None
     return path
+
+
+def _user_name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text in quotes")
+    return read_name(value)
 
 
 # Lists of TOML become tuples; what is in them stays strict.
@@ -243,6 +250,7 @@ type Several[T] = Annotated[tuple[T, ...], Strict(strict=False)]
 Text = Annotated[str, BeforeValidator(_text)]
 InputFile = Annotated[Path, BeforeValidator(_existing)]
 SecretFile = Annotated[Path, BeforeValidator(_filled)]
+UserName = Annotated[str, BeforeValidator(_user_name)]
 UsersFile = Annotated[Path, BeforeValidator(_users_file)]
 OutputFile = Annotated[Path, BeforeValidator(_resolve)]
 JournalPath = Annotated[str, BeforeValidator(_journal)]

@@ -22,6 +22,7 @@ from eas_redirect.directory.snapshot import EmptySnapshotError, Snapshot, Snapsh
 from eas_redirect.directory.values import (
     AccountDomain,
     DirectoryAnswer,
+    Lookup,
     RelationshipsAnswer,
     Source,
     Unavailable,
@@ -263,6 +264,9 @@ class HeldBack:
 
     async def recipient(self, logon: Logon) -> DirectoryAnswer:  # noqa: ARG002 - whoever it is
         return DirectoryAnswer(lookup=self._unavailable(), source=self.source)
+
+    def meant_by(self, name: str) -> Lookup:  # noqa: ARG002 - whoever it is
+        return self._unavailable()
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(relationships=self._unavailable(), source=self.source)

@@ -19,6 +19,7 @@ from eas_redirect.directory.values import (
     DriftListener,
     Findings,
     Found,
+    Lookup,
     RelationshipsAnswer,
     Source,
     Unavailable,
@@ -131,6 +132,10 @@ class CachedDirectory:
                 self._misses += 1
                 self._unavailable += isinstance(answer.lookup, Unavailable)
         return answer
+
+    def meant_by(self, name: str) -> Lookup:
+        """Whom an administrator's name means, asked now and not kept. Waits."""
+        return self._directory.meant_by(name)
 
     async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
         """The last good copy at once when there is one; else asked now. `fresh`, for weak evidence:

@@ -6,6 +6,7 @@ import unicodedata
 from eas_redirect.activesync.authorization import MAX_LOGON
 
 _SID = re.compile(r"S-1-[0-9]{1,15}(?:-[0-9]{1,10}){0,15}", re.ASCII)
+_DN = re.compile(r"(?:CN|OU|UID)\s*=.*,\s*DC\s*=.*", re.IGNORECASE)
 
 
 def fold(name: str) -> str:
@@ -37,6 +38,11 @@ def domain_dn(dn: str) -> str:
 def plain_dn(dn: str) -> str:
     """A DN as two of them compare: folded, without spaces around its parts."""
     return ",".join(part.strip() for part in fold(dn).split(","))
+
+
+def is_dn(text: str) -> bool:
+    """Whether an administrator's name for somebody is a DN, and no logon."""
+    return _DN.fullmatch(text.strip()) is not None
 
 
 def lies_in(dn: str, base: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 
-from eas_redirect.activesync.authorization import Logon
+from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
     DEVICE_CLASS,
@@ -38,14 +38,16 @@ from eas_redirect.directory.entries import (
 )
 from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import dn_of_domain, dns_name, fold, plain_dn
+from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, plain_dn
 from eas_redirect.directory.sight import Sight, Witness
 from eas_redirect.directory.values import (
     AccountDomain,
     DirectoryAnswer,
     DirectoryDevice,
+    Found,
     LeftOutObject,
     Lookup,
+    NotFound,
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
@@ -206,18 +208,26 @@ class Snapshot:
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         began = time.perf_counter()
         steps: list[str] = []
-        lookup: Lookup
-        if self.partial is None:
-            lookup = resolve(logon, self._index, self._default_domain, steps, self._account_domains)
-        else:
-            lookup = Unavailable(error_type="snapshot_not_whole", message=self.partial)
         return DirectoryAnswer(
-            lookup=lookup,
+            lookup=self._resolved(logon, steps),
             source=self.source,
             duration_ms=(time.perf_counter() - began) * 1000,
             steps=tuple(steps),
             age_s=self._age_s(),
         )
+
+    def _resolved(self, logon: Logon, steps: list[str]) -> Lookup:
+        if self.partial is not None:
+            return Unavailable(error_type="snapshot_not_whole", message=self.partial)
+        return resolve(logon, self._index, self._default_domain, steps, self._account_domains)
+
+    def meant_by(self, name: str) -> Lookup:
+        if not is_dn(name):
+            logon = parse_logon(name)
+            return NotFound() if logon is None else self._resolved(logon, [])
+        wanted = plain_dn(name)
+        found = next((r for r in self._index.everyone() if plain_dn(r.dn) == wanted), None)
+        return NotFound() if found is None else Found(recipient=found)
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(

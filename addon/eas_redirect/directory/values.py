@@ -229,11 +229,16 @@ class CacheStatistics:
 
 
 class Directory(Protocol):
-    """The two questions. Coroutines never raise for a directory that is down: `Unavailable`."""
+    """The questions. Coroutines never raise for a directory that is down: `Unavailable`."""
 
     source: Source
 
     async def recipient(self, logon: Logon) -> DirectoryAnswer: ...
+
+    def meant_by(self, name: str) -> Lookup:
+        """Whom an administrator's name means: a logon, or a DN. Waits, so not for the event loop;
+        from any other thread."""
+        ...
 
     async def relationships(self) -> RelationshipsAnswer: ...
 

@@ -1,19 +1,20 @@
 """Who is meant by a wave: users, a stable percentage, device types, networks. Pure.
 
-Imports the protocol's and the directory's values. Files of users are read elsewhere; their names
-are handed in.
+Imports the protocol's and the directory's values. Files of users are read elsewhere, and elsewhere
+the directory is asked whom their names mean (`judging/waves.py`): a user is compared by the object,
+never by a text, since one text can name two people and one person has many names.
 """
 
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from itertools import takewhile
 from typing import Literal
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.directory.names import fold, plain_dn
 from eas_redirect.directory.values import Recipient
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -25,14 +26,64 @@ _PLACE_KEY = b"eas-redirect percent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserNames:
+    """The users of a table by the names that somebody wrote, and what the directory says to them.
+
+    `known`: name → plain DN of the one account. `nobody`, `several`: names to which none or more
+    than one account answers. `unasked`: the directory was out of reach. `former`: plain DNs that
+    doubtful names stood for earlier.
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    nobody: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
+    former: frozenset[str] = frozenset()
+    objects: frozenset[str] = field(init=False, repr=False)
+    _doubtful: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        texts = (text for name in self.doubtful for text in _texts_of_name(name))
+        object.__setattr__(self, "objects", frozenset(self.known.values()))
+        object.__setattr__(self, "_doubtful", frozenset(texts))
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The names that do not tell one account."""
+        return (*self.nobody, *self.several, *self.unasked)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.known, *self.doubtful)
+
+    def mean(self, recipient: Recipient) -> bool:
+        return plain_dn(recipient.dn) in self.objects
+
+    def may_mean(self, exchange: Exchange, recipient: Recipient) -> bool:
+        """Whether a doubtful name can be this user's: by its text, or by its account name alone,
+        whatever domain stands beside it."""
+        if not self._doubtful:
+            return False
+        if plain_dn(recipient.dn) in self.former:
+            return True
+        return not self._doubtful.isdisjoint(_texts_of_user(recipient, exchange.logon))
+
+
+def user_names(names: Iterable[str], earlier: UserNames | None = None) -> UserNames:
+    """Names that the directory was not asked about; those among `earlier` mean whom they meant."""
+    wanted = dict.fromkeys(names)
+    known = {} if earlier is None else {n: dn for n, dn in earlier.known.items() if n in wanted}
+    return UserNames(known=known, unasked=tuple(name for name in wanted if name not in known))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
     """One of `redirect.only` and `redirect.except`. None: this kind is not asked about.
 
-    `users`: names in any form, as `fold_name` gives them, from the list and the file together.
     `device_types`: globs in lower case.
     """
 
-    users: frozenset[str] | None = None
+    users: UserNames | None = None
     percent: float | None = None
     device_types: tuple[str, ...] | None = None
     networks: tuple[Network, ...] | None = None
@@ -54,11 +105,41 @@ class Wave:
     only: Criteria = field(default_factory=Criteria)
     exclude: Criteria = field(default_factory=Criteria)
 
+    def after(self, earlier: "Wave") -> "Wave":
+        """The same, where a name that `earlier` holds too means whom it meant there."""
+        return Wave(
+            only=_after(self.only, earlier.only), exclude=_after(self.exclude, earlier.exclude)
+        )
+
     @property
     def name(self) -> str | None:
         """A short name for the journal, such as `users+percent:10`; None for everyone."""
         names = [_criterion_name(self.only, kind) for kind in self.only.kinds]
         return "+".join(names) or None
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many names of `only` and `except` tell one account, nobody, several, or could not be
+        asked."""
+        tables = {"only": self.only.users, "except": self.exclude.users}
+        return {
+            (table, standing): len(getattr(users, standing))
+            for table, users in tables.items()
+            if users is not None
+            for standing in ("known", "nobody", "several", "unasked")
+        }
+
+    @property
+    def meant(self) -> str:
+        """Who is redirected, in words: `everyone`, `3 of 40 users, except 1 user`."""
+        words = " and ".join(_in_words(self.only)) or "everyone"
+        without = " and ".join(_in_words(self.exclude))
+        return f"{words}, except {without}" if without else words
+
+
+def _after(table: Criteria, earlier: Criteria) -> Criteria:
+    if table.users is None or earlier.users is None:
+        return table
+    return replace(table, users=user_names(table.users.all, earlier.users))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,23 +177,11 @@ _WORDS: dict[Kind, str] = {
     "networks": "holds the client's address",
 }
 _UNKNOWN: dict[Kind, str] = {
-    "users": "The user is not known",
+    "users": "A name that does not tell one account may be this user's",
     "percent": "The user is not known",
     "device_types": "The request names no device type",
     "networks": "The client's address is not known",
 }
-
-
-def fold_name(text: str) -> str:
-    """A user's name as it is compared: no spaces around it, no `smtp:`, case folded."""
-    name = text.strip().casefold()
-    return name.removeprefix("smtp:")
-
-
-def user_names(lines: Iterable[str]) -> frozenset[str]:
-    """The names in a file of users: one a line; blank lines and lines with `#` are skipped."""
-    names = (fold_name(line) for line in lines if not line.lstrip().startswith("#"))
-    return frozenset(name for name in names if name)
 
 
 def place(recipient: Recipient, logon: Logon | None = None) -> float:
@@ -127,14 +196,22 @@ def place(recipient: Recipient, logon: Logon | None = None) -> float:
         or recipient.sam_account_name
         or (logon.user if logon else recipient.dn)
     )
-    digest = blake2b(fold_name(identity).encode(errors="replace"), key=_PLACE_KEY, digest_size=6)
+    digest = blake2b(_place_name(identity).encode(errors="replace"), key=_PLACE_KEY, digest_size=6)
     return int.from_bytes(digest.digest()) * 100 / 2**48
+
+
+def _place_name(text: str) -> str:
+    """As it was when the first place was given out: never to be changed."""
+    return text.strip().casefold().removeprefix("smtp:")
 
 
 def _matches(criteria: Criteria, kind: Kind, exchange: Exchange, recipient: Recipient) -> Match:
     match kind:
         case "users":
-            return _answer(bool((criteria.users or frozenset()) & _names(exchange, recipient)))
+            users = criteria.users or UserNames()
+            if users.mean(recipient):
+                return "yes"
+            return "unknown" if users.may_mean(exchange, recipient) else "no"
         case "percent":
             return _answer(place(recipient, exchange.logon) < (criteria.percent or 0))
         case "device_types":
@@ -161,27 +238,50 @@ def _in_networks(address: str | None, networks: Iterable[Network]) -> Match:
     return _answer(any(client in network for network in networks))
 
 
-def _names(exchange: Exchange, recipient: Recipient) -> frozenset[str]:
-    """Every form in which an administrator may have written this user."""
-    account = recipient.sam_account_name
-    names = [recipient.user_principal_name, recipient.mail, account, *recipient.proxy_addresses]
-    domains = list(_domains(recipient.dn))
-    if exchange.logon is not None:
-        names.append(exchange.logon.text)
-        if exchange.logon.format == "down_level":
-            domains.append(exchange.logon.domain or "")
-    if account:
-        names += [f"{domain}\\{account}" for domain in domains]
-    return frozenset(fold_name(name) for name in names if name)
+def _texts_of_name(name: str) -> Iterator[str]:
+    """The folded texts by which a name that is in doubt is recognized: itself, its account name."""
+    text = _plain(name)
+    yield text
+    if "=" in text and "," in text:
+        yield text.partition(",")[0]  # the object may have moved to another container
+    elif "\\" in text:
+        account = text.rpartition("\\")[2]
+        yield from (account, account.rpartition("@")[0] or account)
+    elif "@" in text:
+        yield text.rpartition("@")[0]
 
 
-def _domains(dn: str) -> tuple[str, ...]:
-    """The domain of a DN by its DNS name and by that name's first label, which is by custom the
-    NetBIOS name; an address logon tells no other."""
-    parts = [part.strip() for part in reversed(dn.split(","))]
-    trailing = takewhile(lambda part: part[:3].lower() == "dc=", parts)
-    labels = [part[3:] for part in trailing][::-1]
-    return (".".join(labels), labels[0]) if labels else ()
+def _texts_of_user(recipient: Recipient, logon: Logon | None) -> frozenset[str]:
+    """Every text by which an administrator may have meant this user."""
+    dn = plain_dn(recipient.dn)
+    names = [recipient.user_principal_name, recipient.mail, *recipient.proxy_addresses]
+    if logon is not None:
+        names += [logon.text, logon.user]
+    texts = {_plain(name) for name in names if name}
+    texts |= {text.rpartition("@")[0] for text in texts if "@" in text}
+    others = (recipient.sam_account_name, recipient.mail_nickname)
+    return frozenset({dn, dn.partition(",")[0], *texts, *(fold(name) for name in others if name)})
+
+
+def _plain(name: str) -> str:
+    text = fold(name.strip()).removeprefix("smtp:")
+    return plain_dn(text) if "=" in text and "," in text else text
+
+
+def _in_words(criteria: Criteria) -> Iterator[str]:
+    """Each kind of a table, without the name of anybody."""
+    percent = "" if criteria.percent is None else f"{criteria.percent:g} % of "
+    if (users := criteria.users) is not None:
+        count = len(users.all)
+        of = f"{len(users.known)} of {count}" if users.doubtful else str(count)
+        late = " (the directory could not be asked yet)" if users.unasked else ""
+        yield f"{percent}{of} {'user' if count == 1 else 'users'}{late}"
+    elif percent:
+        yield f"{percent}the users"
+    if (types := criteria.device_types) is not None:
+        yield "1 device type" if len(types) == 1 else f"{len(types)} device types"
+    if (networks := criteria.networks) is not None:
+        yield "1 network" if len(networks) == 1 else f"{len(networks)} networks"
 
 
 def _criterion_name(criteria: Criteria, kind: Kind) -> str:

@@ -22,7 +22,7 @@ from eas_redirect.activesync.authorization import (
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
 from eas_redirect.proxy.failures import failure_of
-from eas_redirect.proxy.forwarded import Network, forwarded_address
+from eas_redirect.proxy.forwarded import Network, device_address, forwarded_address
 from eas_redirect.telemetry.records import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
@@ -147,9 +147,10 @@ def wire_facts(
 
 
 def client_address(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
-    """The device's own: the peer's, or the one that trusted proxies forwarded."""
+    """The device's own: the peer's, or the one that trusted proxies forwarded, if any."""
     peer = flow.client_conn.peername
-    return _forwarded_ip(flow, trusted) or (peer[0] if peer else None)
+    hops = header_values(flow.request, b"x-forwarded-for") if trusted else ()
+    return device_address(peer[0] if peer else None, hops, trusted)
 
 
 def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:

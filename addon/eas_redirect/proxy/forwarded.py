@@ -7,6 +7,17 @@ type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
 
 
+def device_address(
+    peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[Network]
+) -> str | None:
+    """The device's own address, or None where it is not known: a trusted proxy stands between, and
+    says none that can be read. The proxy's own address is never taken for the device's."""
+    networks = tuple(trusted)
+    if peer is None or not _is_trusted(_address(peer), networks):
+        return peer
+    return forwarded_address(peer, forwarded_for, networks)
+
+
 def forwarded_address(
     peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[Network]
 ) -> str | None:
@@ -23,7 +34,7 @@ def forwarded_address(
     for hop in reversed([part for value in forwarded_for for part in value.split(",")]):
         address = _address(hop)
         if address is None:
-            break
+            return None  # whoever stands left of it is not known
         client = address
         if not _is_trusted(address, networks):
             break

@@ -145,6 +145,8 @@ class Monitor:
         service, proxy = self._service, self._proxy
         return Gauges(
             mode=lambda: service.config.mode,
+            meant=lambda: service.meant,
+            wave_names=lambda: dict(service.redirector.policy.wave.counts()),
             cache=self._cache,
             ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
             ledger_evicted=lambda: service.ledger.statistics().evicted,
@@ -197,7 +199,12 @@ class Monitor:
 
     def _configuration_line(self) -> ConfigurationLine:
         path = self._proxy.config_path()
-        return ConfigurationLine(path=path, loaded_s=self._loaded_s, problem=self._refused)
+        return ConfigurationLine(
+            path=path,
+            meant=self._service.meant,
+            loaded_s=self._loaded_s,
+            problem=self._refused,
+        )
 
     def _directory_line(self) -> DirectoryLine:
         cache, directory = self._service.config.cache, self._service.redirector.directory

@@ -87,7 +87,8 @@ class Reloader:
 
 def watched(path: Path, config: Config) -> tuple[Path, ...]:
     """The files whose change matters. Passwords are read at each connect and need no watch."""
-    named = (config.redirect.only.users_file, config.redirect.except_.users_file)
+    tables = (config.redirect.only, config.redirect.except_)
+    named = [table.users_file for table in tables if table is not None]
     return (path, *(file for file in named if file is not None))
 
 

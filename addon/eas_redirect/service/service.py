@@ -3,6 +3,7 @@
 Knows no mitmproxy, so that commands and tests can run it too.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -17,12 +18,14 @@ from eas_redirect.configuration.config import (
     directory_settings,
     policy,
 )
+from eas_redirect.configuration.sources import set_by_environment
 from eas_redirect.directory.adoption import SETTLE_S, SIBLINGS, HeldBack, SnapshotFile
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.waves import ask_names, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
@@ -33,6 +36,9 @@ from eas_redirect.telemetry.record import JSONLine, Record
 from eas_redirect.telemetry.records import drift_record
 
 logger = logging.getLogger(__name__)
+
+NAMES_S = 10.0  # how long a start or a reload waits until the names of waves are told
+RETRY_S = 15.0  # until names are asked again that could not be asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +55,10 @@ class Prepared:
 class Service:
     """Everything that lives as long as a configuration. A new one is adopted whole or not at all.
 
-    Making one raises ConfigError for a journal that cannot be written, SnapshotError for a snapshot
-    that cannot be used; a directory that is down raises nothing, and neither does a snapshot that
-    is still being written or not whole: until it is, nobody is looked up.
+    Making one raises ConfigError for a journal that cannot be written and for a name of
+    `redirect.except` that tells nobody or several, SnapshotError for a snapshot that cannot be
+    used; a directory that is down raises nothing, and neither does a snapshot that is still being
+    written or not whole: until it is, nobody is looked up.
     """
 
     def __init__(self, config: Config) -> None:
@@ -61,13 +68,24 @@ class Service:
         self._journal = _open_journal(config)
         # Before anybody calls there is time to wait for a file that has just been written.
         directory, self.snapshot = self._open_directory(config, patience_s=SETTLE_S)
-        self.redirector = _redirector(config, policy(config), directory)
+        try:
+            made = _told(policy(config), directory)
+            _refuse_doubts(made)
+        except ConfigError:
+            directory.close()
+            self._journal.close()
+            raise
+        self.redirector = _redirector(config, made, directory)
         self._started = False
+        self._names: asyncio.Task[None] | None = None
+        self._doubts: tuple[str, ...] = ()
+        self._say_doubts()
 
     def prepare(self, config: Config) -> Prepared:
         """Make what another configuration needs. May take seconds (a snapshot), so not for the
         event loop; raises what making a service raises, and then nothing has changed."""
         made = policy(config)
+        made = replace(made, wave=made.wave.after(self.redirector.policy.wave))
         journal, directory, snapshot = self._journal, self.redirector.directory, self.snapshot
         if not _same_directory(config, self.config):
             directory, snapshot = self._open_directory(config)
@@ -79,7 +97,11 @@ class Service:
                     directory.close()
                 raise
         return Prepared(
-            config=config, policy=made, directory=directory, snapshot=snapshot, journal=journal
+            config=config,
+            policy=_told(made, directory),
+            directory=directory,
+            snapshot=snapshot,
+            journal=journal,
         )
 
     def adopt(self, prepared: Prepared) -> None:
@@ -93,13 +115,21 @@ class Service:
             old_journal.close(wait=False)  # phones do not wait for a disk
         if old_directory is not prepared.directory:
             self._take_over(old_directory, prepared.directory)
+        self._say_doubts()
+        self._ask_names_again()
 
-    def adopt_snapshot(self, snapshot: Snapshot) -> None:
-        """Go on over another version of the snapshot."""
+    def told_by(self, snapshot: Snapshot) -> Policy:
+        """The policy with whom its names mean in another version of the snapshot. Waits."""
+        return _told(self.redirector.policy, snapshot)
+
+    def adopt_snapshot(self, snapshot: Snapshot, told: Policy) -> None:
+        """Go on over another version of the snapshot, with what `told_by` made of it."""
         self._remark(snapshot, self.config)
         old, new = self.redirector.directory, self._cached(snapshot, self.config)
-        self.redirector = replace(self.redirector, directory=new)
+        self.redirector = replace(self.redirector, directory=new, policy=told)
         self._take_over(old, new)
+        self._say_doubts()
+        self._ask_names_again()
 
     def _take_over(self, old: CachedDirectory, new: CachedDirectory) -> None:
         old.close()
@@ -107,9 +137,16 @@ class Service:
             new.start()
 
     def start(self) -> None:
-        """Begin what needs the event loop: reading the relationships in the background."""
+        """Begin what needs the event loop: reading the relationships and asking for the names of
+        waves in the background."""
         self._started = True
         self.redirector.directory.start()
+        self._ask_names_again()
+
+    @property
+    def meant(self) -> str:
+        """Who is redirected, in words: `enforce for 3 of 40 users`."""
+        return f"{self.config.mode} for {self.redirector.policy.wave.meant}"
 
     @property
     def redaction(self) -> Redaction:
@@ -161,10 +198,14 @@ class Service:
         """One line for the log at the start."""
         config = self.config
         where = config.directory.snapshot or ", ".join(config.directory.servers or ())
-        return f"mode {config.mode}, directory {where}, journal {config.journal.path}"
+        keys = set_by_environment()
+        said = f"; set by the environment: {', '.join(keys)}" if keys else ""
+        return f"{self.meant}; directory {where}, journal {config.journal.path}{said}"
 
     def close(self, *, wait: bool = True) -> None:
         """Without `wait` the journal writes what is left in the background."""
+        if self._names is not None and not self._names.get_loop().is_closed():
+            self._names.cancel()
         self.redirector.directory.close()
         self._journal.close(wait=wait)
 
@@ -202,6 +243,47 @@ class Service:
             findings=lambda known: findings(known, self.redirector.policy),
         )
 
+    # -- the names of waves ----------------------------------------------------------------------
+
+    def _ask_names_again(self) -> None:
+        if not self._started:
+            return
+        if self._names is not None:
+            self._names.cancel()
+        self._names = asyncio.get_running_loop().create_task(self._keep_asking_names())
+
+    async def _keep_asking_names(self) -> None:
+        """At once where some were not asked, then with the relationships' renewal; sooner while
+        some cannot be asked."""
+        retry_s = 0.0
+        while True:
+            wave = self.redirector.policy.wave
+            late = any(t.users is not None and t.users.unasked for t in (wave.only, wave.exclude))
+            life_s = self.config.cache.relationships_s
+            await asyncio.sleep(min(retry_s, life_s) if late else life_s)
+            retry_s = RETRY_S
+            try:
+                ask = self.redirector.directory.meant_by
+                told = await asyncio.to_thread(ask_names, wave, ask, life_s)
+            except Exception:  # a fault of ours must not end it
+                logger.exception("eas-redirect: the names of waves could not be asked for")
+                continue
+            made = replace(self.redirector.policy, wave=told)
+            before = self.meant
+            self.redirector = replace(self.redirector, policy=made)
+            if self.meant != before:
+                logger.info("eas-redirect: %s", self.meant)
+            self._say_doubts()
+
+    def _say_doubts(self) -> None:
+        """What is new of it, once."""
+        wave = self.redirector.policy.wave
+        doubts = (*in_doubt("except", wave.exclude.users), *in_doubt("only", wave.only.users))
+        for doubt in doubts:
+            if doubt not in self._doubts:
+                logger.warning("eas-redirect: %s", doubt)
+        self._doubts = doubts
+
     def _drifted(self, drifts: tuple[Drift, ...]) -> None:
         for drift in drifts:
             record = drift_record(drift, time.time())
@@ -211,6 +293,24 @@ class Service:
                 "eas-redirect: %s",
                 drift.message,
             )
+
+
+def _told(made: Policy, directory: CachedDirectory | Snapshot) -> Policy:
+    """The policy, with what the directory says to the names of its waves. Waits for it."""
+    if made.wave.only.users is None and made.wave.exclude.users is None:
+        return made
+    return replace(made, wave=ask_names(made.wave, directory.meant_by, NAMES_S))
+
+
+def _refuse_doubts(made: Policy) -> None:
+    """A brake of which it is not known whom it holds. Only at a start: a name that becomes doubtful
+    while we run keeps everybody whom it may mean."""
+    users = made.wave.exclude.users
+    if users is not None and (users.nobody or users.several):
+        told = replace(users, unasked=())
+        raise ConfigError(
+            tuple(f"{doubt}. Correct it, or take it out" for doubt in in_doubt("except", told))
+        )
 
 
 def _open_journal(config: Config) -> Journals:

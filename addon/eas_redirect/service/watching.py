@@ -80,7 +80,9 @@ class Watcher:
         self._tell(tuple(path.name for path in outcome.changed), problems)
 
     def _tell(self, changed: tuple[str, ...], problems: tuple[str, ...]) -> None:
-        record = config_record(changed, problems, self._service.config.mode, time.time())
+        record = config_record(
+            changed, problems, self._service.config.mode, time.time(), self._service.meant
+        )
         self._service.record(record)
         for problem in problems:
             logger.error("eas-redirect: %s", problem)
@@ -94,10 +96,11 @@ class Watcher:
         if file is None:
             return
         newer = await asyncio.to_thread(file.look)
+        told = await asyncio.to_thread(self._service.told_by, newer) if newer else None
         if file is not self._service.snapshot:
             return  # another configuration was adopted meanwhile
-        if newer is not None:
-            self._service.adopt_snapshot(newer)
+        if newer is not None and told is not None:
+            self._service.adopt_snapshot(newer, told)
         problem, said = file.problem, self._said
         self._said = problem
         if newer is not None or problem != said:

@@ -105,6 +105,19 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("eas_ready", "1 when /ready says yes.", gauges.ready())
     enforcing = gauges.mode() == "enforce"
     yield _gauge("eas_enforcing", "1 in enforce mode, 0 in observe mode.", enforcing)
+    meant = GaugeMetricFamily(
+        "eas_meant_info", "Who is redirected, in words; always 1.", labels=("meant",)
+    )
+    meant.add_metric((gauges.meant(),), 1)
+    yield meant
+    names = GaugeMetricFamily(
+        "eas_wave_names",
+        "Names of redirect.only and redirect.except by what the directory says to them.",
+        labels=("table", "standing"),
+    )
+    for labels, count in gauges.wave_names().items():
+        names.add_metric(labels, count)
+    yield names
     good = gauges.configuration_good()
     yield _gauge("eas_config_good", "1 when the last reading succeeded.", good)
     current = gauges.snapshot_good()

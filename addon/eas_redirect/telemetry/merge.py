@@ -35,6 +35,8 @@ SAID_ONCE = frozenset(
     {
         "eas_build_info",
         "eas_enforcing",
+        "eas_meant_info",
+        "eas_wave_names",
         "eas_config_loaded_timestamp_seconds",
         "eas_relationships",
         "eas_relationships_age_seconds",

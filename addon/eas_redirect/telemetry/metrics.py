@@ -56,6 +56,8 @@ class Gauges:
     """Where to read what is only true now; each is asked once per rendering."""
 
     mode: Callable[[], str] = lambda: "observe"
+    meant: Callable[[], str] = lambda: ""
+    wave_names: Callable[[], Mapping[tuple[str, str], int]] = dict  # by table and standing
     cache: Callable[[], CacheStatistics] = CacheStatistics
     ledger: Callable[[], Mapping[str, int]] = dict
     ledger_evicted: Callable[[], int] = lambda: 0

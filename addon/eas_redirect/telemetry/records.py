@@ -171,12 +171,13 @@ def drift_record(drift: Drift, now_s: float) -> Record:
 
 
 def config_record(
-    changed: tuple[str, ...], problems: tuple[str, ...], mode: str, now_s: float
+    changed: tuple[str, ...], problems: tuple[str, ...], mode: str, now_s: float, meant: str
 ) -> Record:
-    """The journal line of a configuration that was read anew. `changed`: names of files."""
+    """The journal line of a configuration that was read anew. `changed`: names of files. `meant`:
+    who is redirected, in words."""
     what = ", ".join(changed) or "unchanged files"
-    taken = f"read {what}: the configuration is adopted"
-    kept = f"read {what}: the last good configuration goes on"
+    taken = f"read {what}: the configuration is adopted: {meant}"
+    kept = f"read {what}: the last good configuration goes on: {meant}"
     return Record(
         timestamp_s=now_s,
         action="eas.config",

@@ -59,9 +59,11 @@ class DirectoryLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationLine:
-    """The configuration in force; `problem`: why the last reading of the file was refused."""
+    """The configuration in force; `meant`: who is redirected, in words; `problem`: why the last
+    reading of the file was refused."""
 
     path: str = ""
+    meant: str = ""
     loaded_s: float = 0.0
     problem: str | None = None
 

@@ -158,6 +158,7 @@ def _surroundings(status: Status) -> str:
         ("Answered by the cache", f"{hit_rate}; {cache.entries:,} entries"),
         ("Exchange", _text(status.upstream.address)),
         ("Last seen", _ago(status.upstream.age_s)),
+        ("Who is meant", _text(status.configuration.meant)),
         ("Configuration", _text(status.configuration.path)),
         ("Read", _time(status.configuration.loaded_s)),
     ]

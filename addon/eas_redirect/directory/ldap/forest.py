@@ -188,6 +188,18 @@ class LinkedForest:
     def everyone(self) -> tuple[Recipient, ...]:
         return tuple(found for found in self._users("user", None, None) if found.is_account)
 
+    def account_at(self, dn: str) -> Recipient | None:
+        def question(session: Session, patience_s: float) -> list[Recipient]:
+            try:
+                found = session.find(dn, "user", None, RECIPIENT_ATTRIBUTES, patience_s)
+            except NoSuchObjectError:
+                return []
+            return [recipient(entry) for entry in found]
+
+        found = self._ask("users", question)
+        wanted = plain_dn(dn)
+        return next((r for r in found if r.is_account and plain_dn(r.dn) == wanted), None)
+
     def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...]:
         def question(session: Session, patience_s: float) -> tuple[DirectoryDevice, ...]:
             try:

@@ -8,18 +8,21 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 
-from eas_redirect.activesync.authorization import Logon
+from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.faults import Fault
 from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
 from eas_redirect.directory.ldap.links import Connect, Links, Role
 from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Servers, parse_address
 from eas_redirect.directory.ldap.workers import Deadline, Workers
 from eas_redirect.directory.logons import account_domain, resolve
+from eas_redirect.directory.names import is_dn
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     DirectoryDevice,
     DirectorySettings,
+    Found,
     Lookup,
+    NotFound,
     Recipient,
     RelationshipsAnswer,
     Source,
@@ -88,6 +91,35 @@ class PooledDirectory:
         named = account_domain(logon, self._settings.account_domains)
         forest = self._account_forests.get(named.name) if named is not None else None
         return (await forest.recipient(logon)).lookup if forest is not None else None
+
+    def meant_by(self, name: str) -> Lookup:
+        settings = self._settings
+        logon = None if is_dn(name) else parse_logon(name)
+        named = account_domain(logon, settings.account_domains) if logon is not None else None
+        theirs = self._account_forests.get(named.name) if named is not None else None
+        account = theirs.meant_by(name) if theirs is not None else None
+
+        def question(links: Links, deadline: Deadline) -> Lookup:
+            forest = LinkedForest(links, deadline, settings, self._maps)
+            if logon is not None:
+                return resolve(
+                    logon, forest, settings.default_domain, [], settings.account_domains, account
+                )
+            found = forest.account_at(name) if is_dn(name) else None
+            return NotFound() if found is None else Found(recipient=found)
+
+        limit = self._settings.lookup_timeout_s
+        try:
+            if (fault := self._servers["users"].why_none()) is not None:
+                raise fault
+            job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
+            try:
+                return job.future.result(limit)
+            except TimeoutError:
+                job.abandon()
+                raise Fault("timeout", f"no answer within {limit:g} s") from None
+        except Fault as fault:
+            return fault.as_unavailable()
 
     async def relationships(self) -> RelationshipsAnswer:
         def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:

@@ -1,0 +1,115 @@
+"""Whom the names of a wave mean: each is asked of the directory as a logon is.
+
+A name tells one account, nobody or several. In `redirect.only` a name that does not tell one names
+nobody; in `redirect.except` it keeps everybody back whom it may mean. A directory that is away
+leaves names unasked, which count as in doubt, and nothing that was known is forgotten.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import assert_never
+
+from eas_redirect.directory.names import plain_dn
+from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Unavailable
+from eas_redirect.judging.judge import Redirector
+from eas_redirect.policy.waves import Criteria, UserNames, Wave
+
+type Ask = Callable[[str], Lookup]
+
+AT_ONCE = 4  # questions to the directory, beside those that devices cause
+SHOWN = 10  # names in one sentence
+
+
+def ask_names(wave: Wave, ask: Ask, patience_s: float) -> Wave:
+    """The wave with what the directory says to each of its names; those of `except` come first.
+
+    Waits, so not for the event loop. After `patience_s` no question begins: what is left stays as
+    it was.
+    """
+    until_s = time.monotonic() + patience_s
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="eas-names") as threads:
+
+        def one(name: str) -> Lookup | None:
+            return None if time.monotonic() > until_s else ask(name)
+
+        def table(criteria: Criteria) -> Criteria:
+            users = criteria.users
+            if users is None:
+                return criteria
+            answers = zip(users.all, threads.map(one, users.all), strict=True)
+            return replace(criteria, users=_told(users, dict(answers)))
+
+        exclude = table(wave.exclude)
+        return Wave(only=table(wave.only), exclude=exclude)
+
+
+def with_waves(redirector: Redirector, patience_s: float = 60.0) -> Redirector:
+    """The same redirector, its waves told by its directory. For commands that judge; waits."""
+    wave = ask_names(redirector.policy.wave, redirector.directory.meant_by, patience_s)
+    return replace(redirector, policy=replace(redirector.policy, wave=wave))
+
+
+def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:
+    known: dict[str, str] = {}
+    nobody, several, unasked = [], [], []
+    for name, lookup in answers.items():
+        match lookup:
+            case Found(recipient=recipient):
+                known[name] = plain_dn(recipient.dn)
+            case NotFound():
+                nobody.append(name)
+            case Ambiguous():
+                several.append(name)
+            case Unavailable() | None if name in users.known:
+                known[name] = users.known[name]
+            case Unavailable() | None if name in users.nobody:
+                nobody.append(name)
+            case Unavailable() | None if name in users.several:
+                several.append(name)
+            case Unavailable() | None:
+                unasked.append(name)
+            case _:
+                assert_never(lookup)
+    lost = {dn for name, dn in users.known.items() if name not in known}
+    return UserNames(
+        known=known,
+        nobody=tuple(nobody),
+        several=tuple(several),
+        unasked=tuple(unasked),
+        former=frozenset(lost) | (users.former if nobody or several or unasked else frozenset()),
+    )
+
+
+def in_doubt(table: str, users: UserNames | None) -> tuple[str, ...]:
+    """What is wrong with the names of `only` or `except`, a sentence each."""
+    if users is None:
+        return ()
+    key, left_out = f"redirect.{table}", table == "except"
+    found: list[str] = []
+    if users.nobody:
+        then = "whoever may be meant is not redirected" if left_out else "they name nobody"
+        found.append(f"{key}: the directory knows nobody called {_some(users.nobody)}: {then}")
+    if users.several:
+        then = "all of them stay" if left_out else "they name nobody"
+        found.append(
+            f"{key}: the directory knows several called {_some(users.several)}: {then}; write the"
+            " UPN or DOMAIN\\user"
+        )
+    if users.unasked:
+        then = "whoever may be meant is not redirected" if left_out else "they name nobody"
+        found.append(
+            f"{key}: the directory could not be asked for {_count(users.unasked)}: until then"
+            f" {then}"
+        )
+    return tuple(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
+
+
+def _count(names: Sequence[str]) -> str:
+    return "1 name" if len(names) == 1 else f"{len(names)} names"
