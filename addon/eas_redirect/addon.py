@@ -15,11 +15,13 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Address, Client
 from mitmproxy.optmanager import unset
 
+from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import certificates, hangups, starting
+from eas_redirect.engine import hangups, starting
 from eas_redirect.fixes import mends, upstream_names
 from eas_redirect.proxy import flows, profile
+from eas_redirect.proxy.certificates import FrontCertificates
 from eas_redirect.proxy.commands import Commands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
@@ -30,6 +32,7 @@ from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.monitor import Monitor, Proxy
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
+from eas_redirect.service.upstream import ASK_TIMEOUT_S
 from eas_redirect.service.watching import Watcher
 from eas_redirect.telemetry import writing
 from eas_redirect.view import contentview
@@ -55,6 +58,7 @@ class EASRedirect:
         self._hung_up = False  # a SIGHUP came while it started
         self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
         self._tasks: set[asyncio.Task[None]] = set()
+        self._front = FrontCertificates()
         self._behind = Behind(lambda: None if self.service is None else self.service.config)
         self.addons = [Commands(self)]
 
@@ -75,7 +79,7 @@ class EASRedirect:
             return
         try:
             self._configure()
-        except (OSError, ConfigError, SnapshotError) as error:
+        except (OSError, ConfigError, SnapshotError, CertificateFileError) as error:
             if self.service is not None:
                 raise exceptions.OptionsError(f"eas-redirect: {error}") from error
             # At the start an ERROR ends mitmproxy with exit code 1; raised, it would be shown as a
@@ -87,6 +91,8 @@ class EASRedirect:
         settings = read_options({name: str(getattr(ctx.options, name)) for name in OPTIONS})
         config = load_config(settings.path, settings.overrides)
         if self.service is None:
+            self._behind.trust.adopt(config.proxy.upstream_ca)
+            self._front.look(config.exchange.host_names)
             self.service = Service(config)
             self.exchanges = Exchanges(self.service)
             self.monitor = Monitor(self.service, self._proxy())
@@ -108,7 +114,10 @@ class EASRedirect:
             if self.watcher is not None:
                 self.watcher.start()
             logger.info("eas-redirect: %s", self.service.summary())
-        task = asyncio.ensure_future(self._finish_start(first=starting.is_checked()))
+        self._later(self._finish_start(first=starting.is_checked()))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -139,6 +148,7 @@ class EASRedirect:
 
     def done(self) -> None:
         upstream_names.SAID_BY_US.remove()
+        self._behind.trust.close()
         if self.watcher is not None:
             self.watcher.close()
         if self.monitor is not None:
@@ -153,6 +163,9 @@ class EASRedirect:
     def client_disconnected(self, client: Client) -> None:
         if self.exchanges is not None:
             self.exchanges.forget_client(client.id)
+
+    def tls_established_client(self, _data: tls.TlsData) -> None:
+        self._front.shown()
 
     def tls_start_server(self, data: tls.TlsData) -> None:
         upstream_names.accept_both(data, self._behind.only_name)
@@ -257,7 +270,13 @@ class EASRedirect:
             return
         if self.service is not None:
             self.service.reopen()
-        certificates.renew()
+            self._front.renew(self.service.config.exchange.host_names)
+            self._later(self._renew_trust())
+
+    async def _renew_trust(self) -> None:
+        fault = await self._behind.renew_trust(ASK_TIMEOUT_S)
+        if fault is not None and self.monitor is not None:
+            self.monitor.upstream.doubt(fault.why)
 
     def _proxy(self) -> Proxy:
         return Proxy(
@@ -265,6 +284,7 @@ class EASRedirect:
             listen=lambda: str(ctx.options.eas_metrics),
             peer=self._behind.peer,
             ask=self._behind.ask,
+            front_expires=lambda: self._front.expires,
             open_exchanges=lambda: 0 if self.exchanges is None else len(self.exchanges),
             open_waits=lambda: 0 if self.exchanges is None else self.exchanges.waits,
             draining=lambda: bool(getattr(ctx.master, "draining", False)),

@@ -8,8 +8,6 @@ import pytest
 from eas_redirect.configuration.values import Listen
 from eas_redirect.engine.command_line import (
     Plan,
-    UsageError,
-    check_certificate,
     mitmdump_arguments,
     reserve,
 )
@@ -57,17 +55,6 @@ def test_arguments_with_an_address_and_a_certificate() -> None:
     assert arguments[at : at + 6] == [
         "--listen-host", "::1", "--listen-port", "8443", "--certs", "*=/etc/mail.pem",
     ]  # fmt: skip
-
-
-def test_a_certificate_needs_both_parts(tmp_path: Path) -> None:
-    pem = tmp_path / "mail.pem"
-    pem.write_text("-----BEGIN CERTIFICATE-----\n")
-    with pytest.raises(UsageError, match="private key and the certificate"):
-        check_certificate(pem)
-    pem.write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n")
-    check_certificate(pem)
-    with pytest.raises(UsageError, match="No such file"):
-        check_certificate(tmp_path / "missing.pem")
 
 
 def test_reserve_chooses_a_port_and_refuses_one_in_use() -> None:

@@ -57,10 +57,24 @@ def test_renewal(tmp_path: Path) -> None:
         run(tmp_path / "run", exchange.url, "--cert", str(used)) as running,
     ):
         assert certificate_of(running.port) == der(old)
-        used.write_text("-----BEGIN NONSENSE-----\n")
-        running.signal(signal.SIGHUP)
-        wait_until(lambda: "the old certificates stay" in running.log, "the refusal")
-        assert certificate_of(running.port) == der(old)
+        assert running.samples()["eas_certificate_expiry_timestamp_seconds"] > 0
+        mark = "-----BEGIN CERTIFICATE-----"
+        parts = [issued.file.read_text("ascii").partition(mark) for issued in (old, new)]
+        for number, (content, words) in enumerate(
+            (
+                ("-----BEGIN NONSENSE-----\n", "it needs the private key and the certificate"),
+                (parts[0][0] + mark + parts[1][2], "the private key does not fit"),
+            ),
+            start=1,
+        ):
+            used.write_text(content)
+            running.signal(signal.SIGHUP)
+            wait_until(
+                lambda count=number: running.log.count("the old certificates stay") == count,
+                "the refusal",
+            )
+            assert words in running.log
+            assert certificate_of(running.port) == der(old)
         shutil.copy(new.file, used)
         running.signal(signal.SIGHUP)
         wait_until(lambda: certificate_of(running.port) == der(new), "the new certificate")
@@ -82,3 +96,37 @@ def test_renewal_by_a_link_that_leads_elsewhere(tmp_path: Path) -> None:
         link.symlink_to(new.file)
         running.signal(signal.SIGHUP)
         wait_until(lambda: certificate_of(running.port) == der(new), "the new certificate")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_certificate_whose_key_does_not_fit_stops_the_start(workers: str, tmp_path: Path) -> None:
+    one, other = (LabCertificates(tmp_path / n).issue("mail", ["mail"]).file for n in "ab")
+    mark = "-----BEGIN CERTIFICATE-----"
+    mixed = tmp_path / "mixed.pem"
+    mixed.write_text(
+        one.read_text().partition(mark)[0] + mark + other.read_text().partition(mark)[2]
+    )
+    words = ("--cert", str(mixed), "--workers", workers)
+    with run(tmp_path / "run", "http://127.0.0.1:9", *words, ready=False) as running:
+        assert running.process.wait(60) == 2
+        assert "the private key does not fit the certificate of mail" in running.log
+        assert "Traceback" not in running.log
+
+
+def test_what_phones_will_not_like_is_said_at_the_start(tmp_path: Path) -> None:
+    issued = LabCertificates(tmp_path / "lab").issue("mail", ["mail.fabrikam.example"])
+    config = '[exchange]\nhost_names = ["mail.contoso.example"]\n'
+    with (
+        waiting_exchange() as exchange,
+        run(tmp_path / "run", exchange.url, "--cert", str(issued.file), config=config) as running,
+    ):
+        assert "for mail.fabrikam.example, not for mail.contoso.example" in running.log
+
+
+def test_a_phone_that_is_shown_mitmproxys_own(tmp_path: Path) -> None:
+    with waiting_exchange() as exchange, run(tmp_path / "run", exchange.url) as running:
+        assert "a certificate that mitmproxy made" not in running.log
+        for _ in range(3):
+            certificate_of(running.port)
+        wait_until(lambda: "a certificate that mitmproxy made" in running.log, "the warning")
+        assert running.log.count("a certificate that mitmproxy made") == 1

@@ -3,12 +3,16 @@
 import http.client
 import json
 import resource
+import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from tests.benchmarks.usage import usage
 from tests.certificates.servers import NOW, Authority, Made, serving
@@ -28,13 +32,17 @@ def running(tmp_path: Path, url: str, ca: Path | None, *arguments: str) -> Itera
     """Serving, whether it is ready or not."""
     options = {"ssl_verify_upstream_trusted_ca": str(ca)} if ca else {}
     with run(tmp_path / "run", url, *arguments, options=options, ready=False) as proxy:
-        wait_until(lambda: PAGES.search(proxy.log) and LISTENING.search(proxy.log), "the start")
-        port, pages = LISTENING.search(proxy.log), PAGES.search(proxy.log)
-        assert port is not None
-        assert pages is not None
-        proxy.port, proxy.pages = int(port[1]), int(pages[1])
-        wait_until(lambda: "serving" in proxy.page("/ready")[1], "the workers")
+        begun(proxy)
         yield proxy
+
+
+def begun(proxy: Running) -> None:
+    wait_until(lambda: PAGES.search(proxy.log) and LISTENING.search(proxy.log), "the start")
+    port, pages = LISTENING.search(proxy.log), PAGES.search(proxy.log)
+    assert port is not None
+    assert pages is not None
+    proxy.port, proxy.pages = int(port[1]), int(pages[1])
+    wait_until(lambda: "serving" in proxy.page("/ready")[1], "the workers")
 
 
 def ask(port: int, device: str = "D1") -> int:
@@ -185,3 +193,63 @@ def test_the_name_that_the_certificate_must_bear(tmp_path: Path) -> None:
         options = {"ssl_verify_upstream_trusted_ca": str(file)}
         with run(tmp_path / "with", url, config=config, options=options) as proxy:
             assert ask(proxy.port) == 401
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO], ids=["one process", "two workers"])
+@pytest.mark.parametrize("content", ["nothing of the kind", "PKCS#7"])
+def test_a_ca_file_that_cannot_be_read_stops_the_start(
+    content: str, workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    authority = x509.load_pem_x509_certificate(Authority(tmp_path / "ca").file.read_bytes())
+    bundle = pkcs7.serialize_certificates([authority], Encoding.DER)
+    file.write_bytes(bundle if content == "PKCS#7" else content.encode())
+    words = ("--upstream-ca", str(file), *workers)
+    with run(tmp_path / "run", "https://localhost:9", *words, ready=False) as proxy:
+        assert proxy.process.wait(60) == 2
+        assert f"{file} is " in proxy.log
+        assert ("PKCS#7 bundle" if content == "PKCS#7" else "no certificate") in proxy.log
+        assert "Traceback" not in proxy.log
+
+
+def test_a_ca_file_in_der(tmp_path: Path) -> None:
+    file = Made().write(tmp_path / "server")
+    der = tmp_path / "ca.cer"
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    der.write_bytes(certificate.public_bytes(Encoding.DER))
+    with serving(file) as server:
+        words = ("--upstream-ca", str(der))
+        with run(tmp_path / "run", f"https://localhost:{server.port}", *words) as proxy:
+            assert ask(proxy.port) == 401
+
+
+@pytest.mark.parametrize("workers", [ONE, TWO], ids=["one process", "two workers"])
+def test_a_renewed_ca_file(workers: tuple[str, ...], tmp_path: Path) -> None:
+    """A wrong one is refused while the old one does; the right one is taken, at a SIGHUP, or by
+    itself when the old one does no longer."""
+    first, second = Made().write(tmp_path / "first"), Made().write(tmp_path / "second")
+    pin, port = tmp_path / "pin.pem", free_port()
+    shutil.copy(first, pin)
+    words = ("--upstream-ca", str(pin), *workers)
+    with run(tmp_path / "run", f"https://localhost:{port}", *words, ready=False) as proxy:
+        begun(proxy)
+        with serving(first, port=port):
+            until_ready(proxy)
+            for content in (second.read_text("ascii"), "nonsense"):
+                pin.write_text(content)
+                kept = proxy.log.count("stay")
+                proxy.signal(signal.SIGHUP)
+                each = max(1, len(workers))
+                wait_until(lambda n=kept + each: proxy.log.count("stay") >= n, "the refusal")
+                assert [ask(proxy.port) for _ in range(8)] == [401] * 8
+                assert not why(proxy)
+        with serving(second, port=port):
+            until_fails(proxy)
+            shutil.copy(second, pin)
+            until_ready(proxy)
+            assert [ask(proxy.port) for _ in range(8)] == [401] * 8
+
+
+def until_fails(proxy: Running) -> None:
+    """At every worker."""
+    wait_until(lambda: {ask(proxy.port) for _ in range(8)} <= {502, 503} and why(proxy), "no")

@@ -3,6 +3,7 @@
 Imports neither mitmproxy nor ldap3.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -54,7 +55,7 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def pem(certificates: tuple[x509.Certificate, ...]) -> bytes:
+def pem(certificates: Iterable[x509.Certificate]) -> bytes:
     """What OpenSSL reads."""
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 

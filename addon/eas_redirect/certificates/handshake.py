@@ -7,9 +7,12 @@ nor ldap3.
 import contextlib
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cryptography import x509
+
+from eas_redirect.certificates.files import pem
 
 type Address = tuple[str, int]
 
@@ -35,7 +38,7 @@ class Seen:
 def look(
     address: Address,
     timeout_s: float,
-    ca_file: str | None = None,
+    trusted: Sequence[x509.Certificate] = (),
     *,
     old: bool,
     name: str | None = None,
@@ -49,7 +52,7 @@ def look(
     the host; with `any_name` it is for the caller to compare the names.
     """
     name = name or address[0]
-    context = believing(ca_file)
+    context = believing(trusted)
     context.check_hostname = not any_name
     seen, distrust = _believed(address, timeout_s, context, name)
     if seen is not None:
@@ -65,10 +68,10 @@ def look(
     return replace(unverified, distrust=distrust or too_old)
 
 
-def believing(ca_file: str | None) -> ssl.SSLContext:
-    """What the proxy believes: a chain that ends at any certificate of the file, be it the server's
-    own, or at one that the system trusts. Old servers' lack extensions that RFC 5280 4.2 wants."""
-    context = ssl.create_default_context(cafile=ca_file)
+def believing(trusted: Sequence[x509.Certificate]) -> ssl.SSLContext:
+    """What the proxy believes: a chain that ends at any of these, be it the server's own; without
+    them at one that the system trusts. Old servers' lack extensions that RFC 5280 4.2 wants."""
+    context = ssl.create_default_context(cadata=pem(trusted).decode() or None)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

@@ -93,7 +93,7 @@ def examine(peer: Peer, timeout_s: float) -> Seen | Trouble | None:
         seen = look(
             address,
             timeout_s,
-            str(peer.ca_file) if peer.ca_file else None,
+            trusted,
             old=peer.old,
             name=name,
             any_name=True,

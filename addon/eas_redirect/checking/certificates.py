@@ -1,12 +1,15 @@
 """What certificates are like: their dates, and the one that phones see."""
 
 import datetime
+from collections.abc import Iterator
 
 from cryptography import x509
 
+from eas_redirect.certificates.files import CertificateFileError
+from eas_redirect.certificates.front import SOON_DAYS, judge_front, read_front
+from eas_redirect.certificates.names import names_of
 from eas_redirect.checking.values import Check, failed, good, warning
-
-SOON_DAYS = 21  # a certificate that ends within three weeks is worth a line
+from eas_redirect.configuration.config import Config
 
 
 def judge_dates(
@@ -25,6 +28,34 @@ def judge_dates(
     if days <= SOON_DAYS:
         return warning(subject, f"its certificate ends on {day}, in {days} days", "Renew it.")
     return good(subject, f"its certificate is good until {day}")
+
+
+def check_front(config: Config) -> Iterator[Check]:
+    """The certificate that phones see."""
+    path, subject = config.proxy.cert, "proxy.cert"
+    if path is None:
+        if config.exchange.trusted_proxies:
+            yield good(subject, "none: TLS ends in front of the proxy")
+        elif config.proxy.upstream is not None:
+            advice = "Set it, or name the TLS front in exchange.trusted_proxies."
+            yield warning(subject, "phones would be shown a certificate of mitmproxy's", advice)
+        return
+    try:
+        front = read_front(path)
+    except CertificateFileError as error:
+        yield failed(subject, str(error), "Mend the file.")
+        return
+    remarks = list(judge_front(front, config.exchange.host_names, _now()))
+    for remark in remarks:
+        state = failed if remark.grave else warning
+        yield state(subject, remark.finding, f"{remark.advice[:1].upper()}{remark.advice[1:]}.")
+    if not remarks:
+        ends = f"{front.own.not_valid_after_utc:%Y-%m-%d}"
+        yield good(subject, f"for {', '.join(names_of(front.own)[:5])}, good until {ends}")
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _read(der: bytes) -> x509.Certificate | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult
 
+from eas_redirect.checking.certificates import check_front
 from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.checking.servers import check_servers
@@ -45,6 +46,7 @@ def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
     if keys := set_by_environment():
         yield good("environment", f"sets {', '.join(keys)}")
     yield from check_files(config)
+    yield from check_front(config)
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,6 +97,7 @@ def run(
 
         print(shlex.join(["mitmdump", *mitmdump_arguments(plan)]))
         return
+    _read_certificates(settings.proxy, plan.further)
     _take_all_descriptors()
     workers, stop_timeout = settings.proxy.workers, settings.proxy.stop_timeout_s
     if stock and workers > 1:
@@ -108,7 +110,7 @@ def run(
 
 def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
     from eas_redirect.configuration.sources import ENVIRONMENT_ALONE
-    from eas_redirect.engine.command_line import Plan, UsageError, check_certificate
+    from eas_redirect.engine.command_line import Plan
 
     if proxy.upstream is None:
         fail(
@@ -118,11 +120,6 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
     script = find()
     if script is None:
         fail("The script is missing beside the package; install eas-redirect again.", USAGE)
-    try:
-        if proxy.cert is not None:
-            check_certificate(proxy.cert)
-    except UsageError as error:
-        fail(str(error), USAGE)
     return Plan(
         # Never what a link leads to now: it may be led elsewhere.
         config=config if config == ENVIRONMENT_ALONE else config.absolute(),
@@ -133,6 +130,21 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
         upstream_ca=proxy.upstream_ca,
         further=further,
     )
+
+
+def _read_certificates(proxy: "ProxyConfig", further: Sequence[str]) -> None:
+    """What cannot be used is said in one sentence, and by no worker."""
+    from eas_redirect.certificates.files import CertificateFileError, read_trusted
+    from eas_redirect.certificates.front import read_front
+
+    try:
+        if proxy.upstream_ca is not None:
+            read_trusted(proxy.upstream_ca)
+        # mitmproxy has more than one option for the passphrase of an encrypted key.
+        if proxy.cert is not None and not any("passphrase" in word for word in further):
+            read_front(proxy.cert)
+    except CertificateFileError as error:
+        fail(f"{error}.", USAGE)
 
 
 def _take_all_descriptors() -> None:

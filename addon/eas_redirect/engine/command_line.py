@@ -11,10 +11,6 @@ from eas_redirect.proxy import profile
 _TRUST = "ssl_verify_upstream_trusted_ca="
 
 
-class UsageError(ValueError):
-    """An argument of `run` that cannot be used; the message says what to do."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that decides mitmdump's command line."""
@@ -26,20 +22,6 @@ class Plan:
     certificate: Path | None = None
     upstream_ca: Path | None = None
     further: Sequence[str] = ()
-
-
-def check_certificate(path: Path) -> None:
-    """A PEM file with both a private key and a certificate, as mitmproxy wants it."""
-    try:
-        text = path.read_text("ascii", "replace")
-    except OSError as error:
-        raise UsageError(f"--cert {path}: {error.strerror}") from error
-    for part in ("PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"):
-        if part not in text:
-            raise UsageError(
-                f"--cert {path}: it needs the private key and the certificate with its chain, "
-                "one after the other, in PEM"
-            )
 
 
 def reserve(listen: Listen) -> socket.socket:

@@ -5,10 +5,10 @@ OPTIONS without a logon changes nothing on any server and is answered by every E
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from mitmproxy import connection, ctx, tls
 from mitmproxy.proxy import mode_specs
@@ -16,13 +16,17 @@ from mitmproxy.proxy.context import Context
 from OpenSSL import SSL
 
 from eas_redirect import __version__
+from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.configuration.config import Config
 from eas_redirect.fixes import upstream_names
 from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.proxy import flows
+from eas_redirect.proxy.certificates import UpstreamTrust
 from eas_redirect.proxy.tls_advice import OLD_VERSIONS
 from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+
+logger = logging.getLogger(__name__)
 
 MAX_HEAD = 16 * 1024  # bytes of an answer that are looked at
 _CHUNK = 16 * 1024
@@ -38,6 +42,7 @@ class Target:
     host: str
     only: str | None = None
     also: tuple[str, ...] = ()
+    trust: str | None = None  # the file that it is verified with
 
 
 class Behind:
@@ -46,6 +51,7 @@ class Behind:
     def __init__(self, config: Callable[[], Config | None]) -> None:
         self._config = config
         self._called: str | None = None  # a name by which a phone has reached it over TLS
+        self.trust = UpstreamTrust()
 
     def reached(self, sni: str | None) -> None:
         self._called = sni or self._called
@@ -61,24 +67,62 @@ class Behind:
         if (target := self._target()) is None:
             return None
         options, host = ctx.options, target.mode.address[0]
-        trusted = options.ssl_verify_upstream_trusted_ca
         return Peer(
             host=host,
             port=target.mode.address[1],
             tls=target.mode.scheme == "https",
             names=(target.only,) if target.only else (host, *target.also),
-            ca_file=Path(trusted).expanduser() if trusted else None,
+            ca_file=self.trust.source,
             old=options.tls_version_server_min in OLD_VERSIONS,
         )
 
     async def ask(self, timeout_s: float) -> Outcome:
-        """One request of our own."""
+        """One request of our own. Where it fails and the file of trusted certificates has changed,
+        the new ones are taken, for the old ones do not help."""
         target = self._target()
         if target is None:
             return NoAnswer(why="there is not one server behind this proxy")
+        outcome = await self._try(target, timeout_s)
+        if isinstance(outcome, NoAnswer) and (new := self._changed_trust()) is not None:
+            self.trust.use(new)
+            outcome = await self._try(replace(target, trust=new), timeout_s)
+        return outcome
+
+    async def renew_trust(self, timeout_s: float) -> NoAnswer | None:
+        """Take the changed file of trusted certificates, unless Exchange answers by the old ones
+        and not by the new. What the new ones met is given back if it does not."""
+        target, new = self._target(), self._changed_trust()
+        if target is None or new is None:
+            return None
+        outcome = await self._try(replace(target, trust=new), timeout_s)
+        if isinstance(outcome, NoAnswer) and isinstance(
+            await self._try(target, timeout_s), Answered
+        ):
+            logger.error(
+                "eas-redirect: %s does not fit Exchange (%s): the certificates that it held before"
+                " stay in force",
+                self.trust.source,
+                outcome.why,
+            )
+            return None
+        self.trust.use(new)
+        logger.info("eas-redirect: %s was read again", self.trust.source)
+        return outcome if isinstance(outcome, NoAnswer) else None
+
+    def _changed_trust(self) -> str | None:
+        """A copy of the file, if it is another one than before and can be read."""
+        if not self.trust.has_changed():
+            return None
+        try:
+            return self.trust.read()
+        except CertificateFileError as error:
+            logger.error("eas-redirect: the certificates that it held before stay: %s", error)
+            return None
+
+    async def _try(self, target: Target, timeout_s: float) -> Outcome:
         try:
             async with asyncio.timeout(timeout_s):
-                return await _ask(target)
+                return await _ask(target, lambda: self._prepared(target))
         except TimeoutError:
             return NoAnswer(why=f"no answer within {timeout_s:g} s")
         except SSL.Error as error:
@@ -93,10 +137,14 @@ class Behind:
         names = tuple(filter(None, (*config.exchange.host_names, self._called)))
         only = config.proxy.upstream_name
         host = only or next(iter(names), mode.address[0])
-        return Target(mode=mode, host=host, only=only, also=names)
+        return Target(mode=mode, host=host, only=only, also=names, trust=self.trust.in_force)
+
+    def _prepared(self, target: Target) -> SSL.Connection:
+        with self.trust.tried(target.trust):
+            return _prepared(target)
 
 
-async def _ask(target: Target) -> Outcome:
+async def _ask(target: Target, prepare: Callable[[], SSL.Connection]) -> Outcome:
     host, port = target.mode.address[:2]
     reader, writer = await asyncio.open_connection(host, port)
     expires = None
@@ -107,7 +155,7 @@ async def _ask(target: Target) -> Outcome:
     try:
         line = _Plain(reader, writer)
         if target.mode.scheme == "https":
-            line = secured = _Secured(reader, writer, _prepared(target))
+            line = secured = _Secured(reader, writer, prepare())
             if (fault := await secured.handshake()) is not None:
                 return NoAnswer(why=fault)
             expires = secured.expires

@@ -1,0 +1,142 @@
+"""Certificates of a running proxy: those that phones see, and those that Exchange is verified with.
+
+Both are read again on SIGHUP, for the connections to come. What cannot be used, or would cut the
+phones off while what is in force does not, is refused, and the old ones stay.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mitmproxy import ctx
+
+from eas_redirect.certificates.files import CertificateFileError, pem, read_trusted
+from eas_redirect.certificates.front import Front, judge_front, read_front
+
+TRUST = "ssl_verify_upstream_trusted_ca"
+
+logger = logging.getLogger(__name__)
+
+
+class FrontCertificates:
+    """What the option `certs` names."""
+
+    def __init__(self) -> None:
+        self._fronts: tuple[Front, ...] = ()
+        self._warned = False
+
+    def shown(self) -> None:
+        """A phone has been shown a certificate: is it one at all?"""
+        if not self._fronts and not self._warned:
+            self._warned = True
+            logger.warning(
+                "eas-redirect: a client was shown a certificate that mitmproxy made, which no phone"
+                " trusts: set proxy.cert, or end TLS in front of the proxy"
+            )
+
+    @property
+    def expires(self) -> datetime | None:
+        """The first of them."""
+        return min((front.own.not_valid_after_utc for front in self._fronts), default=None)
+
+    def look(self, names: Sequence[str]) -> None:
+        """Read them and say what phones will not like. Raises CertificateFileError."""
+        self._fronts = _read_fronts()
+        self._remark(names)
+
+    def renew(self, names: Sequence[str]) -> None:
+        """Read the files again, all of them or, when one is bad, none.
+
+        mitmproxy forgets its certificates before it reads the new ones, so they are tried first.
+        """
+        if not ctx.options.certs:
+            return
+        try:
+            self._fronts = _read_fronts()
+        except CertificateFileError as error:
+            logger.error("eas-redirect: the old certificates stay: %s", error)
+            return
+        ctx.options.update(certs=ctx.options.certs)
+        logger.info("eas-redirect: the certificates were read again")
+        self._remark(names)
+
+    def _remark(self, names: Sequence[str]) -> None:
+        for front in self._fronts:
+            for remark in judge_front(front, names, datetime.now(UTC)):
+                # Never an error, which would end mitmproxy at the start: a test may well want it.
+                logger.warning("eas-redirect: the certificate in %s: %s", front.path.name, remark)
+
+
+class UpstreamTrust:
+    """What Exchange is verified with: a copy in PEM of the file that the option names, so that DER
+    will do, and so that a file under renewal is never read half."""
+
+    def __init__(self) -> None:
+        self.source: Path | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._copies = 0
+        self._stamp: object = None
+
+    def adopt(self, configured: Path | None) -> None:
+        """At the start: the option's file, else the configured one. Raises CertificateFileError."""
+        named = getattr(ctx.options, TRUST)
+        self.source = Path(named).expanduser() if named else configured
+        if self.source is not None:
+            self.use(self.read())
+
+    @property
+    def in_force(self) -> str | None:
+        """The copy that mitmproxy uses."""
+        value: str | None = getattr(ctx.options, TRUST)
+        return value
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than was read last."""
+        return self.source is not None and _stamp(self.source) != self._stamp
+
+    def read(self) -> str:
+        """A copy of what the file holds now. Raises CertificateFileError."""
+        assert self.source is not None  # noqa: S101 - for who has one
+        self._stamp = _stamp(self.source)
+        content = pem(read_trusted(self.source))
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="eas-redirect-ca-")
+        self._copies += 1  # mitmproxy remembers a file by its name
+        copy = Path(self._folder.name) / f"{self._copies}.pem"
+        copy.write_bytes(content)
+        return str(copy)
+
+    def use(self, copy: str | None) -> None:
+        ctx.options.update(**{TRUST: copy})
+
+    @contextlib.contextmanager
+    def tried(self, copy: str | None) -> Iterator[None]:
+        """In force for what is prepared meanwhile, without waiting for anything."""
+        before = self.in_force
+        self.use(copy)
+        try:
+            yield
+        finally:
+            self.use(before)
+
+    def close(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _read_fronts() -> tuple[Front, ...]:
+    paths = [spec.partition("=")[2] or spec for spec in ctx.options.certs]
+    passphrase = ctx.options.cert_passphrase or None
+    return tuple(read_front(Path(path).expanduser(), passphrase) for path in paths)
+
+
+def _stamp(path: Path) -> object:
+    with contextlib.suppress(OSError):
+        seen = os.stat(path)  # noqa: PTH116 - follows links, which renewals lead elsewhere
+        return (seen.st_mtime_ns, seen.st_size, seen.st_ino, seen.st_dev)
+    return None
