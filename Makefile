@@ -7,9 +7,10 @@ INSTALLED := $(VENV)/.installed
 CONSTRAINTS ?= .ci/constraints.txt
 PIP_INSTALL = "$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
 	$(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+SPELT := README.md CONTRIBUTING.md CHANGELOG.md docs certs/README.md addon tests/*.py Makefile .ci
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-long fuzz bench bench-short soak sizing lint types format constraints clean
+.PHONY: help lab test coverage mutants docs test-long fuzz bench bench-short soak sizing lint types format constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +27,19 @@ lab: $(INSTALLED) ## the main job on loopback: Exchange, directory, proxy, devic
 
 test: $(INSTALLED) ## the tests
 	@$(BIN)/python -m pytest
+
+coverage: $(INSTALLED) ## the tests, and how much of each room they run (floors: tests/data/coverage.tsv)
+	@rm -rf .coverage.d && mkdir .coverage.d
+	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage.d/data" \
+		$(MAKE) --no-print-directory test
+	@COVERAGE_FILE="$(CURDIR)/.coverage.d/data" $(BIN)/python -m tests.floors
+
+mutants: $(INSTALLED) ## MINUTES=30, ONLY=part of FILE:FUNCTION: mistakes that no test notices
+	@$(BIN)/python -m tests.mutants --minutes $(or $(MINUTES),30) $(if $(ONLY),--only $(ONLY))
+
+docs: $(INSTALLED) ## spelling and links
+	@$(BIN)/codespell $(SPELT)
+	@$(BIN)/python -m pytest -q tests/test_docs.py
 
 test-long: $(INSTALLED) ## the tests that take many minutes: a Ping beyond mitmproxy's 600 s
 	@$(BIN)/python -m pytest -m long --timeout 3600
@@ -58,7 +72,7 @@ format: $(INSTALLED) ## ruff: mend what it can
 	@$(BIN)/ruff format .
 
 constraints: $(INSTALLED) ## write down the versions in .venv, when CI has passed with them
-	@sh .ci/freeze "$(BIN)/python" > .ci/constraints.txt
+	@sh .ci/freeze "$(BIN)/python" > .ci/constraints.new && mv .ci/constraints.new .ci/constraints.txt
 
 clean: ## remove what was made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .coverage.d .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

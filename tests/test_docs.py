@@ -78,11 +78,30 @@ def test_every_exit_code_is_documented() -> None:
     assert codes == ["0", "1", "2", "3"]
 
 
+def links(page: Path) -> list[str]:
+    """Where a page leads, but for what stands in code."""
+    text = re.sub(r"(?ms)^```.*?^```$|`[^`\n]*`", "", page.read_text("utf-8"))
+    return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"(?m)^\[[^\]]+\]: (\S+)", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as a forge makes them: words in small letters with hyphens between."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text("utf-8"))
+    titles = re.findall(r"(?m)^#+ (.+?)\s*$", text)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    text = page.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, and a heading in it; to another site by a whole address over TLS."""
+    for link in links(page):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            assert re.fullmatch(r"https://[a-z0-9-]+(\.[a-z0-9-]+)+(/\S*)?", target), link
+            continue
+        leads_to = page.parent / target if target else page
+        assert leads_to.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(leads_to), f"{page.name} links to {link}"
 
 
 def test_the_readme_is_short() -> None:

@@ -193,14 +193,14 @@ def test_only_a_global_status_makes_a_body_certain(data: bytes, command: str) ->
 
 
 @pytest.mark.parametrize("command", sorted(COMMAND_CODES.values()))
-@pytest.mark.parametrize("version", ["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"])
-def test_every_command_at_every_version(command: str, version: str) -> None:
+def test_every_command_at_every_version(command: str) -> None:
     """The HTTP form is weak, the in-band form certain, and nothing else is either."""
-    request = EASRequest(method="POST", command=command, protocol_version=version)
-    assert read_answer(request, 403, (), b"<html></html>").evidence is Evidence.WEAK
     body = VECTORS.get(command, VECTORS["Sync"])
-    in_band = read_answer(request, 200, (WBXML,), body).evidence
-    assert in_band is (Evidence.CERTAIN if command in VECTORS else Evidence.NONE)
-    assert may_hold_evidence(request, 200, (WBXML,)) is (command in VECTORS)
-    for code in (400, 401, 404, 449, 451, 456, 457, 500, 501, 502, 503, 505, 507):
-        assert read_answer(request, code, (), body).evidence is Evidence.NONE
+    for version in ("2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"):
+        request = EASRequest(method="POST", command=command, protocol_version=version)
+        assert read_answer(request, 403, (), b"<html></html>").evidence is Evidence.WEAK
+        in_band = read_answer(request, 200, (WBXML,), body).evidence
+        assert in_band is (Evidence.CERTAIN if command in VECTORS else Evidence.NONE)
+        assert may_hold_evidence(request, 200, (WBXML,)) is (command in VECTORS)
+        for code in (400, 401, 404, 449, 451, 456, 457, 500, 501, 502, 503, 505, 507):
+            assert read_answer(request, code, (), body).evidence is Evidence.NONE

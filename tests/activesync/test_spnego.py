@@ -44,9 +44,8 @@ def test_tokens_of_any_length(length: int) -> None:
     assert response_token(spnego(bytes(length))) == bytes(length)
 
 
-@pytest.mark.parametrize("end", range(len(LAST)))
-def test_every_prefix_names_nobody(end: int) -> None:
-    assert response_token(LAST[:end]) is None
+def test_every_prefix_names_nobody() -> None:
+    assert [end for end in range(len(LAST)) if response_token(LAST[:end]) is not None] == []
 
 
 @pytest.mark.parametrize(

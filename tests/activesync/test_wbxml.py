@@ -58,10 +58,10 @@ def test_each_vector_byte_by_byte(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", VECTORS)
-@pytest.mark.parametrize("extra", [b"\0", b"\x01", b"\x45", b"\x00\x07", b"\x43", b"<html>"])
-def test_trailing_bytes_are_refused(command: str, extra: bytes) -> None:
-    with pytest.raises(WBXMLError):
-        parse(VECTORS[command] + extra)
+def test_trailing_bytes_are_refused(command: str) -> None:
+    for extra in (b"\0", b"\x01", b"\x45", b"\x00\x07", b"\x43", b"<html>"):
+        with pytest.raises(WBXMLError):
+            parse(VECTORS[command] + extra)
 
 
 @given(st.binary())

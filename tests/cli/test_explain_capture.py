@@ -318,14 +318,14 @@ def test_where_the_entries_of_a_har_are(tmp_path: Path, content: bytes) -> None:
     assert said["devices"][0]["exchanges"][0]["eas_status"] == 123
 
 
-@pytest.mark.parametrize("end", range((1 << 20) - 40, (1 << 20) + 5))
-def test_a_har_whose_window_ends_anywhere(end: int) -> None:
+def test_a_har_whose_window_ends_anywhere() -> None:
     """Values are cut where the reader's first window ends: numbers, names, brackets, entries."""
     head = '{"log": {"_padding": "'
     tail = '", "_n": 1234, "_m": [5, {"a": 6}], "entries": [{"request": 1}, {"b": 789}]}}'
-    text = head + "x" * (end - len(head)) + tail
-    found = list(entries(io.StringIO(text), lambda _: None))
-    assert found == [{"request": 1}, {"b": 789}]
+    for end in range((1 << 20) - 40, (1 << 20) + 5):
+        text = head + "x" * (end - len(head)) + tail
+        found = list(entries(io.StringIO(text), lambda _: None))
+        assert found == [{"request": 1}, {"b": 789}], end
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,12 @@ def test_what_is_no_answer_is_left_alone(operation: int) -> None:
 WHOLE = message(7, entry_of("CN=Anna", ANNA, wide=True), wide=True)
 
 
-@pytest.mark.parametrize("end", range(len(WHOLE)))
-def test_a_message_that_is_cut_short(end: int) -> None:
-    length = whole_length(WHOLE[:end])
-    assert length == (None if end < 6 else len(WHOLE))
-    with pytest.raises(WireError):
-        read_message(WHOLE[:end])
+def test_a_message_that_is_cut_short() -> None:
+    for end in range(len(WHOLE)):
+        length = whole_length(WHOLE[:end])
+        assert length == (None if end < 6 else len(WHOLE))
+        with pytest.raises(WireError):
+            read_message(WHOLE[:end])
 
 
 @pytest.mark.parametrize(
