@@ -30,6 +30,7 @@ _DONT_EXPIRE = 0x10000 | 0x200  # UF_DONT_EXPIRE_PASSWD, UF_NORMAL_ACCOUNT (MS-A
 _ACCOUNTS = {
     "eas-redirect": _DONT_EXPIRE,  # may read the relationships
     "ordinary": _DONT_EXPIRE,  # reads what every account reads
+    "blind": _DONT_EXPIRE,  # may be denied anything
     "disabled": _DONT_EXPIRE | 0x2,
     "expired": _DONT_EXPIRE,
     "must-change": 0x200,
@@ -86,6 +87,20 @@ class Samba:
     def deny(self, account: str, base: str, attribute_guid: str) -> None:
         """Hides an attribute (by its schemaIDGUID) below `base` from an account."""
         self._dsacl(base, f"(OD;CI;RP;{attribute_guid};;{self._sid(account)})")
+
+    def hide(self, account: str, base: str, *attributes: str) -> None:
+        """Hides attributes below `base` from an account."""
+        for attribute in attributes:
+            self.deny(account, base, self._schema_guid(attribute))
+
+    def _schema_guid(self, attribute: str) -> str:
+        command = [
+            *("ldbsearch", f"--configfile={self.config}", "-H", self._database),
+            *("-b", f"CN=Schema,CN=Configuration,{ROOT}"),
+            *(f"(lDAPDisplayName={attribute})", "schemaIDGUID"),
+        ]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return found.partition("\nschemaIDGUID: ")[2].partition("\n")[0].strip()
 
     def grant(self, account: str, base: str) -> None:
         """Lets an account read an object and what is below it."""

@@ -226,7 +226,7 @@ def test_for_people(home: Path, samba: Samba) -> None:
     assert ran.code == 0
     lines = ran.out.splitlines()
     assert lines[-1] == "All 15 good, 1 of them with a warning"
-    assert sum(line.startswith("✓") for line in lines) == 13
+    assert sum(line.startswith("✓") for line in lines) == 14
     assert sum(line.startswith("!") for line in lines) == 1
 
 

@@ -1,6 +1,7 @@
 """The table of situations, and what holds for every input."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def read_relationships(text: str) -> tuple[OrganizationRelationship, ...]:
 def read_recipient(text: str) -> Recipient:
     values: dict[str, Any] = dict(pairs(text))
     for name, value in values.items():
-        if name.endswith(("_details", "_type")):
+        if name.endswith(("_details", "_type", "_control", "_enable")):
             values[name] = int(value)
     names = {
         "user_principal_name": "anna@contoso.example",
@@ -140,13 +141,23 @@ def read_exchange(row: dict[str, str]) -> Exchange:
 
 
 def read_lookup(row: dict[str, str]) -> Lookup:
+    found = Found(recipient=read_recipient(row["recipient"]))
     outcomes: dict[str, Lookup] = {
-        "found": Found(recipient=read_recipient(row["recipient"])),
+        "found": found,
+        "by_address": replace(found, by_address=True),
+        "unseen_mailboxes": replace(found, unseen=hidden("mailboxes_not_visible")),
+        "unseen_aliases": replace(found, unseen=hidden("aliases_not_visible")),
+        "unseen_principal_names": hidden("principal_names_not_visible"),
         "not_found": NotFound(),
         "ambiguous": Ambiguous(dns=("CN=A", "CN=B")),
+        "left_out": Ambiguous(dns=("CN=A",), left_out="forest.ldif:3: homemdb is not UTF-8"),
         "unavailable": DOWN,
     }
     return outcomes[row["lookup"]]
+
+
+def hidden(kind: str) -> Unavailable:
+    return Unavailable(error_type=kind, message="It cannot be seen: export it.")
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row["situation"])
@@ -171,6 +182,14 @@ def test_a_situation(row: dict[str, str]) -> None:
         assert isinstance(verdict, Pass)
         assert [step.ok for step in trace] == [True] * (len(trace) - 1) + [False]
         assert trace[-1].reason is verdict.reason
+
+
+def test_where_the_native_feature_would_serve_nobody_is_redirected() -> None:
+    rows = table()
+    assert {row["native"] for row in rows} == {"451", "serves", "no", "-"}
+    served = [row for row in rows if row["native"] == "serves"]
+    assert len(served) > 30
+    assert not any(row["host"] for row in served)
 
 
 def test_every_reason_and_every_evidence_has_a_row() -> None:

@@ -88,7 +88,9 @@ def resolve(
         steps.append("refused: the name is empty, too long or holds control characters")
         return NotFound()
     match logon.format:
-        case "down_level" | "upn" if (named := _named(logon, account_domains, forest)) is not None:
+        case "down_level" | "upn" if account_domains and (
+            named := _named(logon, account_domains, forest)
+        ):
             lookup = _linked(logon, named, account, forest, steps)
         case "down_level" if logon.domain:
             lookup = _in_domain(logon.domain, logon.user, forest, steps)
@@ -107,6 +109,8 @@ def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[s
     if logon.format == "upn":
         names.append(f"{logon.user}@{logon.domain}")
     left_out = [one for name in names for one in forest.left_out(name)]
+    if not left_out:
+        return lookup
     if isinstance(lookup, Found) and logon.format == "down_level":
         domain = domain_dn(lookup.recipient.dn)
         left_out = [one for one in left_out if domain_dn(one.dn) in ("", domain)]
@@ -205,7 +209,10 @@ def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
     one = lookup.recipient
     if one.has_mailbox or not one.target_address:
         return lookup  # nothing follows from what is absent
-    sight, domain = forest.sight(), domain_dn(one.dn)
+    sight = forest.sight()
+    if sight.sees_recipients:
+        return lookup
+    domain = domain_dn(one.dn)
     if not sight.sees_mailboxes(domain, says_remote=one.says_remote):
         doubt = mailboxes_not_visible(sight, (domain,))
     elif not one.mail_nickname and not sight.sees_aliases(domain):
@@ -296,14 +303,15 @@ def _nobody_else(
     if not isinstance(lookup, Found):
         return lookup
     sight = forest.sight()
-    # An account name is unique in its own domain, wherever in it an export began.
-    own = None if principal_names else domain_dn(lookup.recipient.dn)
     if principal_names and not sight.sees_principal_names:
         unseen = (domain.nc_name for domain in sight.domains if not domain.principal_names)
         doubt = principal_names_not_visible(sight, unseen)
         steps.append(doubt.message)
         return _unavailable(doubt)
-    if not sight.sees_everybody(own):
+    # An account name is unique in its own domain, wherever in it an export began.
+    if not sight.sees_everybody() and (
+        principal_names or not sight.sees_everybody(domain_dn(lookup.recipient.dn))
+    ):
         steps.append(not_all_accounts_visible(sight).message)
         return Ambiguous(dns=(lookup.recipient.dn,))
     return lookup

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from eas_redirect.activesync.authorization import MAX_LOGON
 
@@ -26,6 +27,30 @@ def is_askable(name: str) -> bool:
 
 def domain_dn(dn: str) -> str:
     """The DN of the domain that an object stands in: its trailing `DC=` parts, lower case."""
+    if dn.isascii():
+        lower = dn.lower()
+        if (cut := domain_begins(lower)) > 0:
+            return _domain_of_ending(lower[cut + 1 :])
+    return _trailing_domain(dn)
+
+
+def domain_begins(lower: str) -> int:
+    """Where the comma before the first `dc=` of a lower-case DN stands, if all that follows can
+    only be its domain; -1 where one has to look closer: at spaces, or at commas in values."""
+    cut = lower.find(",dc=")
+    if cut <= 0 or lower[cut - 1] == "\\":
+        return -1
+    before = lower[lower.rfind(",", 0, cut) + 1 : cut]
+    return -1 if before.lstrip().startswith("dc=") else cut
+
+
+@lru_cache(maxsize=1024)
+def _domain_of_ending(ending: str) -> str:
+    """A forest has few domains, and each look-up asks for one of them."""
+    return _trailing_domain(ending)
+
+
+def _trailing_domain(dn: str) -> str:
     parts = fold(dn).split(",")
     first = len(parts)
     while first and parts[first - 1].lstrip().startswith("dc="):

@@ -7,9 +7,10 @@ read with the relationships, and asked wherever absence or uniqueness decides.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from eas_redirect.directory.names import dns_name, domain_dn, lies_in, plain_dn
+from eas_redirect.directory.names import dns_name, domain_begins, domain_dn, lies_in, plain_dn
 
 type Seen = Literal["ldap", "snapshot"]
 # How much of a domain can be seen: all of it; a part of it, where a search or an export begins
@@ -69,17 +70,29 @@ class Sight:
     strays: tuple[str, ...] = ()
     unread: bool = False
     no_mailboxes_here: bool = False
+    # Asked in each look-up, and so worked out once: whether "nobody has this userPrincipalName"
+    # may be believed; whether every domain shows mailboxes and aliases.
+    sees_principal_names: bool = field(init=False, repr=False, compare=False)
+    sees_recipients: bool = field(init=False, repr=False, compare=False)
+    _sees_everybody: bool = field(init=False, repr=False, compare=False)
     _by_name: dict[str, DomainSight] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_name = {domain.nc_name: domain for domain in self.domains}
-        object.__setattr__(self, "_by_name", by_name)
+        domains = self.domains
+        settle = partial(object.__setattr__, self)
+        settle("sees_principal_names", bool(domains) and all(d.principal_names for d in domains))
+        settle("sees_recipients", bool(domains) and all(d.mailboxes and d.aliases for d in domains))
+        settle("_sees_everybody", self._knows(None))
+        settle("_by_name", {domain.nc_name: domain for domain in domains})
 
     def sees_everybody(self, own: str | None = None) -> bool:
         """Whether nobody else of the forest can have a name that only one object here has.
 
         `own`: the domain of that object, if the name is one that a domain gives once only.
         """
+        return self._sees_everybody or (own is not None and self._knows(own))
+
+    def _knows(self, own: str | None) -> bool:
         return (
             self.named
             and not self.missing
@@ -91,11 +104,6 @@ class Sight:
                 for domain in self.domains
             )
         )
-
-    @property
-    def sees_principal_names(self) -> bool:
-        """Whether "nobody has this userPrincipalName" may be believed."""
-        return bool(self.domains) and all(domain.principal_names for domain in self.domains)
 
     def sees_mailboxes(self, nc_name: str, *, says_remote: bool) -> bool:
         """Whether "no homeMDB" may be believed of an object in this domain.
@@ -252,6 +260,11 @@ class _Collected:
     portion: Portion = "one_container"
     container: str = ""  # below the domain's root, in which all objects stood so far
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further object can show more."""
+        return self.mailboxes and self.aliases and self.principal_names and self.portion == "whole"
+
 
 class Witness:
     """Collects a `Sight` from the objects of a file, one by one.
@@ -275,17 +288,17 @@ class Witness:
 
     def see(self, dn: str, attributes: Mapping[str, Sequence[str]]) -> None:
         """An account or another recipient; attributes by lower-case name."""
-        cut = dn.lower().find(",dc=")
-        container = dn[:cut].rpartition(",")[2].strip().lower() if cut > 0 else ""
+        lower = dn.lower()
+        cut = domain_begins(lower)
+        known = self._by_ending.get(lower[cut:]) if cut > 0 else None
+        if known is not None and known.is_settled:
+            return
+        container = lower[:cut].rpartition(",")[2].strip() if cut > 0 else ""
         if container == "cn=configuration":
             return
-        ending = dn[cut:]
-        if cut < 0 or dn[cut - 1] == "\\":  # spaces, or a comma that belongs to a value
-            domain, container = self._domain(domain_dn(dn)), ""
-        elif (known := self._by_ending.get(ending)) is None:
-            domain = self._by_ending[ending] = self._domain(domain_dn(dn))
-        else:
-            domain = known
+        domain = known or self._domain(domain_dn(dn))
+        if cut > 0:
+            self._by_ending[lower[cut:]] = domain
         if container and domain.portion != "whole":
             domain.container = domain.container or container
             if domain.container != container or container == "cn=users":

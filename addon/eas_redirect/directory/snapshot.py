@@ -409,7 +409,7 @@ class _Index:
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """The objects that could not be read whole and have this account name, UPN or address."""
-        return self._left_out.get(fold(name), ())
+        return self._left_out.get(fold(name), ()) if self._left_out else ()
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None

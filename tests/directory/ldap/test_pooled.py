@@ -167,7 +167,11 @@ async def test_one_connection_serves_users_and_configuration_of_a_controller() -
         ("dc1:636", f"CN=Partitions,CN=Configuration,{ROOT}"),
         ("dc1:636", f"CN=System,{ROOT}"),
     ]
-    assert {base for _, base, _ in forest.looked_for} == {ROOT.lower()}
+    assert forest.looked_for[0] == (
+        "dc1:636",
+        ROOT.lower(),
+        ("homeMDB", "mailNickname", "userPrincipalName"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ _ZONES = ("dc=domaindnszones,", "dc=forestdnszones,")
 
 
 type _Reach = tuple[str, Portion]  # a domain, and how much of it can be seen
+# Containers of arbitration and of health mailboxes, which are users too.
+_SYSTEM_MAILBOXES = ("CN=Users", "CN=Microsoft Exchange System Objects")
 _WITH_SIDS = (*RECIPIENT_ATTRIBUTES, *SID_ATTRIBUTES)
 # What shows that an attribute can be read: one object that has a value of it.
 _SIGNS: Mapping[str, tuple[str, ...]] = {
@@ -76,15 +78,14 @@ class DomainMap:
     trusts: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
     no_mailboxes_here: bool = False
-    _sights: dict[tuple[_Reach, ...], Sight] = field(default_factory=dict, compare=False)
+    # Each server's, by what it says of itself: a look-up asks for it.
+    sights: dict[RootDSE, Sight] = field(default_factory=dict, compare=False)
 
     def sight_within(self, reach: tuple[_Reach, ...]) -> Sight:
-        """What a server can vouch for that sees these domains. Kept: a look-up asks for it."""
-        if (known := self._sights.get(reach)) is not None:
-            return known
+        """What a server can vouch for that sees these domains."""
         seen = [domain for domain, _ in reach]
         unseen = [p.nc_name for p in self.partitions if p.nc_name not in seen]
-        sight = self._sights[reach] = Sight(
+        return Sight(
             source="ldap",
             domains=tuple(_domain_sight(d, portion, self.shown.get(d)) for d, portion in reach),
             named=self.named,
@@ -93,7 +94,6 @@ class DomainMap:
             strangers=self.strangers,
             no_mailboxes_here=self.no_mailboxes_here,
         )
-        return sight
 
 
 def _domain_sight(nc_name: str, portion: Portion, shown: frozenset[str] | None) -> DomainSight:
@@ -154,7 +154,10 @@ class LinkedForest:
         if self._sight is None:
             domain_map = self._map()
             root = self._links.ask("users", self._deadline, lambda session, _: session.root_dse)
-            self._sight = domain_map.sight_within(self._reach(domain_map.partitions, root))
+            self._sight = domain_map.sights.get(root)
+            if self._sight is None:
+                reach = self._reach(domain_map.partitions, root)
+                self._sight = domain_map.sights[root] = domain_map.sight_within(reach)
         return self._sight
 
     def accounts(
@@ -350,7 +353,7 @@ def _shown(
     """Which signs one object or another of the domain shows. Mostly the first one shows all."""
     is_alone = not any(lies_in(p.nc_name, domain) for p in partitions if p.nc_name != domain)
 
-    def some(*attributes: str) -> bool:
+    def some(*attributes: str, below: str = base) -> bool:
         def accepts(entry: Entry) -> bool:
             """A catalogue finds those of the domains below this one, too."""
             return (is_alone or domain_dn(entry.dn) == domain) and all(
@@ -358,13 +361,18 @@ def _shown(
             )
 
         try:
-            return session.shows(base, attributes, accepts, patience_s)
+            return session.shows(below, attributes, accepts, patience_s)
         except NoSuchObjectError:
             return False
 
     if some("homeMDB", "mailNickname", "userPrincipalName"):
         return frozenset(_SIGNS)
-    return frozenset(sign for sign, names in _SIGNS.items() if any(map(some, names)))
+    shown = {sign for sign, names in _SIGNS.items() if any(map(some, names))}
+    # Where nearly everybody has moved it may take long to find a mailbox. Exchange's own are here.
+    own = (f"{container},{domain}" for container in _SYSTEM_MAILBOXES if base == domain)
+    if "mailboxes" not in shown and any(some("homeMDB", below=place) for place in own):
+        shown.add("mailboxes")
+    return frozenset(shown)
 
 
 def _below(

@@ -55,7 +55,7 @@ class Session(Protocol):
         accepts: Callable[[Entry], bool],
         patience_s: float,
     ) -> bool:
-        """Whether an entry below `base` that has all these attributes is accepted."""
+        """Whether a user below `base` who has all these attributes is accepted."""
         ...
 
     def interrupt(self) -> None:

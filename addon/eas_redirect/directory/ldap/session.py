@@ -37,7 +37,7 @@ from eas_redirect.directory.values import DirectorySettings
 
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
 # Whether anything shows an attribute is looked for in so many entries, for so many seconds.
-_LOOKED_AT, _LOOK_S = 10_000, 1
+_LOOKED_AT, _LOOK_S = 10_000, 2
 _CUT_SHORT = (
     RESULT_TIME_LIMIT_EXCEEDED,
     RESULT_SIZE_LIMIT_EXCEEDED,
@@ -119,12 +119,14 @@ class LDAPSession:
         accepts: Callable[[Entry], bool],
         patience_s: float,
     ) -> bool:
-        """Looks at some entries only, and not for long: who has none may have very many objects."""
+        """Looks at some entries only, and not for long: where none has them, there may be very many
+        to look through."""
         self._ends = time.monotonic() + patience_s
         page, looked_at = (1, b""), 0
         while looked_at < _LOOKED_AT:
             search = Search(
                 base=base,
+                equals=(("objectClass", "user"),),
                 present=attributes,
                 attributes=attributes,
                 page=page,
