@@ -98,13 +98,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
+def small_disk(path: Path, size: int = JOURNAL_ROOM) -> Iterator[Path]:
     """A small file system, where root may mount one; else a directory like any other."""
     path.mkdir()
     mounted = (
         os.geteuid() == 0
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={JOURNAL_ROOM}", "tmpfs", str(path)],
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)],
             check=False,
             capture_output=True,
         ).returncode
