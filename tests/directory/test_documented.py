@@ -21,8 +21,8 @@ def words(pattern: str, *rooms: str) -> set[str]:
 @pytest.mark.parametrize(
     "found",
     [
-        words(r'\bFault\(\s*"([a-z_]+)"', "directory"),
-        words(r'"[0-9a-f]{3}": \(\s*"([a-z_]+)"', "directory"),
+        words(r'\bFault\(\s*"([a-z_]+)"', "directory/ldap"),
+        words(r'"[0-9a-f]{3}": \(\s*"([a-z_]+)"', "directory/ldap"),
         words(r'kind="([a-z_]+)"', "directory", "policy"),
         words(r'_drift\(\s*"([a-z_]+)"', "directory"),
     ],

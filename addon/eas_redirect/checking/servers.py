@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from eas_redirect.checking.certificates import judge_dates
 from eas_redirect.checking.values import Check, failed, good, in_two, skipped, unreachable, warning
-from eas_redirect.directory.faults import Fault
 from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.inspection import Inspection, inspect
 from eas_redirect.directory.ldap.servers import parse_address
 from eas_redirect.directory.values import DirectorySettings

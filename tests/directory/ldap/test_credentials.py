@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.faults import Fault, refused_bind
 from eas_redirect.directory.ldap.credentials import HOLD_S, HOLD_WRONG_S, PROVEN_S, Credentials
+from eas_redirect.directory.ldap.faults import Fault, refused_bind
 from eas_redirect.directory.values import DirectorySettings
 from tests.directory.fakes import Clock
 

@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.servers import (
     ACCOUNT_COOL_DOWN_S,
     COOL_DOWN_S,

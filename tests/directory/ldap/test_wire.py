@@ -1,5 +1,10 @@
 """Searches as bytes: as ldap3 writes them, and answers in every way in which they may come."""
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +15,7 @@ from eas_redirect.directory.ldap.wire import (
     Done,
     Message,
     Search,
+    Searches,
     WireError,
     read_message,
     search_request,
@@ -53,7 +59,7 @@ def tlv(tag: int, *parts: bytes, wide: bool = False) -> bytes:
         return bytes([tag, 0x84]) + len(content).to_bytes(4) + content
     if len(content) < 0x80:
         return bytes([tag, len(content)]) + content
-    return bytes([tag, 0x82]) + len(content).to_bytes(2) + content
+    return bytes([tag, 0x83]) + len(content).to_bytes(3) + content
 
 
 def message(number: int, *parts: bytes, wide: bool = False) -> bytes:
@@ -98,9 +104,12 @@ def test_an_entry(wide: bool) -> None:
 
 
 def test_attributes_with_options_are_the_attribute() -> None:
-    values = {"member;range=0-1": [b"a"], "Member": [b"b"], "cn": []}
+    values = {"member;range=0-1": [b"a"], "Member": [b"b"], "cn;lang-en": []}
     read = read_message(message(1, entry_of("CN=A", values)))
-    assert read.content == Entry("CN=A", {"member": ["a", "b"], "cn": []})
+    assert read.content == Entry("CN=A", {"member": ["a", "b"], "cn": []}, {"member": 2})
+    last = {"member;Range=1500-*": [b"a"]}
+    read = read_message(message(1, entry_of("CN=A", last)))
+    assert read.content == Entry("CN=A", {"member": ["a"]})
 
 
 def test_what_is_no_text_is_a_value_all_the_same() -> None:
@@ -188,3 +197,98 @@ def test_any_bytes_are_a_message_or_none(data: bytes) -> None:
         return
     assert length == len(data)
     assert read.content is None or isinstance(read.content, Entry | Done)
+
+
+# -- over a connection ----------------------------------------------------------------------------
+
+ANNA_S_ENTRY = entry_of("CN=Anna", {"cn": [b"Anna"]})
+FOUND = Entry("CN=Anna", {"cn": ["Anna"]})
+ANY = Search(base="DC=contoso,DC=example")
+type Ends = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def ask(searches: Searches, ours: socket.socket, patience_s: float = 30) -> object:
+    give_up = time.monotonic() + patience_s
+    return searches.ask(ours, ANY, lambda: max(0.001, give_up - time.monotonic()))
+
+
+def test_searches_follow_each_other(ends: Ends) -> None:
+    ours, theirs = ends
+    searches = Searches()
+    theirs.sendall(
+        message(1, ANNA_S_ENTRY) + message(1, ANNA_S_ENTRY) + message(1, done_of(0), paged(b"more"))
+    )
+    assert ask(searches, ours) == ([FOUND, FOUND], Done(0, "", b"more"))
+    assert b"\x02\x01\x01\x63" in theirs.recv(4096), "the first message id"
+    theirs.sendall(message(2, done_of(32, "gone")))
+    assert ask(searches, ours) == ([], Done(32, "gone"))
+    assert b"\x02\x01\x02\x63" in theirs.recv(4096)
+
+
+def test_answers_byte_by_byte(ends: Ends) -> None:
+    ours, theirs = ends
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    def drip() -> None:
+        for byte in message(1, ANNA_S_ENTRY) + message(1, done_of(0)):
+            theirs.send(bytes([byte]))
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    assert ask(Searches(), ours) == ([FOUND], Done(0, ""))
+    thread.join(30)
+
+
+def test_messages_of_others_and_references_are_left_alone(ends: Ends) -> None:
+    ours, theirs = ends
+    reference = tlv(0x73, tlv(0x04, b"ldap://elsewhere.example/DC=x"))
+    theirs.sendall(message(9, ANNA_S_ENTRY) + message(9, done_of(0)) + message(1, reference))
+    theirs.sendall(message(1, done_of(0)))
+    assert ask(Searches(), ours) == ([], Done(0, ""))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (message(0, tlv(0x78, tlv(0x0A, b"\x34"))), ConnectionAbortedError),
+        (message(1, ANNA_S_ENTRY), ConnectionAbortedError),
+        (message(1, ANNA_S_ENTRY)[:20], ConnectionAbortedError),
+        (b"", ConnectionAbortedError),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", WireError),
+        (message(1, tlv(0x65)), WireError),
+    ],
+    ids=["a notice", "no end", "half a message", "nothing", "no LDAP", "malformed"],
+)
+def test_what_ends_it(ends: Ends, data: bytes, error: type[Exception]) -> None:
+    ours, theirs = ends
+    theirs.sendall(data)
+    theirs.shutdown(socket.SHUT_WR)
+    with pytest.raises(error):
+        ask(Searches(), ours)
+
+
+def test_a_drip_ends_in_time(ends: Ends) -> None:
+    """Each byte is in time; the answer is not."""
+    ours, theirs = ends
+    stop = threading.Event()
+
+    def drip() -> None:
+        theirs.send(b"\x30\x84\x00\x0f\xff\xff")
+        while not stop.wait(0.01):
+            theirs.send(b"\x02")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with pytest.raises(TimeoutError):
+            ask(Searches(), ours, patience_s=0.2)
+    finally:
+        stop.set()
+        thread.join(30)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.workers import Deadline, Workers
 
 SOON_S = 30.0  # a bound for waiting, never a measure

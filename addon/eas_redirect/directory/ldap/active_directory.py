@@ -1,52 +1,244 @@
-"""Active Directory over LDAP as a `Directory`. No ldap3 here: `ldap_session.py` has it."""
+"""Active Directory over LDAP as a `Directory`: the event loop hands questions to worker threads and
+never waits."""
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.ldap.credentials import Credentials
-from eas_redirect.directory.ldap.links import Session
-from eas_redirect.directory.ldap.pooled import PooledDirectory
-from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Address
+from eas_redirect.directory.ldap.faults import Fault
+from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
+from eas_redirect.directory.ldap.links import Connect, Links, Role, Session
+from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Address, Servers, parse_address
 from eas_redirect.directory.ldap.session import LDAPSession
-from eas_redirect.directory.values import AccountDomain, DirectorySettings
+from eas_redirect.directory.ldap.workers import Deadline, Workers
+from eas_redirect.directory.logons import account_domain, resolve
+from eas_redirect.directory.names import is_dn
+from eas_redirect.directory.values import (
+    AccountDomain,
+    DirectoryAnswer,
+    DirectoryDevice,
+    DirectorySettings,
+    Found,
+    Lookup,
+    NotFound,
+    Recipient,
+    RelationshipsAnswer,
+    Source,
+    Unavailable,
+)
+
+_LEAST_REST_S = 0.05  # between two tries of a server, whatever the cool-down
 
 
-class ActiveDirectory(PooledDirectory):
-    """A forest's domain controllers and global catalogues as a `Directory`."""
+class ActiveDirectory:
+    """A forest's domain controllers and global catalogues as a `Directory`. Nothing is connected
+    before the first question."""
+
+    source: Source = "ldap"
 
     def __init__(
         self,
         settings: DirectorySettings,
         credentials: Credentials | None = None,
         *,
+        connect: Connect | None = None,
         cool_down_s: float = COOL_DOWN_S,
+        account_forests: "dict[str, ActiveDirectory] | None" = None,
     ) -> None:
-        """Raises ValueError for a URL in `servers` that is none. Connects to nothing yet.
+        """Raises ValueError for a URL in `servers` that is none.
 
-        `credentials`, when handed in, are shared with others that bind by the same settings.
+        `credentials`, when handed in, are shared with others that bind by the same settings;
+        `connect` takes the place of real connections. The forests of `directory.account_domains`,
+        by name, are asked for SIDs and closed with this one; `account_forests` take their places.
         """
-        known = credentials or Credentials(settings)
+        self._settings = settings
+        self._account_forests = {
+            domain.name: ActiveDirectory(_of_accounts(settings, domain), cool_down_s=cool_down_s)
+            for domain in settings.account_domains
+            if domain.servers
+        } | (account_forests or {})
+        self._connect = connect or _connecting(settings, credentials or Credentials(settings))
+        self._maps = MapKeeper()
+        self._servers = _by_role(settings, cool_down_s)
+        self._timers: dict[Role, asyncio.TimerHandle] = {}
+        self._closed = False
+        self._workers = Workers(settings.pool_size, self._make_links, "eas-directory")
 
-        def connect(
-            address: Address, patience_s: float, opening: Callable[[Session], None]
-        ) -> Session:
-            session = LDAPSession(address, settings, known)
-            opening(session)
-            session.open(patience_s)
-            return session
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        began = time.perf_counter()
+        steps: list[str] = []
+        account = await self._account(logon) if self._account_forests else None
 
-        super().__init__(
-            settings,
-            connect,
-            cool_down_s=cool_down_s,
-            account_forests={
-                domain.name: ActiveDirectory(
-                    _of_accounts(settings, domain), cool_down_s=cool_down_s
-                )
-                for domain in settings.account_domains
-                if domain.servers
-            },
+        def question(links: Links, deadline: Deadline) -> tuple[Lookup, str | None]:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            lookup = resolve(
+                logon,
+                forest,
+                self._settings.default_domain,
+                steps,
+                self._settings.account_domains,
+                account,
+            )
+            return lookup, links.last_server
+
+        lookup: Lookup
+        try:
+            lookup, server = await self._ask("users", question)
+        except Fault as fault:
+            lookup, server = fault.as_unavailable(), None
+        return DirectoryAnswer(
+            lookup=lookup,
+            source=self.source,
+            server=server,
+            duration_ms=(time.perf_counter() - began) * 1000,
+            steps=tuple(steps),
         )
+
+    async def _account(self, logon: Logon) -> Lookup | None:
+        """Who it is in the account forest of the domain that the logon names, if it names one."""
+        named = account_domain(logon, self._settings.account_domains)
+        forest = self._account_forests.get(named.name) if named is not None else None
+        return (await forest.recipient(logon)).lookup if forest is not None else None
+
+    def meant_by(self, name: str) -> Lookup:
+        settings = self._settings
+        logon = None if is_dn(name) else parse_logon(name)
+        named = account_domain(logon, settings.account_domains) if logon is not None else None
+        theirs = self._account_forests.get(named.name) if named is not None else None
+        account = theirs.meant_by(name) if theirs is not None else None
+
+        def question(links: Links, deadline: Deadline) -> Lookup:
+            forest = LinkedForest(links, deadline, settings, self._maps)
+            if logon is not None:
+                return resolve(
+                    logon, forest, settings.default_domain, [], settings.account_domains, account
+                )
+            found = forest.account_at(name) if is_dn(name) else None
+            return NotFound() if found is None else Found(recipient=found)
+
+        limit = self._settings.lookup_timeout_s
+        try:
+            if (fault := self._servers["users"].why_none()) is not None:
+                raise fault
+            job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
+            try:
+                return job.future.result(limit)
+            except TimeoutError:
+                job.abandon()
+                raise Fault("timeout", f"no answer within {limit:g} s") from None
+        except Fault as fault:
+            return fault.as_unavailable()
+
+    async def relationships(self) -> RelationshipsAnswer:
+        def question(links: Links, deadline: Deadline) -> RelationshipsAnswer:
+            return LinkedForest(links, deadline, self._settings, self._maps).relationships()
+
+        try:
+            return await self._ask("configuration", question)
+        except Fault as fault:
+            return RelationshipsAnswer(relationships=fault.as_unavailable(), source=self.source)
+
+    async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
+        return await self._census(LinkedForest.everyone)
+
+    async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
+        return await self._census(lambda forest: forest.devices(user_dn))
+
+    def close(self) -> None:
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._workers.close()
+        for forest in self._account_forests.values():
+            forest.close()
+
+    async def _census[R](self, ask: Callable[[LinkedForest], R]) -> R | Unavailable:
+        def question(links: Links, deadline: Deadline) -> R:
+            return ask(LinkedForest(links, deadline, self._settings, self._maps))
+
+        try:
+            return await self._ask("users", question)
+        except Fault as fault:
+            return fault.as_unavailable()
+
+    async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
+        """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""
+        if (fault := self._servers[role].why_none()) is not None:
+            self._watch(role)
+            raise fault
+        try:
+            return await self._submit(role, question)
+        finally:
+            self._watch(role)
+
+    async def _submit[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
+        limit = self._settings.lookup_timeout_s
+        # A worker's own limit comes first: it knows better what has failed.
+        job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
+        answer = asyncio.wrap_future(job.future)
+        answer.add_done_callback(_look_at)
+        try:
+            done, _ = await asyncio.wait({answer}, timeout=limit)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(limit, job.abandon)
+            raise
+        if not done:
+            job.abandon()
+            message = f"no answer within directory.lookup_timeout_s ({limit:g} s)"
+            raise self._servers[role].why_none() or Fault("timeout", message)
+        return answer.result()
+
+    def _watch(self, role: Role) -> None:
+        """While a server does not work, it is tried again each time that it has rested."""
+        due = self._servers[role].next_probe()
+        if due is None or role in self._timers or self._closed:
+            return
+        delay = max(_LEAST_REST_S, due - time.monotonic())
+        self._timers[role] = asyncio.get_running_loop().call_later(delay, self._probe, role)
+
+    def _probe(self, role: Role) -> None:
+        """Lets a worker try a rested server, and watches on."""
+        self._timers.pop(role, None)
+        address = self._servers[role].to_probe()
+        if address is None:
+            self._watch(role)
+            return
+        loop = asyncio.get_running_loop()
+        limit = self._settings.lookup_timeout_s
+
+        def probe(links: Links, deadline: Deadline) -> None:
+            links.probe(role, address, deadline)
+
+        def probed(_future: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed since
+                loop.call_soon_threadsafe(self._watch, role)
+
+        with contextlib.suppress(Fault):  # closed meanwhile
+            job = self._workers.submit(probe, Deadline(time.monotonic() + 0.95 * limit))
+            loop.call_later(limit, job.abandon)
+            job.future.add_done_callback(probed)
+
+    def _make_links(self) -> Links:
+        return Links(
+            self._servers,
+            self._connect,
+            self._settings.lookup_timeout_s,
+            asks_catalogue=_asks_catalogue(self._settings),
+        )
+
+
+def _connecting(settings: DirectorySettings, credentials: Credentials) -> Connect:
+    def connect(address: Address, patience_s: float, opening: Callable[[Session], None]) -> Session:
+        session = LDAPSession(address, settings, credentials)
+        opening(session)
+        session.open(patience_s)
+        return session
+
+    return connect
 
 
 def _of_accounts(settings: DirectorySettings, domain: AccountDomain) -> DirectorySettings:
@@ -60,3 +252,26 @@ def _of_accounts(settings: DirectorySettings, domain: AccountDomain) -> Director
         account_domains=(),
         tells_sids=True,
     )
+
+
+def _look_at[R](answer: asyncio.Future[R]) -> None:
+    """An answer that came too late is nobody's; its exception must not be reported as lost."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _asks_catalogue(settings: DirectorySettings) -> bool:
+    return any(parse_address(url).is_global_catalogue for url in settings.servers)
+
+
+def _by_role(settings: DirectorySettings, cool_down_s: float) -> dict[Role, Servers]:
+    """Users: the global catalogues if there are any. Configuration: domain controllers, which the
+    machines of global catalogues are too. The same servers share their state and connections."""
+    addresses = tuple(map(parse_address, settings.servers))
+    catalogues = tuple(a for a in addresses if a.is_global_catalogue)
+    controllers = tuple(a for a in addresses if not a.is_global_catalogue)
+    users = Servers(catalogues or controllers, time.monotonic, cool_down_s)
+    if not catalogues:
+        return {"users": users, "configuration": users}
+    controllers = controllers or tuple(a.controller() for a in catalogues)
+    return {"users": users, "configuration": Servers(controllers, time.monotonic, cool_down_s)}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.values import DirectorySettings
 
 # Two tries in half an hour, the usual window of a lock-out policy, stay below any threshold.

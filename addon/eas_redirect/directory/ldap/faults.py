@@ -1,59 +1,130 @@
-"""What exceptions of ldap3, of sockets and of TLS mean; for `ldap_session.py` alone."""
+"""Why a directory could not be asked, and what to do about it. Pure; standard library only."""
 
-import ssl
+import re
+from typing import Literal
 
-from ldap3.core.exceptions import (
-    LDAPException,
-    LDAPExtensionError,
-    LDAPOperationResult,
-    LDAPPackageUnavailableError,
-)
+from eas_redirect.directory.values import Unavailable
 
-from eas_redirect.directory.faults import Fault
+type Scope = Literal["server", "account", "question"]
 
 
-def lost_fault(error: Exception) -> Fault:
-    if isinstance(error, TimeoutError):
-        return Fault("timeout", "the server did not answer in time: is it overloaded or hanging?")
-    if isinstance(error, LDAPException | OSError):
-        return Fault("disconnected", "the server closed the connection")
-    return Fault("protocol", "the server sent what is no LDAP: is it a directory's port?")
+class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
+    """One failed attempt; never leaves the directory: there it becomes `Unavailable`.
+
+    `scope` tells whom it concerns: this `server` (another one may answer), the `account` (every
+    server would refuse it), or the `question` (the server works and cannot answer this).
+    """
+
+    def __init__(self, error_type: str, message: str, scope: Scope = "server") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.scope = scope
+
+    def at(self, server: str) -> "Fault":
+        """The same with the server's name in front."""
+        return Fault(self.error_type, f"{server}: {self.message}", self.scope)
+
+    def anew(self) -> "Fault":
+        """A copy to keep or to raise once more. An exception that is raised again and again drags
+        the frames of every time along."""
+        return Fault(self.error_type, self.message, self.scope)
+
+    def as_unavailable(self) -> Unavailable:
+        return Unavailable(error_type=self.error_type, message=self.message)
 
 
-def connect_fault(error: Exception) -> Fault:
-    """What an exception between the TCP connect and the rootDSE means, in words."""
-    match _first_cause(error):
-        case LDAPPackageUnavailableError():
-            message = "Kerberos needs the gssapi package: install eas-redirect[kerberos]"
-            return Fault("kerberos", message, "account")
-        case TimeoutError():
-            return Fault("timeout", "no answer to the connection in time: is it up and reachable?")
-        case ConnectionRefusedError():
-            message = "the connection was refused: is the port in directory.servers right?"
-            return Fault("connection_refused", message)
-        case ssl.SSLError():
-            return Fault("tls", "the TLS handshake failed: is it a TLS port?")
-        case LDAPExtensionError() | LDAPOperationResult():
-            return Fault("tls", "the server offers no StartTLS: use ldaps://")
-        case OSError() as cause if cause.errno is not None:
-            return Fault("connection_failed", f"no connection ({cause.strerror})")
-        case LDAPException() | OSError():
-            message = "the server closed the connection: does the port speak what the URL says?"
-            return Fault("disconnected", message)
-        case cause:
-            return lost_fault(cause)
+class NoSuchObjectError(Fault):
+    """The base of a search is not there, or may not be seen."""
+
+    def __init__(self, base: str) -> None:
+        place = base or "the empty base of a global catalogue"
+        message = f"{place} does not exist or may not be read: check directory.search_base"
+        super().__init__("no_such_object", message, "question")
 
 
-def kerberos_fault(error: BaseException | None) -> Fault | None:
-    """Errors of GSSAPI are none of ldap3's, and their classes come with the extra only."""
-    if error is None or not type(error).__module__.startswith("gssapi."):
-        return None
-    message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
-    return Fault("kerberos", message, "account")
+# Sub-codes that Active Directory puts into a refused bind ("data 52e"), from the Win32 error codes
+# (MS-ERREF 2.2) in hexadecimal: error type, what is wrong, what to do.
+_SUB_CODES = {
+    "525": ("invalid_credentials", "no such user", "check directory.bind_user"),
+    "52e": (
+        "invalid_credentials",
+        "the user name or the password is wrong",
+        "check directory.bind_user and the password's file or variable",
+    ),
+    "52f": ("account_restricted", "account restrictions", "check the account's restrictions"),
+    "530": ("account_restricted", "no logon at this hour", "check the account's logon hours"),
+    "531": (
+        "account_restricted",
+        "no logon from this machine",
+        "check the account's list of workstations",
+    ),
+    "532": ("password_expired", "the password has expired", "set a new one for the account"),
+    "533": ("account_disabled", "the account is disabled", "enable it"),
+    "534": ("account_restricted", "the logon type is not granted", "check the user rights"),
+    "568": ("account_restricted", "too many context identifiers", "check the account's groups"),
+    "701": ("account_expired", "the account has expired", "extend it"),
+    "773": (
+        "password_must_change",
+        "the password must be changed at the first logon",
+        "set a password that need not be changed",
+    ),
+    "775": ("account_locked", "the account is locked", "unlock it and look for who locks it"),
+}
+_BUSY = frozenset({"busy", "unavailable", "timeLimitExceeded", "adminLimitExceeded"})
+_SUB_CODE = re.compile(r"\bdata ([0-9a-f]{3,8})\b", re.IGNORECASE)
+# ERROR_NOT_AUTHENTICATED (MS-ERREF 2.2) of Windows, and Samba's words.
+_BIND_FIRST = ("000004DC", "without authentication")
+# The server works and says no: another one would say the same.
+_ABOUT_THE_QUESTION = frozenset({"insufficientAccessRights", "sizeLimitExceeded"})
+_CHANNEL_BINDING = "80090346"  # SEC_E_BAD_BINDINGS (MS-ERREF 2.1)
 
 
-def _first_cause(error: Exception) -> Exception:
-    """The first failure where ldap3 tried several addresses of one name."""
-    history = error.args[1] if len(error.args) > 1 else None
-    first = history[0][0] if isinstance(history, list) and history else error
-    return first if isinstance(first, Exception) else error
+def refused_bind(description: str, diagnostics: str) -> Fault:
+    """From the result of a bind: its name (RFC 4511 4.1.9) and the server's own text."""
+    if description in _BUSY:
+        return Fault("server_busy", f"the server cannot serve now ({description})")
+    if _CHANNEL_BINDING in diagnostics:
+        return Fault(
+            "channel_binding",
+            "the server requires channel binding, which Kerberos binds do not have here: "
+            'use directory.bind = "simple" over ldaps://',
+            "account",
+        )
+    if description in ("strongerAuthRequired", "confidentialityRequired"):
+        return Fault(
+            "signing_required",
+            "the server takes no simple bind without TLS, and no Kerberos bind without signing: "
+            'use ldaps:// or directory.start_tls with directory.bind = "simple"',
+            "account",
+        )
+    code = _SUB_CODE.search(diagnostics)
+    if code and (known := _SUB_CODES.get(code[1].lower())):
+        error_type, what, advice = known
+        return Fault(
+            error_type, f"the bind was refused: {what} (data {code[1]}): {advice}", "account"
+        )
+    if description == "invalidCredentials":
+        return Fault(
+            "invalid_credentials",
+            "the bind was refused: check directory.bind_user and the password's file or variable",
+            "account",
+        )
+    return Fault("bind_refused", f"the bind was refused ({description})", "account")
+
+
+def refused_search(description: str, diagnostics: str) -> Fault:
+    """From the result of a search that is not success and not noSuchObject."""
+    if description == "operationsError" and any(text in diagnostics for text in _BIND_FIRST):
+        message = 'the server answers no anonymous questions: set directory.bind to "simple"'
+        return Fault("bind_required", message, "account")
+    if description == "referral":
+        message = (
+            "the server does not hold that domain: name a global catalogue (port 3269) in "
+            "directory.servers"
+        )
+        return Fault("referral", message, "question")
+    message = f"the search was refused ({description})"
+    return Fault(
+        "search_refused", message, "question" if description in _ABOUT_THE_QUESTION else "server"
+    )

@@ -1,11 +1,10 @@
 """The forest as servers show it: the small questions of `logons.Forest` over one thread's links.
 
 Imports no ldap3. Naming contexts come from the rootDSE, domains and UPN suffixes from the
-configuration partition; they are read once for all threads and again after a while.
+configuration partition; they are read once for all threads, and again with the relationships.
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,8 +29,9 @@ from eas_redirect.directory.entries import (
     relationship,
     trust,
 )
-from eas_redirect.directory.faults import Fault, NoSuchObjectError
+from eas_redirect.directory.ldap.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import Links, Role, RootDSE, Session
+from eas_redirect.directory.ldap.wire import MAX_ANSWER
 from eas_redirect.directory.ldap.workers import Deadline
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
 from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn, sid_bytes
@@ -45,7 +45,7 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
 )
 
-MAP_LIFE_S = 300.0
+CENSUS_BYTES = 1024**3  # of all accounts: some 200 bytes to 2 KB each
 # DNS zones are naming contexts below the domain, and no domains (MS-ADTS 6.1.1.1.5).
 _ZONES = ("dc=domaindnszones,", "dc=forestdnszones,")
 
@@ -108,24 +108,20 @@ def _domain_sight(nc_name: str, portion: Portion, shown: frozenset[str] | None) 
 
 
 class MapKeeper:
-    """The last good `DomainMap`, shared by the threads; it serves on while it cannot be read."""
+    """The last good `DomainMap`, shared by the threads and read again with the relationships. A
+    user's question needs nobody who has the configuration once there is one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._map: DomainMap | None = None
-        self._read_at = 0.0
 
-    def young(self) -> DomainMap | None:
-        with self._lock:
-            return self._map if time.monotonic() - self._read_at < MAP_LIFE_S else None
-
-    def any(self) -> DomainMap | None:
+    def last(self) -> DomainMap | None:
         with self._lock:
             return self._map
 
     def put(self, domain_map: DomainMap) -> None:
         with self._lock:
-            self._map, self._read_at = domain_map, time.monotonic()
+            self._map = domain_map
 
 
 class LinkedForest:
@@ -189,7 +185,8 @@ class LinkedForest:
         return RelationshipsAnswer(relationships=known, source="ldap", server=server, sight=sight)
 
     def everyone(self) -> tuple[Recipient, ...]:
-        return tuple(found for found in self._users("user", None, None) if found.is_account)
+        found = self._users("user", None, None, most_bytes=CENSUS_BYTES)
+        return tuple(one for one in found if one.is_account)
 
     def account_at(self, dn: str) -> Recipient | None:
         def question(session: Session, patience_s: float) -> list[Recipient]:
@@ -218,12 +215,21 @@ class LinkedForest:
         object_class: str | None,
         equals: tuple[str, str | bytes] | None,
         domain: Partition | None,
+        *,
+        most_bytes: int = MAX_ANSWER,
     ) -> list[Recipient]:
         def question(session: Session, patience_s: float) -> list[Recipient]:
             return [
                 recipient(entry)
                 for base in self._bases(session.root_dse, domain)
-                for entry in session.find(base, object_class, equals, self._attributes, patience_s)
+                for entry in session.find(
+                    base,
+                    object_class,
+                    equals,
+                    self._attributes,
+                    patience_s,
+                    most_bytes=most_bytes,
+                )
             ]
 
         return self._ask("users", question)
@@ -243,14 +249,9 @@ class LinkedForest:
         return bases
 
     def _map(self) -> DomainMap:
-        if (young := self._maps.young()) is not None:
-            return young
-        try:
-            fresh = self._fresh_map()
-        except Fault:
-            if (old := self._maps.any()) is not None:
-                return old
-            raise
+        if (last := self._maps.last()) is not None:
+            return last
+        fresh = self._fresh_map()
         self._maps.put(fresh)
         return fresh
 

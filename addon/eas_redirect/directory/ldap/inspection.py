@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from eas_redirect.directory.faults import Fault
 from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.links import RootDSE
 from eas_redirect.directory.ldap.servers import parse_address
 from eas_redirect.directory.ldap.session import LDAPSession

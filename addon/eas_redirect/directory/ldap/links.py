@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.servers import Address, Servers
+from eas_redirect.directory.ldap.wire import MAX_ANSWER
 from eas_redirect.directory.ldap.workers import Deadline
 
 type Role = Literal["users", "configuration"]
@@ -44,8 +45,11 @@ class Session(Protocol):
         equals: tuple[str, str | bytes] | None,
         attributes: tuple[str, ...],
         patience_s: float,
+        *,
+        most_bytes: int = MAX_ANSWER,
     ) -> list[Entry]:
-        """Entries below `base` of this class (None: any) with this attribute and value."""
+        """Entries below `base` of this class (None: any) with this attribute and value, each with
+        all of its values."""
         ...
 
     def shows(

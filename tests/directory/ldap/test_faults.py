@@ -2,7 +2,7 @@
 
 import pytest
 
-from eas_redirect.directory.faults import (
+from eas_redirect.directory.ldap.faults import (
     Fault,
     NoSuchObjectError,
     refused_bind,

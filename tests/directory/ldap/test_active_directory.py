@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.faults import Fault, NoSuchObjectError
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import RootDSE, Session
-from eas_redirect.directory.ldap.pooled import PooledDirectory
 from eas_redirect.directory.ldap.servers import Address
 from eas_redirect.directory.values import (
     Ambiguous,
@@ -95,6 +95,8 @@ class FakeSession:
         equals: tuple[str, str | bytes] | None,  # noqa: ARG002 - one user is enough
         attributes: tuple[str, ...],
         patience_s: float,
+        *,
+        most_bytes: int = 0,  # noqa: ARG002
     ) -> list[Entry]:
         assert "objectClass" in attributes
         assert 0 < patience_s <= 5
@@ -130,11 +132,11 @@ def directory_of(
     cool_down_s: float = 60.0,
     default_domain: str | None = None,
     search_base: str | None = None,
-) -> Iterator[PooledDirectory]:
+) -> Iterator[ActiveDirectory]:
     settings = DirectorySettings(
         servers=servers, pool_size=1, default_domain=default_domain, search_base=search_base
     )
-    directory = PooledDirectory(settings, forest.connect, cool_down_s=cool_down_s)
+    directory = ActiveDirectory(settings, connect=forest.connect, cool_down_s=cool_down_s)
     try:
         yield directory
     finally:
@@ -142,7 +144,7 @@ def directory_of(
         assert forest.open_sessions == 0, "no connection is left behind"
 
 
-async def ask(directory: PooledDirectory, text: str = "CONTOSO\\anna") -> Lookup:
+async def ask(directory: ActiveDirectory, text: str = "CONTOSO\\anna") -> Lookup:
     return (await directory.recipient(logon(text))).lookup
 
 
@@ -317,17 +319,20 @@ async def test_a_server_that_is_back_is_found_in_the_background() -> None:
         assert isinstance(await ask(directory), Found)
 
 
-async def test_the_map_of_domains_serves_on_while_it_cannot_be_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_user_s_question_needs_nobody_who_has_the_configuration() -> None:
+    """Once the map of domains was read; it is read again with the relationships alone."""
     forest = Forest()
     with directory_of(forest, "ldaps://gc:3269", "ldaps://dc1") as directory:
         assert isinstance(await ask(directory), Found)
-        monkeypatch.setattr("eas_redirect.directory.ldap.forest.MAP_LIFE_S", 0.0)
         forest.ask_faults["dc1"] = [Fault("timeout", "late")] * 9
         forest.connect_faults["dc1"] = Fault("timeout", "late")
-        assert isinstance(await ask(directory), Found)
+        forest.asked.clear()
+        for _ in range(20):
+            assert isinstance(await ask(directory), Found)
         assert await ask(directory, "FABRIKAM\\anna") == NotFound()
+        assert {server for server, _ in forest.asked} == {"gc:3269"}
+        assert isinstance((await directory.relationships()).relationships, Unavailable)
+        assert isinstance(await ask(directory), Found)
 
 
 async def test_a_closed_directory_says_so() -> None:
