@@ -56,7 +56,9 @@ class Bench:
 
     async def run(self, flow: http.HTTPFlow) -> http.HTTPFlow:
         """The hooks of one exchange, in mitmproxy's order."""
+        answer, flow.response = flow.response, None
         self.addon.requestheaders(flow)
+        flow.response = answer
         self.addon.responseheaders(flow)
         await self.respond(flow)
         return flow

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Coroutine
 
 from mitmproxy import ctx, exceptions, http, tcp, tls
@@ -18,14 +19,15 @@ from mitmproxy.optmanager import unset
 from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import hangups, starting
-from eas_redirect.fixes import mends, upstream_names
-from eas_redirect.proxy import flows, profile
+from eas_redirect.engine import hangups, replaced, starting
+from eas_redirect.fixes import upstream_names
+from eas_redirect.proxy import flows, listeners, profile
 from eas_redirect.proxy.certificates import FrontCertificates
 from eas_redirect.proxy.commands import Commands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
-from eas_redirect.proxy.options import OPTIONS, read_options
+from eas_redirect.proxy.listeners import Listeners
+from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import Behind
 from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
@@ -40,6 +42,7 @@ from eas_redirect.view import contentview
 logger = logging.getLogger(__name__)
 
 
+LISTENERS_S = 1.0
 START_PATIENCE_S = 10.0  # then whoever calls is served, whatever the start still waits for
 
 
@@ -55,6 +58,10 @@ class EASRedirect:
         self.exchanges: Exchanges | None = None
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
+        self._engine: Engine | None = None
+        self._parts: dict[str, replaced.State] = {}
+        self._heard = Listeners()
+        self._listeners_until = 0.0
         self._hung_up = False  # a SIGHUP came while it started
         self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,9 +74,7 @@ class EASRedirect:
     def load(self, loader: Loader) -> None:
         queue_printing(ctx.master.addons)
         self._follow_hangups()
-        mends.mend()
         upstream_names.SAID_BY_US.install()
-        mends.quicken(ctx.master.addons)
         contentview.register()
         for name, text in OPTIONS.items():
             loader.add_option(name, str, "", text)
@@ -90,6 +95,7 @@ class EASRedirect:
     def _configure(self) -> None:
         settings = read_options({name: str(getattr(ctx.options, name)) for name in OPTIONS})
         config = load_config(settings.path, settings.overrides)
+        self._replace(settings.engine)
         if self.service is None:
             self._behind.trust.adopt(config.proxy.upstream_ca)
             self._front.look(config.exchange.host_names)
@@ -114,6 +120,7 @@ class EASRedirect:
             if self.watcher is not None:
                 self.watcher.start()
             logger.info("eas-redirect: %s", self.service.summary())
+        self._listeners()
         self._later(self._finish_start(first=starting.is_checked()))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -159,6 +166,7 @@ class EASRedirect:
             # A script that is loaded again must not hold mail; a process that ends waits by itself.
             self.service.close(wait=False)
             self.service = self.exchanges = None
+        replaced.put_back(ctx.master.addons)
 
     def client_disconnected(self, client: Client) -> None:
         if self.exchanges is not None:
@@ -191,35 +199,54 @@ class EASRedirect:
     # -- the way of an exchange ------------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self.exchanges is None or not flows.is_eas(flow):
-            flow.request.stream = True
-            if self.exchanges is not None:
+        try:
+            self._begin(flow)
+        except Exception as error:
+            self._fault(error)
+
+    def _begin(self, flow: http.HTTPFlow) -> None:
+        keep = False
+        if self.exchanges is not None:
+            if flows.is_eas(flow):
+                self.exchanges.begin(flow)
+                keep = self._keep_bodies
+            else:
                 self.exchanges.passed_by(flow)
-            return
-        self.exchanges.begin(flow)
-        if not self._keep_bodies:
+        answered = flow.response is not None  # by a script or another addon of mitmproxy's
+        if not (keep or answered or self._listeners().want_request(flow.request)):
             flow.request.stream = True
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.response is not None and self._may_stream(flow, flow.response):
-            flow.response.stream = True
+        try:
+            if flow.response is not None and self._may_stream(flow, flow.response):
+                flow.response.stream = True
+        except Exception as error:
+            self._fault(error)
 
     def _may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
+        if flows.answered_here(flow) or self._listeners().want_answer(flow.request, response):
+            return False
         if self.exchanges is None or not flows.is_eas(flow):
             return True
         return not self._keep_bodies and self.exchanges.may_stream(flow, response)
 
     def response(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         """What is left to be awaited: only where the directory must be asked."""
-        if stopped(flow):
-            self.error(flow)
-        elif self.exchanges is not None:
-            return self.exchanges.answered(flow)
+        try:
+            if stopped(flow):
+                self.error(flow)
+            elif self.exchanges is not None:
+                return self.exchanges.answered(flow)
+        except Exception as error:
+            self._fault(error)
         return None
 
     def error(self, flow: http.HTTPFlow) -> None:
-        if self.exchanges is not None:
-            self.exchanges.failed(flow)
+        try:
+            if self.exchanges is not None:
+                self.exchanges.failed(flow)
+        except Exception as error:
+            self._fault(error)
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """An upgraded connection is a tunnel; mitmproxy would keep all that passes through it."""
@@ -227,6 +254,36 @@ class EASRedirect:
             flow.messages.clear()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _fault(self, error: Exception) -> None:
+        """A hook never raises: mitmproxy would log what an exception says, which may be a client's
+        secret."""
+        if self.exchanges is not None:
+            self.exchanges.fault(error)
+
+    def _replace(self, engine: Engine) -> None:
+        """As much of mitmproxy as is wanted and fits."""
+        parts = replaced.replace(engine, ctx.master.addons)
+        if (engine, parts) != (self._engine, self._parts):
+            self._engine, self._parts = engine, parts
+            replaced.say(engine, parts)
+
+    def _listeners(self) -> Listeners:
+        """Scripts come and go without a word to other addons, so they are looked for again."""
+        now = time.monotonic()
+        if now >= self._listeners_until:
+            self._listeners_until = now + LISTENERS_S
+            options = {name: option.current() for name, option in ctx.options.items()}
+            found = listeners.find(ctx.master.addons.chain, options)
+            for name in found.names:
+                if name not in self._heard.names:
+                    logger.warning(
+                        "eas-redirect: %s has to see whole messages: bodies up to %d KiB are held "
+                        "for it. %s.",
+                        *(name, listeners.MAX_HELD // 1024, listeners.PASSES),
+                    )
+            self._heard = found
+        return self._heard
 
     def _watch(self, reloader: Reloader) -> None:
         """Look after the files of this configuration, in place of those of an earlier one."""

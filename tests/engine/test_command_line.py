@@ -30,8 +30,9 @@ def test_arguments_hold_the_profile_and_the_user_has_the_last_word() -> None:
     assert arguments[:4] == ["--mode", "reverse:https://ex07.contoso.local", "--listen-port", "443"]
     assert "tcp_timeout=4200" not in arguments
     assert "http2=false" in arguments
-    assert arguments[-6:-2] == [
+    assert arguments[-8:-2] == [
         "-s", "/opt/redirect.py", "--set", "eas_config=/etc/eas-redirect.toml",
+        "--set", "eas_engine=full",
     ]  # fmt: skip
     assert arguments[-2:] == ["--set", "tcp_timeout=9000"]
     assert "--certs" not in arguments
@@ -45,6 +46,12 @@ def test_what_the_upstream_is_verified_with_unless_the_user_says_it() -> None:
         plan(upstream_ca=Path("/etc/ex07.pem"), further=["--set", f"{trust}mine.pem"])
     )
     assert [word for word in arguments if word.startswith(trust)] == [f"{trust}mine.pem"]
+
+
+def test_the_engine_is_the_users_choice() -> None:
+    arguments = mitmdump_arguments(plan(further=["--set", "eas_engine=off"]))
+    assert [word for word in arguments if word.startswith("eas_engine")] == ["eas_engine=off"]
+    assert "eas_engine=stock" in mitmdump_arguments(plan(engine="stock"))
 
 
 def test_arguments_with_an_address_and_a_certificate() -> None:

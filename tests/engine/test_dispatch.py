@@ -1,5 +1,7 @@
 """The remembering addon manager calls what mitmproxy's own calls, in the same order."""
 
+import asyncio
+import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
@@ -64,6 +66,100 @@ async def test_the_same_calls(scene: str) -> None:
     calls = await calls_of(remembering(), scene)
     assert calls
     assert calls == await calls_of(master.Master(options.Options()), scene)
+
+
+class Scripts:
+    """As mitmproxy's own loader: one addon that holds all scripts."""
+
+    name = "scripts"
+
+    def __init__(self, *scripts: object) -> None:
+        self.addons = scripts
+
+
+async def test_a_fault_of_one_script_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[str] = []
+    made = remembering()
+    faulty = (Listener("a", calls, ValueError("x")), AsyncListener("b", calls, ValueError("y")))
+    made.addons.add(Scripts(*faulty, Listener("c", calls)))
+    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
+    assert calls == ["a", "b", "c"]
+    assert [r.getMessage() for r in caplog.records] == ["Addon error: x", "Addon error: y"]
+    for record in caplog.records:
+        assert record.exc_info is not None
+        frames = traceback.extract_tb(record.exc_info[2])
+        assert {frame.name for frame in frames} == {"response"}, "no frame of ours"
+
+
+class Raising:
+    """Once it is registered, which looks at every attribute."""
+
+    armed = False
+
+    @property
+    def response(self) -> object:
+        if self.armed:
+            raise RuntimeError("x")
+        return None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        SimpleNamespace(name="bad", response={"seen": 1}),
+        SimpleNamespace(name="bad", response="text"),
+        SimpleNamespace(name="bad", response=len),  # is called, and fails
+        Raising(),
+    ],
+    ids=["dict", "str", "callable", "property"],
+)
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_attribute_named_like_a_hook_harms_nobody(
+    bad: object, first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+    made = remembering()
+    good = Listener("good", calls)
+    if isinstance(bad, Raising):
+        bad.armed = False
+    made.addons.add(Scripts(*((bad, good) if first else (good, bad))))
+    if isinstance(bad, Raising):
+        bad.armed = True
+    event = HttpResponseHook(tflow.tflow(resp=True))
+    for _ in range(3):
+        made.addons._until = 0.0  # type: ignore[attr-defined]
+        await made.addons.trigger_event(event)
+    assert calls == ["good"] * 3
+    errors = [r.getMessage() for r in caplog.records if "Addon error" in r.getMessage()]
+    calls_it = isinstance(bad, SimpleNamespace) and callable(bad.response)
+    assert len(errors) == (3 if calls_it else 1)
+
+
+async def test_a_module_named_like_a_hook_is_none() -> None:
+    made = remembering()
+    made.addons.add(SimpleNamespace(name="script", response=traceback))
+    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
+
+
+async def test_a_hook_that_cancels_itself_ends_nothing() -> None:
+    calls: list[str] = []
+
+    async def response(_flow: http.HTTPFlow) -> None:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+    made = remembering()
+    made.addons.add(SimpleNamespace(name="bad", response=response), Listener("good", calls))
+    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
+    assert calls == ["good"]
+
+
+async def test_a_manager_forgets() -> None:
+    made = remembering()
+    dispatch.forget(made.addons)
+    assert type(made.addons) is addonmanager.AddonManager
+    await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
+    assert remember(made.addons)
 
 
 async def test_an_addon_that_comes_and_goes_is_found_at_once() -> None:

@@ -1,41 +1,32 @@
 """Each quick function gives what the original gives, and raises what it raises."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import hooks, http, options
-from mitmproxy.addonmanager import AddonManager
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
-from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.test import tutils
 
-from eas_redirect.engine import dispatch, quick, quick_values
-from eas_redirect.engine.quick import quicken
-from eas_redirect.fixes import mends
+from eas_redirect.engine import quick_values
+from eas_redirect.engine.quick import EVENTS, VALUES
+from eas_redirect.fixes.part import Part
 
 NAMES = st.sampled_from([b"Host", b"host", b"HOST", b"Cookie", b"X-\xff", b"", b"Hos"])
 FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=8)
 ASKED = st.one_of(NAMES, st.sampled_from(["Host", "hOsT", "cookie", "", "X-\udcff", "ü"]))
 
 
-def manager() -> AddonManager:
-    master = SimpleNamespace(options=options.Options())
-    return AddonManager(master)
-
-
 @pytest.fixture(autouse=True)
 def as_mitmproxy_is() -> Iterator[None]:
-    quick.restore()
+    VALUES.put_back()
     yield
-    quick.restore()
+    VALUES.put_back()
 
 
 @pytest.fixture
 def quickened() -> None:
-    assert quicken(manager())
+    assert VALUES.put()
 
 
 @given(FIELDS, ASKED)
@@ -86,7 +77,7 @@ def test_options_are_those_of_mitmproxy() -> None:
         return [getattr(made, name) for name in names]
 
     expected = [values(changed=False), values(changed=True)]
-    quicken(manager())
+    assert VALUES.put()
     assert [values(changed=False), values(changed=True)] == expected
     made = options.Options()
     made.mode.append("regular")
@@ -100,33 +91,11 @@ def test_hooks_give_their_arguments(quickened: None) -> None:
     assert hooks.DoneHook().args() == []
 
 
-def test_restored_is_as_it_was() -> None:
-    before = [vars(owner).get(name) for owner, name, _ in quick._QUICK]
-    quicken(manager())
-    assert [vars(owner).get(name) for owner, name, _ in quick._QUICK] != before
-    quick.restore()
-    assert [vars(owner).get(name) for owner, name, _ in quick._QUICK] == before
-    assert "server_event" not in vars(ProxyConnectionHandler)
-
-
-def test_another_mitmproxy_runs_at_its_own_pace(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(quick, "_REPLACED", (*quick._REPLACED, ConnectionHandler.on_timeout))
-    made = manager()
-    caplog.set_level("INFO")
-    assert mends.quicken(made) is False
-    assert "could be made quicker" in caplog.text
-    assert type(made) is AddonManager
-    assert "server_event" not in vars(ProxyConnectionHandler)
-
-
-def test_sources_that_cannot_be_read_are_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quick, "_REPLACED", (len,))
-    assert quicken(manager()) is False
-
-
-def test_the_manager_remembers(quickened: None) -> None:
-    made = manager()
-    assert mends.quicken(made)
-    assert type(made) is dispatch.RememberingAddonManager
+@pytest.mark.parametrize("part", [VALUES, EVENTS], ids=lambda part: str(part.name))
+def test_put_back_is_as_it_was(part: Part) -> None:
+    owners = {owner for owner, _, _ in part._replacements}
+    before = {owner: dict(vars(owner)) for owner in owners}
+    assert part.put()
+    assert {owner: dict(vars(owner)) for owner in owners} != before
+    part.put_back()
+    assert {owner: dict(vars(owner)) for owner in owners} == before

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from mitmproxy.http import HTTPFlow
 
-from eas_redirect.fixes import http1
+from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import OnFlow, Proxied, _stream, buffered
 
 GET = b"GET /owa/ HTTP/1.1\r\nHost: mail.contoso.example\r\n\r\n"
@@ -20,9 +20,9 @@ PIECES = pytest.mark.parametrize("size", [1, 7, 10_000], ids=["byte by byte", "i
 
 @pytest.fixture(autouse=True)
 def mended() -> Iterator[None]:
-    http1.mend()
+    FIXES.put()
     yield
-    http1.restore()
+    FIXES.put_back()
 
 
 def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
@@ -64,7 +64,7 @@ def test_a_client_of_http_1_0_gets_no_interim_answer() -> None:
 
 
 def test_without_the_mend_an_interim_answer_passes_for_the_answer() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(POST)
     proxied.server(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
@@ -99,7 +99,7 @@ def test_a_requests_trailers_cross(on_flow: OnFlow, size: int) -> None:
 
 
 def test_without_the_mend_trailers_raise() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(GET)
     with pytest.raises(NotImplementedError):
@@ -162,7 +162,7 @@ def test_an_early_answer_without_a_length_ends_when_the_server_closes(on_flow: O
 
 
 def test_without_the_mend_an_early_chunked_answer_waits_for_the_request() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(UPLOAD + b"12345")
     proxied.server(CHUNKED_HEAD + b"0\r\n\r\n")
@@ -199,7 +199,7 @@ def test_an_empty_line_before_an_answer_costs_nothing() -> None:
 
 
 def test_without_the_mend_an_empty_line_before_a_request_hangs_it() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(b"\r\n" + GET)
     assert bytes(proxied.to_server) == b""
@@ -304,7 +304,7 @@ def test_a_request_with_an_odd_header_name_is_refused() -> None:
 
 
 def test_without_the_mend_a_204_with_a_transfer_coding_is_a_502() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(GET)
     proxied.server(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -419,5 +419,5 @@ def test_an_error_page_for_head_is_a_head() -> None:
 
 
 def test_mending_twice_is_mending_once() -> None:
-    http1.mend()
+    FIXES.put()
     test_an_error_page_can_follow_mitmproxys_own_100()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eas_redirect.fixes import http1
+from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import Proxied, buffered
 
 GET = b"GET /owa/ HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -14,9 +14,9 @@ TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def mended() -> Iterator[None]:
-    http1.mend()
+    FIXES.put()
     yield
-    http1.restore()
+    FIXES.put_back()
 
 
 def answered() -> Proxied:
@@ -65,7 +65,7 @@ def test_an_answer_that_is_being_judged_is_not_lost() -> None:
 
 
 def test_without_the_mend_the_client_stays() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = answered()
     proxied.server_closes()
     assert "client" not in proxied.closed

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from eas_redirect.fixes import http1, waiting
+from eas_redirect.fixes import waiting
+from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import Proxied
 
 GET = b"GET /owa/ HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -14,9 +15,9 @@ EAS = b"POST /Microsoft-Server-ActiveSync?Cmd=%s HTTP/1.1\r\nHost: a\r\nContent-
 
 @pytest.fixture(autouse=True)
 def mended() -> Iterator[None]:
-    http1.mend()
+    FIXES.put()
     yield
-    http1.restore()
+    FIXES.put_back()
 
 
 @pytest.mark.parametrize("request_", [GET, EAS % b"FolderSync"], ids=["OWA", "EAS"])
@@ -108,7 +109,7 @@ def test_a_server_that_fails_meanwhile_is_a_502() -> None:
 
 
 def test_without_the_mend_the_request_is_given_up() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(GET)
     proxied.client_closes()

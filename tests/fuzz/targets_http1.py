@@ -2,7 +2,7 @@
 
 from mitmproxy.connection import ConnectionState
 
-from eas_redirect.fixes import http1
+from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import Proxied, _stream, buffered
 from tests.fuzz.target import target
 
@@ -52,12 +52,12 @@ def exchanges() -> list[bytes]:
 def fuzz_http1(data: bytes) -> None:
     """Whatever both ends send and however they leave, nothing raises, streamed or held; and
     after a page of ours the connection ends."""
-    http1.mend()
+    FIXES.put()
     try:
         for on_flow in (_stream, buffered):
             _run(Proxied(on_flow), data.split(NEXT))
     finally:
-        http1.restore()
+        FIXES.put_back()
 
 
 def _run(proxied: Proxied, events: list[bytes]) -> None:

@@ -188,8 +188,8 @@ def judge(device: Device, status: int, location: str | None, body: bytes) -> tup
         return ("right", "") if good else ("redirected", f"to {location}")
     if (status, body) == (device.status, device.body):
         return ("passed" if device.moved else "right"), ""
-    if status in (502, 504):  # no answer of Exchange's reached the proxy
-        return "lost", str(status)
+    if status in (502, 503, 504):  # no answer of Exchange's reached the proxy
+        return "lost", "no answer"
     return "changed", f"{status}, {len(body)} bytes"
 
 
@@ -197,8 +197,8 @@ def judge(device: Device, status: int, location: str | None, body: bytes) -> tup
 class Fault:
     """Something that breaks and is mended.
 
-    `means`: how exchanges end while what broke is away, such as `502`; any number of them are the
-    fault's own. `cuts`: how many more it may take with it, those that were under way.
+    `means`: how exchanges end while what broke is away, such as `no answer`; any number of them are
+    the fault's own. `cuts`: how many more it may take with it, those that were under way.
     """
 
     name: str

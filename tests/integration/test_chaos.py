@@ -128,7 +128,7 @@ def faults(world: World) -> Iterator[Fault]:
     yield wrong_certificate(world)
     yield Fault(name="Exchange slow", begin=lambda: pulses(server), mend=server.resume, lasts_s=0)
     yield Fault(
-        name="Exchange killed", begin=server.kill, mend=server.start, means="502",
+        name="Exchange killed", begin=server.kill, mend=server.start, means="no answer",
         cuts=len(DEVICES),
     )  # fmt: skip
     yield full_disk(world)
@@ -327,6 +327,7 @@ MOVED, LOCAL = DEVICES[0], DEVICES[3]
         (MOVED, 200, None, NO_MAILBOX, "passed"),
         (MOVED, 200, None, OK, "changed"),
         (MOVED, 502, None, b"", "lost"),
+        (MOVED, 503, None, b"", "lost"),
         (LOCAL, 451, LOCATION, b"", "redirected"),
         (LOCAL, 200, None, NO_MAILBOX, "right"),
         (LOCAL, 403, None, b"", "changed"),

@@ -94,7 +94,7 @@ def test_another_certificate_is_not_taken_for_the_pinned_one(
     other = made(tmp_path)
     mode = f"reverse:https://127.0.0.1:{old.port}"
     with mitmdump(tmp_path / "proxy", mode, config=CONFIG, options=pinned(other)) as proxy:
-        assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+        assert first_answer(proxy).startswith(b"HTTP/1.1 503 ")
         proxy.wait_for_log("its certificate was renewed")
         proxy.wait_for_log("compare the fingerprint on Exchange")
     assert all(b"Authorization" not in wire.received for wire in old.wires)
@@ -107,7 +107,7 @@ def test_the_pinned_certificate_under_another_name_is_refused(
     with RawServer(answering(NO_MAILBOX), tls=tls) as server:
         mode = f"reverse:https://localhost:{server.port}"
         with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
-            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+            assert first_answer(proxy).startswith(b"HTTP/1.1 503 ")
             proxy.wait_for_log("127.0.0.1, not for localhost: set proxy.upstream_name")
 
 
@@ -148,7 +148,7 @@ def test_the_certificate_bears_the_upstreams_name_or_the_phones(
         mode = f"reverse:https://127.0.0.1:{server.port}"
         with mitmdump(tmp_path, mode, config=CONFIG, options=options, arguments=words) as proxy:
             answer = answer_over_tls(proxy)
-            assert answer.startswith(b"HTTP/1.1 451 " if served else b"HTTP/1.1 502 ")
+            assert answer.startswith(b"HTTP/1.1 451 " if served else b"HTTP/1.1 503 ")
             if not served:
                 proxy.wait_for_log("its certificate is for" if same else "certificate was renewed")
     assert served or all(b"Authorization" not in wire.received for wire in server.wires)
@@ -209,7 +209,7 @@ def test_without_the_option_it_is_said_what_to_set(
     mode = f"reverse:https://127.0.0.1:{old.port}"
     with mitmdump(tmp_path, mode, config=CONFIG, options=options) as proxy:
         for _ in range(3):
-            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+            assert first_answer(proxy).startswith(b"HTTP/1.1 503 ")
         proxy.wait_for_log("--set tls_version_server_min=TLS1")
         assert proxy.log.count("--set tls_version_server_min=TLS1") == 1, "said once"
 
@@ -224,7 +224,7 @@ def test_a_server_out_of_reach_is_named_with_what_to_put_between(
     with RawServer(script) as server:
         mode = f"reverse:https://127.0.0.1:{server.port}"
         with mitmdump(tmp_path, mode, config=CONFIG, options=pinned(certificate)) as proxy:
-            assert first_answer(proxy).startswith(b"HTTP/1.1 502 ")
+            assert first_answer(proxy).startswith(b"HTTP/1.1 503 ")
             proxy.wait_for_log("it seems to speak nothing above SSLv3, RC4 or 3DES")
             proxy.wait_for_log("put HAProxy or stunnel")
             (line,) = proxy.exchanges(1)

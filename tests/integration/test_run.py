@@ -100,7 +100,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, exchange: Waiting) -> Non
         assert running.process.wait(60) == 0
         # Cut off; or, where the end of Exchange's connection was seen first, told so.
         with contextlib.suppress(http.client.HTTPException, OSError):
-            assert sync.result(60).status == 502
+            assert sync.result(60).status == 503
 
 
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "workers"])

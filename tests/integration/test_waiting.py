@@ -16,7 +16,7 @@ from tests.integration.rawserver import RawServer, Script, Wire, connected
 pytestmark = pytest.mark.integration
 
 # What a phone is to see when there is no answer: an error of the server, so that it comes back.
-COME_BACK = b"HTTP/1.1 502 Bad Gateway\r\n"
+COME_BACK = b"HTTP/1.1 503 Service Unavailable\r\n"
 
 # Seconds become hundredths: mitmproxy's 600 s end after 6, and the 4200 s of this job after 42.
 FASTER = """

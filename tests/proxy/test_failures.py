@@ -4,8 +4,10 @@ import pytest
 from mitmproxy.connection import ConnectionState
 from mitmproxy.flow import Error
 from mitmproxy.http import HTTPFlow
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
+from eas_redirect.fixes.http1 import FIXES
 from eas_redirect.proxy.failures import failure_of, without_bytes
 
 REFUSED = (
@@ -82,3 +84,21 @@ def test_an_answer_under_way_keeps_its_status() -> None:
 )  # fmt: skip
 def test_what_was_sent_is_left_out(text: str, left: str) -> None:
     assert without_bytes(text) == left
+
+
+def test_a_device_whose_exchange_is_away_gets_503() -> None:
+    """Where the fix is in place that sends it: before a server of one's own."""
+    flow = failed("server closed connection", client_stays=True)
+    flow.client_conn.proxy_mode = ProxyMode.parse("reverse:https://ex07.contoso.example")
+    expected = {False: 502, True: 503}
+    for path, is_eas in (("/owa/", False), ("/Microsoft-Server-ActiveSync?Cmd=Sync", True)):
+        flow.request.path = path
+        FIXES.put_back()
+        failure = failure_of(flow)
+        assert failure is not None
+        assert failure.status_code == 502
+        FIXES.put()
+        failure = failure_of(flow)
+        FIXES.put_back()
+        assert failure is not None
+        assert failure.status_code == expected[is_eas]

@@ -91,7 +91,7 @@ def run(
             "proxy.stop_timeout_s": stop_timeout,
         },
     )
-    plan = _plan(config, settings.proxy, options or [])
+    plan = _plan(config, settings.proxy, options or [], stock=stock)
     if print_command:
         from eas_redirect.engine.command_line import mitmdump_arguments
 
@@ -108,7 +108,7 @@ def run(
     raise typer.Exit(_run_one(plan, stop_timeout, stock=stock))
 
 
-def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
+def _plan(config: Path, proxy: "ProxyConfig", further: list[str], *, stock: bool) -> "Plan":
     from eas_redirect.configuration.sources import ENVIRONMENT_ALONE
     from eas_redirect.engine.command_line import Plan
 
@@ -128,6 +128,7 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str]) -> "Plan":
         script=script,
         certificate=proxy.cert,
         upstream_ca=proxy.upstream_ca,
+        engine="stock" if stock else proxy.engine,
         further=further,
     )
 

@@ -21,6 +21,7 @@ class Plan:
     script: Path
     certificate: Path | None = None
     upstream_ca: Path | None = None
+    engine: str = "full"
     further: Sequence[str] = ()
 
 
@@ -60,8 +61,15 @@ def mitmdump_arguments(plan: Plan) -> list[str]:
         str(plan.script),
         "--set",
         f"eas_config={plan.config}",
+        *_unless_set("eas_engine", plan.engine, plan.further),
         *plan.further,
     ]
+
+
+def _unless_set(option: str, value: str, further: Sequence[str]) -> list[str]:
+    """An option, unless the user sets it: mitmproxy refuses a second value."""
+    theirs = any(word.startswith(f"{option}=") for word in further)
+    return [] if theirs else ["--set", f"{option}={value}"]
 
 
 def _profile(further: Sequence[str]) -> list[str]:

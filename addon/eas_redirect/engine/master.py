@@ -15,7 +15,6 @@ from mitmproxy import addons, ctx, master, options
 from mitmproxy.addons import dumper, errorcheck, keepserving, readfile, termlog
 
 from eas_redirect.engine.drain import Drain
-from eas_redirect.fixes import mends
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,6 @@ class Engine(master.Master):
 
     def __init__(self, opts: options.Options, stop_timeout_s: float) -> None:
         super().__init__(opts)
-        mends.quicken(self.addons)
         self._termlog_addon = termlog.TermLog()
         self.addons.add(self._termlog_addon)
         self._legacy_log_events.uninstall()

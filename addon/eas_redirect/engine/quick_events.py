@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
+from time import monotonic
 from typing import cast
 
 from mitmproxy import flow
@@ -21,6 +22,7 @@ from mitmproxy.utils import asyncio_utils
 
 from eas_redirect.engine.dispatch import RememberingAddonManager, Rest
 
+TURN_S = 0.005  # of one connection, before the others have theirs
 _USUAL = ("Streaming request to ", "Streaming response from ")  # here every message is streamed
 
 
@@ -46,11 +48,28 @@ async def server_event(self: ProxyConnectionHandler, event: events.Event) -> Non
         return
     turn.busy = True
     try:
+        until = monotonic() + TURN_S
         while turn.events:
             _handle(self, turn, turn.events.popleft())
+            if turn.events and monotonic() >= until:
+                _send(self, turn)
+                await _let_others(self, turn)
+                until = monotonic() + TURN_S
         _send(self, turn)
     finally:
         turn.busy = False
+
+
+async def _let_others(self: ProxyConnectionHandler, turn: _Turn) -> None:
+    """One client that sends thousands of requests at once, each of which is answered here, does not
+    hold up the others."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:  # this connection's end: nobody would come back for the rest
+        while turn.events:
+            _handle(self, turn, turn.events.popleft())
+        _send(self, turn)
+        raise
 
 
 def _handle(self: ProxyConnectionHandler, turn: _Turn, event: events.Event) -> None:

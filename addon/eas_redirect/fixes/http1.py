@@ -1,4 +1,4 @@
-"""Mends of mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
+"""Fixes of mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
 
 Each is a wrapper around one method that leaves every other message to the original:
 
@@ -13,32 +13,41 @@ Each is a wrapper around one method that leaves every other message to the origi
 - after mitmproxy's own 100 an error page can still follow, and one for HEAD has no body;
 - chunks of a client that are none get a 400, as from Exchange, instead of nothing;
 - a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
-- the log does not quote heads and bodies that could not be read: they can hold passwords.
+- the log does not quote heads and bodies that could not be read: they can hold passwords;
+- the tokens of Connection are compared without regard to case;
+- an answer with a header whose name is no token passes, as an administrator of IIS can add one, and
+  so does a 204 that names a transfer coding, as ASP.NET sends it; mitmproxy makes a 502 of both;
+- before a server of one's own (reverse mode), an error page tells nobody the address of Exchange,
+  what it sent, or what stands here; and a device gets 503 with Retry-After where Exchange is away:
+  it comes back, where some take a 502 for a fault of the account.
 
-`http1_functions.py`, `expect.py`, `idle.py` and `waiting.py` hold more of them.
-
-`mend` is called once, before connections exist. Tests hold each mend against the version of
+`request_headers.py`, `idle.py` and `waiting.py` hold more. Tests hold each against the version of
 mitmproxy that is installed, and show that it is still needed.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakSet
 
 import h11
+from h11 import _readers, _receivebuffer
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.net.http import http1
+from mitmproxy.connection import Client
+from mitmproxy.net.http import http1, status_codes, validate
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _events, _http1
+from mitmproxy.proxy.layers import http as http_layers
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _base, _events, _http1
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.mode_specs import ReverseMode
 
-from eas_redirect.fixes import expect, http1_functions, idle, waiting
-from eas_redirect.fixes.http1_functions import error_page
+from eas_redirect.activesync.request import is_eas_path
+from eas_redirect.fixes import idle, request_headers, waiting
+from eas_redirect.fixes.part import Part, Replacement
 from eas_redirect.fixes.waiting import MAX_UNREAD
-from eas_redirect.proxy.failures import without_bytes
+from eas_redirect.proxy.failures import RETRY_AFTER_S, without_bytes
 
 type Commands = Iterator[commands.Command]
 
@@ -49,6 +58,10 @@ _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _BAD_REQUEST = 400
 _HEAD_TOO_LONG = 431  # RFC 6585 5
+_BAD_GATEWAY = 502
+_UNAVAILABLE = 503
+_NO_CONTENT = 204
+_FRAMING = {b"content-length", b"transfer-encoding"}
 
 _read_client_headers = _http1.Http1Server.read_headers
 _read_server_headers = _http1.Http1Client.read_headers
@@ -58,18 +71,7 @@ _make_body_reader = _http1.make_body_reader
 _send_response = HttpStream.send_response
 _send_to_client = _http1.Http1Server.send
 _send_to_server = _http1.Http1Client.send
-
-
-def mend() -> None:
-    """Put the mends in place; a second call changes nothing."""
-    for owner, name, mended in _MENDS:
-        setattr(owner, name, mended)
-
-
-def restore() -> None:
-    """Take the mends away again: for tests that show what each is for."""
-    for owner, name, original in _ORIGINALS:
-        setattr(owner, name, original)
+_validate_headers = validate.validate_headers
 
 
 class TrailerReader(ChunkedReader):
@@ -174,18 +176,42 @@ def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
                 yield from (c for c in sent if not _is_last_chunk(c))
             else:
                 yield from _with_trailers(sent, self.response.trailers)
-        case _events.ResponseProtocolError() if self.request and self.request.method == "HEAD":
-            yield from _heads_only(_send_to_client(self, event))
+        case _events.ResponseProtocolError():
+            yield from _refusal(self, event)
         case _:
             yield from _send_to_client(self, event)
 
 
-def _heads_only(sent: Commands) -> Commands:
-    """RFC 9110 9.3.2: no answer to HEAD has a body, not even an error page."""
-    for command in sent:
+def _refusal(self: _http1.Http1Server, event: _events.ResponseProtocolError) -> Commands:
+    """An error page, if any. RFC 9110 9.3.2: no answer to HEAD has a body, not even that one."""
+    for command in _send_to_client(self, event):
         if isinstance(command, commands.SendData):
-            command.data = command.data.partition(_HEAD_END)[0] + _HEAD_END
+            if is_reverse(self.conn):
+                command.data = _page_for(self.request, event.code.http_status_code())
+            if self.request and self.request.method == "HEAD":
+                command.data = command.data.partition(_HEAD_END)[0] + _HEAD_END
         yield command
+
+
+def is_reverse(client: object) -> bool:
+    """Whether a client has called a proxy that stands before one server."""
+    return isinstance(client, Client) and isinstance(client.proxy_mode, ReverseMode)
+
+
+def _page_for(request: http.Request | None, status_code: int | None) -> bytes:
+    if status_code == _BAD_GATEWAY and request is not None and is_eas_path(request.path):
+        return error_page(_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)})
+    return error_page(status_code or _BAD_REQUEST)
+
+
+def error_page(status_code: int, further: Mapping[str, str] | None = None) -> bytes:
+    """A whole answer. mitmproxy's own quotes a message, which is for the journal and the log."""
+    headers = http.Headers(Connection="close", Content_Type="text/plain")
+    for name, value in (further or {}).items():
+        headers[name] = value
+    text = f"{status_code} {status_codes.RESPONSES.get(status_code, 'Error')}\n"
+    page: bytes = http1.assemble_response(http.Response.make(status_code, text, headers))
+    return page
 
 
 def _to_server(self: _http1.Http1Client, event: HttpEvent) -> Commands:
@@ -213,7 +239,10 @@ def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> 
     if isinstance(event, events.Wakeup):
         return
     _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
-    yield from _discreetly(_read_client_headers(self, event))
+    for command in _discreetly(_read_client_headers(self, event)):
+        if isinstance(command, commands.SendData) and is_reverse(self.conn):
+            command.data = error_page(_BAD_REQUEST)  # nothing else is sent by it
+        yield command
     if len(self.buf) > MAX_UNREAD and self.state == self.read_headers:
         yield commands.SendData(self.conn, error_page(_HEAD_TOO_LONG))
         yield commands.CloseConnection(self.conn)
@@ -272,9 +301,37 @@ def _pipe(self: _http1.Http1Connection) -> Commands:
         yield from self.state(events.DataReceived(self.conn, bytes(received)))
 
 
-type Mend = tuple[object, str, Callable[..., object]]
+def validate_headers(message: http.Message) -> None:
+    """What mitmproxy refuses, but for two faults of an answer that mislead nobody: a name that is
+    no token, and a transfer coding of a 204, which RFC 9112 6.1 forbids but which has no body
+    whatever its head says (6.3)."""
+    try:
+        _validate_headers(message)
+    except ValueError:
+        if not isinstance(message, http.Response):
+            raise
+        _validate_headers(_framing_of(message))
 
-_MENDS: tuple[Mend, ...] = (
+
+def _framing_of(answer: http.Response) -> http.Response:
+    """An answer with only those headers that say where it ends, or seem to."""
+    names = _FRAMING if answer.status_code != _NO_CONTENT else {b"content-length"}
+    framing = answer.copy()
+    fields = answer.headers.fields
+    framing.headers = http.Headers([f for f in fields if f[0].strip().lower() in names])
+    return framing
+
+
+def connection_close(http_version: str, headers: http.Headers) -> bool:
+    """Whether a message ends its connection (RFC 9112 9.3)."""
+    lists = headers.get_all("connection")
+    tokens = {token.strip().lower() for value in lists for token in value.split(",")}
+    if "close" in tokens:
+        return True
+    return http_version not in ("HTTP/1.1", "HTTP/2.0") and "keep-alive" not in tokens
+
+
+_REPLACEMENTS: tuple[Replacement, ...] = (
     (_http1, "make_body_reader", _body_reader),
     (_http1.Http1Connection, "read_body", _body),
     (_http1.Http1Connection, "make_pipe", _pipe),
@@ -283,8 +340,26 @@ _MENDS: tuple[Mend, ...] = (
     (_http1.Http1Server, "send", _to_client),
     (_http1.Http1Client, "read_headers", _server_headers),
     (_http1.Http1Client, "send", _to_server),
-    *http1_functions.MENDS,
-    *expect.MENDS,
-    *waiting.MENDS,
+    (http1, "connection_close", connection_close),
+    (http_layers, "validate_headers", validate_headers),
+    *request_headers.REPLACEMENTS,
+    *waiting.REPLACEMENTS,
 )
-_ORIGINALS: tuple[Mend, ...] = tuple((o, name, getattr(o, name)) for o, name, _ in _MENDS)
+FIXES = Part(
+    "fixes",
+    _REPLACEMENTS,
+    # All of the two modules that are changed, and what they call that is changed or relied on.
+    stands_on=(
+        http_layers,
+        _http1,
+        _base,
+        _events,
+        validate,
+        http1.expected_http_body_size,
+        http1.connection_close,
+        http1.assemble_response_head,
+        _readers,
+        _receivebuffer,
+    ),
+    known=("1d71cfda4348de79",),  # mitmproxy 12.2.2 to 12.3.1 with h11 0.16
+)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.mode_specs import ReverseMode
 
 
 def close_client(self: Http1Client) -> Iterator[commands.Command]:
@@ -20,7 +21,9 @@ def close_client(self: Http1Client) -> Iterator[commands.Command]:
 
 
 def _client_side(self: Http1Client) -> Http1Server | None:
-    """Where every request of a client goes to this one server: not of a regular proxy."""
+    """Where every request of a client goes to this one server."""
+    if not isinstance(self.context.client.proxy_mode, ReverseMode):
+        return None
     for layer in self.context.layers:
         if isinstance(layer, HttpLayer) and layer.mode is HTTPMode.transparent:
             side = layer.connections.get(self.context.client)

@@ -2,9 +2,9 @@
 
 netcat, socat and many a script close their sending half behind the request (RFC 9293 3.6) and read
 on. mitmproxy takes that for leaving, and does not even pass the request on. A connection that is
-closed and one that is half closed look the same until something is sent, so the answer has a moment
-to begin. Ping and Sync have none: they wait for up to an hour, and a device that leaves one has
-left. Nor has a client that leaves in the middle of an answer.
+closed and one that is half closed look the same until something is sent, so in reverse mode the
+answer has a moment to begin. Ping and Sync have none: they wait for up to an hour, and a device
+that leaves one has left. Nor has a client that leaves in the middle of an answer.
 
 What a client sends ahead is kept until its turn comes, but not without bound.
 """
@@ -15,8 +15,10 @@ from weakref import WeakKeyDictionary
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.mode_specs import ReverseMode
 
 from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.fixes.part import Replacement
 from eas_redirect.proxy import flows
 
 type Commands = Iterator[commands.Command]
@@ -45,7 +47,8 @@ def _while_waiting(self: Http1Server, event: events.Event) -> Commands:
 
 def _may_be_half_closed(self: Http1Server) -> bool:
     can_write = self.conn.state is ConnectionState.CAN_WRITE
-    return can_write and self.response is None and not _hangs_on_purpose(self)
+    reverse = isinstance(self.context.client.proxy_mode, ReverseMode)
+    return reverse and can_write and self.response is None and not _hangs_on_purpose(self)
 
 
 def _hangs_on_purpose(self: Http1Server) -> bool:
@@ -66,7 +69,7 @@ def _then_ended(self: Http1Server, done: Commands) -> Commands:
     yield from self.state(events.ConnectionClosed(self.conn))  # the end that was put off
 
 
-MENDS: tuple[tuple[object, str, Callable[..., object]], ...] = (
+REPLACEMENTS: tuple[Replacement, ...] = (
     (Http1Server, "wait", _while_waiting),
     (Http1Server, "mark_done", _done),
 )

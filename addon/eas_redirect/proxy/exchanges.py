@@ -87,21 +87,26 @@ class Exchanges:
 
     def answered(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         """Judge an answer, and give it its new form. What is left to be awaited, if anything."""
+        if flows.answered_here(flow):
+            self.failed(flow)
+            return None
         asked = self._asked.pop(flow.id, None)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
             return None
         try:
             return self._judge(flow, flow.response, asked or _ask(flow))
         except Exception as error:
-            self._fault(error)
+            self.fault(error)
             return None
 
     def failed(self, flow: http.HTTPFlow) -> None:
-        """No whole answer: the client left, or Exchange did. Journalled; mitmproxy answers."""
+        """No whole answer of Exchange's: the client left, Exchange did, or something in this
+        mitmproxy answered in its place. Journalled; what the client gets is not ours."""
         asked = self._asked.pop(flow.id, None)
         if asked is None:
             return
-        status = flow.response.status_code if flow.response and not stopped(flow) else 0
+        not_exchanges = stopped(flow) or flows.answered_here(flow)
+        status = flow.response.status_code if flow.response and not not_exchanges else 0
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         exchange = self._exchange(flow, asked, answer)
         self._journal(flow, asked, self._service.redirector.unanswered(exchange))
@@ -126,7 +131,7 @@ class Exchanges:
         try:
             self._finish(flow, asked, await judging)
         except Exception as error:
-            self._fault(error)
+            self.fault(error)
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
         if METADATA in flow.metadata:
@@ -175,7 +180,7 @@ class Exchanges:
         wire = flows.wire_facts(flow, asked.request, asked.credentials, trusted)
         flow.metadata[METADATA] = self._service.exchange(exchange_record(judgement, wire))
 
-    def _fault(self, error: Exception) -> None:
+    def fault(self, error: Exception) -> None:
         """A fault of ours outside the decision: said, journalled and counted."""
         where = whereabouts(error)
         logger.error(

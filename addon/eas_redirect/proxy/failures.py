@@ -6,9 +6,14 @@ from typing import Literal
 
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from eas_redirect.activesync.request import is_eas_path
+from eas_redirect.fixes.part import is_in_place
 
 type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
 
+RETRY_AFTER_S = 30  # after which a device asks again whose Exchange is away
 STOPPED = "the proxy is stopping"  # flow.error of an exchange that a stop answered, not Exchange
 
 _REFUSAL = re.compile(
@@ -32,10 +37,16 @@ def failure_of(flow: http.HTTPFlow) -> Failure | None:
     if flow.error is None:
         return None
     kind = _type(flow, flow.error.msg)
-    status = {"request_refused": 400, "upstream_failed": 502}.get(kind)
+    status = {"request_refused": 400, "upstream_failed": _status_of_absence(flow)}.get(kind)
     if flow.response is not None and (flow.response.stream or kind == "proxy_stopped"):
         status = flow.response.status_code  # its head had gone on before the rest failed
     return Failure(type=kind, message=without_bytes(flow.error.msg), status_code=status)
+
+
+def _status_of_absence(flow: http.HTTPFlow) -> int:
+    """What a client gets whose Exchange is away: see `fixes/http1.py`."""
+    reverse = isinstance(flow.client_conn.proxy_mode, ReverseMode)
+    return 503 if reverse and is_in_place("fixes") and is_eas_path(flow.request.path) else 502
 
 
 def stopped(flow: http.HTTPFlow) -> bool:

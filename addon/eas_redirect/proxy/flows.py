@@ -36,6 +36,12 @@ def is_eas(flow: http.HTTPFlow) -> bool:
     return is_eas_path(flow.request.path)
 
 
+def answered_here(flow: http.HTTPFlow) -> bool:
+    """Whether something in this mitmproxy has answered in Exchange's place: the request was not
+    sent. A recorded answer that is replayed counts as Exchange's."""
+    return flow.live and not flow.is_replay and flow.server_conn.timestamp_start is None
+
+
 def headers_of(message: http.Message) -> Headers:
     """Every header in its order. Bytes that are no UTF-8 become surrogates, as mitmproxy reads."""
     return tuple(

@@ -7,18 +7,27 @@ silence, and traffic would pass.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from eas_redirect.configuration.config import ConfigError
 from eas_redirect.configuration.sources import Override
 
+type Engine = Literal["full", "safe", "off", "stock"]
+
+ENGINES: tuple[Engine, ...] = get_args(Engine.__value__)
 OPTIONS = {
     "eas_config": "Path of the eas-redirect.toml, or env: where the environment says everything.",
     "eas_mode": "observe (decide and journal only) or enforce; overrides the file's mode.",
     "eas_journal": "Path of the journal, - for standard output; overrides the file's.",
     "eas_bodies": "stream (default), or keep: keep every body for views and captures.",
+    "eas_engine": "How much of mitmproxy is replaced: full, safe (default), off, stock.",
     "eas_metrics": "host:port, unix:PATH or off; overrides the file's metrics.listen.",
 }
-_CHOICES = {"eas_mode": ("observe", "enforce"), "eas_bodies": ("stream", "keep")}
+_CHOICES = {
+    "eas_mode": ("observe", "enforce"),
+    "eas_bodies": ("stream", "keep"),
+    "eas_engine": ENGINES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +37,13 @@ class Settings:
     path: Path
     overrides: dict[str, Override]
     keep_bodies: bool
+    engine: Engine
 
 
 def read_options(values: Mapping[str, str]) -> Settings:
     """From the options' values by name; an empty one was not set. Raises ConfigError."""
     problems = [
-        f"{name}={values[name]!r}: must be {' or '.join(allowed)}"
+        f"{name}={values[name]!r}: must be {', '.join(allowed[:-1])} or {allowed[-1]}"
         for name, allowed in _CHOICES.items()
         if values[name] and values[name] not in allowed
     ]
@@ -51,4 +61,5 @@ def read_options(values: Mapping[str, str]) -> Settings:
         path=Path(values["eas_config"]),
         overrides=overrides,
         keep_bodies=values["eas_bodies"] == "keep",
+        engine=next((e for e in ENGINES if e == values["eas_engine"]), "safe"),
     )

@@ -57,7 +57,7 @@ SETTINGS = (
         option="connection_strategy",
         value="lazy",
         reason="eager connects before the request: with Exchange down a device gets an empty"
-        " answer, not a 502",
+        " answer, not one that tells it to come back",
     ),
     Setting(
         option="keep_host_header",

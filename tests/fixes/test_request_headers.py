@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eas_redirect.fixes import http1
+from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import Proxied, buffered
 
 HEAD = (
@@ -18,9 +18,9 @@ LOG_ON = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length
 
 @pytest.fixture(autouse=True)
 def mended() -> Iterator[None]:
-    http1.mend()
+    FIXES.put()
     yield
-    http1.restore()
+    FIXES.put_back()
 
 
 def test_the_one_100_is_exchanges() -> None:
@@ -81,7 +81,7 @@ def test_a_body_that_is_kept_is_asked_for_here() -> None:
 
 
 def test_without_the_mend_mitmproxy_answers() -> None:
-    http1.restore()
+    FIXES.put_back()
     proxied = Proxied()
     proxied.client(HEAD)
     assert bytes(proxied.to_client) == CONTINUE

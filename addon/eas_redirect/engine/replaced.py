@@ -1,0 +1,101 @@
+"""How much of mitmproxy is replaced: the option `eas_engine`, put in place and put back.
+
+| | fixes | dispatch, values | events |
+| --- | --- | --- | --- |
+| `full`: what `run` takes | yes | yes | yes |
+| `safe`: elsewhere | yes | yes | |
+| `off` | yes | | |
+| `stock`: what `run --stock` takes | | | |
+"""
+
+import importlib
+import logging
+from typing import Literal
+
+from mitmproxy.addonmanager import AddonManager
+
+from eas_redirect.engine import dispatch
+from eas_redirect.fixes.part import Part, is_in_place
+from eas_redirect.fixes.without import WITHOUT_FIXES
+from eas_redirect.proxy.options import Engine
+
+logger = logging.getLogger(__name__)
+
+type State = Literal["in place", "left out", "does not fit"]
+
+_WHERE = {
+    "fixes": ("eas_redirect.fixes.http1", "FIXES"),
+    "dispatch": ("eas_redirect.engine.quick", "DISPATCH"),
+    "values": ("eas_redirect.engine.quick", "VALUES"),
+    "events": ("eas_redirect.engine.quick", "EVENTS"),
+}
+_WANTED: dict[Engine, tuple[str, ...]] = {
+    "full": ("fixes", "dispatch", "values", "events"),
+    "safe": ("fixes", "dispatch", "values"),
+    "off": ("fixes",),
+    "stock": (),
+}
+
+
+def replace(engine: Engine, addons: AddonManager) -> dict[str, State]:
+    """Put in place what this engine wants and what fits, and put the rest back. The state of each
+    part by its name."""
+    states: dict[str, State] = {}
+    for name in _WHERE:
+        if name not in _WANTED[engine]:
+            _put_back(name, addons)
+            states[name] = "left out"
+        else:
+            states[name] = "in place" if _put(name, addons) else "does not fit"
+    return states
+
+
+def put_back(addons: AddonManager) -> None:
+    """Everything, so that mitmproxy is as it was."""
+    for name in _WHERE:
+        _put_back(name, addons)
+
+
+def say(engine: Engine, states: dict[str, State]) -> None:
+    """For the log of the start."""
+    lines = ", ".join(f"{name} {state}" for name, state in states.items())
+    logger.info("eas-redirect: eas_engine=%s: %s", engine, lines)
+    unfit = [name for name, state in states.items() if state == "does not fit"]
+    if unfit:
+        logger.warning(
+            "eas-redirect: this mitmproxy is not one that these parts were made for: %s. They are "
+            "left out. Install a version that fits: pip install 'mitmproxy>=12.2.2,<12.4'.",
+            ", ".join(unfit),
+        )
+    if states["fixes"] != "in place":
+        lost = "".join(f"\n  - {each}" for each in WITHOUT_FIXES)
+        logger.warning(
+            "eas-redirect: without its fixes of HTTP/1 mitmproxy has these faults:%s", lost
+        )
+
+
+def _part(name: str) -> Part | None:
+    """None where a later mitmproxy has moved a name that the part stands on."""
+    module, attribute = _WHERE[name]
+    try:
+        part = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return None
+    return part if isinstance(part, Part) else None
+
+
+def _put(name: str, addons: AddonManager) -> bool:
+    part = _part(name)
+    if part is None or (name == "events" and not is_in_place("dispatch")):
+        return False
+    if name == "dispatch" and not (part.digest() in part.known and dispatch.remember(addons)):
+        return False
+    return part.put()
+
+
+def _put_back(name: str, addons: AddonManager) -> None:
+    if name == "dispatch":
+        dispatch.forget(addons)
+    part = _part(name)
+    if part is not None:
+        part.put_back()
