@@ -56,6 +56,14 @@ class Mitmdump:
                 return found
             time.sleep(0.02)
 
+    def settled(self) -> int:
+        """How many EAS exchanges the journal has, when no more come: it is written on the side."""
+        count, again = -1, len(self.exchanges(0))
+        while again != count:
+            time.sleep(0.1)
+            count, again = again, len(self.exchanges(0))
+        return count
+
     def wait_for_log(self, text: str, timeout_s: float = 15) -> None:
         """Until the log says `text`; an assertion with the log when it does not."""
         deadline = time.monotonic() + timeout_s

@@ -98,7 +98,7 @@ def test_an_unsolicited_100_goes_on_and_the_answer_follows(
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     )
     legacy.then = sends(interim + final)
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(post(target, body=b"abc"))
         assert client.read_head() == interim
@@ -140,7 +140,7 @@ def test_an_answer_before_the_requests_end(
         wire.read_rest()
 
     legacy.then = script
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(head(b"POST " + target + b" HTTP/1.1", b"Content-Length: 6") + b"abc")
         assert client.read_answer() == answer
@@ -167,7 +167,7 @@ def test_an_answer_cut_short_is_cut_short(
     """As it would be without us: the head, what there was of the body, then the end."""
     cut = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n" + framing + b"\r\n"
     legacy.then = sends(cut + body, leave)
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(post(target))
         got = client.read_rest()
@@ -185,7 +185,7 @@ def test_half_a_verdict_is_no_verdict(
 ) -> None:
     """The answer that is being judged breaks off: an error of the server, so that it is retried."""
     legacy.then = sends(NO_MAILBOX[: -16 + length], leave)
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(post(FOLDER_SYNC, ANNA))
         answer = client.read_answer()
@@ -229,7 +229,7 @@ def test_an_answer_that_is_no_http_is_none(
     target: bytes, garbage: bytes, legacy: Legacy, proxy: Mitmdump
 ) -> None:
     legacy.then = sends(garbage)
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(post(target))
         assert client.read_answer().startswith(AWAY[target])
@@ -293,7 +293,7 @@ def test_an_upload_broken_off_is_the_clients_doing(
         wire.read_rest()
 
     legacy.then = script
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     with connected(proxy.port) as client:
         client.send(head(b"POST " + SYNC + b" HTTP/1.1", b"Content-Length: 99") + b"abc")
         assert arrived.wait(20)
