@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         case = self.headers.get(CASE, "")
         running.asked.append(case)
-        scripted = running.answers[case]
+        scripted = running.answers[case] if case else Scripted(401)  # the proxy itself asks
         self.send_response(scripted.status)
         for name, value in scripted.headers.items():
             self.send_header(name, value)
