@@ -3,16 +3,18 @@
 import http.client
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.cli.running import run as command
 from tests.integration.device import PATH
 from tests.integration.running import Running, run, wait_until
 from tests.integration.waiting import waiting_exchange
-from tests.support import ROOT, require
+from tests.support import DATA, ROOT, require
 
 FOLDER = ROOT / "docs" / "service"
 UNIT = FOLDER / "eas-redirect.service"
@@ -50,6 +52,34 @@ def test_the_unit_is_as_hardened_as_the_docs_say(tmp_path: Path) -> None:
     assert f"`systemd-analyze security` rates it {found[1]}" in (
         ROOT / "docs" / "operate.md"
     ).read_text("utf-8")
+
+
+def test_the_units_own_words_run_with_its_environment(tmp_path: Path) -> None:
+    """ExecStart and the environment file as they are shipped, but for the folders."""
+    (tmp_path / "forest.ldif").write_bytes((DATA / "migration.ldif").read_bytes())
+    (tmp_path / "mail.pem").write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----")
+    config = tmp_path / "eas-redirect.toml"
+    made = command("init", str(config), "--snapshot", "forest.ldif",
+                   "--upstream", "https://ex07.contoso.local")  # fmt: skip
+    assert made.code == 0, made.err
+    config.write_text(config.read_text().replace("# cert = ", "cert = "))
+    shipped = re.sub(r"(?m)^# (?=EAS_|MITMDUMP)", "", (FOLDER / "environment").read_text())
+    shipped = shipped.replace("/etc/eas-redirect/mail.contoso.example.pem", "mail.pem")
+    environment = dict(shlex.split(line)[0].split("=", 1) for line in shipped.splitlines()
+                       if line and not line.startswith("#"))  # fmt: skip
+    start = re.search(r"^ExecStart=\S+ (.*)$", UNIT.read_text("utf-8"), re.MULTILINE)
+    assert start is not None
+    words = start[1].replace("/etc/eas-redirect/eas-redirect.toml", str(config))
+    words = words.replace("$MITMDUMP", environment.pop("MITMDUMP"))
+    name, *arguments = shlex.split(words)
+    ran = command(name, "--print-command", *arguments, environment=environment)
+    assert ran.code == 0, ran.err
+    assert "--mode reverse:https://ex07.contoso.local --listen-port 443" in ran.out
+    assert f"--certs '*={tmp_path}/mail.pem'" in ran.out
+    assert ran.out.endswith("--set tls_version_server_min=TLS1\n")
+    without = words.removesuffix("--set tls_version_server_min=TLS1").split()
+    assert without[-1] == "--", "an unset MITMDUMP is no word at all"
+    assert command(name, "--print-command", *without[1:]).code == 0
 
 
 def ask(running: Running) -> None:

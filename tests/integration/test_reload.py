@@ -37,7 +37,7 @@ def exchange() -> Iterator[Upstream]:
 
 @pytest.fixture
 def proxy(exchange: Upstream, tmp_path: Path) -> Iterator[Mitmdump]:
-    (tmp_path / "pilot.txt").write_text("# nobody yet\n")
+    (tmp_path / "pilot.txt").write_text("# the first\nbert@contoso.example\n")
     mode = f"reverse:http://127.0.0.1:{exchange.port}"
     with mitmdump(tmp_path, mode, config=CONFIG) as running:
         yield running
@@ -61,15 +61,22 @@ def test_a_wave_a_bad_file_and_its_mending(proxy: Mitmdump) -> None:
     assert len(config_lines(proxy, 1)) == 1
     assert ask(proxy.port, ANNA, "moved").status == 451
 
+    write(proxy.directory / "pilot.txt", "# nobody\n")
+    emptied = config_lines(proxy, 2)[1]
+    assert "names nobody" in str(emptied["error"]["message"])
+    assert ask(proxy.port, ANNA, "moved").status == 451, "an emptied file is a mistake"
+    write(proxy.directory / "pilot.txt", f"{ANNA}\n")
+    assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
+
     file = proxy.directory / "eas-redirect.toml"
     write(file, CONFIG.replace("enforce", "enforced"))
-    refused = config_lines(proxy, 2)[1]
+    refused = config_lines(proxy, 4)[3]
     assert refused["event"]["outcome"] == "failure"
     assert "eas-redirect.toml:1: mode: must be" in str(refused["error"]["message"])
     assert ask(proxy.port, ANNA, "moved").status == 451, "the last good configuration goes on"
 
     write(file, CONFIG.replace("enforce", "observe"))
-    assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
+    assert config_lines(proxy, 5)[4]["event"]["outcome"] == "success"
     assert ask(proxy.port, ANNA, "moved").status == 200
     assert "the last good configuration goes on" in proxy.log
 
@@ -90,8 +97,8 @@ def swap(folder: Path, version: str, text: str) -> Path:
 
 
 def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path, exchange: Upstream) -> None:
-    config = f'[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
-    link = swap(tmp_path / "map", "..1", 'mode = "observe"\n' + config)
+    config = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+    link = swap(tmp_path / "map", "..1", config.replace("enforce", "observe"))
     url = f"http://127.0.0.1:{exchange.port}"
     options = {"eas_metrics": f"127.0.0.1:{free_port()}"}
     with run(tmp_path / "run", url, config_file=link, options=options) as running:

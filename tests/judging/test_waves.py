@@ -186,7 +186,10 @@ def test_what_is_in_doubt_in_words() -> None:
     doubts = in_doubt("except", users)
     assert [doubt.partition(": ")[0] for doubt in doubts] == ["redirect.except"] * 3
     assert "nobody called a: whoever may be meant is not redirected" in doubts[0]
-    assert "several called b, c: all of them stay; write the UPN" in doubts[1]
+    assert "several called b, c: all of them stay" in doubts[1]
+    refused = in_doubt("except", users, starting=True)
+    assert "nobody called a: correct the name, or take it out" in refused[0]
+    assert "several called b, c: write the UPN, or DOMAIN\\user" in refused[1]
     assert "could not be asked for 1 name" in doubts[2]
     many = in_doubt("only", UserNames(nobody=tuple(f"u{n}" for n in range(12))))
     assert many[0].endswith("u9 and 2 more: they name nobody")

@@ -97,15 +97,16 @@ def check_waves(mode: str, wave: Wave) -> Iterator[Check]:
         if users is None:
             continue
         subject = f"redirect.{table} users"
+        right = "Write a UPN or DOMAIN\\user that is right"
         yield good(subject, f"{len(users.known)} of {len(users.all)} names tell one account")
         for doubt in in_doubt(table, users):
             finding = doubt.removeprefix(f"redirect.{table}: ")
             if finding.startswith("the directory could not"):
                 yield unreachable(subject, finding)
             elif table == "except":
-                yield failed(subject, finding, "Correct it or take it out: a start is refused.")
+                yield failed(subject, finding, f"{right}: as it is, a start is refused.")
             else:
-                yield warning(subject, finding, "Correct it, or take it out.")
+                yield warning(subject, finding, f"{right}, or take the name out.")
 
 
 def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:

@@ -82,27 +82,26 @@ def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:
     )
 
 
-def in_doubt(table: str, users: UserNames | None) -> tuple[str, ...]:
-    """What is wrong with the names of `only` or `except`, a sentence each."""
+def in_doubt(table: str, users: UserNames | None, *, starting: bool = False) -> tuple[str, ...]:
+    """What is wrong with the names of `only` or `except`, a sentence each, with what follows from
+    it. `starting`: for a start that is refused, with what to do instead."""
     if users is None:
         return ()
-    key, left_out = f"redirect.{table}", table == "except"
+    key = f"redirect.{table}"
+    kept = "whoever may be meant is not redirected" if table == "except" else "they name nobody"
+    nobody = several = kept
+    if starting:
+        nobody, several = "correct the name, or take it out", "write the UPN, or DOMAIN\\user"
+    elif table == "except":
+        several = "all of them stay"
     found: list[str] = []
     if users.nobody:
-        then = "whoever may be meant is not redirected" if left_out else "they name nobody"
-        found.append(f"{key}: the directory knows nobody called {_some(users.nobody)}: {then}")
+        found.append(f"{key}: the directory knows nobody called {_some(users.nobody)}: {nobody}")
     if users.several:
-        then = "all of them stay" if left_out else "they name nobody"
-        found.append(
-            f"{key}: the directory knows several called {_some(users.several)}: {then}; write the"
-            " UPN or DOMAIN\\user"
-        )
+        found.append(f"{key}: the directory knows several called {_some(users.several)}: {several}")
     if users.unasked:
-        then = "whoever may be meant is not redirected" if left_out else "they name nobody"
-        found.append(
-            f"{key}: the directory could not be asked for {_count(users.unasked)}: until then"
-            f" {then}"
-        )
+        count = _count(users.unasked)
+        found.append(f"{key}: the directory could not be asked for {count}: until then {kept}")
     return tuple(found)
 
 

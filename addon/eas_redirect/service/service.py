@@ -307,10 +307,7 @@ def _refuse_doubts(made: Policy) -> None:
     while we run keeps everybody whom it may mean."""
     users = made.wave.exclude.users
     if users is not None and (users.nobody or users.several):
-        told = replace(users, unasked=())
-        raise ConfigError(
-            tuple(f"{doubt}. Correct it, or take it out" for doubt in in_doubt("except", told))
-        )
+        raise ConfigError(in_doubt("except", replace(users, unasked=()), starting=True))
 
 
 def _open_journal(config: Config) -> Journals:
