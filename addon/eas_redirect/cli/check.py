@@ -20,9 +20,9 @@ from eas_redirect.cli.common import (
     fail,
     load_with,
     print_json,
-    printable,
     progress,
 )
+from eas_redirect.telemetry.printable import printable
 
 if TYPE_CHECKING:
     from eas_redirect.checking.everything import Scope

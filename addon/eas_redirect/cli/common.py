@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from eas_redirect.telemetry.printable import printable, printable_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,7 +37,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 def tell(text: str) -> None:
     """Talk: a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def fail(text: str, code: int) -> NoReturn:
@@ -84,12 +86,6 @@ def _by_option(problem: str) -> str:
     return f"--{key.removesuffix('_s').replace('_', '-')}: {rest}"
 
 
-def printable(text: str) -> str:
-    """Names come from a directory, a capture or a device; none may speak to the terminal. Bytes
-    that were no text (half of a surrogate pair since they were read) go the same way."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def print_text(text: str) -> None:
     """A result for people, in lines."""
     print_lines(text.split("\n"))
@@ -98,8 +94,7 @@ def print_text(text: str) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """The same line by line, as they are made."""
     for line in lines:
-        for part in line.split("\n"):
-            print(printable(part))
+        print(printable(line))
 
 
 def print_json(value: object) -> None:
@@ -111,16 +106,18 @@ def print_json(value: object) -> None:
 def write_pieces(pieces: Iterable[str]) -> None:
     """Text for machines as it is made. Only what is no text at all is replaced."""
     for piece in pieces:
-        sys.stdout.write(piece.encode("utf-8", "replace").decode("utf-8"))
+        sys.stdout.write(printable_json(piece.encode("utf-8", "replace").decode("utf-8")))
 
 
 def console() -> "Console":
     """For results as tables: colours on a terminal only. Where there is none the lines are long,
     since a log file does not wrap. What looks like markup is text: names come from outside."""
-    from rich.console import Console
+    from eas_redirect.cli.tables import PrintableConsole
 
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, markup=False, emoji=False, width=None if terminal else 160)
+    return PrintableConsole(
+        highlight=False, markup=False, emoji=False, width=None if terminal else 160
+    )
 
 
 def progress(what: str, total: int) -> Callable[[], None]:

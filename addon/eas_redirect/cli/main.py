@@ -24,6 +24,7 @@ from eas_redirect.cli.redact import redact
 from eas_redirect.cli.report import report
 from eas_redirect.cli.run import RunCommand, run
 from eas_redirect.cli.script import script
+from eas_redirect.telemetry.printable import WORDS
 
 app = typer.Typer(
     name="eas-redirect",
@@ -64,5 +65,5 @@ def main() -> None:
     """The console script. Exit codes: 0 good, 1 findings, 2 usage, 3 out of reach."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a Windows console may lack ✓ and →
+            stream.reconfigure(errors=WORDS)  # a Windows pipe may lack ✓ and →
     app()

@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import Metric
 from eas_redirect.engine import hangups
 from eas_redirect.engine.worker import Backoff, Worker
 from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
+from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.site import STATUS, Site, Views
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.web import parse_address
@@ -69,6 +70,8 @@ class Supervisor:
         logging.basicConfig(
             level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S"
         )
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(Printable())
         with tempfile.TemporaryDirectory(prefix="eas-redirect-") as folder:
             return asyncio.run(self._main(Path(folder)))
 

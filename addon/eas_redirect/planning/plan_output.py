@@ -20,6 +20,7 @@ from eas_redirect.report.words import (
     number,
     stamp,
 )
+from eas_redirect.telemetry.printable import printable
 
 COLUMNS = (
     "user",
@@ -71,7 +72,7 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
         table.add_column(head)
     for user in planned:
         cells = (user.user, _outcome(user), _target(user), _awaits(user), _found(user))
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console.print(table)
     reasons = Counter(user.reason for user in planned)
     told = ", ".join(f"{reason} {number(count)}" for reason, count in reasons.most_common())

@@ -9,6 +9,7 @@ from mitmproxy.addonmanager import AddonManager
 from mitmproxy.addons.dumper import Dumper
 from mitmproxy.addons.termlog import TermLog
 
+from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.writing import queue_standard_streams, queued
 
 
@@ -21,6 +22,8 @@ def queue_printing(addons: AddonManager) -> None:
     if not isinstance(termlog, TermLog):
         return
     termlog.logger.file = queued(termlog.logger.file)
+    if not any(isinstance(each, Printable) for each in termlog.logger.filters):
+        termlog.logger.addFilter(Printable())
     if isinstance(dumper, Dumper):
         dumper.outfp = queued(dumper.outfp)
     queue_standard_streams()  # other scripts print, too

@@ -8,6 +8,7 @@ from dataclasses import asdict, is_dataclass
 
 from eas_redirect.report.values import FORMAT, Device, Report
 from eas_redirect.report.words import stamp
+from eas_redirect.telemetry.printable import printable
 
 # Spreadsheets take a cell that begins like this for a formula; names in journals come from clients.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -168,9 +169,9 @@ def _cell(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case list():
-            return " ".join(map(str, value))
+            return printable(" ".join(map(str, value)))
         case str():
-            clean = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            clean = printable(value)
             return "'" + clean if clean.startswith(_FORMULA) else clean
         case _:
             return str(value)

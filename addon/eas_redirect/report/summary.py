@@ -8,6 +8,7 @@ from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.values import STATES, Device, Report
 from eas_redirect.report.words import STATE_TITLES, client_title, counted, moment, number
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.printable import printable
 
 SHOWN = 20
 
@@ -52,7 +53,7 @@ def _still_calling(report: Report) -> Table:
         table.add_column(head)
     for row in report.arrivals.still_calling[:SHOWN]:
         cells = (number(row.devices), meaning(row.why), what_to_do(row.why))
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
@@ -69,5 +70,5 @@ def _stuck(stuck: list[Device]) -> Table:
             number(device.returns),
             device.cause or "",
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
+from eas_redirect.telemetry.printable import printable
 from eas_redirect.telemetry.status import (
     DecisionLine,
     ReasonCount,
@@ -227,7 +228,7 @@ def _text(value: str | None, limit: int = MAX_CELL) -> str:
     if not value:
         return "–"
     cut = value if len(value) <= limit else f"{value[: limit - 1]}…"
-    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut))
+    return escape(printable(cut))
 
 
 def _named(kind: str, name: str | None) -> str:

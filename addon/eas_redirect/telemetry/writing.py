@@ -2,7 +2,7 @@
 
 A full disk, a reader that is gone or stalled and a hung mount must cost no mail, so the event loop
 only ever appends to a queue. What the queue cannot hold is counted as lost and, once writing works
-again, said in the place itself. Imports the standard library only.
+again, said in the place itself. Imports no other part of the project but `printable`.
 """
 
 import atexit
@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, BinaryIO, TextIO, cast, override
+
+from eas_redirect.telemetry.printable import WORDS
 
 logger = logging.getLogger(__name__)
 
@@ -527,7 +529,7 @@ class QueuedText(io.TextIOBase):
         self.flush()
 
     def _put(self, text: str) -> None:
-        self._writer.put(text.encode(self._encoding, "backslashreplace"))
+        self._writer.put(text.encode(self._encoding, WORDS))
 
 
 def queued(stream: IO[str]) -> IO[str]:
