@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.flow import Error
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
-from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.addon import EASRedirect
-from eas_redirect.judging.judge import Judgement, Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.telemetry.writing import flush_all
 from tests.support import DATA
@@ -80,6 +80,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def eas_flow(user: str | None = "anna@contoso.example", target: str = EAS) -> http.HTTPFlow:
     """A device at 14.1 asking FolderSync, and Exchange's in-band UserHasNoMailbox."""
     flow = tflow.tflow(resp=True)
+    flow.client_conn.proxy_mode = ProxyMode.parse("reverse:https://ex07.contoso.example")
     flow.request.method = "POST"
     flow.request.path = target
     flow.request.host_header = "mail.contoso.example"
@@ -283,10 +284,10 @@ async def test_a_captured_flow_is_decided_by_what_exchange_said(bench: Bench) ->
 async def test_a_fault_in_the_way_leaves_exchanges_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(self: Redirector, exchange: Exchange, trace: object) -> Judgement:
+    async def broken(self: Judge, ask: object) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(Redirector, "_judge", broken)
+    monkeypatch.setattr(Judge, "_look_up", broken)
     assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
     assert bench.exchanges[0]["event"]["reason"] == "internal_error"
 
@@ -311,14 +312,26 @@ async def test_a_capture_s_record_may_hold_anything(
     assert bench.exchanges[0]["event"]["reason"] == "mailbox_moved"  # by the answer itself
 
 
-async def test_a_fault_outside_the_decision_is_said_journalled_and_changes_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("broken", "status_code"),
+    [("read_answer", 200), ("flows.redirect_response", 200), ("exchange_record", 451)],
+)
+async def test_a_fault_outside_the_decision_is_said_and_journalled(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+    status_code: int,
 ) -> None:
-    def broken(*args: object) -> None:
+    """Before the 451 it leaves Exchange's answer; what is only written about it changes nothing."""
+
+    def fails(*args: object) -> None:
         raise RuntimeError("hunter2-Basic-Passw0rd")
 
-    monkeypatch.setattr("eas_redirect.proxy.exchanges.exchange_record", broken)
-    assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
+    monkeypatch.setattr(f"eas_redirect.proxy.exchanges.{broken}", fails)
+    answer = response(await bench.run(eas_flow()))
+    assert answer.status_code == status_code
+    assert answer.raw_content == (NO_MAILBOX if status_code == 200 else b"")
     assert bench.exchanges[0]["event"]["reason"] == "internal_error"
     assert "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text + str(bench.journal)

@@ -31,6 +31,7 @@ from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import Behind
 from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
+from eas_redirect.service.challenge_probe import ChallengeProbe
 from eas_redirect.service.monitor import Monitor, Proxy
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
@@ -56,6 +57,7 @@ class EASRedirect:
         self.monitor: Monitor | None = None
         self.watcher: Watcher | None = None
         self.exchanges: Exchanges | None = None
+        self.probe: ChallengeProbe | None = None
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
         self._engine: Engine | None = None
@@ -120,7 +122,15 @@ class EASRedirect:
             if self.watcher is not None:
                 self.watcher.start()
             logger.info("eas-redirect: %s", self.service.summary())
+<<<<<<< HEAD
         self._listeners()
+=======
+            if not self.service.judge.policy.servers and not flows.has_reverse_mode():
+                logger.warning(
+                    "eas-redirect: this is no reverse proxy, and the configuration names no server:"
+                    " nobody is redirected. Add the old server's name to exchange.host_names."
+                )
+>>>>>>> e77e0a3 (judging: one judge, a 403 only of a logon that Exchange checked, and a target that agrees with its relationship)
         self._later(self._finish_start(first=starting.is_checked()))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -141,6 +151,11 @@ class EASRedirect:
                 START_PATIENCE_S,
             )
         self._started.set()
+        if first and self.exchanges is not None:
+            self.probe = ChallengeProbe(
+                self.exchanges.challenges, flows.upstream_server, self._behind.ask
+            )
+            self.probe.start()
         if self._hung_up:
             self._hang_up()
 
@@ -154,6 +169,8 @@ class EASRedirect:
             await asyncio.wait_for(self._started.wait(), START_PATIENCE_S)
 
     def done(self) -> None:
+        if self.probe is not None:
+            self.probe.close()
         upstream_names.SAID_BY_US.remove()
         self._behind.trust.close()
         if self.watcher is not None:

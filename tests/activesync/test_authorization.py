@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from eas_redirect.activesync.authorization import (
     MAX_CREDENTIALS,
     MAX_LOGON,
+    ConnectionLogon,
     Credentials,
     Logon,
-    choose_logon,
     contradicts,
+    identify,
     parse_logon,
     read_authorization,
+    read_authorizations,
 )
 from eas_redirect.activesync.request import EASRequest
 
@@ -97,11 +99,17 @@ def test_logons(text: str, user: str, domain: str | None, form: str) -> None:
         " ",
         "\\",
         "@",
-        "\\anna",
+        "/",
+        "\\\\anna",
+        "//anna",
+        "\\@contoso.example",
         "CONTOSO\\",
+        "CONTOSO/",
         "anna@",
         "@contoso.example",
         "CONTOSO\\sub\\anna",
+        "CONTOSO/sub/anna",
+        "CONTOSO\\sub/anna",
         "an\0na",
         "an\nna",
         "an\x7fna",
@@ -114,6 +122,31 @@ def test_what_is_no_logon(text: str) -> None:
     assert parse_logon(text) is None
 
 
+ODD_LOGONS = [
+    ("\\anna", "anna"),
+    ("/anna", "anna"),
+    ("\\anna@contoso.example", "anna@contoso.example"),
+    ("CONTOSO/anna", "CONTOSO\\anna"),
+    ("contoso.example/anna", "contoso.example\\anna"),
+    ("CONTOSO/anna@old.example", "CONTOSO\\anna@old.example"),
+    (" \\anna ", "anna"),
+]
+
+
+@pytest.mark.parametrize(("written", "meant"), ODD_LOGONS)
+def test_an_empty_domain_is_none_and_a_slash_is_a_backslash(written: str, meant: str) -> None:
+    """One reader: the same wherever a logon stands."""
+    logon = parse_logon(meant)
+    assert logon is not None
+    assert parse_logon(written) == logon
+    assert read_authorization(basic(written)).logon == logon
+    for message in (ntlm3("", written), spnego(ntlm3("", written))):
+        assert read_authorization(f"Negotiate {b64(message)}").logon == logon
+    assert read_authorization(jwt({"upn": written})).logon == logon
+    asked = identify(EASRequest(method="POST", user=written), read_authorization(None))
+    assert asked.logon == logon
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -123,6 +156,7 @@ def test_what_is_no_logon(text: str) -> None:
         (basic("anna", ""), "anna"),
         (basic("jürgen@contoso.example"), "jürgen@contoso.example"),
         (basic("jürgen@contoso.example", encoding="latin-1"), "jürgen@contoso.example"),
+        (basic("žoržo€@contoso.example", encoding="cp1252"), "žoržo€@contoso.example"),
         (basic("anna").replace("Basic", "bAsIc"), "anna"),
         (basic("anna").replace(" ", "   "), "anna"),
         (basic("anna").rstrip("="), "anna"),
@@ -151,7 +185,8 @@ def test_names_that_are_read(value: str, text: str) -> None:
     ("value", "scheme"),
     [
         (None, "none"),
-        ("", "none"),
+        ("", "other"),
+        (basic("anna").replace(" ", "\t"), "other"),
         ("Digest username=anna", "other"),
         (f"NTLM {b64(b'NTLMSSP' + bytes([0, 1, 0, 0, 0]) + bytes(20))}", "ntlm"),
         (f"Negotiate {b64(b'`' + bytes(200))}", "negotiate"),
@@ -174,6 +209,7 @@ def test_headers_that_name_nobody(value: str | None, scheme: str) -> None:
         "Basic !!!",
         f"Basic {b64(b'no colon')}",
         f"Basic {b64(b':password')}",
+        f"Basic {b64(bytes([0x81]) + b'nna:password')}",
         f"Basic {b64(b'an' + bytes(1) + b'na:x')}",
         "Basic " + "A" * (MAX_CREDENTIALS + 1),
         "NTLM",
@@ -196,7 +232,9 @@ def test_malformed_headers_have_a_problem_and_no_name(value: str) -> None:
     assert credentials.problem
     # Nobody else is asked about instead: Exchange read a name there that we could not.
     request = EASRequest(method="POST", user="berta@contoso.example")
-    assert choose_logon(request, credentials) is None
+    identity = identify(request, credentials)
+    assert identity.logon is None
+    assert identity.problem
 
 
 def test_ntlm_fields_that_point_elsewhere_are_refused() -> None:
@@ -224,23 +262,72 @@ def test_any_bytes_inside_credentials(scheme: str, data: bytes, ntlm: bool) -> N
     assert credentials.logon is None or credentials.problem is None
 
 
+SOMEBODY = ConnectionLogon(None)
+BERTA = ConnectionLogon(parse_logon("CONTOSO\\berta"))
+
+
 @pytest.mark.parametrize(
-    ("header", "user", "chosen"),
+    ("header", "connection", "user", "chosen", "source"),
     [
-        (basic("CONTOSO\\anna"), "berta", "CONTOSO\\anna"),
-        (basic("CONTOSO\\anna"), None, "CONTOSO\\anna"),
-        (None, "CONTOSO\\anna", "CONTOSO\\anna"),
-        ("Negotiate YIIF", "CONTOSO\\anna", "CONTOSO\\anna"),
-        ("Bearer opaque", "CONTOSO\\anna", "CONTOSO\\anna"),
-        (None, None, None),
-        (None, "an\0na", None),
+        (basic("CONTOSO\\anna"), None, "berta", "CONTOSO\\anna", "authorization"),
+        (basic("CONTOSO\\anna"), None, None, "CONTOSO\\anna", "authorization"),
+        (basic("CONTOSO\\anna"), BERTA, "carl", "CONTOSO\\anna", "authorization"),
+        (basic("CONTOSO\\anna"), SOMEBODY, "carl", "CONTOSO\\anna", "authorization"),
+        (None, BERTA, "CONTOSO\\anna", "CONTOSO\\berta", "connection"),
+        (None, BERTA, None, "CONTOSO\\berta", "connection"),
+        (None, None, "CONTOSO\\anna", "CONTOSO\\anna", "query"),
     ],
 )
-def test_the_header_comes_before_the_query(
-    header: str | None, user: str | None, chosen: str | None
+def test_the_header_comes_before_the_connection_before_the_query(
+    header: str | None,
+    connection: ConnectionLogon | None,
+    user: str | None,
+    chosen: str,
+    source: str,
 ) -> None:
-    logon = choose_logon(EASRequest(method="POST", user=user), read_authorization(header))
-    assert logon == (parse_logon(chosen) if chosen else None)
+    request = EASRequest(method="POST", user=user)
+    identity = identify(request, read_authorization(header), connection)
+    assert (identity.logon, identity.source) == (parse_logon(chosen), source)
+    assert identity.problem is None
+    assert identity.proven is (source != "query")
+
+
+@pytest.mark.parametrize(
+    ("header", "connection"),
+    [
+        ("Negotiate YIIF", None),
+        ("Negotiate YIIF", BERTA),
+        ("Bearer opaque", None),
+        ("Digest username=anna", None),
+        ("Token x", BERTA),
+        (basic("CONTOSO\\anna").replace(" ", "\t"), None),
+        ("", None),
+        (None, SOMEBODY),
+    ],
+)
+def test_a_logon_that_cannot_be_read_is_never_overruled_by_the_query(
+    header: str | None, connection: ConnectionLogon | None
+) -> None:
+    """The journal may show whom the query names; nobody is looked up by it."""
+    request = EASRequest(method="POST", user="CONTOSO\\anna")
+    identity = identify(request, read_authorization(header), connection)
+    assert identity.problem
+    assert not identity.proven
+    assert (identity.logon, identity.source) == (parse_logon("CONTOSO\\anna"), "query")
+
+
+@pytest.mark.parametrize("user", [None, "an\0na", "\\"])
+def test_a_request_that_names_nobody(user: str | None) -> None:
+    identity = identify(EASRequest(method="POST", user=user), read_authorization(None))
+    assert identity.logon is None
+    assert identity.problem
+
+
+def test_two_headers_name_nobody() -> None:
+    assert read_authorizations([]) == Credentials(scheme="none")
+    assert read_authorizations([basic("anna")]).logon == parse_logon("anna")
+    for values in ([basic("anna")] * 2, [basic("anna"), ""], ["", ""]):
+        assert read_authorizations(values).problem
 
 
 @pytest.mark.parametrize(

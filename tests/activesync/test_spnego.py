@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.activesync.authorization import read_authorization
-from eas_redirect.activesync.spnego import response_token
+from eas_redirect.activesync.authorization import read_authorization, response_token
 from tests.activesync.test_authorization import b64, der, ntlm3, spnego
 
 # The three messages of an NTLM logon as CONTOSO\\anna in SPNEGO, as pyspnego makes them.

@@ -34,7 +34,10 @@ from tests.support import DATA
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "eas-redirect.toml"
-    path.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
+    path.write_text(
+        f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+        '[exchange]\nhost_names = ["mail.contoso.example"]\n'
+    )
     return path
 
 
@@ -60,7 +63,23 @@ def test_the_story_as_json(capture: Path, config: Path, golden: Golden) -> None:
     assert ran.code == 1
     golden(DATA / "golden" / "explain-decisions.json", ran.out)
     devices = json.loads(ran.out)["devices"]
-    assert devices[0]["exchanges"][0]["decided"]["reason"] == "mailbox_moved"
+    assert devices[0]["exchanges"][0]["decided"]["reason"] == "logon_not_proven"
+    assert devices[1]["exchanges"][0]["decided"]["reason"] == "mailbox_moved"
+
+
+def test_a_server_that_the_configuration_does_not_name_gets_no_verdict(
+    capture: Path, config: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(config.read_text().replace("mail.contoso.example", "eas.fabrikam.example"))
+    ran = run("explain", str(capture), "--config", str(other))
+    assert ran.code == 1
+    assert "mailbox_moved" not in ran.out
+    assert "add its name to exchange.host_names" in ran.out
+    named = tmp_path / "named.toml"
+    text = config.read_text().partition("[exchange]")[0]
+    named.write_text(text + '[proxy]\nupstream = "https://mail.contoso.example"\n')
+    assert "redirect (mailbox_moved)" in run("explain", str(capture), "-c", str(named)).out
 
 
 def test_a_har_tells_the_same_story(tmp_path: Path, capture: Path, config: Path) -> None:
@@ -121,7 +140,7 @@ def test_only_what_another_configuration_would_change(
     capture: Path, config: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.toml"
-    other.write_text(config.read_text() + '[exchange]\nmin_protocol_version = "2.5"\n')
+    other.write_text(config.read_text() + 'min_protocol_version = "2.5"\n')
     ran = run("explain", str(capture), "-c", str(config), "--against", str(other))
     assert ran.code == 1
     assert ran.out.count("now ") == 1
@@ -130,7 +149,7 @@ def test_only_what_another_configuration_would_change(
     assert "redirect (mailbox_moved) → outlook.office365.com" in ran.out
 
     weak = tmp_path / "weak.toml"
-    weak.write_text(config.read_text() + "[exchange]\nweak_statuses = []\n")
+    weak.write_text(config.read_text() + "weak_statuses = []\n")
     said = json.loads(
         run("explain", str(capture), "-c", str(config), "--against", str(weak), "--json").out
     )
@@ -385,7 +404,8 @@ def test_a_directory_out_of_reach_is_exit_code_3(capture: Path, tmp_path: Path) 
     config = tmp_path / "ldap.toml"
     lines = ['servers = ["ldap://127.0.0.1:9"]', 'bind = "anonymous"', "verify = false"]
     config.write_text(
-        'mode = "enforce"\n[directory]\n' + "\n".join([*lines, "connect_timeout_s = 1"])
+        'mode = "enforce"\n[exchange]\nhost_names = ["mail.contoso.example"]\n[directory]\n'
+        + "\n".join([*lines, "connect_timeout_s = 1"])
     )
     ran = run("explain", str(capture), "--config", str(config))
     assert ran.code == 3

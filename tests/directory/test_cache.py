@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.cache import JUST_NOW_S, CachedDirectory
 from eas_redirect.directory.values import (
     Ambiguous,
     CacheSettings,
@@ -35,23 +35,41 @@ class Cache:
 
 
 @pytest.mark.parametrize(
-    ("lookup", "life", "cached"),
+    ("lookup", "life", "cached", "evidence"),
     [
-        (moved(), 300, "hit"),
-        (local(), 300, "hit"),
-        (NotFound(), 60, "negative"),
-        (Ambiguous(), 60, "negative"),
+        (moved(), 300, "hit", "certain"),
+        (local(), 300, "hit", "weak"),
+        (NotFound(), 60, "negative", "weak"),
+        (Ambiguous(), 60, "negative", "certain"),
     ],
     ids=["moved", "local", "not found", "ambiguous"],
 )
-async def test_each_answer_lives_its_life(lookup: Lookup, life: float, cached: str) -> None:
-    cache = Cache()
+async def test_each_answer_lives_its_life(
+    lookup: Lookup, life: float, cached: str, evidence: str
+) -> None:
+    cache, fresh = Cache(), evidence == "weak"
     cache.directory.lookup = lookup
-    assert await cache.ask() == ("miss", lookup)
+    assert await cache.ask(fresh=fresh) == ("miss", lookup)
     cache.clock.now += life - 0.001
-    assert await cache.ask() == (cached, lookup)
+    assert await cache.ask(fresh=fresh) == (cached, lookup)
     cache.clock.now += 0.001
-    assert await cache.ask() == ("miss", lookup)
+    assert await cache.ask(fresh=fresh) == ("miss", lookup)
+    assert cache.questions == 2
+
+
+@pytest.mark.parametrize("known", [local(), NotFound()], ids=["local", "not found"])
+async def test_certain_evidence_against_what_is_remembered_asks_now(known: Lookup) -> None:
+    """Exchange says that the mailbox has left; so it may have done since."""
+    cache = Cache()
+    cache.directory.lookup = known
+    await cache.ask()
+    cache.directory.lookup = moved()
+    cache.clock.now += JUST_NOW_S - 0.001
+    assert (await cache.ask())[1] == known, "however often a device asks"
+    cache.clock.now += 0.001
+    assert await cache.ask() == ("miss", moved())
+    cache.clock.now += JUST_NOW_S
+    assert await cache.ask() == ("hit", moved())
     assert cache.questions == 2
 
 

@@ -35,7 +35,7 @@ class Watched:
 
     def findings(self, known: tuple[OrganizationRelationship, ...]) -> tuple[Drift, ...]:
         return tuple(
-            Drift(kind="vanity_host", message="vanity", relationship=one.name)
+            Drift(kind="target_owa_url_invalid", message="vanity", relationship=one.name)
             for one in known
             if one.target_owa_url == "https://mail.contoso.example/owa"
         )
@@ -89,7 +89,10 @@ async def settle() -> None:
         (
             (CLOUD,),
             (replace(CLOUD, target_owa_url="https://mail.contoso.example/owa"),),
-            [("target_owa_url_changed", "To the cloud"), ("vanity_host", "To the cloud")],
+            [
+                ("target_owa_url_changed", "To the cloud"),
+                ("target_owa_url_invalid", "To the cloud"),
+            ],
         ),
     ],
 )

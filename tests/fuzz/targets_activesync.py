@@ -8,8 +8,8 @@ from dataclasses import replace
 from eas_redirect.activesync.authorization import (
     MAX_LOGON,
     Credentials,
-    choose_logon,
     contradicts,
+    identify,
     parse_logon,
     read_authorization,
 )
@@ -229,11 +229,14 @@ def fuzz_bearer(data: bytes) -> None:
 
 
 def _named(credentials: Credentials) -> None:
-    logon = choose_logon(EASRequest(method="POST", user="bert"), credentials)
+    identity = identify(EASRequest(method="POST", user="bert"), credentials)
     contradicts(EASRequest(method="POST", user="bert@contoso.example"), credentials)
     if credentials.problem is not None:
-        assert logon is None
+        assert identity.logon is None
+        assert identity.problem
+    logon = identity.logon
     if logon is not None:
+        assert identity.proven is (credentials.logon is not None)
         assert logon.text.isprintable()
         assert len(logon.text) <= MAX_LOGON
 

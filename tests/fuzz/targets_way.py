@@ -5,14 +5,14 @@ import gzip
 import json
 from functools import cache
 
-from eas_redirect.activesync.authorization import choose_logon, read_authorization
+from eas_redirect.activesync.authorization import identify, read_authorization
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import Headers, read_request
 from eas_redirect.activesync.response import Evidence, read_answer
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import CacheSettings
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.ledger import Ledger
@@ -36,10 +36,10 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 @cache
-def _redirector() -> Redirector:
+def _judge() -> Judge:
     directory = CachedDirectory(Snapshot.load(DATA / "migration.ldif"), CacheSettings())
     policy = Policy(allowed_hosts=(ALLOWED,))
-    return Redirector(policy=policy, directory=directory, mode="enforce")
+    return Judge(policy=policy, directory=directory, mode="enforce")
 
 
 @cache
@@ -81,11 +81,12 @@ def fuzz_way(data: bytes) -> None:
     exchange = Exchange(
         request=request,
         credentials=credentials,
-        logon=choose_logon(request, credentials),
+        identity=identify(request, credentials),
         answer=read_answer(request, status, headers, body),
-        called_host="mail.contoso.example",
+        called_names=("mail.contoso.example",),
+        challenged=True,
     )
-    judgement = _loop().run_until_complete(_redirector().judge(exchange))
+    judgement = _loop().run_until_complete(_judge().judge(exchange))
     assert judgement.verdict.reason is not Reason.INTERNAL_ERROR, judgement.error_message
     if isinstance(judgement.verdict, Redirect):
         assert exchange.answer.evidence is not Evidence.NONE

@@ -78,6 +78,7 @@ CASES = {
         None, Scripted(401, {"WWW-Authenticate": 'Basic realm="x"'}), Reason.UNAUTHENTICATED
     ),
     "nobody": Case(None, IN_BAND, Reason.NO_IDENTITY, "FolderSync"),
+    "nobody, 403": Case(None, FORBIDDEN, Reason.LOGON_NOT_PROVEN, "FolderSync"),
     "stranger": Case(upn("stranger"), IN_BAND, Reason.RECIPIENT_NOT_FOUND),
     "shared address": Case(upn("desk"), IN_BAND, Reason.RECIPIENT_AMBIGUOUS),
     "blocked device": Case(upn("bert"), FORBIDDEN, Reason.RECIPIENT_HAS_MAILBOX),
@@ -94,7 +95,14 @@ CASES = {
     "not yet": Case(upn("later"), IN_BAND, Reason.NOT_IN_WAVE),
     "cut short": Case(upn("anna"), Scripted(200, WBXML, NO_MAILBOX[:9]), Reason.MALFORMED_ANSWER),
 }
-ELSEWHERE_TESTED = {Reason.DIRECTORY_UNAVAILABLE, Reason.INTERNAL_ERROR}
+ELSEWHERE_TESTED = {
+    Reason.DIRECTORY_UNAVAILABLE,
+    Reason.INTERNAL_ERROR,
+    Reason.NO_ANSWER,
+    Reason.RELATIONSHIP_CONTRADICTORY,
+    Reason.AUTODISCOVER_IDENTITY_MISMATCH,
+    Reason.AUTODISCOVER_CLIENT_NOT_LISTED,
+}
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         running: Upstream = self.server.upstream  # type: ignore[attr-defined]
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        case = self.headers.get(CASE, "")
-        running.asked.append(case)
-        scripted = running.answers[case] if case else Scripted(401)  # the proxy itself asks
+        case = self.headers.get(CASE)
+        if case is None:  # the proxy's own question: this server asks for a logon, as Exchange does
+            scripted = Scripted(401, {"WWW-Authenticate": 'Basic realm="x"'})
+        else:
+            running.asked.append(case)
+            scripted = running.answers[case]
         self.send_response(scripted.status)
         for name, value in scripted.headers.items():
             self.send_header(name, value)

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from eas_redirect.activesync.authorization import Credentials, Logon
+from eas_redirect.activesync.authorization import Credentials, Identity, Logon
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
@@ -19,7 +19,7 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
     Unavailable,
 )
-from eas_redirect.judging.judge import Mode, Redirector
+from eas_redirect.judging.judge import Judge, Mode
 from eas_redirect.policy.decision import Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 
@@ -36,9 +36,10 @@ def exchange(evidence: Evidence = Evidence.CERTAIN, status: int = 200) -> Exchan
     return Exchange(
         request=EASRequest(method="POST", command="FolderSync", protocol_version="14.1"),
         credentials=Credentials(scheme="basic", logon=ANNA),
-        logon=ANNA,
+        identity=Identity(logon=ANNA, source="authorization"),
         answer=Answer(status_code=status, evidence=evidence),
-        called_host="mail.contoso.example",
+        called_names=("mail.contoso.example",),
+        challenged=True,
     )
 
 
@@ -60,8 +61,8 @@ class Directory:
         return RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
 
 
-def redirector(directory: Directory, mode: Mode = "enforce") -> Redirector:
-    return Redirector(Policy(), cast("CachedDirectory", directory), mode, lookup_timeout_s=0.01)
+def judge(directory: Directory, mode: Mode = "enforce") -> Judge:
+    return Judge(Policy(), cast("CachedDirectory", directory), mode, lookup_timeout_s=0.01)
 
 
 async def moved() -> DirectoryAnswer:
@@ -72,7 +73,7 @@ async def moved() -> DirectoryAnswer:
     ("mode", "decision"), [("enforce", "redirect"), ("observe", "would_redirect")]
 )
 async def test_a_moved_mailbox_is_redirected_or_would_be(mode: Mode, decision: str) -> None:
-    judgement = await redirector(Directory(moved), mode).judge(exchange())
+    judgement = await judge(Directory(moved), mode).judge(exchange())
     assert isinstance(judgement.verdict, Redirect)
     assert judgement.verdict.location == "https://outlook.office365.com/Microsoft-Server-ActiveSync"
     assert judgement.decision == decision
@@ -83,13 +84,13 @@ async def test_a_moved_mailbox_is_redirected_or_would_be(mode: Mode, decision: s
 )
 async def test_weak_evidence_asks_freshly(evidence: Evidence, fresh: list[bool]) -> None:
     directory = Directory(moved)
-    await redirector(directory).judge(exchange(evidence))
+    await judge(directory).judge(exchange(evidence))
     assert directory.fresh == fresh
 
 
 async def test_an_everyday_answer_asks_nobody() -> None:
     directory = Directory(moved)
-    judgement = await redirector(directory).judge(exchange(Evidence.NONE))
+    judgement = await judge(directory).judge(exchange(Evidence.NONE))
     assert judgement.verdict.reason is Reason.OTHER_ANSWER
     assert directory.fresh == []
 
@@ -99,7 +100,7 @@ async def test_an_unavailable_directory_passes_and_says_why() -> None:
         failure = Unavailable(error_type="connection_refused", message="start the server")
         return DirectoryAnswer(lookup=failure, source="ldap")
 
-    judgement = await redirector(Directory(down)).judge(exchange())
+    judgement = await judge(Directory(down)).judge(exchange())
     assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
     assert (judgement.error_type, judgement.error_message) == (
         "connection_refused",
@@ -116,7 +117,7 @@ async def test_a_directory_that_never_answers_passes_in_time(
         await asyncio.Event().wait()
         raise AssertionError
 
-    judgement = await redirector(Directory(silent)).judge(exchange())
+    judgement = await judge(Directory(silent)).judge(exchange())
     assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
     assert judgement.error_type == "timeout"
 
@@ -131,7 +132,7 @@ async def test_a_fault_of_ours_passes_and_its_text_stays_out(
     async def broken() -> DirectoryAnswer:
         raise fault
 
-    judgement = await redirector(Directory(broken)).judge(exchange())
+    judgement = await judge(Directory(broken)).judge(exchange())
     assert isinstance(judgement.verdict, Pass)
     assert judgement.verdict.reason is Reason.INTERNAL_ERROR
     assert judgement.error_type == error_type

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
-from eas_redirect.judging.explain import Device, explain_user, open_redirector
+from eas_redirect.judging.explain import Device, explain_user, open_judge
 
 ORGANIZATION = "CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=corp,DC=example"
 
@@ -73,8 +73,8 @@ async def reason(
         f"[exchange]\n{exchange}\n"
         f'[directory]\nsnapshot = "forest.ldif"\n{directory}\n'
     )
-    redirector = open_redirector(load_config(file))
-    explanation = await explain_user(redirector, who, Device())
+    judge = open_judge(load_config(file))
+    explanation = await explain_user(judge, who, Device())
     assert explanation is not None
     return str(explanation.judgement.verdict.reason)
 

@@ -9,7 +9,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Found, Lookup, NotFound, Recipient, Unavailable
-from eas_redirect.judging.explain import Device, explain_user, open_redirector
+from eas_redirect.judging.explain import Device, explain_user, open_judge
 from eas_redirect.judging.waves import ask_names, in_doubt, with_waves
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Criteria, UserNames, Wave, user_names
@@ -142,8 +142,8 @@ def test_who_is_redirected(folder: Path, table: str, redirected: str | None) -> 
         f"mode = 'enforce'\nredirect.{table}\n[directory]\nsnapshot = 'forest.ldif'\n",
         encoding="utf-8",
     )
-    redirector = with_waves(open_redirector(load_config(file, environment={})))
-    found = asyncio.run(explain_user(redirector, "CORP\\anna", Device()))
+    judge = with_waves(open_judge(load_config(file, environment={})))
+    found = asyncio.run(explain_user(judge, "CORP\\anna", Device()))
     assert found is not None
     expected = Reason.MAILBOX_MOVED if redirected else Reason.NOT_IN_WAVE
     assert found.judgement.verdict.reason is expected, found.judgement.verdict.detail

@@ -11,7 +11,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Recipient, Unavailable
-from eas_redirect.judging.explain import redirector_over
+from eas_redirect.judging.explain import judge_over
 from eas_redirect.planning.known_devices import SeenDevices
 from eas_redirect.planning.plan import PlannedUser, Planner, everyone_moved
 from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
@@ -31,7 +31,7 @@ def planner(tmp_path: Path) -> Planner:
     config = tmp_path / "eas-redirect.toml"
     config.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
     snapshot = Snapshot.load(ldif)
-    return Planner(redirector_over(load_config(config), snapshot), snapshot)
+    return Planner(judge_over(load_config(config), snapshot), snapshot)
 
 
 async def test_each_user_with_location_findings_and_devices(planner: Planner) -> None:
@@ -92,7 +92,7 @@ async def test_findings_of_the_account(tmp_path: Path, planner: Planner) -> None
     )
     snapshot = Snapshot.load(renamed)
     config = load_config(tmp_path / "eas-redirect.toml")
-    planned = await Planner(redirector_over(config, snapshot), Renamed()).plan(["CONTOSO\\anna"])
+    planned = await Planner(judge_over(config, snapshot), Renamed()).plan(["CONTOSO\\anna"])
     assert [finding.code for finding in planned[0].findings] == ["upn_not_primary_smtp"]
     assert planned[0].devices == ()
 
@@ -147,7 +147,7 @@ async def test_devices_that_journals_saw_are_planned_too(planner: Planner) -> No
             phone("anna", "PROBE", machine=True),
         )
     )
-    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    both = Planner(planner.judge, planner.census, planner.device, seen)
     (anna,) = await both.plan(["anna@contoso.example"])
     found = {
         d.known.device.device_id: (d.known.known_from, d.family, d.readiness.verdict.value)
@@ -174,7 +174,7 @@ async def test_an_account_under_several_logons_is_planned_once(planner: Planner)
 
 async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Planner) -> None:
     seen = SeenDevices.of([phone("ghost@contoso.example", "G")])
-    both = Planner(planner.redirector, planner.census, planner.device, seen)
+    both = Planner(planner.judge, planner.census, planner.device, seen)
     (ghost,) = await both.plan(["ghost@contoso.example"])
     assert ghost.reason == "recipient_not_found"
     assert [d.known.device.device_id for d in ghost.devices] == ["G"]

@@ -5,9 +5,9 @@ import pytest
 from eas_redirect.planning.readiness import (
     Verdict,
     address_findings,
-    judge,
     logon_findings,
     os_version,
+    readiness_of,
 )
 from eas_redirect.telemetry.clients import identify
 
@@ -37,7 +37,7 @@ ONLINE = "outlook.office365.com"
 def test_verdicts_for_exchange_online(
     user_agent: str | None, device_type: str, scheme: str | None, verdict: Verdict, word: str
 ) -> None:
-    found = judge(
+    found = readiness_of(
         identify(user_agent, device_type),
         host=ONLINE,
         protocol_version="14.1",
@@ -64,15 +64,15 @@ def test_only_a_version_below_the_ceiling_is_a_verdict(
     spoken: str | None, ceiling: str | None, verdict: Verdict
 ) -> None:
     for client in (None, identify("Android-Mail/1", None)):
-        found = judge(client, host=ONLINE, protocol_version=spoken, ceiling=ceiling)
+        found = readiness_of(client, host=ONLINE, protocol_version=spoken, ceiling=ceiling)
         assert found.verdict is verdict
 
 
 def test_other_targets_have_no_such_limits() -> None:
     old = identify("MSFT-WP/8.10.14219", "WP8")
-    assert judge(old, host="mail.fabrikam.example").verdict is Verdict.READY
-    assert judge(old, host=None).verdict is Verdict.UNKNOWN
-    assert judge(old, host="OUTLOOK.office365.com").verdict is Verdict.REFUSED
+    assert readiness_of(old, host="mail.fabrikam.example").verdict is Verdict.READY
+    assert readiness_of(old, host=None).verdict is Verdict.UNKNOWN
+    assert readiness_of(old, host="OUTLOOK.office365.com").verdict is Verdict.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,13 @@
 
 from dataclasses import replace
 
-from eas_redirect.activesync.authorization import Credentials, Logon, LogonFormat
+from eas_redirect.activesync.authorization import (
+    Credentials,
+    Identity,
+    Logon,
+    LogonFormat,
+    LogonSource,
+)
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
@@ -47,15 +53,24 @@ def exchange(
     device_type: str | None = "iPhone",
     client_address: str | None = "192.0.2.7",
     called_host: str | None = "mail.contoso.example",
+    source: LogonSource = "authorization",
+    challenged: bool = True,
 ) -> Exchange:
     return Exchange(
         request=EASRequest(method=method, protocol_version=version, device_type=device_type),
         credentials=Credentials(scheme="basic"),
-        logon=logon(who) if who else None,
+        identity=identity(who, source),
         answer=Answer(status_code=status, evidence=evidence),
-        called_host=called_host,
+        called_names=(called_host,) if called_host else (),
         client_address=client_address,
+        challenged=challenged,
     )
+
+
+def identity(who: str | None, source: LogonSource = "authorization") -> Identity:
+    if who is None:
+        return Identity(problem="Neither the Authorization header nor the query tells who asks.")
+    return Identity(logon=logon(who), source=source)
 
 
 def with_problem(given: Exchange, part: str, problem: str) -> Exchange:
@@ -65,4 +80,8 @@ def with_problem(given: Exchange, part: str, problem: str) -> Exchange:
         case "answer":
             return replace(given, answer=replace(given.answer, problem=problem))
         case _:
-            return replace(given, credentials=replace(given.credentials, problem=problem))
+            return replace(
+                given,
+                credentials=replace(given.credentials, problem=problem),
+                identity=Identity(problem=f"The Authorization header: {problem}"),
+            )

@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from eas_redirect.activesync.authorization import Credentials
+from eas_redirect.activesync.authorization import Credentials, LogonSource
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
@@ -28,13 +28,14 @@ from eas_redirect.policy.decision import (
     Policy,
     Redirect,
     Step,
+    Verdict,
     decide,
     screen,
 )
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Criteria, UserNames, Wave
-from tests.policy.builders import CLOUD, MOVED, exchange, logon, with_problem
+from tests.policy.builders import CLOUD, MOVED, exchange, identity, logon, with_problem
 from tests.support import DATA
 
 LOCATION = re.compile(
@@ -46,8 +47,6 @@ LOCATION = re.compile(
 GIVEN_ELSEWHERE = {
     Reason.NO_ANSWER,
     Reason.INTERNAL_ERROR,
-    Reason.LOGON_NOT_PROVEN,
-    Reason.RELATIONSHIP_CONTRADICTORY,
     Reason.AUTODISCOVER_IDENTITY_MISMATCH,
     Reason.AUTODISCOVER_CLIENT_NOT_LISTED,
 }
@@ -74,13 +73,17 @@ def pairs(text: str) -> dict[str, str]:
 def read_relationships(text: str) -> tuple[OrganizationRelationship, ...]:
     found = []
     for entry in text.split(" / ") if text != "-" else []:
-        name, domains, url = entry.split(" ")
+        name, domains, url, *others = entry.split(" ")
+        more = dict(other.split("=", 1) for other in others)
         found.append(
             OrganizationRelationship(
                 name=name.removeprefix("!"),
                 domain_names=tuple(domains.split(",")),
                 target_owa_url=None if url == "-" else url,
                 enabled=not name.startswith("!"),
+                target_application_uri=more.get("app"),
+                target_autodiscover_epr=more.get("epr"),
+                target_sharing_epr=more.get("sharing"),
             )
         )
     return tuple(found)
@@ -132,8 +135,12 @@ def read_exchange(row: dict[str, str]) -> Exchange:
         status=int(row["status"]),
         evidence=Evidence(row["evidence"]),
         who=None if row["logon"] == "-" else row["logon"],
-        called_host=None if "called_host" in other else "mail.contoso.example",
+        source=cast("LogonSource", other.get("source", "authorization")),
+        challenged=other.get("challenged") != "no",
     )
+    if "called" in other:
+        called = tuple(name for name in other["called"].split(",") if name != "-")
+        built = replace(built, called_names=called)
     for name, value in other.items():
         if name.endswith("_problem"):
             built = with_problem(built, name.removesuffix("_problem"), value)
@@ -160,6 +167,18 @@ def hidden(kind: str) -> Unavailable:
     return Unavailable(error_type=kind, message="It cannot be seen: export it.")
 
 
+def judged(
+    given_exchange: Exchange,
+    lookup: Lookup,
+    relationships: Relationships,
+    policy: Policy,
+    trace: list[Step] | None = None,
+) -> Verdict:
+    """The whole way without a directory."""
+    asked = screen(given_exchange, trace)
+    return asked if isinstance(asked, Pass) else decide(asked, lookup, relationships, policy, trace)
+
+
 @pytest.mark.parametrize("row", table(), ids=lambda row: row["situation"])
 def test_a_situation(row: dict[str, str]) -> None:
     claims: Relationships = (
@@ -167,7 +186,7 @@ def test_a_situation(row: dict[str, str]) -> None:
     )
     trace: list[Step] = []
 
-    verdict = decide(
+    verdict = judged(
         read_exchange(row), read_lookup(row), claims, read_policy(row["policy"]), trace
     )
 
@@ -203,17 +222,19 @@ def test_every_reason_and_every_evidence_has_a_row() -> None:
 )
 def test_weak_evidence_asks_afresh(evidence: Evidence, freshness: str) -> None:
     asked = screen(exchange(evidence=evidence))
-    assert asked == Ask(logon=logon("anna@contoso.example"), fresh=freshness == "asked now")
+    assert isinstance(asked, Ask)
+    assert asked.logon == logon("anna@contoso.example")
+    assert asked.fresh is (freshness == "asked now")
 
 
 def test_a_late_pass_names_domain_and_relationship() -> None:
-    verdict = decide(exchange(version="12.1"), Found(recipient=MOVED), (CLOUD,), Policy())
+    verdict = judged(exchange(version="12.1"), Found(recipient=MOVED), (CLOUD,), Policy())
     assert isinstance(verdict, Pass)
     assert (verdict.target_domain, verdict.relationship) == ("cloud.example", "Cloud")
 
 
 def test_an_empty_directory_points_at_the_missing_right() -> None:
-    verdict = decide(exchange(), Found(recipient=MOVED), (), Policy())
+    verdict = judged(exchange(), Found(recipient=MOVED), (), Policy())
     assert "CN=Federation" in verdict.detail
 
 
@@ -238,13 +259,20 @@ exchanges = st.builds(
     credentials=st.builds(
         Credentials, scheme=st.just("basic"), problem=mostly(None, st.text(max_size=5))
     ),
-    logon=mostly(logon("anna"), st.sampled_from([None, logon("C\\anna"), logon("a@b.example")])),
+    identity=mostly(
+        identity("anna"),
+        st.sampled_from([None, "C\\anna", "a@b.example"]).map(identity)
+        | st.just(identity("anna", "query")),
+    ),
+    challenged=mostly(True, st.just(False)),
     answer=st.builds(
         Answer,
         status_code=mostly(200, st.sampled_from([401, 403, 451, 500])),
         evidence=mostly(Evidence.CERTAIN, st.sampled_from(Evidence)),
     ),
-    called_host=mostly("mail.contoso.example", any_text),
+    called_names=mostly(
+        ("mail.contoso.example",), st.lists(st.text(max_size=30), max_size=2).map(tuple)
+    ),
     client_address=st.sampled_from([None, "192.0.2.1", "::1"]) | any_text,
 )
 recipients = st.builds(
@@ -295,7 +323,7 @@ policies = st.builds(
 def test_any_input_gives_a_verdict_and_a_redirect_names_a_relationships_host(
     given_exchange: Exchange, lookup: Lookup, relationships: Relationships, policy: Policy
 ) -> None:
-    verdict = decide(given_exchange, lookup, relationships, policy)
+    verdict = judged(given_exchange, lookup, relationships, policy)
 
     event(verdict.reason)
     if isinstance(verdict, Pass):
@@ -319,3 +347,90 @@ def test_screen_asks_only_about_evidence_and_a_known_logon(given_exchange: Excha
         assert given_exchange.answer.evidence is not Evidence.NONE
         assert given_exchange.answer.status_code not in {401, 451}
         assert asked.logon == given_exchange.logon
+        assert given_exchange.identity.problem is None
+        if given_exchange.answer.evidence is Evidence.WEAK:
+            assert given_exchange.identity.source != "query"
+            assert given_exchange.challenged
+
+
+# What leads to each reason, in their order: of the exchange, the look-up, the policy.
+WRONG: dict[Reason, dict[str, str]] = {
+    Reason.NATIVE_REDIRECT: {"status": "451"},
+    Reason.UNAUTHENTICATED: {"status": "401"},
+    Reason.MALFORMED_ANSWER: {"other": "answer_problem=cut short"},
+    Reason.OTHER_ANSWER: {"method": "GET"},
+    Reason.LOGON_NOT_PROVEN: {"evidence": "weak", "other": "challenged=no"},
+    Reason.NO_IDENTITY: {"logon": "-"},
+    Reason.RECIPIENT_NOT_FOUND: {"lookup": "not_found"},
+    Reason.RECIPIENT_HAS_MAILBOX: {"recipient": "home_mdb=CN=DB1"},
+    Reason.NO_TARGET_ADDRESS: {"recipient": "target_address="},
+    Reason.TARGET_ADDRESS_INVALID: {"recipient": "target_address=SMTP:anna"},
+    Reason.NO_RELATIONSHIP: {"relationships": "domains=other.example"},
+    Reason.RELATIONSHIP_DISABLED: {"relationships": "enabled=no"},
+    Reason.RELATIONSHIP_CONTRADICTORY: {
+        "relationships": "app=fabrikam.example epr=https://autodiscover.fabrikam.example/x"
+    },
+    Reason.NO_TARGET_OWA_URL: {"relationships": "url=-"},
+    Reason.TARGET_OWA_URL_INVALID: {"relationships": "url=https://192.0.2.1/owa"},
+    Reason.TARGET_NOT_ALLOWED: {"policy": "allowed_hosts=*.nowhere.example"},
+    Reason.REDIRECT_LOOP: {"policy": "own_names=outlook.office365.com"},
+    Reason.PROTOCOL_VERSION_TOO_LOW: {"version": "12.1"},
+    Reason.NOT_IN_WAVE: {"policy": "except_users=anna@contoso.example"},
+}
+# Of one and the same attribute: both cannot be so at once.
+ALTERNATIVES = {
+    frozenset(pair)
+    for pair in (
+        (Reason.NATIVE_REDIRECT, Reason.UNAUTHENTICATED),
+        (Reason.NO_TARGET_ADDRESS, Reason.TARGET_ADDRESS_INVALID),
+        (Reason.RELATIONSHIP_CONTRADICTORY, Reason.NO_TARGET_OWA_URL),
+        (Reason.RELATIONSHIP_CONTRADICTORY, Reason.TARGET_OWA_URL_INVALID),
+        (Reason.NO_TARGET_OWA_URL, Reason.TARGET_OWA_URL_INVALID),
+        (Reason.NO_RELATIONSHIP, Reason.RELATIONSHIP_DISABLED),
+    )
+}
+ORDER = list(WRONG)
+
+
+def made(*wrongs: dict[str, str]) -> Verdict:
+    """The moved user's exchange with everything that is wrong with it."""
+    row = {**table()[0], "policy": "", "other": ""}
+    relationship = {"domains": "cloud.example", "url": "http://outlook.com/owa", "enabled": "yes"}
+    recipient = {"target_address": "SMTP:anna@cloud.example"}
+    for wrong in wrongs:
+        for key, value in wrong.items():
+            match key:
+                case "relationships":
+                    relationship |= dict(part.split("=", 1) for part in value.split(" "))
+                case "recipient":
+                    recipient |= pairs(value)
+                case "policy" | "other":
+                    row[key] = "; ".join(filter(None, (row[key], value)))
+                case _:
+                    row[key] = value
+    row["recipient"] = "; ".join("=".join(pair) for pair in recipient.items())
+    name = "Cloud" if relationship.pop("enabled") == "yes" else "!Cloud"
+    words = (name, relationship.pop("domains"), relationship.pop("url"))
+    row["relationships"] = " ".join((*words, *("=".join(pair) for pair in relationship.items())))
+    known = read_relationships(row["relationships"])
+    return judged(read_exchange(row), read_lookup(row), known, read_policy(row["policy"]))
+
+
+@pytest.mark.parametrize("reason", ORDER)
+def test_each_fault_alone_has_its_reason(reason: Reason) -> None:
+    assert made(WRONG[reason]).reason is reason
+    assert made().reason is Reason.MAILBOX_MOVED
+
+
+def test_of_any_two_faults_the_first_in_the_order_is_told() -> None:
+    """It is the one that an administrator would mend first."""
+    for index, first in enumerate(ORDER):
+        for second in ORDER[index + 1 :]:
+            if frozenset((first, second)) not in ALTERNATIVES:
+                assert made(WRONG[second], WRONG[first]).reason is first, (first, second)
+
+
+def test_more_than_one_object_comes_after_who_asks_and_before_their_mailbox() -> None:
+    assert made({"lookup": "ambiguous"}, {"logon": "-"}).reason is Reason.NO_IDENTITY
+    here = WRONG[Reason.RECIPIENT_HAS_MAILBOX]
+    assert made({"lookup": "ambiguous"}, here).reason is Reason.RECIPIENT_AMBIGUOUS

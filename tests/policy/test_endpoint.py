@@ -13,6 +13,7 @@ from eas_redirect.policy.endpoint import (
     Refused,
     endpoint,
     is_allowed,
+    is_full_name,
     is_own_name,
 )
 from tests.support import DATA
@@ -136,17 +137,33 @@ def test_the_allow_list(globs: tuple[str, ...] | None, verdict: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "called", "own", "verdict"),
+    ("host", "own", "verdict"),
     [
-        ("mail.contoso.example", "mail.contoso.example", [], "own"),
-        ("mail.contoso.example", "MAIL.Contoso.Example.", [], "own"),
-        ("xn--bcher-kva.example", "bücher.example", [], "own"),
-        ("mail.contoso.example", None, ["Mail.contoso.example"], "own"),
-        ("mail.contoso.example", "192.0.2.1", [], "other"),
-        ("mail.contoso.example", "::1", ["eas.contoso.example"], "other"),
-        ("mail.contoso.example", "contoso.example", [], "other"),
-        ("mail.contoso.example", None, [], "other"),
+        ("mail.contoso.example", ["mail.contoso.example"], "own"),
+        ("mail.contoso.example", ["MAIL.Contoso.Example."], "own"),
+        ("xn--bcher-kva.example", ["bücher.example"], "own"),
+        ("mail.contoso.example", ["eas.contoso.example", "Mail.contoso.example"], "own"),
+        ("mail.contoso.example", ["192.0.2.1"], "other"),
+        ("mail.contoso.example", ["::1", "eas.contoso.example"], "other"),
+        ("mail.contoso.example", ["contoso.example"], "other"),
+        ("mail.contoso.example", [], "other"),
     ],
 )
-def test_own_names(host: str, called: str | None, own: list[str], verdict: str) -> None:
-    assert is_own_name(host, called, own) == (verdict == "own")
+def test_own_names(host: str, own: list[str], verdict: str) -> None:
+    assert is_own_name(host, own) == (verdict == "own")
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("mail.contoso.example", "a name"),
+        ("mail_1.contoso.example", "a name"),
+        ("localhost", "none"),
+        ("mail", "none"),
+        ("192.0.2.1", "none"),
+        ("[2001:db8::1]", "none"),
+        ("[::ffff:192.0.2.1]", "none"),
+    ],
+)
+def test_full_names(host: str, kind: str) -> None:
+    assert is_full_name(host) == (kind == "a name")

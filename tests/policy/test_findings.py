@@ -58,7 +58,7 @@ def test_a_vanity_name_of_exchange_online(
     """Its CNAME leads there, and the certificate there bears another name."""
     url = "http://cloudowa.contoso.example/owa"
     (found,) = findings((replace(relationship, target_owa_url=url),), Policy())
-    assert found.kind == "vanity_host"
+    assert found.kind == "target_owa_url_invalid"
     assert f'write "cloudowa.contoso.example" = "{host}" into redirect.hosts' in found.message
     written = Policy(host_map={"cloudowa.contoso.example": host})
     (found,) = findings((replace(relationship, target_owa_url=url),), written)
@@ -77,7 +77,7 @@ def test_a_host_of_exchange_online_that_serves_no_activesync() -> None:
     (found,) = findings(
         (replace(CLOUD, target_owa_url="https://outlook.live.outlook.com/"),), Policy()
     )
-    assert found.kind == "vanity_host"
+    assert found.kind == "target_owa_url_invalid"
 
 
 def test_a_host_of_its_own_in_the_map_is_no_vanity() -> None:

@@ -35,7 +35,7 @@ async def monitor(tmp_path: Path) -> AsyncIterator[Monitor]:
     made = Monitor(service, Proxy(config_path=lambda: str(path)), clock=lambda: 1000.0)
     service.start()
     async with asyncio.timeout(20):
-        await service.redirector.directory.relationships()
+        await service.judge.directory.relationships()
     yield made
     made.close()
     service.close()
@@ -45,14 +45,15 @@ async def monitor(tmp_path: Path) -> AsyncIterator[Monitor]:
     ("relationship", "host", "note"),
     [
         (RELATIONSHIP, "outlook.office365.com", "host map: outlook.com"),
-        (replace(RELATIONSHIP, target_owa_url="https://x.office365.com/o"), "x.office365.com", ""),
+        (replace(RELATIONSHIP, target_owa_url="https://eas.office365.com/o"), None,
+         "the TargetOwaURL names no host"),
         (replace(RELATIONSHIP, enabled=False), None, "disabled"),
-        (replace(RELATIONSHIP, target_owa_url=None), None, "has no TargetOwaURL"),
+        (replace(RELATIONSHIP, target_owa_url=None), None, "the relationship has no TargetOwaURL"),
         (replace(RELATIONSHIP, target_owa_url="https://evil.example.test/owa"), None,
-         "not among redirect.allowed_hosts"),
-        (replace(RELATIONSHIP, target_owa_url="::"), None, "The TargetOwaURL cannot be used"),
+         "the target is outside redirect.allowed_hosts"),
+        (replace(RELATIONSHIP, target_owa_url="::"), None, "the TargetOwaURL names no host"),
     ],
-    ids=["mapped", "as it is", "disabled", "no URL", "not allowed", "no sense"],
+    ids=["mapped", "unknown there", "disabled", "no URL", "not allowed", "no sense"],
 )  # fmt: skip
 def test_relationship_line(
     relationship: OrganizationRelationship, host: str | None, note: str
@@ -87,7 +88,7 @@ async def test_a_directory_that_shows_no_mailbox_is_blind(tmp_path: Path) -> Non
     monitor = Monitor(service, Proxy(config_path=lambda: str(path)))
     try:
         service.start()
-        await service.redirector.directory.relationships()
+        await service.judge.directory.relationships()
         await monitor._look()
         status = monitor.status()
     finally:

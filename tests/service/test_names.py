@@ -95,7 +95,7 @@ def test_a_directory_that_is_away_at_the_start_does_not_open_the_brake(
 ) -> None:
     directory.answers["anna"] = DOWN
     running = service(tmp_path, "redirect.except.users = ['anna']")
-    users = running.redirector.policy.wave.exclude.users
+    users = running.judge.policy.wave.exclude.users
     assert users is not None
     assert users.unasked == ("anna",)
     assert "could not be asked for 1 name: until then whoever may be meant is not" in caplog.text
@@ -109,7 +109,7 @@ def test_a_reload_takes_a_brake_in_doubt_and_remembers_what_was_told(
     directory.answers["anna"] = DOWN
     file = write(tmp_path, "redirect.except.users = ['anna', 'nina']")
     running.adopt(running.prepare(load_config(file, environment={})))
-    users = running.redirector.policy.wave.exclude.users
+    users = running.judge.policy.wave.exclude.users
     assert users is not None
     assert (list(users.known), users.nobody) == (["anna"], ("nina",))
     assert "knows nobody called nina: whoever may be meant is not redirected" in caplog.text

@@ -60,7 +60,7 @@ class Bench:
         os.utime(self.directory / "forest.ldif", (long_ago, long_ago))
 
     async def reason(self, user: str) -> str:
-        explanation = await explain_user(self.service.redirector, user, Device())
+        explanation = await explain_user(self.service.judge, user, Device())
         assert explanation is not None
         return str(explanation.judgement.verdict.reason)
 
@@ -75,33 +75,33 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 async def test_a_wave_grows_with_its_file(bench: Bench) -> None:
     assert await bench.reason("anna") == "not_in_wave"
-    directory = bench.service.redirector.directory
+    directory = bench.service.judge.directory
     write(bench.directory / "pilot.txt", "anna\n")
     [record] = await bench.look()
     assert (record.action, record.outcome, record.level) == ("eas.config", "success", "info")
     assert "pilot.txt" in record.message
     assert await bench.reason("anna") == "mailbox_moved"
-    assert bench.service.redirector.directory is directory, "the cache lives on"
+    assert bench.service.judge.directory is directory, "the cache lives on"
 
 
 async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> None:
-    old = bench.service.redirector
+    old = bench.service.judge
     write(bench.config, CONFIG.replace("enforce", "enforced"))
     [record] = await bench.look()
     assert (record.outcome, record.error_type) == ("failure", "configuration")
     assert "mode: must be 'observe' or 'enforce'" in (record.error_message or "")
-    assert bench.service.redirector is old
+    assert bench.service.judge is old
     assert await bench.look() == []
 
     write(bench.config, CONFIG.replace("enforce", "observe"))
     [record] = await bench.look()
     assert record.outcome == "success"
-    assert bench.service.redirector.mode == "observe"
+    assert bench.service.judge.mode == "observe"
 
 
 async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:
     write(bench.directory / "pilot.txt", "anna\n")
-    old = bench.service.redirector
+    old = bench.service.judge
     await bench.look()
     write(bench.config, CONFIG.replace("enforce", "observe"))
     await bench.look()
@@ -170,15 +170,15 @@ async def test_the_mode_changes_while_a_snapshot_is_held_back(bench: Bench) -> N
     await bench.look()
     write(bench.config, CONFIG.replace("enforce", "observe"))
     assert "success" in [record.outcome for record in await bench.look()]
-    assert bench.service.redirector.mode == "observe"
+    assert bench.service.judge.mode == "observe"
 
 
 async def test_a_journal_that_cannot_be_opened_changes_nothing(bench: Bench) -> None:
-    old = bench.service.redirector
+    old = bench.service.judge
     write(bench.config, CONFIG + '[journal]\npath = "no/journal.jsonl"\n')
     [record] = await bench.look()
     assert record.outcome == "failure"
-    assert bench.service.redirector is old
+    assert bench.service.judge is old
     assert bench.service.flush()
     journal = (bench.directory / "eas-journal.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(journal[-1])["event"]["action"] == "eas.config"

@@ -8,15 +8,17 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from eas_redirect.activesync.query import legacy_text
 from eas_redirect.activesync.request import EASRequest
-from eas_redirect.activesync.spnego import response_token
 
 type Scheme = Literal["basic", "ntlm", "bearer", "negotiate", "other", "none"]
 type LogonFormat = Literal["upn", "down_level", "bare"]
+type LogonSource = Literal["authorization", "connection", "query"]
 
 MAX_LOGON = 256  # characters; longer names are refused before a filter is ever built
 MAX_CREDENTIALS = 64 * 1024  # characters; Kerberos tickets with large PACs stay below
@@ -26,6 +28,9 @@ _NTLM_AUTHENTICATE = 3
 _NTLM_FIXED = 64  # bytes up to and with NegotiateFlags
 _NTLM_DOMAIN, _NTLM_USER, _NTLM_FLAGS = 28, 36, 60  # offsets of the fields
 _NTLM_UNICODE = 0x00000001
+# RFC 4178 4.2.2 (NegTokenResp), X.690 8.1 and 10.1 (DER).
+_NEG_TOKEN_RESP, _SEQUENCE, _RESPONSE_TOKEN, _OCTET_STRING = 0xA1, 0x30, 0xA2, 0x04
+_MAX_LENGTH_BYTES = 4
 _CLAIMS = ("upn", "preferred_username", "smtp")
 
 
@@ -33,8 +38,9 @@ _CLAIMS = ("upn", "preferred_username", "smtp")
 class Logon:
     """A name that somebody logs on with.
 
-    `text` is what was written (`CONTOSO\\anna`, `anna@contoso.example`, `anna`), `user` the part
-    that names the account, `domain` the part before the backslash or after the last `@`.
+    `text` is what was written (`CONTOSO\\anna`, `anna@contoso.example`, `anna`) without an empty
+    domain and with a backslash for a slash, `user` the part that names the account, `domain` the
+    part before the backslash or after the last `@`.
     """
 
     text: str
@@ -52,16 +58,50 @@ class Credentials:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionLogon:
+    """What a connection has logged on as, where the logon belongs to the connection.
+
+    None: somebody has logged on by it, and nobody knows who.
+    """
+
+    logon: Logon | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who asks, and how that is known.
+
+    `problem`: a sentence that says why nobody may be looked up. `logon` may then still be what the
+    query says, for a journal to show and for nothing else.
+    """
+
+    logon: Logon | None = None
+    source: LogonSource | None = None
+    problem: str | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether Exchange, when it lets the request in, has checked this very logon."""
+        return self.problem is None and self.source in ("authorization", "connection")
+
+
 class _MalformedError(Exception):
     """One plain sentence about a header, without anything of its content."""
+
+
+class _DERError(Exception):
+    """Bytes that are no DER."""
 
 
 def parse_logon(text: str) -> Logon | None:
     """A logon from its text, or None: empty, control characters, NUL, over MAX_LOGON.
 
-    Also None: an empty user or domain around a separator, several backslashes.
+    The one reader of logons, wherever they stand. An empty domain is none: `\\anna` is `anna`. A
+    slash stands for a backslash, since no account name holds one (MS-SAMR 3.1.1.8.4). Also None:
+    no user, no domain behind an `@`, several backslashes.
     """
-    text = text.strip(" ")
+    text = text.strip(" ").replace("/", "\\").removeprefix("\\")
     if not text or len(text) > MAX_LOGON or not text.isprintable():
         return None
     return _split(text)
@@ -82,9 +122,18 @@ def _split(text: str) -> Logon | None:
     return Logon(text=text, user=user, domain=domain, format=form)
 
 
+def read_authorizations(values: Sequence[str]) -> Credentials:
+    """From all Authorization headers of a request: two of them name nobody."""
+    if len(values) > 1:
+        return Credentials(scheme="other", problem="there are several of them")
+    return read_authorization(values[0] if values else None)
+
+
 def read_authorization(value: str | None) -> Credentials:
     """Total: any header value gives credentials. None means that there was no header."""
-    name, _, rest = (value or "").strip().partition(" ")
+    if value is None:
+        return Credentials(scheme="none")
+    name, _, rest = value.strip().partition(" ")
     scheme = _scheme(name)
     try:
         return Credentials(scheme=scheme, logon=_logon(scheme, rest.strip()))
@@ -92,14 +141,33 @@ def read_authorization(value: str | None) -> Credentials:
         return Credentials(scheme=scheme, problem=str(error))
 
 
-def choose_logon(request: EASRequest, credentials: Credentials) -> Logon | None:
-    """Authorization first, then the query's user (MS-ASHTTP 2.2.1.1.1.1.3, tag 8, or `User=`).
+def identify(
+    request: EASRequest, credentials: Credentials, connection: ConnectionLogon | None = None
+) -> Identity:
+    """Authorization, then what the connection has logged on as, then the query's user (MS-ASHTTP
+    2.2.1.1.1.1.3, tag 8, or `User=`).
 
-    A malformed header is never overruled by the query: Exchange saw somebody in it that we do not.
+    The query never overrules a logon that is there and that we cannot read: Exchange goes by the
+    account that logged on, and anybody can write any name into a query.
     """
-    if credentials.logon is not None or credentials.problem is not None:
-        return credentials.logon
-    return parse_logon(request.user) if request.user else None
+    if credentials.problem is not None:
+        detail = f"The Authorization header could not be read: {credentials.problem}."
+        return Identity(problem=detail)
+    if credentials.logon is not None:
+        return Identity(logon=credentials.logon, source="authorization")
+    if credentials.scheme == "none" and connection is not None and connection.logon is not None:
+        return Identity(logon=connection.logon, source="connection")
+    asked = parse_logon(request.user) if request.user else None
+    source: LogonSource | None = "query" if asked else None
+    if credentials.scheme != "none":
+        problem = "The Authorization header names nobody that can be read."
+    elif connection is not None:
+        problem = "Somebody has logged on by this connection, and it is not known who."
+    elif asked is None:
+        problem = "Neither the Authorization header nor the query tells who asks."
+    else:
+        return Identity(logon=asked, source=source)
+    return Identity(logon=asked, source=source, problem=problem)
 
 
 def contradicts(request: EASRequest, credentials: Credentials) -> bool:
@@ -119,8 +187,6 @@ def contradicts(request: EASRequest, credentials: Credentials) -> bool:
 
 def _scheme(name: str) -> Scheme:
     match name.lower():
-        case "":
-            return "none"
         case "basic" | "ntlm" | "bearer" | "negotiate" as known:
             return known
         case _:
@@ -163,10 +229,7 @@ def _basic(rest: str) -> Logon:
     name, colon, _ = _base64(rest).partition(b":")
     if not colon:
         raise _MalformedError("the Basic credentials have no colon")
-    try:
-        return _usable(name.decode("utf-8"))
-    except UnicodeDecodeError:
-        return _usable(name.decode("latin-1"))
+    return _usable(legacy_text(name))
 
 
 def _negotiate(rest: str) -> Logon | None:
@@ -177,6 +240,44 @@ def _negotiate(rest: str) -> Logon | None:
         return None
     message = token if token.startswith(_SIGNATURE) else response_token(token)
     return _ntlm(message) if message and message.startswith(_SIGNATURE) else None
+
+
+def response_token(token: bytes) -> bytes | None:
+    """The responseToken of a NegTokenResp; None for every other token, a first one included."""
+    try:
+        found: bytes | None = token
+        for tag in (_NEG_TOKEN_RESP, _SEQUENCE, _RESPONSE_TOKEN, _OCTET_STRING):
+            found = None if found is None else _der_member(found, tag)
+        return found
+    except _DERError:
+        return None
+
+
+def _der_member(data: bytes, tag: int) -> bytes | None:
+    """The content of the first element with this tag among those that stand side by side."""
+    at = 0
+    while at < len(data):
+        found, start, end = _der_element(data, at)
+        if found == tag:
+            return data[start:end]
+        at = end
+    return None
+
+
+def _der_element(data: bytes, at: int) -> tuple[int, int, int]:
+    """Tag, begin and end of the content; tags of more than one byte do not occur here."""
+    if at + 2 > len(data):
+        raise _DERError
+    length, start = data[at + 1], at + 2
+    if length >= 0x80:
+        size = length & 0x7F
+        start += size
+        if not 1 <= size <= _MAX_LENGTH_BYTES or start > len(data):
+            raise _DERError
+        length = int.from_bytes(data[start - size : start])
+    if start + length > len(data):
+        raise _DERError
+    return data[at], start, start + length
 
 
 def _ntlm(message: bytes) -> Logon | None:

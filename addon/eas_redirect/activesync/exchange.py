@@ -2,25 +2,33 @@
 
 from dataclasses import dataclass
 
-from eas_redirect.activesync.authorization import Credentials, Logon
+from eas_redirect.activesync.authorization import Credentials, Identity, Logon
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Everything a decision may look at, free of mitmproxy and of secrets.
+    """Everything a decision may look at, free of any proxy's own values and of secrets.
 
-    `logon` is the chosen one (see `authorization.choose_logon`). `called_host` is the name by which
-    the client called us: lower case, no port, no trailing dot; None when it named none or several.
-    `further_names` are others that lead back here: the TLS server name, the upstream's.
-    `client_address` is the device's own address (behind trusted proxies, the forwarded one).
+    `identity` is who asks (see `authorization.identify`). `called_names` are the names by which the
+    client called us: of the request, and of trusted proxies in front; lower case, no port, no
+    trailing dot; none when the request names several. `further_names` are others that lead back
+    here: the TLS server name, the upstream's. `client_address` is the device's own address (behind
+    trusted proxies, the forwarded one). `challenged`: the server is known to ask for a logon where
+    a request brings none, so that what it answers otherwise is about a logon that it has checked.
     """
 
     request: EASRequest
     credentials: Credentials
-    logon: Logon | None
+    identity: Identity
     answer: Answer
-    called_host: str | None = None
+    called_names: tuple[str, ...] = ()
     further_names: tuple[str, ...] = ()
     client_address: str | None = None
+    challenged: bool = False
+
+    @property
+    def logon(self) -> Logon | None:
+        """Whoever is named, for records to show; `identity` says whether it may be relied on."""
+        return self.identity.logon

@@ -5,6 +5,7 @@ Source: MS-ASHTTP 2.2.1.1.1.
 
 import base64
 import binascii
+import contextlib
 import re
 import string
 from dataclasses import dataclass
@@ -121,17 +122,22 @@ def unquoted(text: str) -> bytes:
         return unquote_to_bytes(text.encode("utf-8", "replace"))
 
 
+def legacy_text(raw: bytes) -> str:
+    """UTF-8, else Windows-1252, as old devices write it. What that does not define becomes a
+    control character, which no name may hold."""
+    for codec in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode(codec)
+    return raw.decode("latin-1")
+
+
 def _percent_decoded(text: str) -> str:
-    """Percent-encoding and `+` undone; UTF-8, else Latin-1, as old devices write it."""
+    """Percent-encoding and `+` undone."""
     if "%" not in text and text.isascii():
         return text.replace("+", " ")
     if BAD_PERCENT.search(text):
         raise MalformedError("the query has a percent sign without two hexadecimal digits")
-    raw = unquoted(text.replace("+", " "))
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    return legacy_text(unquoted(text.replace("+", " ")))
 
 
 def _value(values: dict[str, str], key: str) -> str | None:
@@ -203,7 +209,7 @@ def _read_base64(query: str) -> Query:
         command=COMMAND_CODES.get(code, str(code)),
         version=f"{version // 10}.{version % 10}",
         device_id=_device_id(device_id),
-        device_type=_checked(_text(device_type), "the device type"),
+        device_type=_checked(legacy_text(device_type), "the device type"),
         user=_checked(_user_parameter(cursor), "User"),
         has_policy_key=any(policy_key),
     )
@@ -228,13 +234,6 @@ def _device_id(raw: bytes) -> str | None:
     return (text if _PRINTABLE.issuperset(text) else raw.hex().upper()) or None
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
 def _user_parameter(cursor: _Cursor) -> str | None:
     """The parameters behind the fixed part; only the user is of interest."""
     user = None
@@ -242,7 +241,7 @@ def _user_parameter(cursor: _Cursor) -> str | None:
         tag, value = cursor.byte("a parameter"), cursor.counted("a parameter")
         if tag != _USER_TAG:
             continue
-        if user is not None and user != _text(value):
+        if user is not None and user != legacy_text(value):
             raise MalformedError("the base64 query names two users")
-        user = _text(value)
+        user = legacy_text(value)
     return user

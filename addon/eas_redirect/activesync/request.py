@@ -27,6 +27,7 @@ _PATHS = frozenset(
     }
 )
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_VERSION_HEADER = "ms-asprotocolversion"
 _VERSION = re.compile(r"([1-9][0-9]?)\.([0-9])", re.ASCII)
 
 
@@ -73,11 +74,10 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
     except MalformedError as error:
         problems.append(str(error))
         query = Query(encoding=encoding_of(_origin_form(target).partition("?")[2]))
-    try:
-        version = query.version or _header_version(headers)
-    except MalformedError as error:
-        problems.append(str(error))
-        version = None
+    in_headers = header_values(headers, _VERSION_HEADER)
+    version = _agreed(query.version, in_headers)
+    if in_headers and version is None and query.version is None:
+        problems.append("the MS-ASProtocolVersion header is not one version")
     return EASRequest(
         method=method.upper(),
         command=query.command,
@@ -106,15 +106,13 @@ def _origin_form(target: str) -> str:
     return rest if rest.startswith("/") else f"/{rest}"
 
 
-def _header_version(headers: Headers) -> str | None:
-    """MS-ASHTTP 2.2.1.1.2.4. Several headers that disagree are no version."""
-    values = set(header_values(headers, "ms-asprotocolversion"))
-    if not values:
+def _agreed(in_query: str | None, in_headers: list[str]) -> str | None:
+    """MS-ASHTTP 2.2.1.1.1.1 and 2.2.1.1.2.4. Versions that disagree are no version."""
+    named = {*in_headers, *([] if in_query is None else [in_query])}
+    if len(named) != 1:
         return None
-    value = values.pop()
-    if values or not _VERSION.fullmatch(value):
-        raise MalformedError("the MS-ASProtocolVersion header is not one version")
-    return value
+    (version,) = named
+    return version if _VERSION.fullmatch(version) else None
 
 
 def _has_policy_key(headers: Headers) -> bool:

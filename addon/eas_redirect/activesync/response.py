@@ -82,11 +82,12 @@ class _UnreadableError(Exception):
 
 def may_hold_evidence(request: EASRequest, status_code: int, headers: Headers) -> bool:
     """From the head alone: must the body be read to judge this answer? False: stream it."""
-    if request.method != "POST" or status_code != 200 or not _is_wbxml(headers):
+    if request.method != "POST" or status_code != 200:
         return False
-    if request.command is not None and request.command not in ROOTS:
-        return False
-    return all(_length_fits(length) for length in header_values(headers, "content-length"))
+    if _may_be_status(request, headers):
+        return True
+    lengths = header_values(headers, "content-length")
+    return all(length == "0" for length in lengths) and _diagnosed(headers)
 
 
 def read_answer(
@@ -114,19 +115,21 @@ def _error_evidence(
     """The HTTP form: the body is IIS's and says nothing."""
     if request.method not in ("POST", "OPTIONS") or status_code in _NEVER_WEAK:
         return Evidence.NONE
-    if status_code in weak_statuses | {403}:
-        if _diagnosed(headers):
-            return Evidence.CERTAIN
-        if status_code in weak_statuses:
-            return Evidence.WEAK
-    return Evidence.NONE
+    if status_code == 403 and _diagnosed(headers):
+        return Evidence.CERTAIN
+    return Evidence.WEAK if status_code in weak_statuses else Evidence.NONE
 
 
 def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> Answer:
-    """The in-band form: a global Status in the root of the command's own answer."""
+    """The in-band form: a global Status in the root of the command's own answer.
+
+    An empty body is success (MS-ASCMD: SendMail, Sync without changes), unless the head says
+    otherwise. Any other body is what was asked for (MS-ASCMD 2.2.1.10.1: a multipart, an
+    attachment), whatever the head says about somebody.
+    """
     problem, status = None, None
-    certain = request.method == "POST" and _diagnosed(headers) and not _is_long(headers, body)
-    if body and may_hold_evidence(request, 200, headers):
+    certain = request.method == "POST" and body == b"" and _diagnosed(headers)
+    if body and request.method == "POST" and _may_be_status(request, headers):
         try:
             plain = _plain(headers, body)
             short = len(plain) <= SHORT_BODY
@@ -142,16 +145,7 @@ def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> 
     )
 
 
-def _is_long(headers: Headers, body: bytes | None) -> bool:
-    """A long answer is not about a missing mailbox, whatever its head says about somebody."""
-    lengths = header_values(headers, "content-length")
-    return any(length not in ("", "0") and not _length_fits(length) for length in lengths) or (
-        body is not None and len(body) > MAX_BODY
-    )
-
-
 def _length_fits(length: str) -> bool:
-    """An empty body is success (MS-ASCMD: SendMail, Sync without changes) and needs no reading."""
     return len(length) < 10 and length.isdecimal() and 0 < int(length) <= MAX_BODY
 
 
@@ -161,6 +155,13 @@ def _diagnosed(headers: Headers) -> bool:
         for name in _DIAGNOSTICS
         for value in header_values(headers, name)
     )
+
+
+def _may_be_status(request: EASRequest, headers: Headers) -> bool:
+    """Whether the body is the command's own answer and short enough, as far as its head tells."""
+    if not _is_wbxml(headers) or (request.command is not None and request.command not in ROOTS):
+        return False
+    return all(_length_fits(length) for length in header_values(headers, "content-length"))
 
 
 def _is_wbxml(headers: Headers) -> bool:

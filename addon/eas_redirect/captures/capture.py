@@ -8,7 +8,7 @@ import codecs
 import gc
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,13 +17,15 @@ from mitmproxy import exceptions, http
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy.io import FlowReader
 
+from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.captures.har import read_har
 from eas_redirect.captures.har_text import HARError
+from eas_redirect.judging.callers import Network
+from eas_redirect.judging.challenges import Challenges
+from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.connection_logons import ConnectionLogons
-from eas_redirect.proxy.forwarded import Network
 from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
 _NEWER = "the capture was written by a newer mitmproxy than this one"
@@ -54,6 +56,19 @@ class Captured:
     contradiction: bool  # User= names somebody else than Authorization
     error: str | None
     recorded: RecordedExchange | None
+    foreign: bool  # the configuration does not name the server
+
+
+class Seen:
+    """What the exchanges of a capture tell about those that follow."""
+
+    def __init__(self) -> None:
+        self._time_s = 0.0
+        self.logons = ConnectionLogons()  # NTLM's names, from one flow of a connection to the next
+        self.challenges = Challenges(clock=lambda: self._time_s)
+
+    def at(self, time_s: float) -> None:
+        self._time_s = max(self._time_s, time_s)
 
 
 def _no_progress(_: int) -> None:
@@ -77,47 +92,54 @@ def read_exchanges(
     weak_statuses: frozenset[int] = frozenset({403}),
     trusted: tuple[Network, ...] = (),
     progress: Progress = _no_progress,
+    servers: Collection[str] = (),
 ) -> Iterator[Captured | Trouble]:
-    """The EAS exchanges of a capture; other flows are passed over."""
-    logons = ConnectionLogons()
+    """The EAS exchanges of a capture; other flows are passed over. `servers`: see `is_ours`."""
+    seen = Seen()
     for flow in read_flows(path, progress):
         if isinstance(flow, Trouble):
             yield flow
         elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
             try:
-                yield captured(flow, logons, weak_statuses, trusted)
+                yield captured(flow, seen, weak_statuses, trusted, servers)
             except Exception as error:  # mitmproxy loads states of other types than its own
                 yield Trouble(f"a flow of the capture is damaged ({type(error).__name__})")
 
 
 def captured(
     flow: http.HTTPFlow,
-    logons: ConnectionLogons,
+    seen: Seen,
     weak_statuses: frozenset[int],
     trusted: tuple[Network, ...] = (),
+    servers: Collection[str] = (),
 ) -> Captured:
-    """One flow. `logons` remembers NTLM's names from one flow of a connection to the next."""
-    request, credentials = flows.request_of(flow), flows.credentials_of(flow)
+    """One flow, with what those before it have told."""
+    headers = flows.headers_of(flow.request)
+    request, credentials = flows.request_of(flow, headers), flows.credentials_of(headers)
     wire = flows.wire_facts(flow, request, credentials, trusted)
     recorded = recorded_exchange(flow)
+    time_s = _time(flow.request.timestamp_start)
+    seen.at(time_s)
     answer = Answer(status_code=0, evidence=Evidence.NONE)
     if flow.response is not None:
         answer = flows.answer_in_capture(flow, flow.response, request, weak_statuses)
-    connections = (flow.client_conn.id, flow.server_conn.id)
-    remembered = logons.recall(*connections, credentials)
+    connections, server = (flow.client_conn.id, flow.server_conn.id), flows.server_of(flow)
+    remembered = seen.logons.recall(*connections, credentials)
     if flow.response is not None:
-        logons.answered(*connections, credentials, answer.status_code)
+        seen.logons.answered(*connections, credentials, answer.status_code)
+        seen.challenges.answered(server, credentials, answer.status_code)
     return Captured(
-        time_s=_time(flow.request.timestamp_start),
+        time_s=time_s,
         waited_s=_waited(flow),
         exchange=Exchange(
             request=request,
             credentials=credentials,
-            logon=flows.logon_of(request, credentials, remembered),
+            identity=identify(request, credentials, remembered),
             answer=answer,
-            called_host=flows.called_host(flow),
+            called_names=flows.called_names(flow, trusted),
             further_names=flows.further_names(flow),
-            client_address=wire.forwarded_ip or wire.client_address,
+            client_address=flows.client_address(flow, trusted),
+            challenged=seen.challenges.known(server),
         ),
         user_agent=wire.user_agent,
         answered=flow.response is not None,
@@ -126,6 +148,7 @@ def captured(
         contradiction=wire.contradiction,
         error=wire.error_message,
         recorded=recorded,
+        foreign=recorded is None and not flows.is_ours(flow, servers),
     )
 
 

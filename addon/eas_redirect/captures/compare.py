@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eas_redirect.captures.capture import Captured, Trouble
-from eas_redirect.captures.timeline import Decision, Filter, decision_of, judge
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.captures.timeline import Decision, Filter, decided
+from eas_redirect.judging.judge import Judge
+
+# A configuration that does not name the server decides nothing about it.
+_NONE = Decision(decision="pass", reason="server_not_named")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +25,9 @@ class Change:
 
 async def compare(
     before: Iterable[Captured | Trouble],
-    now: Redirector,
+    now: Judge,
     after: Iterable[Captured | Trouble],
-    then: Redirector,
+    then: Judge,
     wanted: Filter,
 ) -> tuple[list[Change], list[str]]:
     """The changes, and what of the capture could not be read.
@@ -37,8 +40,8 @@ async def compare(
         if isinstance(one, Trouble) or isinstance(other, Trouble):
             troubles.extend(item.text for item in (one,) if isinstance(item, Trouble))
         elif wanted.admits(one):
-            first = decision_of(await judge(one, now))
-            second = decision_of(await judge(other, then))
+            first = await decided(one, now) or _NONE
+            second = await decided(other, then) or _NONE
             if _differ(first, second):
                 changes.append(_change(one, first, second))
     return changes, troubles

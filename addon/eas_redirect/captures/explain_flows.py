@@ -5,35 +5,32 @@ from collections.abc import AsyncIterator, Iterable
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 
-from eas_redirect.captures.capture import Captured, captured
+from eas_redirect.captures.capture import Captured, Seen, captured
 from eas_redirect.judging.explain import Explanation, in_lines
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Step
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.connection_logons import ConnectionLogons
 from eas_redirect.view.recorded import RecordedExchange
 from eas_redirect.view.summary import answer_lines, request_lines
 
 
-async def explained(
-    chosen: Iterable[mitmproxy_flow.Flow], redirector: Redirector
-) -> AsyncIterator[str]:
+async def explained(chosen: Iterable[mitmproxy_flow.Flow], judge: Judge) -> AsyncIterator[str]:
     """Several lines a flow: what was asked and answered, what was decided, and each step of it."""
-    logons = ConnectionLogons()
+    seen = Seen()
     for flow in chosen:
         if not isinstance(flow, http.HTTPFlow) or not flows.is_eas(flow):
             yield f"{flow.type} flow {flow.id[:8]}: no ActiveSync"
             continue
-        exchange = captured(flow, logons, redirector.policy.weak_statuses)
+        exchange = captured(flow, seen, judge.policy.weak_statuses, servers=judge.policy.servers)
         first, *others = request_lines(exchange.exchange.request, flow)
         yield first
         for line in others:
             yield f"  {line}"
-        async for line in _lines(exchange, redirector):
+        async for line in _lines(exchange, judge):
             yield f"  {line}"
 
 
-async def _lines(found: Captured, redirector: Redirector) -> AsyncIterator[str]:
+async def _lines(found: Captured, judge: Judge) -> AsyncIterator[str]:
     if not found.answered:
         yield f"no answer: {found.error or 'not yet'}"
         return
@@ -41,8 +38,11 @@ async def _lines(found: Captured, redirector: Redirector) -> AsyncIterator[str]:
         yield line
     if found.recorded is not None and found.recorded.decision is not None:
         yield _decided_then(found.recorded)
+    if found.foreign:
+        yield "→ no verdict: exchange.host_names and proxy.upstream do not name this server"
+        return
     steps: list[Step] = []
-    judgement = await redirector.judge(found.exchange, steps)
+    judgement = await judge.judge(found.exchange, steps)
     if found.exchange.logon is None:
         yield f"→ {judgement.decision} ({judgement.verdict.reason}): {judgement.verdict.detail}"
         return

@@ -45,10 +45,18 @@ def _decisions(entries: list[Entry]) -> Iterator[Finding]:
 
 def _undecided(entries: list[Entry]) -> Iterator[Finding]:
     """UserHasNoMailbox, and no configuration that would say what to do."""
-    count = _count(
-        entries, lambda e: e.evidence == "certain" and e.decided is None and e.recorded is None
-    )
-    if count:
+
+    def undecided(entry: Entry) -> bool:
+        return entry.evidence == "certain" and entry.decided is None and entry.recorded is None
+
+    if count := _count(entries, lambda e: undecided(e) and e.foreign):
+        yield Finding(
+            "server_not_named",
+            f"Exchange said UserHasNoMailbox {_times(count)}, and the configuration does not name"
+            " this server",
+            "if it is yours, add its name to exchange.host_names; other servers' traffic passes",
+        )
+    if count := _count(entries, lambda e: undecided(e) and not e.foreign):
         yield Finding(
             "user_has_no_mailbox",
             f"Exchange said UserHasNoMailbox {_times(count)}",

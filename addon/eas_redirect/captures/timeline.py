@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.captures.capture import Captured, Trouble
-from eas_redirect.judging.judge import Judgement, Redirector
+from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.view.meanings import global_meaning, http_meaning
@@ -47,6 +47,7 @@ class Entry:
     error: str | None
     body_missing: bool
     contradiction: bool
+    foreign: bool = False  # the configuration at hand does not name the server
 
     @property
     def meaning(self) -> str | None:
@@ -113,15 +114,18 @@ class Filter:
         return self.user is None or self.user.casefold() in map(_folded, names)
 
 
-async def judge(captured: Captured, redirector: Redirector) -> Judgement:
-    """What the addon would decide about a live exchange like this one."""
+async def decided(captured: Captured, judge: Judge) -> Decision | None:
+    """What the addon would decide about a live exchange like this one; None: nothing, since the
+    configuration does not name the server."""
+    if captured.foreign:
+        return None
     if not captured.answered:
-        return redirector.unanswered(captured.exchange)
-    return await redirector.judge(captured.exchange)
+        return decision_of(judge.unanswered(captured.exchange))
+    return decision_of(await judge.judge(captured.exchange))
 
 
 async def report(
-    found: Iterable[Captured | Trouble], redirector: Redirector | None, wanted: Filter
+    found: Iterable[Captured | Trouble], judge: Judge | None, wanted: Filter
 ) -> Report:
     """Timelines in the order in which the devices appear."""
     whole = Report()
@@ -130,9 +134,9 @@ async def report(
         if isinstance(item, Trouble):
             whole.troubles.append(item.text)
         elif wanted.admits(item):
-            decided = decision_of(await judge(item, redirector)) if redirector else None
+            decision = await decided(item, judge) if judge else None
             timeline = known.setdefault(_key(item), _timeline(item))
-            timeline.add(entry_of(item, decided))
+            timeline.add(entry_of(item, decision, foreign=item.foreign and judge is not None))
     whole.timelines.extend(known.values())
     return whole
 
@@ -147,7 +151,7 @@ def decision_of(judgement: Judgement) -> Decision:
     )
 
 
-def entry_of(captured: Captured, decided: Decision | None) -> Entry:
+def entry_of(captured: Captured, decided: Decision | None, *, foreign: bool = False) -> Entry:
     request, answer = captured.exchange.request, captured.exchange.answer
     return Entry(
         time_s=captured.time_s,
@@ -167,6 +171,7 @@ def entry_of(captured: Captured, decided: Decision | None) -> Entry:
         error=captured.error,
         body_missing=captured.body_missing,
         contradiction=captured.contradiction,
+        foreign=foreign,
     )
 
 

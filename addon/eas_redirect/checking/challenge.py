@@ -30,7 +30,10 @@ def judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -
     """Without credentials Exchange asks for them; whatever else answers is not Exchange's EAS."""
     schemes = [value.split(" ")[0] for value in headers.get_all("WWW-Authenticate", [])]
     if status != 401:
-        advice = "Is ActiveSync served there, and logging on required?"
+        advice = (
+            "Is ActiveSync served there, and logging on required? While it asks nobody for a logon"
+            " (401), a 403 redirects nobody (logon_not_proven)."
+        )
         return failed(subject, f"answered {status} to OPTIONS without credentials", advice)
     if not schemes:
         return failed(subject, "401 without WWW-Authenticate", "Is it Exchange that answers?")

@@ -27,7 +27,23 @@ def check_files(config: Config) -> Iterator[Check]:
     for key, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
         if table is not None and table.users_file is not None:
             yield good(f"redirect.{key}.users_file", f"{table.users_file} can be read")
+    yield _check_names(config)
     yield from _check_journal(config)
+
+
+def _check_names(config: Config) -> Check:
+    """A phone must not be sent to the name that it calls, so that name has to be known."""
+    subject, exchange = "exchange.host_names", config.exchange
+    if exchange.host_names:
+        return good(subject, ", ".join(exchange.host_names))
+    finding = "empty: who calls by an address or a single label is not redirected (redirect_loop)"
+    if exchange.trusted_proxies:
+        advice = (
+            "Name what phones call: a front may send another Host, as nginx and Apache do unless"
+            " told otherwise."
+        )
+        return warning(subject, finding, advice)
+    return good(subject, finding)
 
 
 def _secrets(config: Config) -> Iterator[tuple[str, Path]]:

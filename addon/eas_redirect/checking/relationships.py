@@ -19,10 +19,13 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.policy import reasons
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import Endpoint, endpoint, is_own_name
+from eas_redirect.policy.endpoint import Endpoint, is_own_name
 from eas_redirect.policy.findings import findings
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.target import leads_to
 
 _HARMLESS = frozenset({"host_mapped"})
+_WRONG = frozenset({Reason.TARGET_OWA_URL_INVALID, Reason.RELATIONSHIP_CONTRADICTORY})
 
 
 def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator[Check]:
@@ -66,8 +69,8 @@ def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
     if not relationship.enabled:
         finding = f"disabled: nobody of {domains} is redirected"
         return warning(subject, finding, "Enable it, if its users are to move.")
-    target = endpoint(relationship.target_owa_url or "", policy.host_map)
-    if isinstance(target, Endpoint) and is_own_name(target.host, None, policy.own_names):
+    target = leads_to(relationship, policy)
+    if isinstance(target, Endpoint) and is_own_name(target.host, policy.own_names):
         return failed(
             subject,
             f"{domains} → {target.host}, which is this proxy itself",
@@ -76,7 +79,7 @@ def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
     for found in findings((relationship,), policy):
         if found.kind in _HARMLESS:
             break
-        judge = failed if found.kind == "target_owa_url_invalid" else warning
+        judge = failed if found.kind in _WRONG else warning
         advice = reasons.advice(found.kind)
         return judge(subject, *((found.message, advice) if advice else in_two(found.message)))
     return good(subject, f"{domains} → {_where(target)}")
@@ -93,7 +96,7 @@ def targets(answer: RelationshipsAnswer, policy: Policy) -> tuple[str, ...]:
     """The hosts that phones would be sent to, each once."""
     known = () if isinstance(answer.relationships, Unavailable) else answer.relationships
     enabled = [r for r in (*policy.relationships, *known) if r.enabled]
-    found = (endpoint(r.target_owa_url or "", policy.host_map) for r in enabled)
+    found = (leads_to(r, policy) for r in enabled)
     return tuple(dict.fromkeys(t.host for t in found if isinstance(t, Endpoint)))
 
 

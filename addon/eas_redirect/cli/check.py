@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from eas_redirect.checking.values import Check
     from eas_redirect.configuration.config import Config
     from eas_redirect.judging.explain import Explanation
-    from eas_redirect.judging.judge import Redirector
+    from eas_redirect.judging.judge import Judge
 
 _MARKS = {"good": "✓", "warning": "!", "failed": "✗", "unreachable": "✗", "skipped": "-"}
 _STYLES = {"good": "green", "warning": "yellow", "failed": "red", "unreachable": "red"}
@@ -121,7 +121,7 @@ def _try_everything(
     from eas_redirect.directory.ldap.credentials import Credentials
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import Snapshot
-    from eas_redirect.judging.explain import redirector_over
+    from eas_redirect.judging.explain import judge_over
     from eas_redirect.judging.waves import with_waves
 
     settings = directory_settings(config)
@@ -136,9 +136,9 @@ def _try_everything(
         )
         if isinstance(directory, Snapshot) and directory.partial:
             return [*checks, *everything.check_exchange(scope)], []
-        redirector = with_waves(redirector_over(config, directory))
-        checks += everything.check_waves(config.mode, redirector.policy.wave)
-        asked, users, explanations = asyncio.run(_ask(redirector, config, scope, names))
+        judge = with_waves(judge_over(config, directory))
+        checks += everything.check_waves(config.mode, judge.policy.wave)
+        asked, users, explanations = asyncio.run(_ask(judge, config, scope, names))
     finally:
         directory.close()
     return [*checks, *asked, *everything.check_exchange(scope), *users], explanations
@@ -154,20 +154,20 @@ def _refusal(error: Exception) -> list["Check"]:
 
 
 async def _ask(
-    redirector: "Redirector", config: "Config", scope: "Scope", names: Sequence[str]
+    judge: "Judge", config: "Config", scope: "Scope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
     from eas_redirect.checking.everything import check_policy
     from eas_redirect.checking.users import check_user
     from eas_redirect.judging.explain import Device, explain_user
 
-    relationships = await redirector.directory.relationships()
-    policy_checks = list(check_policy(relationships, redirector.policy, scope))
+    relationships = await judge.directory.relationships()
+    policy_checks = list(check_policy(relationships, judge.policy, scope))
     at_once = asyncio.Semaphore(config.directory.pool_size)
     step = progress("users", len(names))
 
     async def one(name: str) -> "Explanation | None":
         async with at_once:
-            explanation = await explain_user(redirector, name, Device())
+            explanation = await explain_user(judge, name, Device())
             step()
             return explanation
 

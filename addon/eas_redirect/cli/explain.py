@@ -128,17 +128,17 @@ def _refuse_options_of_captures(
 async def _explain(config: "Config", user: str, device: "Device") -> "Explanation":
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import explain_user, open_redirector
+    from eas_redirect.judging.explain import explain_user, open_judge
     from eas_redirect.judging.waves import with_waves
 
     try:
-        redirector = await asyncio.to_thread(with_waves, open_redirector(config))
+        judge = await asyncio.to_thread(with_waves, open_judge(config))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     try:
-        explanation = await explain_user(redirector, user, device)
+        explanation = await explain_user(judge, user, device)
     finally:
-        redirector.directory.close()
+        judge.directory.close()
     if explanation is None:
         fail("This is no logon: write a UPN, DOMAIN\\user, an address or an account name.", USAGE)
     return explanation

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eas_redirect.captures.capture import Captured, Trouble
     from eas_redirect.captures.timeline import Filter
     from eas_redirect.configuration.config import Config
-    from eas_redirect.judging.judge import Redirector
+    from eas_redirect.judging.judge import Judge
 
 
 def explain_capture(
@@ -52,8 +52,8 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
 
     loaded = None if config is None else load(config)
     size = path.stat().st_size
-    with _redirector(loaded) as redirector, progress(path.name, size) as advance:
-        whole = asyncio.run(report(_exchanges(path, loaded, advance), redirector, wanted))
+    with _judge(loaded) as judge, progress(path.name, size) as advance:
+        whole = asyncio.run(report(_exchanges(path, loaded, advance), judge, wanted))
     if as_json:
         print_json(room.as_json(whole))
     else:
@@ -71,7 +71,7 @@ def _differences(
 
     one, other = load(config), load(against)
     bar = progress(path.name, path.stat().st_size)
-    with _redirector(one) as now, _redirector(other) as then, bar as advance:
+    with _judge(one) as now, _judge(other) as then, bar as advance:
         assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
         before = _exchanges(path, one, advance)
         after = _exchanges(path, other, lambda _: None)
@@ -87,29 +87,30 @@ def _exchanges(
     path: Path, config: "Config | None", advance: Callable[[int], None]
 ) -> "Iterator[Captured | Trouble]":
     from eas_redirect.captures.capture import read_exchanges
+    from eas_redirect.configuration.config import servers
 
     if config is None:
         return read_exchanges(path, progress=advance)
     weak = frozenset(config.exchange.weak_statuses)
-    return read_exchanges(path, weak, config.exchange.trusted_proxies, advance)
+    return read_exchanges(path, weak, config.exchange.trusted_proxies, advance, servers(config))
 
 
 @contextmanager
-def _redirector(config: "Config | None") -> "Iterator[Redirector | None]":
+def _judge(config: "Config | None") -> "Iterator[Judge | None]":
     """The service's own way of deciding, without a journal."""
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import open_redirector
+    from eas_redirect.judging.explain import open_judge
     from eas_redirect.judging.waves import with_waves
 
     if config is None:
         yield None
         return
     try:
-        redirector = with_waves(open_redirector(config))
+        judge = with_waves(open_judge(config))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     try:
-        yield redirector
+        yield judge
     finally:
-        redirector.directory.close()
+        judge.directory.close()

@@ -118,14 +118,14 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import Device, redirector_over
+    from eas_redirect.judging.explain import Device, judge_over
     from eas_redirect.judging.waves import with_waves
     from eas_redirect.planning.plan import Planner
 
     settings = directory_settings(config)
     try:
         directory = open_directory(settings, config.directory.snapshot)
-        redirector = await asyncio.to_thread(with_waves, redirector_over(config, directory))
+        judge = await asyncio.to_thread(with_waves, judge_over(config, directory))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     for remark in remarks(directory, settings):
@@ -133,10 +133,10 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
     try:
         names = await _everyone(config) if asked.names is None else asked.names
         device = Device(protocol_version=asked.protocol_version, called_host=asked.called)
-        planner = Planner(redirector, directory, device, asked.seen)
+        planner = Planner(judge, directory, device, asked.seen)
         planned = await planner.plan(names, progress("users", len(names)))
     finally:
-        redirector.directory.close()
+        judge.directory.close()
         gc.unfreeze()  # a snapshot freezes what there is; DuckDB would call that leaks at the end
     if len(planned) < len(names):
         tell(f"{len(names) - len(planned)} of the logons name an account once more: left out.")

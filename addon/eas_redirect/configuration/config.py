@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -236,6 +237,7 @@ def policy(config: Config) -> Policy:
     redirect = config.redirect
     return Policy(
         own_names=frozenset(config.exchange.host_names),
+        servers=servers(config),
         min_protocol_version=config.exchange.min_protocol_version,
         weak_statuses=frozenset(config.exchange.weak_statuses),
         host_map={**DEFAULT_HOST_MAP, **redirect.hosts},
@@ -246,6 +248,13 @@ def policy(config: Config) -> Policy:
         ),
         wave=Wave(only=_criteria(redirect.only), exclude=_criteria(redirect.except_)),
     )
+
+
+def servers(config: Config) -> frozenset[str]:
+    """The names of the old servers, as far as the configuration has them."""
+    upstream = urlsplit(config.proxy.upstream or "").hostname
+    named = (*config.exchange.host_names, upstream, config.proxy.upstream_name)
+    return frozenset(name for name in named if name)
 
 
 def _criteria(table: CriteriaConfig | None) -> Criteria:

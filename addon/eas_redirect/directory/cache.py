@@ -20,10 +20,13 @@ from eas_redirect.directory.values import (
     Findings,
     Found,
     Lookup,
+    NotFound,
     RelationshipsAnswer,
     Source,
     Unavailable,
 )
+
+JUST_NOW_S = 5.0  # however often a device asks, its user is asked for no more often
 
 type Key = tuple[str, str, str]
 
@@ -41,8 +44,10 @@ class CachedDirectory:
 
     Unavailable is never cached. `recipient(..., fresh=True)` is for weak evidence: a cached answer
     may say no, but only an answer asked now may say that a mailbox is elsewhere, and a stale one is
-    never given. With `fresh=False` a stale answer is served within `stale_s` while the directory
-    is unavailable. Everything runs on the event loop of the caller; the clock is handed in.
+    never given. With `fresh=False`, for certain evidence, a cached answer may say where a mailbox
+    went; that it is here, or that there is nobody, is asked now. A stale answer is served within
+    `stale_s` while the directory is unavailable. Everything runs on the event loop of the caller;
+    the clock is handed in.
     """
 
     source: Source
@@ -76,7 +81,7 @@ class CachedDirectory:
         entry: _Entry | None = self._answers.get(key)
         if entry is not None and self._clock() < entry.good_until:
             kind: CacheResult = "hit" if isinstance(entry.answer.lookup, Found) else "negative"
-            if not (fresh and _says_moved(entry.answer)):
+            if not self._is_doubted(entry, fresh=fresh):
                 return self._count(replace(entry.answer, cache=kind))
         answer = await self._ask(key, logon)
         if fresh and answer.age_s >= self._settings.relationships_s:
@@ -86,6 +91,14 @@ class CachedDirectory:
             if entry is not None and isinstance(entry.answer.lookup, Found):
                 return self._count(replace(entry.answer, cache="stale"))
         return self._count(replace(answer, cache="miss"))
+
+    def _is_doubted(self, entry: _Entry, *, fresh: bool) -> bool:
+        """Whether the evidence speaks against what is remembered: then it is asked now. Certain
+        evidence says that the mailbox has left since, unless that was asked a moment ago."""
+        if fresh:
+            return _says_moved(entry.answer)
+        asked_at = entry.good_until - self._life(entry.answer)
+        return _says_here(entry.answer) and self._clock() - asked_at >= JUST_NOW_S
 
     async def _ask(self, key: Key, logon: Logon) -> DirectoryAnswer:
         """One question per user at a time: whoever comes later waits for the same answer.
@@ -172,6 +185,12 @@ class CachedDirectory:
 
 def _key(logon: Logon) -> Key:
     return logon.format, fold(logon.domain or ""), fold(logon.user)
+
+
+def _says_here(answer: DirectoryAnswer) -> bool:
+    """Whether somebody who is told UserHasNoMailbox has a mailbox here, or is nobody."""
+    found = answer.lookup
+    return isinstance(found, NotFound) or (isinstance(found, Found) and found.recipient.has_mailbox)
 
 
 def _says_moved(answer: DirectoryAnswer) -> bool:

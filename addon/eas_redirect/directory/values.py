@@ -203,9 +203,8 @@ class Drift:
 
     `kind`: `added`, `removed`, `enabled`, `disabled`, `target_owa_url_changed`,
     `domain_names_changed`, `domain_claimed_twice`, `domain_names_unknown`, `none_readable`,
-    `host_mapped`, `vanity_host`,
-    `no_target_owa_url`, `target_owa_url_invalid`, `target_not_allowed`, `unavailable`, `recovered`,
-    or the kind of a `Remark` of the directory's sight.
+    `host_mapped`, a reason of the policy (`no_target_owa_url`, `relationship_contradictory`, …),
+    `unavailable`, `recovered`, or the kind of a `Remark` of the directory's sight.
     """
 
     kind: str

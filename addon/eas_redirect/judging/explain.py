@@ -8,7 +8,7 @@ directory and the policy. Imports neither mitmproxy nor ldap3.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from eas_redirect.activesync.authorization import Credentials, Logon, parse_logon
+from eas_redirect.activesync.authorization import Credentials, Identity, Logon, parse_logon
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
@@ -16,10 +16,14 @@ from eas_redirect.configuration.config import Config, cache_settings, directory_
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Directory, Found, Recipient
-from eas_redirect.judging.judge import Judgement, Redirector
+from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect, Step
 from eas_redirect.policy.reasons import advice, in_order
 
+ASSUMED = (
+    "the device has logged on, and Exchange answers UserHasNoMailbox; a 403 counts only where"
+    " Exchange is known to ask for logons (eas-redirect check tries it)"
+)
 _ACTIVESYNC_OFF = 4  # msExchOmaAdminWirelessEnable
 _ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
 
@@ -41,6 +45,7 @@ class Explanation:
     logon: Logon
     judgement: Judgement
     steps: tuple[Step, ...]
+    assumed: bool = False  # the exchange is made up: see ASSUMED
 
     @property
     def recipient(self) -> Recipient | None:
@@ -53,19 +58,17 @@ class Explanation:
         return verdict.location if isinstance(verdict, Redirect) else None
 
 
-def open_redirector(config: Config) -> Redirector:
-    """A redirector for one command: the service's own, without a journal.
+def open_judge(config: Config) -> Judge:
+    """A judge for one command: the service's own, without a journal.
 
     Raises SnapshotError and ConfigError as the service does; a directory that is down does not.
     """
-    return redirector_over(
-        config, open_directory(directory_settings(config), config.directory.snapshot)
-    )
+    return judge_over(config, open_directory(directory_settings(config), config.directory.snapshot))
 
 
-def redirector_over(config: Config, directory: Directory) -> Redirector:
+def judge_over(config: Config, directory: Directory) -> Judge:
     """The same over a directory that is open already. Raises ConfigError."""
-    return Redirector(
+    return Judge(
         policy=policy(config),
         directory=CachedDirectory(directory, cache_settings(config)),
         mode=config.mode,
@@ -73,19 +76,19 @@ def redirector_over(config: Config, directory: Directory) -> Redirector:
     )
 
 
-async def explain_user(redirector: Redirector, user: str, device: Device) -> Explanation | None:
+async def explain_user(judge: Judge, user: str, device: Device) -> Explanation | None:
     """None when `user` is no logon: empty, too long, control characters, half of a name."""
     logon = parse_logon(user)
     if logon is None:
         return None
     steps: list[Step] = []
-    judgement = await redirector.judge(_exchange(logon, device, redirector), steps)
-    return Explanation(logon=logon, judgement=judgement, steps=tuple(steps))
+    judgement = await judge.judge(_exchange(logon, device, judge), steps)
+    return Explanation(logon=logon, judgement=judgement, steps=tuple(steps), assumed=True)
 
 
-def _exchange(logon: Logon, device: Device, redirector: Redirector) -> Exchange:
+def _exchange(logon: Logon, device: Device, judge: Judge) -> Exchange:
     # Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid).
-    called = device.called_host or min(redirector.policy.own_names, default="proxy.invalid")
+    called = device.called_host or min(judge.policy.own_names, default="proxy.invalid")
     return Exchange(
         request=EASRequest(
             method="POST",
@@ -94,10 +97,11 @@ def _exchange(logon: Logon, device: Device, redirector: Redirector) -> Exchange:
             device_type=device.device_type,
         ),
         credentials=Credentials(scheme="basic", logon=logon),
-        logon=logon,
+        identity=Identity(logon=logon, source="authorization"),
         answer=Answer(status_code=200, evidence=Evidence.CERTAIN, eas_status=123),
-        called_host=called,
+        called_names=(called,),
         client_address=device.client_address,
+        challenged=True,
     )
 
 
@@ -113,6 +117,8 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     """For people: each question with its finding, then what comes of it."""
     logon, judgement = explanation.logon, explanation.judgement
     yield f"{logon.text}: a logon of the form {logon.format}"
+    if explanation.assumed:
+        yield f"  assumed: {ASSUMED}"
     if judgement.asked is not None and judgement.asked.steps:
         server = judgement.asked.server or judgement.asked.source
         yield f"  asked {server}:"
@@ -150,6 +156,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "decision": judgement.decision,
         "reason": str(verdict.reason),
         "detail": verdict.detail,
+        "assumed": ASSUMED if explanation.assumed else None,
         "advice": advice(verdict.reason),
         "location": explanation.location,
         "target_domain": verdict.target_domain,

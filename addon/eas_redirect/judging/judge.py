@@ -51,65 +51,70 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Redirector:
-    """A policy over a directory. Replaced whole when the configuration changes."""
+class Judge:
+    """A policy over a directory. Replaced whole when the configuration changes.
+
+    Whoever carries the bytes hands in an `Exchange`, of plain values, and gets a `Judgement`:
+    `screened` at once, and where that is a question, `decided` with what the directory says to it.
+    """
 
     policy: Policy
     directory: CachedDirectory
     mode: Mode
     lookup_timeout_s: float = 5.0
 
-    def at_once(self, exchange: Exchange) -> Judgement | None:
-        """For most exchanges the wire alone decides; None: the directory must be asked."""
+    def screened(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement | Ask:
+        """For most exchanges the wire alone decides; an `Ask` is for `decided`. Never raises."""
         try:
-            screened = screen(exchange)
+            found = screen(exchange, trace)
         except Exception as error:
             return self._failed(exchange, type(error).__name__, whereabouts(error))
-        if isinstance(screened, Ask):
-            return None
-        return Judgement(exchange=exchange, verdict=screened, mode=self.mode)
+        if isinstance(found, Ask):
+            return found
+        return Judgement(exchange=exchange, verdict=found, mode=self.mode)
 
-    async def judge(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement:
+    async def decided(self, ask: Ask, trace: list[Step] | None = None) -> Judgement:
         """Never raises, never outlasts the look-up's time limit by more than GRACE_S.
 
         A CancelledError that escaped would hang the exchange for ever, so even that ends in a pass.
         """
         try:
-            return await self._judge(exchange, trace)
+            asked, known = await self._look_up(ask)
+            return self._decided(ask, asked, known, trace)
         except asyncio.CancelledError:
-            return self._failed(exchange, "cancelled", "the look-up was given up at shutdown")
+            return self._failed(ask.exchange, "cancelled", "the look-up was given up at shutdown")
         except Exception as error:
-            return self._failed(exchange, type(error).__name__, whereabouts(error))
+            return self._failed(ask.exchange, type(error).__name__, whereabouts(error))
+
+    async def judge(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement:
+        """Both in one, for whoever has the time to wait."""
+        screened = self.screened(exchange, trace)
+        return await self.decided(screened, trace) if isinstance(screened, Ask) else screened
 
     def unanswered(self, exchange: Exchange) -> Judgement:
         """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
         verdict = Pass(reason=Reason.NO_ANSWER, detail="There was no whole answer to judge.")
         return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
 
-    async def _judge(self, exchange: Exchange, trace: list[Step] | None) -> Judgement:
-        match screen(exchange):
-            case Pass() as verdict:
-                return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
-            case Ask(logon=logon, fresh=fresh):
-                try:
-                    async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
-                        asked = await self.directory.recipient(logon, fresh=fresh)
-                        known = await self.directory.relationships(fresh=fresh)
-                except TimeoutError:
-                    asked, known = self._too_late()
-                return self._decided(exchange, asked, known, trace)
+    async def _look_up(self, ask: Ask) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+        try:
+            async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
+                asked = await self.directory.recipient(ask.logon, fresh=ask.fresh)
+                return asked, await self.directory.relationships(fresh=ask.fresh)
+        except TimeoutError:
+            return self._too_late()
 
     def _decided(
         self,
-        exchange: Exchange,
+        ask: Ask,
         asked: DirectoryAnswer,
         known: RelationshipsAnswer,
         trace: list[Step] | None,
     ) -> Judgement:
-        verdict = decide(exchange, asked.lookup, known.relationships, self.policy, trace)
+        verdict = decide(ask, asked.lookup, known.relationships, self.policy, trace)
         failure = _failure(asked, known) if verdict.reason is Reason.DIRECTORY_UNAVAILABLE else None
         return Judgement(
-            exchange=exchange,
+            exchange=ask.exchange,
             verdict=verdict,
             mode=self.mode,
             asked=asked,

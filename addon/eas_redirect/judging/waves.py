@@ -13,7 +13,7 @@ from typing import assert_never
 
 from eas_redirect.directory.names import plain_dn
 from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Unavailable
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.waves import Criteria, UserNames, Wave
 
 type Ask = Callable[[str], Lookup]
@@ -45,10 +45,10 @@ def ask_names(wave: Wave, ask: Ask, patience_s: float) -> Wave:
         return Wave(only=table(wave.only), exclude=exclude)
 
 
-def with_waves(redirector: Redirector, patience_s: float = 60.0) -> Redirector:
-    """The same redirector, its waves told by its directory. For commands that judge; waits."""
-    wave = ask_names(redirector.policy.wave, redirector.directory.meant_by, patience_s)
-    return replace(redirector, policy=replace(redirector.policy, wave=wave))
+def with_waves(judge: Judge, patience_s: float = 60.0) -> Judge:
+    """The same judge, its waves told by its directory. For commands that judge; waits."""
+    wave = ask_names(judge.policy.wave, judge.directory.meant_by, patience_s)
+    return replace(judge, policy=replace(judge.policy, wave=wave))
 
 
 def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:

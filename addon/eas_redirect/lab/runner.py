@@ -35,6 +35,7 @@ CONFIG = """\
 mode = "enforce"
 
 [exchange]
+host_names = ["mail.contoso.example"]
 default_domain = "CONTOSO"
 
 [directory]

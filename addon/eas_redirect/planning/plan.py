@@ -1,6 +1,6 @@
 """A wave rehearsed: for each user the location, the findings, and what awaits the devices.
 
-Judges as the proxy would, through the same redirector; changes and sends nothing. Imports neither
+Judges as the proxy would, through the same judge; changes and sends nothing. Imports neither
 mitmproxy, ldap3 nor DuckDB.
 """
 
@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 from eas_redirect.directory.names import dns_name, domain_dn
 from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Unavailable
 from eas_redirect.judging.explain import Device, Explanation, explain_user, remarks
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.planning.known_devices import KnownDevice, SeenDevices, merged
 from eas_redirect.planning.readiness import (
     Finding,
     Readiness,
     address_findings,
-    judge,
     logon_findings,
     os_version,
+    readiness_of,
 )
 from eas_redirect.policy.reasons import Reason, in_order
 from eas_redirect.telemetry.clients import Client, identify, version
@@ -67,9 +67,9 @@ class PlannedUser:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Rehearses users over one redirector and one directory."""
+    """Rehearses users over one judge and one directory."""
 
-    redirector: Redirector
+    judge: Judge
     census: Census
     device: Device = field(default_factory=Device)
     seen: SeenDevices = field(default_factory=SeenDevices)
@@ -91,7 +91,7 @@ class Planner:
         return tuple(user for user in planned if once[user.account or user.user] is user)
 
     async def _user(self, user: str) -> PlannedUser:
-        found = await explain_user(self.redirector, user, self.device)
+        found = await explain_user(self.judge, user, self.device)
         if found is None:
             return PlannedUser(
                 user=user,
@@ -132,7 +132,7 @@ class Planner:
 
     async def _is_of(self, logon: str, recipient: Recipient) -> bool:
         """Whether the directory finds that account under that logon."""
-        found = await explain_user(self.redirector, logon, self.device)
+        found = await explain_user(self.judge, logon, self.device)
         same = found.recipient if found is not None else None
         return same is not None and same.dn.lower() == recipient.dn.lower()
 
@@ -146,7 +146,7 @@ class Planner:
             device_type=device.device_type,
             protocol_version=device.protocol_version or self.device.protocol_version,
         )
-        found = await explain_user(self.redirector, owner.logon.text, asked)
+        found = await explain_user(self.judge, owner.logon.text, asked)
         assert found is not None  # noqa: S101 - it was a logon a moment ago
         client = _client(device)
         return PlannedDevice(
@@ -154,7 +154,7 @@ class Planner:
             family=client.family.name if client else None,
             decision=found.judgement.decision,
             reason=str(found.judgement.verdict.reason),
-            readiness=judge(
+            readiness=readiness_of(
                 client,
                 host=_host(found.location or owner.location),
                 protocol_version=device.protocol_version,
@@ -211,7 +211,7 @@ def _logon_findings(found: Explanation, known: Iterable[KnownDevice]) -> tuple[F
 
 def _nobody_seen(location: str) -> Readiness:
     return replace(
-        judge(None, host=_host(location)),
+        readiness_of(None, host=_host(location)),
         rule="No device of this user is known to the directory or a journal, or none may be read.",
     )
 

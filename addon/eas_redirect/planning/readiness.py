@@ -49,7 +49,7 @@ class Finding:
     message: str
 
 
-def judge(
+def readiness_of(
     client: Client | None,
     *,
     host: str | None,

@@ -47,28 +47,31 @@ __all__ = [
 _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
 
 
-def screen(exchange: Exchange) -> Pass | Ask:
-    """What the wire alone can tell: pass, or ask the directory."""
-    return _not_an_answer(exchange) or _unreadable(exchange) or _ask(exchange)
+def screen(exchange: Exchange, trace: list[Step] | None = None) -> Pass | Ask:
+    """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
+    trail, question = Trail(trace), "Is this UserHasNoMailbox?"
+    stop = _not_an_answer(exchange) or _not_proven(exchange) or _unreadable(exchange)
+    if stop is not None:
+        return trail.stop(question, stop)
+    logon, evidence = exchange.identity.logon, exchange.answer.evidence
+    if logon is None:  # then its `problem` has said so; for an identity made by hand
+        return trail.stop(question, Pass(reason=Reason.NO_IDENTITY))
+    trail.good(question, f"Yes, the evidence is {evidence}.")
+    return Ask(exchange=exchange, logon=logon, fresh=evidence is not Evidence.CERTAIN)
 
 
 def decide(
-    exchange: Exchange,
+    ask: Ask,
     lookup: Lookup,
     relationships: Relationships,
     policy: Policy,
     trace: list[Step] | None = None,
 ) -> Verdict:
-    """The verdict for an exchange that `screen` asked about. Total; never raises.
+    """The verdict for what `screen` asked. Total; never raises.
 
-    What `screen` passes is passed here too. `trace`, when given, receives each step in order:
-    `explain` shows them.
+    `trace`, when given, receives each step in order: `explain` shows them.
     """
-    trail = Trail(trace)
-    screened = screen(exchange)
-    if isinstance(screened, Pass):
-        return trail.stop("Is this UserHasNoMailbox?", screened)
-    trail.good("Is this UserHasNoMailbox?", f"Yes, the evidence is {exchange.answer.evidence}.")
+    trail, exchange = Trail(trace), ask.exchange
     recipient = _recipient(exchange, lookup, trail)
     if isinstance(recipient, Pass):
         return recipient
@@ -107,22 +110,34 @@ def _not_an_answer(exchange: Exchange) -> Pass | None:
     return None
 
 
+def _not_proven(exchange: Exchange) -> Pass | None:
+    """Weak evidence is about the user who logged on, where the server has checked that logon.
+
+    Without that anybody could ask whether somebody has moved, and where to, for the price of a 403.
+    """
+    if exchange.answer.evidence is not Evidence.WEAK:
+        return None
+    status = exchange.answer.status_code
+    if not exchange.identity.proven:
+        detail = f"A {status} counts only with a logon that Exchange has checked; here it saw none."
+    elif not exchange.challenged:
+        detail = (
+            f"A {status} counts only where the server checks logons, and this one has asked nobody"
+            " for a logon in the last 15 minutes."
+        )
+    else:
+        return None
+    return Pass(reason=Reason.LOGON_NOT_PROVEN, detail=detail)
+
+
 def _unreadable(exchange: Exchange) -> Pass | None:
     """A redirect on a misreading would send one user's phone where another's mailbox is."""
-    if exchange.credentials.problem is not None:
-        detail = f"The Authorization header could not be read: {exchange.credentials.problem}"
-        return Pass(reason=Reason.NO_IDENTITY, detail=detail)
+    if exchange.identity.problem is not None:
+        return Pass(reason=Reason.NO_IDENTITY, detail=exchange.identity.problem)
     if exchange.request.problem is not None:
         detail = f"The request could not be read: {exchange.request.problem}"
         return Pass(reason=Reason.NO_IDENTITY, detail=detail)
     return None
-
-
-def _ask(exchange: Exchange) -> Pass | Ask:
-    if exchange.logon is None:
-        detail = "Neither the Authorization header nor the query tells who asks."
-        return Pass(reason=Reason.NO_IDENTITY, detail=detail)
-    return Ask(logon=exchange.logon, fresh=exchange.answer.evidence is not Evidence.CERTAIN)
 
 
 def _recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:

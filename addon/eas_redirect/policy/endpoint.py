@@ -68,11 +68,15 @@ def is_allowed(host: str, allowed_hosts: Iterable[str] | None) -> bool:
     return allowed_hosts is None or any(fnmatchcase(host, glob) for glob in allowed_hosts)
 
 
-def is_own_name(host: str, called_host: str | None, own_names: Iterable[str]) -> bool:
+def is_own_name(host: str, own_names: Iterable[str]) -> bool:
     """Whether a phone sent to `host` would come back here: some clients loop for ever."""
-    if called_host is not None and same_host(host, called_host):
-        return True
     return any(same_host(host, own) for own in own_names)
+
+
+def is_full_name(host: str) -> bool:
+    """Whether this can be the name that a phone called: no address, no single label."""
+    last = host.rpartition(".")[2]
+    return "." in host and not host.startswith("[") and not last.isdecimal()
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eas_redirect.activesync.authorization import Logon
+from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
@@ -21,6 +22,7 @@ class Ask:
     `fresh`: the evidence is weak, so that only an answer asked now may lead to a redirect.
     """
 
+    exchange: Exchange
     logon: Logon
     fresh: bool
 
@@ -56,6 +58,7 @@ class Policy:
     """The configuration as the decision sees it."""
 
     own_names: frozenset[str] = frozenset()  # further names of this proxy, lower case A-labels
+    servers: frozenset[str] = frozenset()  # those judged where nothing else says whose a server is
     min_protocol_version: str = "14.0"
     weak_statuses: frozenset[int] = frozenset({403})
     host_map: Mapping[str, str] = DEFAULT_HOST_MAP  # TargetOwaURL host → EAS host, A-labels

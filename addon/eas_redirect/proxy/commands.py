@@ -10,7 +10,7 @@ from mitmproxy import command, flow
 
 from eas_redirect.captures.explain_flows import explained
 from eas_redirect.judging.explain import Device, explain_user, in_lines
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
 
@@ -37,7 +37,7 @@ class Commands:
     def cache_clear(self) -> None:
         """Forget every user that the directory was asked for."""
         if self._running.service is not None:
-            self._running.service.redirector.directory.clear()
+            self._running.service.judge.directory.clear()
             logger.info("eas-redirect: the cache is empty")
 
     @command.command("eas.reload")
@@ -50,13 +50,13 @@ class Commands:
     def lookup(self, user: str) -> None:
         """Log each step from a user's logon to the location."""
         if self._running.service is not None:
-            self._later(_explain(self._running.service.redirector, user))
+            self._later(_explain(self._running.service.judge, user))
 
     @command.command("eas.explain")
     def explain(self, flows: Sequence[flow.Flow]) -> None:
         """Log why each flow was redirected or passed, step by step."""
         if self._running.service is not None:
-            self._later(_explain_flows(self._running.service.redirector, flows))
+            self._later(_explain_flows(self._running.service.judge, flows))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         """Commands are not awaited; a task that nobody holds could vanish half-way."""
@@ -65,12 +65,12 @@ class Commands:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _explain(redirector: Redirector, user: str) -> None:
-    explanation = await explain_user(redirector, user, Device())
+async def _explain(judge: Judge, user: str) -> None:
+    explanation = await explain_user(judge, user, Device())
     lines = in_lines(explanation) if explanation else ("This is no logon.",)
     logger.info("eas-redirect: %s", "\n".join(lines))
 
 
-async def _explain_flows(redirector: Redirector, flows: Sequence[flow.Flow]) -> None:
-    lines = [line async for line in explained(flows, redirector)]
+async def _explain_flows(judge: Judge, flows: Sequence[flow.Flow]) -> None:
+    lines = [line async for line in explained(flows, judge)]
     logger.info("eas-redirect: %s", "\n".join(lines) or "no flows were named")

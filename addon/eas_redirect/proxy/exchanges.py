@@ -1,7 +1,7 @@
 """The exchanges under way: what was asked, what came of it. The only module that changes an answer.
 
 An exception in here leaves Exchange's answer as it is: whatever changes a flow is assigned once,
-last.
+before anything is written about it.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from mitmproxy import http
 
-from eas_redirect.activesync.authorization import Credentials
+from eas_redirect.activesync.authorization import Credentials, identify
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.request import EASRequest, Headers
 from eas_redirect.activesync.response import (
     MAX_BODY,
     Answer,
@@ -22,10 +22,11 @@ from eas_redirect.activesync.response import (
     may_hold_evidence,
     read_answer,
 )
+from eas_redirect.judging.challenges import Challenges, shared_folder
+from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.judge import Judgement, whereabouts
-from eas_redirect.policy.decision import Redirect
+from eas_redirect.policy.decision import Ask, Redirect
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.connection_logons import ConnectionLogons
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.service.service import Service
@@ -33,13 +34,26 @@ from eas_redirect.telemetry.records import exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 
+MAX_FOREIGN = 16  # servers of others that are told of
 
-@dataclass(frozen=True, slots=True)
+type Fields = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(slots=True)
 class Asked:
-    """What was read of a request when its headers came."""
+    """What was read of a request when its headers came, and of its answer's head when that did."""
 
     request: EASRequest
     credentials: Credentials
+    ours: bool  # the server is one that the administrator answers for
+    head: tuple[Fields, Headers] | None = None  # of the answer: as it came, and decoded
+
+    def headers_of(self, response: http.Response) -> Headers:
+        """Decoded once, unless somebody has changed them since."""
+        fields = response.headers.fields
+        if self.head is None or self.head[0] is not fields:
+            self.head = fields, flows.headers_of(response)
+        return self.head[1]
 
 
 class Exchanges:
@@ -49,6 +63,8 @@ class Exchanges:
         self._service = service
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
+        self._foreign: set[str] = set()  # servers of others that were told of
+        self.challenges = Challenges(shared_folder())
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -62,16 +78,16 @@ class Exchanges:
         self._logons.forget(connection_id)
 
     def passed_by(self, flow: http.HTTPFlow) -> None:
-        """Something else on a connection that has logged on: whoever logs on anew by it is not the
-        one that is remembered."""
-        if self._logons and flows.header_values(flow.request, b"authorization"):
-            self._logons.forget(flow.client_conn.id)
+        """Something else on a connection: whoever logs on by it is not the one that is remembered,
+        and what follows on the connection may be about that one."""
+        if flows.header_values(flow.request, b"authorization"):
+            self._logons.somebody(flow.client_conn.id)
 
     def begin(self, flow: http.HTTPFlow) -> None:
         """Read an EAS request as soon as its headers are there."""
         if flow.live or flow.is_replay:
             flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
-        self._asked[flow.id] = _ask(flow)
+        self._asked[flow.id] = self._read(flow)
 
     def may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether an answer may pass as it comes, judging by its head. False where it has to wait
@@ -79,9 +95,13 @@ class Exchanges:
         asked = self._asked.get(flow.id)
         if asked is None:
             return not flows.is_eas(flow)
-        headers, status = flows.headers_of(response), response.status_code
+        if not asked.ours:
+            return True
+        headers, status = asked.headers_of(response), response.status_code
         if may_hold_evidence(asked.request, status, headers):
             return False
+        if status == 200:
+            return True
         head = read_answer(asked.request, status, headers, None, self._weak_statuses)
         return head.evidence is Evidence.NONE or _is_longer_than(response, MAX_BODY)
 
@@ -94,7 +114,7 @@ class Exchanges:
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
             return None
         try:
-            return self._judge(flow, flow.response, asked or _ask(flow))
+            return self._judge(flow, flow.response, asked or self._read(flow))
         except Exception as error:
             self.fault(error)
             return None
@@ -105,11 +125,17 @@ class Exchanges:
         asked = self._asked.pop(flow.id, None)
         if asked is None:
             return
+<<<<<<< HEAD
         not_exchanges = stopped(flow) or flows.answered_here(flow)
         status = flow.response.status_code if flow.response and not not_exchanges else 0
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         exchange = self._exchange(flow, asked, answer)
         self._journal(flow, asked, self._service.redirector.unanswered(exchange))
+=======
+        status = flow.response.status_code if flow.response and not stopped(flow) else 0
+        exchange = self._exchange(flow, asked, Answer(status_code=status, evidence=Evidence.NONE))
+        self._journal(flow, asked, self._service.judge.unanswered(exchange))
+>>>>>>> e77e0a3 (judging: one judge, a 403 only of a logon that Exchange checked, and a target that agrees with its relationship)
 
     def _judge(
         self, flow: http.HTTPFlow, response: http.Response, asked: Asked
@@ -118,11 +144,12 @@ class Exchanges:
         exchange = self._exchange(flow, asked, answer)
         connections = (flow.client_conn.id, flow.server_conn.id)
         self._logons.answered(*connections, asked.credentials, answer.status_code)
-        redirector = self._service.redirector
-        judgement = redirector.at_once(exchange)
-        if judgement is None:
-            return self._finish_later(flow, asked, redirector.judge(exchange))
-        self._finish(flow, asked, judgement)
+        self.challenges.answered(flows.server_of(flow), asked.credentials, answer.status_code)
+        judge = self._service.judge
+        screened = judge.screened(exchange)
+        if isinstance(screened, Ask):
+            return self._finish_later(flow, asked, judge.decided(screened))
+        self._finish(flow, asked, screened)
         return None
 
     async def _finish_later(
@@ -139,41 +166,58 @@ class Exchanges:
         answer = read_answer(
             asked.request,
             response.status_code,
-            flows.headers_of(response),
+            asked.headers_of(response),
             response.raw_content,
             self._weak_statuses,
         )
         if response.stream and answer.evidence is not Evidence.NONE:
             # Its headers have left already (an option of mitmproxy's streamed it): too late.
             return replace(answer, evidence=Evidence.NONE)
+        if not asked.ours and answer.evidence is not Evidence.NONE:
+            self._tell_foreign(flow)
+            return replace(answer, evidence=Evidence.NONE)
         return answer
+
+    def _read(self, flow: http.HTTPFlow) -> Asked:
+        headers = flows.headers_of(flow.request)
+        ours = flows.is_ours(flow, self._service.judge.policy.servers)
+        return Asked(flows.request_of(flow, headers), flows.credentials_of(headers), ours)
 
     def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
         connections = (flow.client_conn.id, flow.server_conn.id)
         remembered = self._logons.recall(*connections, asked.credentials)
+        identity = identify(asked.request, asked.credentials, remembered)
+        if answer.evidence is Evidence.NONE:  # then nothing is decided by where it came from
+            return Exchange(
+                request=asked.request,
+                credentials=asked.credentials,
+                identity=identity,
+                answer=answer,
+            )
+        trusted = self._service.trusted_proxies
         return Exchange(
             request=asked.request,
             credentials=asked.credentials,
-            logon=flows.logon_of(asked.request, asked.credentials, remembered),
+            identity=identity,
             answer=answer,
-            called_host=flows.called_host(flow),
+            called_names=flows.called_names(flow, trusted),
             further_names=flows.further_names(flow),
-            client_address=flows.client_address(flow, self._service.trusted_proxies),
+            client_address=flows.client_address(flow, trusted),
+            challenged=self.challenges.known(flows.server_of(flow)),
         )
 
     def _finish(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
-        """Journal and mark, then change the answer: whole, once, last."""
-        decided_before = METADATA in flow.metadata
-        self._journal(flow, asked, judgement)
+        """Change the answer, whole and at once; then journal and mark."""
         verdict = judgement.verdict
-        if not isinstance(verdict, Redirect) or decided_before or flow.response is None:
-            return
-        host = verdict.location.split("/")[2]
-        enforced = judgement.decision == "redirect"
-        flow.marked = ":arrow_right:" if enforced else ":eyes:"
-        flow.comment = f"{'451' if enforced else 'would be 451'} → {host} ({verdict.reason})"
-        if enforced:
-            flow.response = flows.redirect_response(verdict.location, flow.response)
+        decided_before = METADATA in flow.metadata
+        if isinstance(verdict, Redirect) and not decided_before and flow.response is not None:
+            enforced = judgement.decision == "redirect"
+            if enforced:
+                flow.response = flows.redirect_response(verdict.location, flow.response)
+            host = verdict.location.split("/")[2]
+            flow.marked = ":arrow_right:" if enforced else ":eyes:"
+            flow.comment = f"{'451' if enforced else 'would be 451'} → {host} ({verdict.reason})"
+        self._journal(flow, asked, judgement)
 
     def _journal(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
         trusted = self._service.trusted_proxies
@@ -184,20 +228,28 @@ class Exchanges:
         """A fault of ours outside the decision: said, journalled and counted."""
         where = whereabouts(error)
         logger.error(
-            "eas-redirect: a fault of ours (%s %s); the answer is Exchange's, unchanged.",
+            "eas-redirect: a fault of ours (%s %s); the device has its answer.",
             type(error).__name__,
             where,
         )
         with contextlib.suppress(Exception):
             self._service.record(fault_record(type(error).__name__, where, time.time()))
 
+    def _tell_foreign(self, flow: http.HTTPFlow) -> None:
+        """Once for each server: an administrator may have forgotten to name it."""
+        server = flows.called_host(flow) or flow.request.host
+        if server in self._foreign or len(self._foreign) >= MAX_FOREIGN:
+            return
+        self._foreign.add(server)
+        logger.warning(
+            "eas-redirect: %s said that a user has no mailbox; that passes, since the configuration"
+            " does not name this server. If it is yours, add its name to exchange.host_names.",
+            server,
+        )
+
     @property
     def _weak_statuses(self) -> frozenset[int]:
-        return self._service.redirector.policy.weak_statuses
-
-
-def _ask(flow: http.HTTPFlow) -> Asked:
-    return Asked(flows.request_of(flow), flows.credentials_of(flow))
+        return self._service.judge.policy.weak_statuses
 
 
 def _is_longer_than(response: http.Response, limit: int) -> bool:

@@ -1,35 +1,33 @@
 """mitmproxy flows as values of the protocol, and the 451 as a response. Changes no flow.
 
-Beside `addon.py` the only top-level module that imports mitmproxy; captures use it too.
+Captures use it too.
 """
 
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy import mode_specs
 
-from eas_redirect.activesync.authorization import (
-    Credentials,
-    Logon,
-    choose_logon,
-    contradicts,
-    read_authorization,
+from eas_redirect.activesync.authorization import Credentials, contradicts, read_authorizations
+from eas_redirect.activesync.host_name import same_host
+from eas_redirect.activesync.request import (
+    EASRequest,
+    Headers,
+    is_eas_path,
+    read_request,
 )
-from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.request import header_values as values_of
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
+from eas_redirect.judging import callers
+from eas_redirect.judging.callers import Network, bare_host
 from eas_redirect.proxy.failures import failure_of
-from eas_redirect.proxy.forwarded import Network, device_address, forwarded_address
 from eas_redirect.telemetry.records import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
-
-_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 
 
 def is_eas(flow: http.HTTPFlow) -> bool:
@@ -63,25 +61,42 @@ def header_values(message: http.Message, name: bytes) -> list[str]:
     ]
 
 
-def request_of(flow: http.HTTPFlow) -> EASRequest:
-    return read_request(flow.request.method, flow.request.path, headers_of(flow.request))
+def is_ours(flow: http.HTTPFlow, servers: Collection[str]) -> bool:
+    """Whether the administrator answers for the server: the one behind a reverse proxy, or one that
+    the configuration names (`servers`). Whoever sees a whole network sees other companies' too."""
+    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+        return True
+    return any(same_host(name, own) for name in _server_names(flow) for own in servers)
 
 
-def credentials_of(flow: http.HTTPFlow) -> Credentials:
-    """From the one Authorization header; two of them name nobody."""
-    values = header_values(flow.request, b"authorization")
-    if len(values) > 1:
-        return Credentials(scheme="other", problem="the request has several Authorization headers")
-    return read_authorization(values[0] if values else None)
+def _server_names(flow: http.HTTPFlow) -> tuple[str, ...]:
+    """By what a client that knows of no proxy, or of a regular one, names the server: the address
+    that it asked for; on a transparent proxy, where that is a number, the name that the server's
+    certificate must bear, and without TLS the Host."""
+    address = bare_host(flow.request.host)
+    if flow.request.scheme == "https":
+        name = bare_host(flow.server_conn.sni or flow.client_conn.sni)
+    elif isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
+        name = None
+    else:
+        name = called_host(flow)
+    return tuple(found for found in (address, name) if found)
 
 
-def logon_of(
-    request: EASRequest, credentials: Credentials, remembered: Logon | None
-) -> Logon | None:
-    """Authorization, then what this connection authenticated as (NTLM), then the query."""
-    if credentials.logon is None and credentials.problem is None and remembered is not None:
-        return remembered
-    return choose_logon(request, credentials)
+def server_of(flow: http.HTTPFlow) -> str:
+    """The server that answers, in one spelling."""
+    address = flow.server_conn.address or (flow.request.host, flow.request.port)
+    return f"{address[0]}:{address[1]}"
+
+
+def request_of(flow: http.HTTPFlow, headers: Headers | None = None) -> EASRequest:
+    """`headers`: those of the request, where `headers_of` has given them already."""
+    headers = headers_of(flow.request) if headers is None else headers
+    return read_request(flow.request.method, flow.request.path, headers)
+
+
+def credentials_of(headers: Headers) -> Credentials:
+    return read_authorizations(values_of(headers, "authorization"))
 
 
 def called_host(flow: http.HTTPFlow) -> str | None:
@@ -91,8 +106,18 @@ def called_host(flow: http.HTTPFlow) -> str | None:
         return None
     if authority := flow.request.data.authority:  # HTTP/2, and the absolute form
         named.append(authority.decode("utf-8", "surrogateescape"))
-    hosts = {bare_host(name) for name in named}
-    return hosts.pop() if len(hosts) == 1 else None
+    return callers.called_host(named)
+
+
+def called_names(flow: http.HTTPFlow, trusted: Sequence[Network] = ()) -> tuple[str, ...]:
+    """Names by which the client called, as it says itself and as trusted proxies say."""
+    called, peer = called_host(flow), flow.client_conn.peername
+    told = () if called is None else (called,)
+    if not trusted or not peer:
+        return told
+    named = [v for name in callers.NAME_HEADERS for v in header_values(flow.request, name.encode())]
+    forwarded = header_values(flow.request, b"forwarded")
+    return (*told, *callers.forwarded_names(peer[0], named, forwarded, trusted))
 
 
 def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
@@ -109,15 +134,15 @@ def reverse_upstream() -> mode_specs.ReverseMode | None:
     return only if isinstance(only, mode_specs.ReverseMode) else None
 
 
-@lru_cache(maxsize=1024)
-def bare_host(authority: str | None) -> str | None:
-    if not authority:
-        return None
-    host = authority.lower()
-    if not host.endswith("]"):
-        host = re.sub(r":[0-9]*\Z", "", host)
-    host = host.removesuffix(".")
-    return host if _HOST.fullmatch(host) else None
+def has_reverse_mode() -> bool:
+    """Whether somebody may call as if this were Exchange."""
+    return any(mode.startswith("reverse:") for mode in ctx.options.mode)
+
+
+def upstream_server() -> str | None:
+    """The server behind a reverse proxy, as `server_of` spells it, when there is exactly one."""
+    mode = reverse_upstream()
+    return None if mode is None else f"{mode.address[0]}:{mode.address[1]}"
 
 
 def wire_facts(
@@ -153,17 +178,20 @@ def wire_facts(
 
 
 def client_address(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
-    """The device's own: the peer's, or the one that trusted proxies forwarded, if any."""
+    """The device's own; None behind a trusted proxy that does not say it."""
     peer = flow.client_conn.peername
-    hops = header_values(flow.request, b"x-forwarded-for") if trusted else ()
-    return device_address(peer[0] if peer else None, hops, trusted)
+    if not trusted or not peer:
+        return peer[0] if peer else None
+    forwarded_for = header_values(flow.request, b"x-forwarded-for")
+    return callers.device_address(peer[0], forwarded_for, trusted)
 
 
 def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
     peer = flow.client_conn.peername
     if not trusted or not peer:
         return None
-    return forwarded_address(peer[0], header_values(flow.request, b"x-forwarded-for"), trusted)
+    forwarded_for = header_values(flow.request, b"x-forwarded-for")
+    return callers.forwarded_address(peer[0], forwarded_for, trusted)
 
 
 def answer_in_capture(

@@ -8,8 +8,7 @@ import binascii
 import json
 import struct
 
-from eas_redirect.activesync.authorization import Logon, read_authorization
-from eas_redirect.activesync.spnego import response_token
+from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
 from eas_redirect.redaction.filling import filled
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 

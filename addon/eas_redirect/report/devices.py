@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from eas_redirect.planning.readiness import Readiness, judge, logon_findings
+from eas_redirect.planning.readiness import Readiness, logon_findings, readiness_of
 from eas_redirect.report.causes import Behaviour, likely_cause
 from eas_redirect.report.following import make_tables
 from eas_redirect.report.values import Device
@@ -62,7 +62,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
     state = LedgerState(row["state"])
     readiness = None
     if row["location_host"]:
-        readiness = judge(
+        readiness = readiness_of(
             client,
             host=row["location_host"],
             protocol_version=row["version"],

@@ -18,9 +18,9 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
     RelationshipsAnswer,
 )
-from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import Endpoint, endpoint, is_allowed
-from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.decision import Pass, Policy
+from eas_redirect.policy.reasons import Reason, title
+from eas_redirect.policy.target import leads_to
 from eas_redirect.service.descriptors import Descriptors
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Outcome, Upstream
@@ -146,7 +146,7 @@ class Monitor:
         return Gauges(
             mode=lambda: service.config.mode,
             meant=lambda: service.meant,
-            wave_names=lambda: dict(service.redirector.policy.wave.counts()),
+            wave_names=lambda: dict(service.judge.policy.wave.counts()),
             cache=self._cache,
             ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
             ledger_evicted=lambda: service.ledger.statistics().evicted,
@@ -171,12 +171,12 @@ class Monitor:
         return {whose: end.timestamp() for whose, end in ends.items() if end is not None}
 
     def _cache(self) -> CacheStatistics:
-        return self._service.redirector.directory.statistics()
+        return self._service.judge.directory.statistics()
 
     async def _look(self) -> None:
         """Before anything is shown: is Exchange there, and which relationships are known?"""
         await self.upstream.look()
-        directory = self._service.redirector.directory
+        directory = self._service.judge.directory
         if directory.statistics().age_s is None:
             return
         answer: RelationshipsAnswer = await directory.relationships()
@@ -207,7 +207,7 @@ class Monitor:
         )
 
     def _directory_line(self) -> DirectoryLine:
-        cache, directory = self._service.config.cache, self._service.redirector.directory
+        cache, directory = self._service.config.cache, self._service.judge.directory
         age_s = directory.statistics().age_s
         state = directory_state(
             age_s,
@@ -232,7 +232,7 @@ class Monitor:
         return None if file is None else file.problem
 
     def _relationship_lines(self) -> tuple[RelationshipLine, ...]:
-        policy = self._service.redirector.policy
+        policy = self._service.judge.policy
         return tuple(
             relationship_line(relationship, policy)
             for relationship in (*policy.relationships, *self._known)
@@ -268,13 +268,9 @@ def relationship_line(relationship: OrganizationRelationship, policy: Policy) ->
     )
     if not relationship.enabled:
         return replace(line, note="disabled")
-    if relationship.target_owa_url is None:
-        return replace(line, note="has no TargetOwaURL")
-    target = endpoint(relationship.target_owa_url, policy.host_map)
-    if not isinstance(target, Endpoint):
-        return replace(line, note=target.detail)
-    if not is_allowed(target.host, policy.allowed_hosts):
-        return replace(line, note="not among redirect.allowed_hosts")
+    target = leads_to(relationship, policy)
+    if isinstance(target, Pass):
+        return replace(line, note=title(target.reason))
     if target.mapped:
         return replace(line, eas_host=target.host, note=f"host map: {target.named_host}")
     return replace(line, eas_host=target.host)

@@ -1,4 +1,4 @@
-"""The running parts under one configuration: redirector, journal and what listens to records.
+"""The running parts under one configuration: judge, journal and what listens to records.
 
 Knows no mitmproxy, so that commands and tests can run it too.
 """
@@ -24,12 +24,12 @@ from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
-from eas_redirect.judging.judge import Redirector
+from eas_redirect.judging.callers import Network
+from eas_redirect.judging.judge import Judge
 from eas_redirect.judging.waves import ask_names, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
-from eas_redirect.proxy.forwarded import Network
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import JSONLine, Record
@@ -75,7 +75,7 @@ class Service:
             directory.close()
             self._journal.close()
             raise
-        self.redirector = _redirector(config, made, directory)
+        self.judge = _judge_of(config, made, directory)
         self._started = False
         self._names: asyncio.Task[None] | None = None
         self._doubts: tuple[str, ...] = ()
@@ -85,15 +85,15 @@ class Service:
         """Make what another configuration needs. May take seconds (a snapshot), so not for the
         event loop; raises what making a service raises, and then nothing has changed."""
         made = policy(config)
-        made = replace(made, wave=made.wave.after(self.redirector.policy.wave))
-        journal, directory, snapshot = self._journal, self.redirector.directory, self.snapshot
+        made = replace(made, wave=made.wave.after(self.judge.policy.wave))
+        journal, directory, snapshot = self._journal, self.judge.directory, self.snapshot
         if not _same_directory(config, self.config):
             directory, snapshot = self._open_directory(config)
         if config.journal != self.config.journal:
             try:
                 journal = _open_journal(config)
             except ConfigError:
-                if directory is not self.redirector.directory:
+                if directory is not self.judge.directory:
                     directory.close()
                 raise
         return Prepared(
@@ -107,10 +107,10 @@ class Service:
     def adopt(self, prepared: Prepared) -> None:
         """Go on under another configuration, at once. What it does not change (cache, journal)
         stays; exchanges under way keep what they began with."""
-        old_directory, old_journal = self.redirector.directory, self._journal
+        old_directory, old_journal = self.judge.directory, self._journal
         self.config, self._journal = prepared.config, prepared.journal
         self.snapshot = prepared.snapshot
-        self.redirector = _redirector(prepared.config, prepared.policy, prepared.directory)
+        self.judge = _judge_of(prepared.config, prepared.policy, prepared.directory)
         if old_journal is not prepared.journal:
             old_journal.close(wait=False)  # phones do not wait for a disk
         if old_directory is not prepared.directory:
@@ -120,13 +120,13 @@ class Service:
 
     def told_by(self, snapshot: Snapshot) -> Policy:
         """The policy with whom its names mean in another version of the snapshot. Waits."""
-        return _told(self.redirector.policy, snapshot)
+        return _told(self.judge.policy, snapshot)
 
     def adopt_snapshot(self, snapshot: Snapshot, told: Policy) -> None:
         """Go on over another version of the snapshot, with what `told_by` made of it."""
         self._remark(snapshot, self.config)
-        old, new = self.redirector.directory, self._cached(snapshot, self.config)
-        self.redirector = replace(self.redirector, directory=new, policy=told)
+        old, new = self.judge.directory, self._cached(snapshot, self.config)
+        self.judge = replace(self.judge, directory=new, policy=told)
         self._take_over(old, new)
         self._say_doubts()
         self._ask_names_again()
@@ -140,13 +140,13 @@ class Service:
         """Begin what needs the event loop: reading the relationships and asking for the names of
         waves in the background."""
         self._started = True
-        self.redirector.directory.start()
+        self.judge.directory.start()
         self._ask_names_again()
 
     @property
     def meant(self) -> str:
         """Who is redirected, in words: `enforce for 3 of 40 users`."""
-        return f"{self.config.mode} for {self.redirector.policy.wave.meant}"
+        return f"{self.config.mode} for {self.judge.policy.wave.meant}"
 
     @property
     def redaction(self) -> Redaction:
@@ -206,7 +206,7 @@ class Service:
         """Without `wait` the journal writes what is left in the background."""
         if self._names is not None and not self._names.get_loop().is_closed():
             self._names.cancel()
-        self.redirector.directory.close()
+        self.judge.directory.close()
         self._journal.close(wait=wait)
 
     def _open_directory(
@@ -240,7 +240,7 @@ class Service:
             directory,
             cache_settings(config),
             on_drift=self._drifted,
-            findings=lambda known: findings(known, self.redirector.policy),
+            findings=lambda known: findings(known, self.judge.policy),
         )
 
     # -- the names of waves ----------------------------------------------------------------------
@@ -257,27 +257,27 @@ class Service:
         some cannot be asked."""
         retry_s = 0.0
         while True:
-            wave = self.redirector.policy.wave
+            wave = self.judge.policy.wave
             late = any(t.users is not None and t.users.unasked for t in (wave.only, wave.exclude))
             life_s = self.config.cache.relationships_s
             await asyncio.sleep(min(retry_s, life_s) if late else life_s)
             retry_s = RETRY_S
             try:
-                ask = self.redirector.directory.meant_by
+                ask = self.judge.directory.meant_by
                 told = await asyncio.to_thread(ask_names, wave, ask, life_s)
             except Exception:  # a fault of ours must not end it
                 logger.exception("eas-redirect: the names of waves could not be asked for")
                 continue
-            made = replace(self.redirector.policy, wave=told)
+            made = replace(self.judge.policy, wave=told)
             before = self.meant
-            self.redirector = replace(self.redirector, policy=made)
+            self.judge = replace(self.judge, policy=made)
             if self.meant != before:
                 logger.info("eas-redirect: %s", self.meant)
             self._say_doubts()
 
     def _say_doubts(self) -> None:
         """What is new of it, once."""
-        wave = self.redirector.policy.wave
+        wave = self.judge.policy.wave
         doubts = (*in_doubt("except", wave.exclude.users), *in_doubt("only", wave.only.users))
         for doubt in doubts:
             if doubt not in self._doubts:
@@ -322,8 +322,8 @@ def _open_journal(config: Config) -> Journals:
         raise ConfigError((f"journal.{key}: {advice}",)) from error
 
 
-def _redirector(config: Config, made: Policy, directory: CachedDirectory) -> Redirector:
-    return Redirector(
+def _judge_of(config: Config, made: Policy, directory: CachedDirectory) -> Judge:
+    return Judge(
         policy=made,
         directory=directory,
         mode=config.mode,

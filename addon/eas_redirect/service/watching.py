@@ -1,6 +1,6 @@
 """A running service kept in step with its configuration: looks, prepares aside, adopts at once.
 
-Nothing in flight is disturbed: an exchange keeps the redirector that it began with. Whatever cannot
+Nothing in flight is disturbed: an exchange keeps the judge that it began with. Whatever cannot
 be used changes nothing, and is journalled. Knows no mitmproxy.
 """
 

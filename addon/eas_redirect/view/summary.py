@@ -2,6 +2,7 @@
 
 from mitmproxy import http
 
+from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, read_answer
 from eas_redirect.proxy import flows
@@ -28,7 +29,7 @@ def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
 
 def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
     """Command, version, user; device, and whether there is a policy key; what is wrong."""
-    logon = flows.logon_of(request, flows.credentials_of(flow), None)
+    logon = identify(request, flows.credentials_of(flows.headers_of(flow.request))).logon
     version = f"version {request.protocol_version}" if request.protocol_version else "no version"
     user = f"user {logon.text}" if logon else "no user"
     key = "present" if request.has_policy_key else "absent"

@@ -1,0 +1,107 @@
+"""Who calls, from where, and by which names: what the connection says, and trusted proxies. Pure.
+
+Headers of a proxy in front count only when it is trusted (`exchange.trusted_proxies`). Its names
+only add to those that a phone is never sent to.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+type Address = IPv4Address | IPv6Address
+type Network = IPv4Network | IPv6Network
+
+NAME_HEADERS = ("x-forwarded-host", "x-original-host")  # and `host=` in Forwarded (RFC 7239 5.3)
+MAX_NAMES = 16  # names of one request; more of them are not looked at
+
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
+_FORWARDED_HOST = re.compile(r"(?:^|[;,\s])host\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*))", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)
+def bare_host(authority: str | None) -> str | None:
+    """The host of `host:port`: lower case, no port, no trailing dot; None for what is no host."""
+    if not authority:
+        return None
+    host = authority.lower()
+    if not host.endswith("]"):
+        host = re.sub(r":[0-9]*\Z", "", host)
+    host = host.removesuffix(".")
+    return host if _HOST.fullmatch(host) else None
+
+
+def called_host(named: Iterable[str]) -> str | None:
+    """The one name by which a client called, by its Host headers and the request's authority."""
+    hosts = {bare_host(name) for name in named}
+    return hosts.pop() if len(hosts) == 1 else None
+
+
+def forwarded_names(
+    peer: str | None,
+    name_headers: Iterable[str],
+    forwarded: Iterable[str],
+    trusted: Iterable[Network],
+) -> tuple[str, ...]:
+    """The names that trusted proxies say the client called. `name_headers`: values of
+    NAME_HEADERS; `forwarded`: those of Forwarded."""
+    networks = tuple(trusted)
+    if not networks or not _is_trusted(_address(peer or ""), networks):
+        return ()
+    told = [part for value in name_headers for part in value.split(",")]
+    told += [one or other for value in forwarded for one, other in _FORWARDED_HOST.findall(value)]
+    names = (bare_host(part.strip()) for part in told[:MAX_NAMES])
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def forwarded_address(
+    peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[Network]
+) -> str | None:
+    """The client's address from `X-Forwarded-For`, or None when nobody trusted says one.
+
+    Read from the right: each hop was written by the one after it, so a hop counts only while
+    everything to its right is trusted. The first that is not a trusted proxy is the client; what
+    stands left of it could have been made up by the client.
+    """
+    networks = tuple(trusted)
+    if peer is None or not _is_trusted(_address(peer), networks):
+        return None
+    client: Address | None = None
+    for hop in reversed([part for value in forwarded_for for part in value.split(",")]):
+        address = _address(hop)
+        if address is None:
+            return None
+        client = address
+        if not _is_trusted(address, networks):
+            break
+    return None if client is None else str(client)
+
+
+def device_address(
+    peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[Network]
+) -> str | None:
+    """The device's own address: the peer's, or behind a trusted proxy the forwarded one. None
+    when that proxy does not say it: its own address is nobody's."""
+    networks = tuple(trusted)
+    if peer is None or not networks or not _is_trusted(_address(peer), networks):
+        return peer
+    return forwarded_address(peer, forwarded_for, networks)
+
+
+def _address(text: str) -> Address | None:
+    """An address with or without a port and brackets; IPv4 mapped into IPv6 becomes IPv4."""
+    bare = text.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _is_trusted(address: Address | None, networks: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in networks)
