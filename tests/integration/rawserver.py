@@ -1,6 +1,7 @@
 """Raw sockets for both ends of the proxy: every byte is recorded, nothing is put right.
 
-`Wire` is one connection of either end; `RawServer` runs a script for each connection it accepts.
+`Wire` is one connection of either end; `RawServer` runs a script for each connection it accepts,
+but for those of the proxy's own, which it answers as Exchange does.
 """
 
 import socket
@@ -14,10 +15,24 @@ from typing import Self
 
 TIMEOUT_S = 30  # of each read: a hang becomes a failure
 HEAD_END = b"\r\n\r\n"
+# What Exchange says to a request without a logon.
+CHALLENGE = (
+    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+def _is_own_request(data: bytes) -> bool:
+    asks = data.startswith(b"OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1\r\n")
+    return asks and b"\r\nUser-Agent: eas-redirect/" in data
 
 
 class ClosedError(ConnectionError):
     """The peer closed before everything that was waited for had come."""
+
+
+class OwnRequestError(Exception):
+    """The proxy asks by itself whether this server wants a logon: no exchange of a test's."""
 
 
 class Wire:
@@ -148,6 +163,8 @@ class Wire:
         if not data:
             self.ended = "close"
             raise ClosedError(self._so_far())
+        if not self.received and _is_own_request(data):
+            raise OwnRequestError
         self._unread += data
         self.received += data
 
@@ -199,7 +216,11 @@ class RawServer:
             wire = Wire(connection)
             self.wires.append(wire)
             with wire:
-                self._script(wire)
+                try:
+                    self._script(wire)
+                except OwnRequestError:
+                    self.wires.remove(wire)
+                    wire.send(CHALLENGE)
         except (ConnectionError, ssl.SSLError):
             connection.close()  # what a peer does at the end of a test is the test's business
         except BaseException as error:
