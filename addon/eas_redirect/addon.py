@@ -122,15 +122,12 @@ class EASRedirect:
             if self.watcher is not None:
                 self.watcher.start()
             logger.info("eas-redirect: %s", self.service.summary())
-<<<<<<< HEAD
-        self._listeners()
-=======
             if not self.service.judge.policy.servers and not flows.has_reverse_mode():
                 logger.warning(
                     "eas-redirect: this is no reverse proxy, and the configuration names no server:"
                     " nobody is redirected. Add the old server's name to exchange.host_names."
                 )
->>>>>>> e77e0a3 (judging: one judge, a 403 only of a logon that Exchange checked, and a target that agrees with its relationship)
+        self._listeners()
         self._later(self._finish_start(first=starting.is_checked()))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -151,7 +148,7 @@ class EASRedirect:
                 START_PATIENCE_S,
             )
         self._started.set()
-        if first and self.exchanges is not None:
+        if self.probe is None and self.exchanges is not None:
             self.probe = ChallengeProbe(
                 self.exchanges.challenges, flows.upstream_server, self._behind.ask
             )

@@ -125,17 +125,11 @@ class Exchanges:
         asked = self._asked.pop(flow.id, None)
         if asked is None:
             return
-<<<<<<< HEAD
         not_exchanges = stopped(flow) or flows.answered_here(flow)
         status = flow.response.status_code if flow.response and not not_exchanges else 0
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         exchange = self._exchange(flow, asked, answer)
-        self._journal(flow, asked, self._service.redirector.unanswered(exchange))
-=======
-        status = flow.response.status_code if flow.response and not stopped(flow) else 0
-        exchange = self._exchange(flow, asked, Answer(status_code=status, evidence=Evidence.NONE))
         self._journal(flow, asked, self._service.judge.unanswered(exchange))
->>>>>>> e77e0a3 (judging: one judge, a 403 only of a logon that Exchange checked, and a target that agrees with its relationship)
 
     def _judge(
         self, flow: http.HTTPFlow, response: http.Response, asked: Asked
