@@ -42,6 +42,11 @@ class Forest(Protocol):
     Values are compared as Active Directory compares them (without regard to case).
     """
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether `left_out` has anything to say, of one name or another."""
+        ...
+
     def partitions(self) -> Sequence[Partition]: ...
 
     def upn_suffixes(self) -> frozenset[str]:
@@ -105,6 +110,8 @@ def resolve(
 
 def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[str]) -> Lookup:
     """The same, unless an object of this name could not be read: it may be the one."""
+    if not forest.leaves_out:
+        return lookup
     names = [logon.user]
     if logon.format == "upn":
         names.append(f"{logon.user}@{logon.domain}")
@@ -204,13 +211,10 @@ def domains_of_objects(dns: Iterable[str]) -> tuple[Partition, ...]:
 
 def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
     """The same, with the reason why an absent attribute says nothing about the one found."""
-    if not isinstance(lookup, Found):
-        return lookup
-    one = lookup.recipient
-    if one.has_mailbox or not one.target_address:
+    if not isinstance(lookup, Found) or not lookup.recipient.target_address:
         return lookup  # nothing follows from what is absent
-    sight = forest.sight()
-    if sight.sees_recipients:
+    one, sight = lookup.recipient, forest.sight()
+    if sight.sees_recipients or one.has_mailbox:
         return lookup
     domain = domain_dn(one.dn)
     if not sight.sees_mailboxes(domain, says_remote=one.says_remote):

@@ -265,6 +265,7 @@ class _Index:
         self._cut: set[str] = set()  # plain DNs of objects that may have further addresses
         self._may_have_any: list[Recipient] = []  # the same objects
         self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
+        self.leaves_out = False
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
@@ -381,6 +382,7 @@ class _Index:
             if dn in self._cut:
                 self._may_have_any.append(found)
         self._objects.clear()
+        self.leaves_out = bool(self._left_out)
         named = {domain.nc_name: domain for domain in self._partitions}
         unnamed = [domain for domain in self._witness.domains if domain not in named]
         self._sight = self._witness.sight(
@@ -409,7 +411,7 @@ class _Index:
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """The objects that could not be read whole and have this account name, UPN or address."""
-        return self._left_out.get(fold(name), ()) if self._left_out else ()
+        return self._left_out.get(fold(name), ())
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None

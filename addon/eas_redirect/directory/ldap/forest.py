@@ -127,6 +127,8 @@ class MapKeeper:
 class LinkedForest:
     """A `logons.Forest` for one question."""
 
+    leaves_out = False
+
     def __init__(
         self, links: Links, deadline: Deadline, settings: DirectorySettings, maps: MapKeeper
     ) -> None:
