@@ -20,6 +20,7 @@ from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import hangups, replaced, starting
+from eas_redirect.engine.loop_errors import LoopErrors
 from eas_redirect.fixes import upstream_names
 from eas_redirect.proxy import flows, listeners, profile
 from eas_redirect.proxy.certificates import FrontCertificates
@@ -63,6 +64,7 @@ class EASRedirect:
         self._engine: Engine | None = None
         self._parts: dict[str, replaced.State] = {}
         self._heard = Listeners()
+        self._loop_errors = LoopErrors()
         self._listeners_until = 0.0
         self._hung_up = False  # a SIGHUP came while it started
         self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
@@ -128,6 +130,7 @@ class EASRedirect:
                     " nobody is redirected. Add the old server's name to exchange.host_names."
                 )
         self._listeners()
+        self._loop_errors.watch(asyncio.get_running_loop())
         self._later(self._finish_start(first=starting.is_checked()))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -180,6 +183,7 @@ class EASRedirect:
             # A script that is loaded again must not hold mail; a process that ends waits by itself.
             self.service.close(wait=False)
             self.service = self.exchanges = None
+        self._loop_errors.leave()
         replaced.put_back(ctx.master.addons)
 
     def client_disconnected(self, client: Client) -> None:
@@ -324,7 +328,7 @@ class EASRedirect:
             ctx.options.update(**review.to_set)
             said = ", ".join(f"{name}={value}" for name, value in review.to_set.items())
             logger.info("eas-redirect: set for this job: %s", said)
-        for warning in review.warnings:
+        for warning in (*review.warnings, *flows.udp_advice()):
             logger.warning("eas-redirect: %s", warning)
 
     def _follow_hangups(self) -> None:

@@ -23,7 +23,8 @@ from tests.integration.device import PATH, basic
 from tests.integration.mitmdump import SHIM
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering
-from tests.integration.running import PAGES, PROGRAM, WAIT_S, wait_until, write_config
+from tests.integration.running import PAGES, PROGRAM, WAIT_S, run, wait_until, write_config
+from tests.integration.waiting import waiting_exchange
 
 pytestmark = pytest.mark.integration
 
@@ -169,7 +170,9 @@ def test_it_comes_up_with_clients_already_knocking(way: str, kind: str, tmp_path
             log = (tmp_path / "log").read_text("utf-8", "replace")
             assert process.poll() is None, log
             clients.end()
-            assert (port in udp_ports()) is (tls and way in ("mitmdump", "run --stock"))
+            open_udp = tls and way in ("mitmdump", "run --stock")
+            assert (port in udp_ports()) is open_udp
+            assert (f"udp dport {port} drop" in log) is open_udp
     assert "Traceback" not in log
     assert clients.late == []
 
@@ -247,3 +250,28 @@ def test_a_script_that_is_touched_goes_on_as_it_was(tmp_path: Path) -> None:
             assert process.poll() is None
             clients.end()
     assert clients.late == []
+
+
+def test_out_of_descriptors_is_a_line_and_no_fault(tmp_path: Path) -> None:
+    """More phones than descriptors, none of which has called before: nothing fails but what waits
+    for a descriptor, and the log stays readable."""
+    program = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *PROGRAM)
+    with (
+        waiting_exchange() as legacy,
+        run(tmp_path, legacy.url, program=program) as proxy,
+        contextlib.ExitStack() as phones,
+    ):
+        for _ in range(120):
+            phone = phones.enter_context(
+                socket.create_connection(("127.0.0.1", proxy.port), WAIT_S)
+            )
+            phone.sendall(REQUEST.replace(b"Cmd=FolderSync", b"Cmd=Ping"))
+        wait_until(lambda: "no descriptor is left" in proxy.log, "the line")
+        time.sleep(2)  # asyncio tries again each second, for every connection that waits
+        phones.close()
+        wait_until(lambda: proxy.page("/health")[0] == 200, "it goes on")
+        log = proxy.log
+    assert log.count("no descriptor is left") == 1
+    assert "Traceback" not in log
+    assert "fault of ours" not in log
+    assert len(log) < 100_000

@@ -6,12 +6,23 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from eas_redirect.activesync.authorization import Logon
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.adoption import accept
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import (
+    CacheSettings,
+    DirectoryAnswer,
+    NotFound,
+    RelationshipsAnswer,
+    Source,
+)
 from eas_redirect.judging.explain import Device, explain_user
 from eas_redirect.service import watching
 from eas_redirect.service.reload import Reloader
@@ -223,3 +234,47 @@ async def test_devices_fall_quiet_by_mere_time(bench: Bench) -> None:
     await bench.watcher.tick()
     states = [r.ledger_state for r in bench.records if r.action == "eas.ledger"]
     assert states == ["seen", "redirected", "quiet"]
+
+
+class Slow:
+    """A directory whose one answer takes until it is let go; closed, it answers nobody."""
+
+    source: Source = "ldap"
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.closed = False
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:  # noqa: ARG002 - the protocol's
+        await self.let_go.wait()
+        assert not self.closed
+        return DirectoryAnswer(lookup=NotFound(), source=self.source)
+
+    def meant_by(self, name: str) -> NotFound:  # noqa: ARG002 - the protocol's
+        return NotFound()
+
+    async def relationships(self) -> RelationshipsAnswer:
+        return RelationshipsAnswer(relationships=(), source=self.source)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_reload_lets_look_ups_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for an answer gets it, and then the old directory is closed."""
+    slow, service = Slow(), bench.service
+    snapshot = service.judge.directory._directory
+    assert isinstance(snapshot, Snapshot)
+    monkeypatch.setattr("eas_redirect.service.service.GRACE_S", 0.0)
+    directory = CachedDirectory(slow, CacheSettings())
+    service.judge = replace(service.judge, directory=directory, lookup_timeout_s=0.1)
+    logon = Logon(text="anna", user="anna", domain=None, format="bare")
+    waiting = asyncio.create_task(directory.recipient(logon, fresh=False))
+    await asyncio.sleep(0)
+    service.adopt_snapshot(snapshot, service.judge.policy)
+    await asyncio.sleep(0)
+    assert not slow.closed
+    slow.let_go.set()
+    assert isinstance((await waiting).lookup, NotFound)
+    await asyncio.sleep(0.2)
+    assert slow.closed

@@ -177,6 +177,10 @@ class CachedDirectory:
         self._answers.clear()
         self._keeper.refresh_soon()
 
+    def retire(self) -> None:
+        """Read nothing more by itself, and go on answering: another one has taken its place."""
+        self._keeper.close()
+
     def close(self) -> None:
         """Idempotent. Questions in flight end with what the closed directory answers."""
         self._keeper.close()

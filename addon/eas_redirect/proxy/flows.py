@@ -23,6 +23,7 @@ from eas_redirect.activesync.response import Answer, Evidence, read_answer
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import Network, bare_host
 from eas_redirect.proxy.failures import failure_of
+from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.records import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
@@ -125,6 +126,14 @@ def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
     upstream = flow.server_conn.address[0] if flow.server_conn.address else None
     names = (bare_host(flow.client_conn.sni), bare_host(upstream), bare_host(flow.request.host))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def udp_advice() -> tuple[str, ...]:
+    """A sentence for each UDP port that mitmproxy opens beside a TCP port; `run` opens none."""
+    modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+    reverse = [m for m in modes if isinstance(m, mode_specs.ReverseMode) and m.scheme == "https"]
+    open_ = [m for m in reverse if m.transport_protocol == "both"]
+    return tuple(advice_on_udp(m.listen_port(ctx.options.listen_port) or 0) for m in open_)
 
 
 def reverse_upstream() -> mode_specs.ReverseMode | None:

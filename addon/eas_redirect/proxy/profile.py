@@ -161,6 +161,15 @@ def settings(*, keep_bodies: bool = False, reverse: bool = True) -> tuple[Settin
     )
 
 
+def advice_on_udp(port: int) -> str:
+    """What to do about the UDP port that mitmproxy opens beside the TCP port of a reverse proxy."""
+    return (
+        f"mitmproxy listens on UDP port {port} too, in front of an https server: strangers' "
+        "datagrams fill its memory. Close it in the firewall: nft add rule inet filter input udp "
+        f"dport {port} drop. Or take `eas-redirect run`, which opens none."
+    )
+
+
 def arguments(*, keep_bodies: bool = False) -> list[str]:
     """The settings of a reverse proxy as mitmdump's command line takes them."""
     return [

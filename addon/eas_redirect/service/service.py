@@ -4,6 +4,7 @@ Knows no mitmproxy, so that commands and tests can run it too.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -25,11 +26,12 @@ from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.callers import Network
-from eas_redirect.judging.judge import Judge
+from eas_redirect.judging.judge import GRACE_S, Judge
 from eas_redirect.judging.waves import ask_names, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
+from eas_redirect.telemetry.clients import families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import JSONLine, Record
@@ -77,6 +79,7 @@ class Service:
             raise
         self.judge = _judge_of(config, made, directory)
         self._started = False
+        self._retired: list[CachedDirectory] = []  # still asked by exchanges of before
         self._names: asyncio.Task[None] | None = None
         self._doubts: tuple[str, ...] = ()
         self._say_doubts()
@@ -107,14 +110,14 @@ class Service:
     def adopt(self, prepared: Prepared) -> None:
         """Go on under another configuration, at once. What it does not change (cache, journal)
         stays; exchanges under way keep what they began with."""
-        old_directory, old_journal = self.judge.directory, self._journal
+        old, old_journal = self.judge, self._journal
         self.config, self._journal = prepared.config, prepared.journal
         self.snapshot = prepared.snapshot
         self.judge = _judge_of(prepared.config, prepared.policy, prepared.directory)
         if old_journal is not prepared.journal:
             old_journal.close(wait=False)  # phones do not wait for a disk
-        if old_directory is not prepared.directory:
-            self._take_over(old_directory, prepared.directory)
+        if old.directory is not prepared.directory:
+            self._take_over(old, prepared.directory)
         self._say_doubts()
         self._ask_names_again()
 
@@ -125,21 +128,32 @@ class Service:
     def adopt_snapshot(self, snapshot: Snapshot, told: Policy) -> None:
         """Go on over another version of the snapshot, with what `told_by` made of it."""
         self._remark(snapshot, self.config)
-        old, new = self.judge.directory, self._cached(snapshot, self.config)
-        self.judge = replace(self.judge, directory=new, policy=told)
+        old, new = self.judge, self._cached(snapshot, self.config)
+        self.judge = replace(old, directory=new, policy=told)
         self._take_over(old, new)
         self._say_doubts()
         self._ask_names_again()
 
-    def _take_over(self, old: CachedDirectory, new: CachedDirectory) -> None:
-        old.close()
+    def _take_over(self, old: Judge, new: CachedDirectory) -> None:
+        """Look-ups under way end with the directory that they asked, which none outlasts."""
+        old.directory.retire()
+        self._retired.append(old.directory)
+        with contextlib.suppress(RuntimeError):  # no event loop: it is closed with the service
+            loop = asyncio.get_running_loop()
+            loop.call_later(old.lookup_timeout_s + 2 * GRACE_S, self._end, old.directory)
         if self._started:
             new.start()
+
+    def _end(self, retired: CachedDirectory) -> None:
+        if retired in self._retired:
+            self._retired.remove(retired)
+            retired.close()
 
     def start(self) -> None:
         """Begin what needs the event loop: reading the relationships and asking for the names of
         waves in the background."""
         self._started = True
+        families()  # a file of ours, read once: later no descriptor may be left for it
         self.judge.directory.start()
         self._ask_names_again()
 
@@ -206,7 +220,9 @@ class Service:
         """Without `wait` the journal writes what is left in the background."""
         if self._names is not None and not self._names.get_loop().is_closed():
             self._names.cancel()
-        self.judge.directory.close()
+        for directory in (self.judge.directory, *self._retired):
+            directory.close()
+        self._retired.clear()
         self._journal.close(wait=wait)
 
     def _open_directory(
