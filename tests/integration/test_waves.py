@@ -93,7 +93,7 @@ def test_a_misspelt_exception_stops_the_start(tmp_path: Path, slapd: Slapd) -> N
 
 
 async def reason(service: Service, user: str) -> Reason:
-    found = await explain_user(service.redirector, user, Device())
+    found = await explain_user(service.judge, user, Device())
     assert found is not None
     return found.judgement.verdict.reason
 
@@ -108,8 +108,8 @@ async def test_a_directory_that_is_away_at_the_start_opens_no_brake(tmp_path: Pa
         assert time.monotonic() - began < 10, "a start does not wait for a directory that hangs"
         slapd.process.resume()
         try:
-            assert service.redirector.policy.wave.exclude.users is not None
-            assert service.redirector.policy.wave.exclude.users.unasked == ("EUROPE\\anna",)
+            assert service.judge.policy.wave.exclude.users is not None
+            assert service.judge.policy.wave.exclude.users.unasked == ("EUROPE\\anna",)
             for _ in range(100):
                 seen = await reason(service, "anna@contoso.example")
                 if seen is not Reason.DIRECTORY_UNAVAILABLE:
