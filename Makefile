@@ -34,8 +34,9 @@ coverage: $(INSTALLED) ## the tests, and how much of each room they run (floors:
 		$(MAKE) --no-print-directory test
 	@COVERAGE_FILE="$(CURDIR)/.coverage.d/data" $(BIN)/python -m tests.floors
 
-mutants: $(INSTALLED) ## MINUTES=30, ONLY=part of FILE:FUNCTION: mistakes that no test notices
-	@$(BIN)/python -m tests.mutants --minutes $(or $(MINUTES),30) $(if $(ONLY),--only $(ONLY))
+mutants: $(INSTALLED) ## MINUTES=30, ONLY=part of FILE:FUNCTION, ALLOWED=percent: mistakes that no test notices
+	@$(BIN)/python -m tests.mutants --minutes $(or $(MINUTES),30) --allowed $(or $(ALLOWED),0) \
+		$(if $(ONLY),--only $(ONLY))
 
 docs: $(INSTALLED) ## spelling and links
 	@$(BIN)/codespell $(SPELT)
