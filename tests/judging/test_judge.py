@@ -19,7 +19,7 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
     Unavailable,
 )
-from eas_redirect.judging.judge import Judge, Mode
+from eas_redirect.judging.judge import Judge, Mode, whereabouts
 from eas_redirect.policy.decision import Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 
@@ -137,3 +137,23 @@ async def test_a_fault_of_ours_passes_and_its_text_stays_out(
     assert judgement.verdict.reason is Reason.INTERNAL_ERROR
     assert judgement.error_type == error_type
     assert "hunter2" not in repr(judgement)
+
+
+def test_what_the_wire_alone_decides_waits_for_nobody() -> None:
+    """Most exchanges: the judgement is there at once, and no coroutine is made for it."""
+    other = exchange(Evidence.NONE)
+    judgement = judge(Directory(moved)).at_once(other)
+    assert judgement is not None
+    assert (judgement.exchange, judgement.mode) == (other, "enforce")
+    assert isinstance(judgement.verdict, Pass)
+    assert judgement.verdict.reason is Reason.OTHER_ANSWER
+
+
+def test_a_fault_is_placed_where_it_arose() -> None:
+    def inner() -> None:
+        raise ValueError("hunter2")
+
+    with pytest.raises(ValueError, match="hunter2") as caught:
+        inner()
+    assert whereabouts(caught.value).startswith("in inner, line ")
+    assert whereabouts(ValueError("hunter2")) == "no traceback"

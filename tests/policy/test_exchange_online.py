@@ -58,3 +58,9 @@ def test_a_new_cloud_shows_wherever_a_host_is_known(monkeypatch: pytest.MonkeyPa
     )
     (finding,) = findings([vanity], Policy(host_map=host_map()))
     assert "eas.moon.example" in finding.message
+
+
+def test_a_phone_arrives_at_exchange_online_by_these_hosts_alone() -> None:
+    assert is_eas_host("Outlook.Office365.com")
+    assert not is_eas_host("outlook.com")
+    assert not is_eas_host(None)

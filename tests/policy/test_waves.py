@@ -255,3 +255,22 @@ def test_raising_a_percentage_only_adds_users(name: str, one: float, other: floa
 def test_a_place_hangs_on_one_name(one: dict[str, str], other: dict[str, str]) -> None:
     first = Recipient(dn="CN=1", **one)  # type: ignore[arg-type]
     assert place(first) == place(Recipient(dn="CN=2", **other))  # type: ignore[arg-type]
+
+
+def test_the_place_hangs_on_the_best_name_that_there_is() -> None:
+    """Of what is left out, the next counts; what comes behind the best one never does."""
+    names = {
+        "user_principal_name": "anna@contoso.example",
+        "mail": "anna.alt@contoso.example",
+        "sam_account_name": "anna",
+    }
+    seen = []
+    while names:
+        named = place(Recipient(dn="CN=Anna", **names))  # type: ignore[arg-type]
+        alone = dict([next(iter(names.items()))])
+        assert named == place(Recipient(dn="CN=1", **alone))  # type: ignore[arg-type]
+        seen.append(named)
+        names.pop(next(iter(names)))
+    nameless = Recipient(dn="CN=Anna")
+    seen += [place(nameless, exchange(who="anna.k").logon), place(nameless)]
+    assert len(set(seen)) == 5
