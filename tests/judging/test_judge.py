@@ -19,7 +19,7 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
     Unavailable,
 )
-from eas_redirect.judging.judge import Judge, Mode, whereabouts
+from eas_redirect.judging.judge import Judge, Judgement, Mode, whereabouts
 from eas_redirect.policy.decision import Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 
@@ -142,8 +142,8 @@ async def test_a_fault_of_ours_passes_and_its_text_stays_out(
 def test_what_the_wire_alone_decides_waits_for_nobody() -> None:
     """Most exchanges: the judgement is there at once, and no coroutine is made for it."""
     other = exchange(Evidence.NONE)
-    judgement = judge(Directory(moved)).at_once(other)
-    assert judgement is not None
+    judgement = judge(Directory(moved)).screened(other)
+    assert isinstance(judgement, Judgement)
     assert (judgement.exchange, judgement.mode) == (other, "enforce")
     assert isinstance(judgement.verdict, Pass)
     assert judgement.verdict.reason is Reason.OTHER_ANSWER
