@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
+from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.session import LDAPSession
+from eas_redirect.directory.ldap.wire import Search
 from eas_redirect.directory.values import (
     DirectorySettings,
     Found,
@@ -18,7 +22,7 @@ from eas_redirect.directory.values import (
 )
 from tests.directory.logons import logon
 from tests.directory.table import outcome
-from tests.integration.samba import PASSWORD, REALM, ROOT, SPECIAL_NAME, Samba
+from tests.integration.samba import FEDERATION, PASSWORD, REALM, ROOT, SPECIAL_NAME, Samba
 from tests.support import require, unavailable
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -318,3 +322,41 @@ async def test_nobody_is_not_found(samba: Samba) -> None:
     async with asking(samba.settings()) as directory:
         answer = await directory.recipient(logon("nobody@contoso.example"))
     assert answer.lookup == NotFound()
+
+
+MANY = 3200  # more than two ranges of 1500, which is a domain controller's own limit
+
+
+def test_values_that_come_in_ranges(samba: Samba) -> None:
+    """Asked for in ranges from the first on, so that the server gives ranges whatever its limit."""
+    dn = f"CN=Of many domains,{FEDERATION}"
+    values = "".join(f"msExchFedDomainNames: d{n}.example\n" for n in range(MANY))
+    samba.ldb("ldbadd", f"dn: {dn}\nobjectClass: msExchFedSharingRelationship\n{values}")
+    settings = samba.settings()
+    session = LDAPSession(parse_address(settings.servers[0]), settings, Credentials(settings))
+    session.open(10)
+    try:
+        for most in (1499, 99, 1):
+            ranged = (f"msExchFedDomainNames;range=0-{most}",)
+            [part], _ = session._search(Search(base=dn, scope="base", attributes=ranged))
+            assert part.cut == {"msexchfeddomainnames": most + 1}, "the server gives ranges"
+            [entry] = session.find(dn, "msExchFedSharingRelationship", None, ranged, 10)
+            assert len(set(entry.values("msexchfeddomainnames"))) == MANY
+            assert not entry.cut
+    finally:
+        session.close()
+
+
+async def test_a_relationship_of_many_domains_and_a_user_of_many_addresses(samba: Samba) -> None:
+    addresses = "".join(f"proxyAddresses: smtp:b{n}@contoso.example\n" for n in range(MANY))
+    samba.ldb(
+        "ldbmodify",
+        f"dn: CN=Bert Local,OU=Staff,{ROOT}\nchangetype: modify\nadd: proxyAddresses\n{addresses}",
+    )
+    async with asking(samba.settings()) as directory:
+        known = (await directory.relationships()).relationships
+        found = (await directory.recipient(logon("CONTOSO\\bert"))).lookup
+    assert isinstance(known, tuple)
+    assert max(len(one.domain_names) for one in known) == MANY
+    assert isinstance(found, Found)
+    assert len(found.recipient.proxy_addresses) >= MANY
