@@ -1,11 +1,14 @@
 """`check` without servers: a snapshot, files, options, users, output and exit codes."""
 
+import http.server
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from eas_redirect.directory.adoption import is_accepted
 from tests.cli.running import Ran, run
 from tests.integration.processes import free_port
 from tests.support import DATA
@@ -115,6 +118,38 @@ def test_a_snapshot_that_is_not_whole(tmp_path: Path, after: str, words: str, as
     explained = run("explain", "-c", str(config), "anna")
     assert ("snapshot_not_whole" in explained.out) is not asks
     assert asks or explained.code == 3
+
+
+@pytest.mark.parametrize(("good", "code"), [(0, 1), (1, 0)])
+def test_a_snapshot_that_a_running_proxy_holds_back(tmp_path: Path, good: int, code: int) -> None:
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"# HELP\neas_snapshot_good %d.0\neas_ready 1.0\n" % good)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        config = configured(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{server.server_port}"\n')
+        ran = run("check", "-c", str(config))
+        thread.join(10)
+    assert ran.code == code, ran
+    assert ("holds this file back" in ran.out) is (code == 1)
+
+
+def test_accepting_a_snapshot(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    file = tmp_path / "forest.ldif"
+    file.write_text(file.read_text().rstrip("\n"))
+    assert run("check", "-c", str(config)).code == 1
+    ran = run("check", "-c", str(config), "--accept-snapshot")
+    assert ran.code == 0, ran
+    assert "forest.ldif.accepted" in ran.out
+    assert is_accepted(file)
+    assert run("check", "-c", str(config)).code == 0
 
 
 def test_no_relationship_names_the_missing_right(tmp_path: Path) -> None:

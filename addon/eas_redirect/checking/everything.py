@@ -1,5 +1,6 @@
 """All that `check` tries, in the order in which it is needed. Blocks where it waits for servers."""
 
+import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from eas_redirect.directory.values import Directory, DirectorySettings, Relation
 from eas_redirect.judging.waves import in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.waves import Wave
+from eas_redirect.telemetry.web import parse_address
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
+_LONGEST = 4 * 1024 * 1024  # bytes of a proxy's metrics that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,31 @@ def check_snapshot(
     yield good("directory.snapshot", f"recipients: {len(directory)}")
     for remark in remarks(directory, settings):
         yield warning("directory.snapshot", remark, "Mend the file, or export it again.")
+
+
+def check_adoption(config: Config, timeout_s: float) -> Iterator[Check]:
+    """Whether a proxy that runs with this configuration holds the snapshot's file back. Where none
+    answers there is nothing to say."""
+    listen = config.metrics.listen
+    if config.directory.snapshot is None or not listen or listen.startswith("unix:"):
+        return
+    address = parse_address(listen)
+    host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104 - asked
+    connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics")
+        held_back = b"\neas_snapshot_good 0.0\n" in connection.getresponse().read(_LONGEST)
+    except (OSError, http.client.HTTPException):
+        return
+    finally:
+        connection.close()
+    if held_back:
+        finding = (
+            f"the proxy at {listen} holds this file back, and the snapshot before it stays in"
+            " force: its log and its status page say why"
+        )
+        advice = "Export it again. If it is right, run eas-redirect check --accept-snapshot."
+        yield failed("directory.snapshot", finding, advice)
 
 
 def _accept(file: Path) -> Check:

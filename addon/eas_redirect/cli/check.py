@@ -134,6 +134,8 @@ def _try_everything(
         checks += everything.check_snapshot(
             directory, settings, config.directory.snapshot, accept=accept_snapshot
         )
+        if not accept_snapshot:
+            checks += everything.check_adoption(config, scope.timeout_s)
         if isinstance(directory, Snapshot) and directory.partial:
             return [*checks, *everything.check_exchange(scope)], []
         judge = with_waves(judge_over(config, directory))
