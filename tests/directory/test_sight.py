@@ -224,3 +224,4 @@ def test_where_nobody_is_left_mailboxes_need_not_show() -> None:
     sight = replace(WHOLE, domains=(replace(SEEN, mailboxes=False),), no_mailboxes_here=True)
     assert kinds(sight) == []
     assert sight.sees_mailboxes(CORP, says_remote=False)
+    assert kinds(replace(WHOLE, no_mailboxes_here=True)) == ["mailboxes_left"]

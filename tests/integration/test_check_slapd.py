@@ -104,3 +104,28 @@ def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
         ran = tried(tmp_path, slapd)
     assert ran.code == 3
     assert "expired" in ran.out
+
+
+def test_servers_of_an_account_forest_are_tried_too(tmp_path: Path, slapd: Slapd) -> None:
+    """One that is down is out of reach: nobody of that domain can be found meanwhile."""
+    text = '{{ ACCOUNTS = ["{}"], OTHERS = "same_name" }}'
+    good = tried(tmp_path, slapd, account_domains=text.format(slapd.ldaps_url))
+    subjects = [check["subject"] for check in json.loads(good.out)["checks"]]
+    assert subjects.count(f"{slapd.ldaps_url} bind") == 2
+    down = tried(tmp_path, slapd, account_domains=text.format("ldaps://127.0.0.1:1"))
+    found = {check["subject"]: check["state"] for check in json.loads(down.out)["checks"]}
+    assert found["ldaps://127.0.0.1:1 connect"] == "unreachable"
+    assert found[f"{slapd.ldaps_url} bind"] == "good"
+    assert down.code == 3
+
+
+def test_hidden_mailboxes_fail_with_what_to_do(tmp_path: Path) -> None:
+    access = "access to attrs=homeMDB,msExchHomeServerName by * none\n"
+    with running_slapd(tmp_path / "home", access=access) as slapd:
+        ran = tried(tmp_path, slapd, "--user", "CONTOSO\\anna")
+        said = {check["subject"]: check for check in json.loads(ran.out)["checks"]}
+    hidden = said["directory: mailboxes not visible"]
+    assert hidden["state"] == "failed"
+    assert "Let the account read homeMDB and msExchHomeServerName" in hidden["advice"]
+    assert said["user CONTOSO\\anna"]["finding"].startswith("directory_unavailable: ")
+    assert ran.code == 1, "it answers"

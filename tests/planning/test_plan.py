@@ -182,6 +182,8 @@ async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Pla
 
 def test_exit_codes_follow_the_reasons() -> None:
     moved = PlannedUser(user="a", decision="redirect", reason="mailbox_moved", detail="")
-    down = PlannedUser(user="b", decision="pass", reason="directory_unavailable", detail="")
-    assert (moved.in_order, moved.unreachable) == (True, False)
-    assert (down.in_order, down.unreachable) == (False, True)
+    down = PlannedUser(
+        user="b", decision="pass", reason="directory_unavailable", detail="", out_of_reach=True
+    )
+    assert (moved.in_order, moved.out_of_reach) == (True, False)
+    assert (down.in_order, down.out_of_reach) == (False, True)

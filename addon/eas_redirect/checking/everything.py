@@ -17,6 +17,7 @@ from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.configuration.sources import set_by_environment
 from eas_redirect.directory import adoption
 from eas_redirect.directory.adoption import acceptance, is_accepted
+from eas_redirect.directory.ldap.active_directory import account_forest
 from eas_redirect.directory.ldap.credentials import Credentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
@@ -54,10 +55,20 @@ def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
 
 
 def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]:
-    """Each server. One that does not answer while another does is a failure, not an outage."""
+    """Each server, those of account forests too."""
     if config.directory.snapshot is not None:
         return
-    checks = list(check_servers(directory_settings(config), credentials))
+    settings = directory_settings(config)
+    yield from _check_forest(settings, credentials)
+    for domain in settings.account_domains:
+        if domain.servers:
+            theirs = account_forest(settings, domain)
+            yield from _check_forest(theirs, Credentials(theirs))
+
+
+def _check_forest(settings: DirectorySettings, credentials: Credentials) -> Iterator[Check]:
+    """One that does not answer while another does is a failure, not an outage."""
+    checks = list(check_servers(settings, credentials))
     some_answer = any(c.subject.endswith(" bind") and c.state == "good" for c in checks)
     for check in checks:
         is_spare = some_answer and check.state == "unreachable"

@@ -2,7 +2,7 @@
 
 from eas_redirect.checking.values import Check, failed, good, unreachable
 from eas_redirect.judging.explain import Explanation
-from eas_redirect.policy.reasons import Reason, in_order
+from eas_redirect.policy.reasons import in_order
 
 
 def check_user(name: str, explanation: Explanation | None) -> Check:
@@ -15,7 +15,7 @@ def check_user(name: str, explanation: Explanation | None) -> Check:
     if explanation.location is not None:
         return good(subject, f"{verdict.reason}: to {explanation.location}")
     finding = f"{verdict.reason}: {verdict.detail}"
-    if verdict.reason is Reason.DIRECTORY_UNAVAILABLE:
+    if explanation.judgement.out_of_reach:
         return unreachable(subject, finding)
     if in_order(verdict.reason):
         return good(subject, finding)

@@ -145,9 +145,8 @@ async def _explain(config: "Config", user: str, device: "Device") -> "Explanatio
 
 
 def _exit_code(explanation: "Explanation") -> int:
-    from eas_redirect.policy.reasons import Reason, in_order
+    from eas_redirect.policy.reasons import in_order
 
-    reason = explanation.judgement.verdict.reason
-    if reason is Reason.DIRECTORY_UNAVAILABLE:
+    if explanation.judgement.out_of_reach:
         return UNREACHABLE
-    return GOOD if in_order(reason) else FINDINGS
+    return GOOD if in_order(explanation.judgement.verdict.reason) else FINDINGS

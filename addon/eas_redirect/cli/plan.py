@@ -176,6 +176,6 @@ def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -
 
 
 def _exit_code(planned: "tuple[PlannedUser, ...]") -> int:
-    if any(user.unreachable for user in planned):
+    if any(user.out_of_reach for user in planned):
         return UNREACHABLE
     return GOOD if all(user.in_order for user in planned) else FINDINGS

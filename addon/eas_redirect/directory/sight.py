@@ -18,6 +18,12 @@ type Seen = Literal["ldap", "snapshot"]
 type Portion = Literal["whole", "part", "one_container"]
 
 
+# Error types of a directory that answers, and cannot vouch for what it does not show.
+NOT_VISIBLE = frozenset(
+    {"mailboxes_not_visible", "aliases_not_visible", "principal_names_not_visible"}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainSight:
     """What can be seen of one domain: whether any of its objects shows the attribute.
@@ -132,6 +138,9 @@ class Sight:
             yield mailboxes_not_visible(self, unseen)
         elif not self.domains:
             yield mailboxes_not_visible(self, ())
+        seen = [domain.nc_name for domain in self.domains if domain.mailboxes]
+        if seen and self.no_mailboxes_here:
+            yield _left(seen)
         if unseen := [domain.nc_name for domain in self.domains if not domain.aliases]:
             yield aliases_not_visible(self, unseen)
         if unseen := [domain.nc_name for domain in self.domains if not domain.principal_names]:
@@ -227,6 +236,15 @@ def _trusted(trusts: tuple[str, ...]) -> Remark:
         "is not guessed",
         advice="if their mailboxes are here, as linked mailboxes, name their domain in "
         "directory.account_domains",
+    )
+
+
+def _left(seen: Iterable[str]) -> Remark:
+    return Remark(
+        kind="mailboxes_left",
+        finding="directory.no_mailboxes_here says that nobody is left, and mailboxes can be"
+        f" seen{_of(seen)}",
+        advice="remove it, unless they are only Exchange's own",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.sight import NOT_VISIBLE
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     Found,
@@ -48,6 +49,13 @@ class Judgement:
         if isinstance(self.verdict, Pass):
             return "pass"
         return "redirect" if self.mode == "enforce" else "would_redirect"
+
+    @property
+    def out_of_reach(self) -> bool:
+        """The directory could not be asked. One that answers, and cannot vouch for what it does
+        not show, is in reach."""
+        is_unavailable = self.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+        return is_unavailable and self.error_type not in NOT_VISIBLE
 
 
 @dataclass(frozen=True, slots=True)

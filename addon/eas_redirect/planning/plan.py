@@ -22,7 +22,7 @@ from eas_redirect.planning.readiness import (
     os_version,
     readiness_of,
 )
-from eas_redirect.policy.reasons import Reason, in_order
+from eas_redirect.policy.reasons import in_order
 from eas_redirect.telemetry.clients import Client, identify, version
 
 AT_ONCE = 8  # users that are asked for at the same time
@@ -53,16 +53,13 @@ class PlannedUser:
     wave: str | None = None
     findings: tuple[Finding, ...] = ()
     devices: tuple[PlannedDevice, ...] = ()
+    out_of_reach: bool = False  # the directory could not be asked
     readiness: Readiness | None = None  # where no device is known: what can be said all the same
 
     @property
     def in_order(self) -> bool:
         """Nothing is to be mended before the wave: the user goes, or rightly stays."""
         return in_order(self.reason)
-
-    @property
-    def unreachable(self) -> bool:
-        return self.reason == Reason.DIRECTORY_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,7 @@ class Planner:
             location=found.location,
             relationship=judgement.verdict.relationship,
             wave=judgement.verdict.wave,
+            out_of_reach=judgement.out_of_reach,
             findings=(*_findings(found), *_logon_findings(found, known)),
             devices=tuple(devices),
             readiness=None if devices or not found.location else _nobody_seen(found.location),

@@ -57,7 +57,7 @@ class ActiveDirectory:
         """
         self._settings = settings
         self._account_forests = {
-            domain.name: ActiveDirectory(_of_accounts(settings, domain), cool_down_s=cool_down_s)
+            domain.name: ActiveDirectory(account_forest(settings, domain), cool_down_s=cool_down_s)
             for domain in settings.account_domains
             if domain.servers
         } | (account_forests or {})
@@ -241,7 +241,7 @@ def _connecting(settings: DirectorySettings, credentials: Credentials) -> Connec
     return connect
 
 
-def _of_accounts(settings: DirectorySettings, domain: AccountDomain) -> DirectorySettings:
+def account_forest(settings: DirectorySettings, domain: AccountDomain) -> DirectorySettings:
     """The same account asks another forest's own controllers, which have no Exchange."""
     return replace(
         settings,
