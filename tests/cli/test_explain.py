@@ -117,3 +117,10 @@ def test_names_of_a_directory_do_not_speak_to_the_terminal(tmp_path: Path) -> No
     ran = run("explain", "anna", "-c", str(config))
     assert "CN=Anna \N{REPLACEMENT CHARACTER}[31m" in ran.out
     assert "\x1b" not in ran.out
+
+
+def test_names_of_waves_that_are_in_doubt_are_told(config: Path) -> None:
+    config.write_text(config.read_text() + "[redirect.only]\nusers = ['anna', 'zoe']\n")
+    ran = run("explain", "anna@contoso.example", "-c", str(config))
+    assert "451 to https://outlook.office365.com/" in ran.out
+    assert "redirect.only: the directory knows nobody called zoe: they name nobody" in ran.err

@@ -19,6 +19,7 @@ from eas_redirect.cli.common import (
     load,
     print_json,
     print_text,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -129,12 +130,14 @@ async def _explain(config: "Config", user: str, device: "Device") -> "Explanatio
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import explain_user, open_judge
-    from eas_redirect.judging.waves import with_waves
+    from eas_redirect.judging.waves import doubts, with_waves
 
     try:
         judge = await asyncio.to_thread(with_waves, open_judge(config))
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
+    for doubt in doubts(judge.policy.wave):
+        tell(doubt)
     try:
         explanation = await explain_user(judge, user, device)
     finally:

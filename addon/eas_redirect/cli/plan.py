@@ -119,7 +119,7 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import Device, judge_over
-    from eas_redirect.judging.waves import with_waves
+    from eas_redirect.judging.waves import doubts, with_waves
     from eas_redirect.planning.plan import Planner
 
     settings = directory_settings(config)
@@ -130,6 +130,8 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
         fail(str(error), USAGE)
     for remark in remarks(directory, settings):
         tell(remark)
+    for doubt in doubts(judge.policy.wave):
+        tell(doubt)
     try:
         names = await _everyone(config) if asked.names is None else asked.names
         device = Device(protocol_version=asked.protocol_version, called_host=asked.called)

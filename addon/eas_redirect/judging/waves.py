@@ -105,6 +105,11 @@ def in_doubt(table: str, users: UserNames | None, *, starting: bool = False) -> 
     return tuple(found)
 
 
+def doubts(wave: Wave) -> tuple[str, ...]:
+    """The same of both tables."""
+    return (*in_doubt("except", wave.exclude.users), *in_doubt("only", wave.only.users))
+
+
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

@@ -27,7 +27,7 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.callers import Network
 from eas_redirect.judging.judge import GRACE_S, Judge
-from eas_redirect.judging.waves import ask_names, in_doubt
+from eas_redirect.judging.waves import ask_names, doubts, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
@@ -293,12 +293,11 @@ class Service:
 
     def _say_doubts(self) -> None:
         """What is new of it, once."""
-        wave = self.judge.policy.wave
-        doubts = (*in_doubt("except", wave.exclude.users), *in_doubt("only", wave.only.users))
-        for doubt in doubts:
+        told = doubts(self.judge.policy.wave)
+        for doubt in told:
             if doubt not in self._doubts:
                 logger.warning("eas-redirect: %s", doubt)
-        self._doubts = doubts
+        self._doubts = told
 
     def _drifted(self, drifts: tuple[Drift, ...]) -> None:
         for drift in drifts:
