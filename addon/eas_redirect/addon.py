@@ -48,6 +48,9 @@ LISTENERS_S = 1.0
 START_PATIENCE_S = 10.0  # then whoever calls is served, whatever the start still waits for
 
 
+MOST_ADVISED = 100  # servers; a client of a regular proxy may name any number of them
+
+
 class EASRedirect:
     """The addon. Its state: the running service and the exchanges under way."""
 
@@ -209,7 +212,9 @@ class EASRedirect:
             return
         advice = tls_advice(data.conn.error or "", ctx.options.tls_version_server_min)
         address = data.context.server.address
-        if advice is None or address is None or (address, advice) in self._advised:
+        if advice is None or address is None or len(self._advised) >= MOST_ADVISED:
+            return
+        if (address, advice) in self._advised:
             return
         self._advised.add((address, advice))
         logger.warning("eas-redirect: no TLS with %s:%s: %s", address[0], address[1], advice)

@@ -66,8 +66,13 @@ def same_host(one: str, other: str) -> bool:
     return _comparable(one) == _comparable(other)
 
 
-@lru_cache(maxsize=4096)
 def _comparable(text: str) -> str:
+    # Anybody may send any number of long ones: none of them is kept.
+    return _compared(text) if len(text) <= MAX_HOST + 1 else text.lower()
+
+
+@lru_cache(maxsize=4096)
+def _compared(text: str) -> str:
     try:
         return normalize_host(text.removesuffix("."))
     except HostNameError:

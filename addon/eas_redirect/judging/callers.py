@@ -13,17 +13,21 @@ type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
 
 NAME_HEADERS = ("x-forwarded-host", "x-original-host")  # and `host=` in Forwarded (RFC 7239 5.3)
+MAX_AUTHORITY = 512  # characters; a host has 253 at most (RFC 1035 2.3.4)
 MAX_NAMES = 16  # names of one request; more of them are not looked at
 
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _FORWARDED_HOST = re.compile(r"(?:^|[;,\s])host\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*))", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1024)
 def bare_host(authority: str | None) -> str | None:
-    """The host of `host:port`: lower case, no port, no trailing dot; None for what is no host."""
-    if not authority:
-        return None
+    """The host of `host:port`: lower case, no port, no trailing dot; None for what is no host, or
+    longer than MAX_AUTHORITY."""
+    return _bare_host(authority) if authority and len(authority) <= MAX_AUTHORITY else None
+
+
+@lru_cache(maxsize=1024)
+def _bare_host(authority: str) -> str | None:
     host = authority.lower()
     if not host.endswith("]"):
         host = re.sub(r":[0-9]*\Z", "", host)

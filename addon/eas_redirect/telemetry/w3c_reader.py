@@ -22,6 +22,7 @@ from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.w3c import FIELDS, NO_MAILBOX
 
 EAS_STEM = "/microsoft-server-activesync"
+MAX_USUAL = 512  # characters; what is longer is read, and not kept
 _BACK_END = re.compile(
     r"/proxy(?=/)", re.IGNORECASE
 )  # /Microsoft-Server-ActiveSync/Proxy/default.eas
@@ -191,9 +192,12 @@ def _record(row: dict[str, str], at: float, path: str, query: str, tokens: LogTo
     )
 
 
-# A month of a server is some thousands of devices that ask for the same again and again.
-@lru_cache(maxsize=16_384)
 def _request(method: str, path: str, query: str) -> EASRequest:
+    usual = len(method) + len(path) + len(query) <= MAX_USUAL
+    return (_usual_request if usual else _read_request)(method, path, query)
+
+
+def _read_request(method: str, path: str, query: str) -> EASRequest:
     """What the client asked. Exchange appends to a query, and what follows a base64 one is its."""
     first, _, rest = query.partition("&")
     if encoding_of(first) == "base64":
@@ -204,8 +208,16 @@ def _request(method: str, path: str, query: str) -> EASRequest:
     return read_request(method, f"{path}?{query.strip('&')}", ())
 
 
-@lru_cache(maxsize=16_384)
+# A month of a server is some thousands of devices that ask for the same again and again.
+_usual_request = lru_cache(maxsize=16_384)(_read_request)
+
+
 def _logon(named: str | None, asked: str | None) -> Logon | None:
+    return _usual_logon(named, asked) if len(named or "") <= MAX_USUAL else None
+
+
+@lru_cache(maxsize=16_384)
+def _usual_logon(named: str | None, asked: str | None) -> Logon | None:
     return parse_logon(_name(named) or asked or "")
 
 
