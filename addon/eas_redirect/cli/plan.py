@@ -1,7 +1,6 @@
 """`eas-redirect plan`: rehearse a wave before anybody is redirected."""
 
 import asyncio
-import gc
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +138,6 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
         planned = await planner.plan(names, progress("users", len(names)))
     finally:
         judge.directory.close()
-        gc.unfreeze()  # a snapshot freezes what there is; DuckDB would call that leaks at the end
     if len(planned) < len(names):
         tell(f"{len(names) - len(planned)} of the logons name an account once more: left out.")
     return planned

@@ -508,13 +508,12 @@ def _nothing_in(path: str | PathLike[str], problems: list[LeftOut]) -> str:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Hundreds of thousands of new objects, none of them garbage: walking them costs time alone,
-    while they are made and in every full collection afterwards."""
+    """Hundreds of thousands of new objects, none of them garbage: walking them while they are made
+    costs time alone."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if was_enabled:
             gc.enable()
