@@ -36,7 +36,10 @@ def mitmweb(tmp_path: Path) -> Iterator[str]:
     ]
     capture = write_flows(tmp_path / "capture.flows", flows)
     config = tmp_path / "eas-redirect.toml"
-    config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
+    config.write_text(
+        f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+        '[exchange]\nhost_names = ["mail.contoso.example"]\n'
+    )
     port = free_port()
     options = {
         "eas_config": config,

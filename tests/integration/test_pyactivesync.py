@@ -22,7 +22,11 @@ from tests.integration.mitmdump import Mitmdump, mitmdump
 pytestmark = pytest.mark.integration
 
 PEOPLE = {persona.name: persona for persona in PERSONAS}
-CONFIG = 'mode = "enforce"\n[directory]\nsnapshot = "directory.ldif"\n'
+# This client calls `localhost`, which is no name that could be compared with a target.
+CONFIG = (
+    'mode = "enforce"\n[directory]\nsnapshot = "directory.ldif"\n'
+    '[exchange]\nhost_names = ["mail.contoso.example"]\n'
+)
 
 
 @pytest.fixture(params=[Version.EXCHANGE_2013, Version.EXCHANGE_2016], ids=["2013", "2016"])
@@ -66,7 +70,8 @@ def test_a_user_with_a_mailbox_sees_every_folder(exchange: Server, proxy: Mitmdu
         folders = jana.list_folders()
     assert [(str(folder.type.value), folder.name) for folder in folders] == list(DEFAULT_FOLDERS)
     assert reasons(proxy, 3) == ["other_answer"] * 3  # Provision twice, FolderSync
-    sent = [pair.reply.body for pair in exchange.exchanged]
+    asked = [pair for pair in exchange.exchanged if pair.request.header("Authorization")]
+    sent = [pair.reply.body for pair in asked]
     assert sent == [ordinary_answer("Provision")] * 2 + [ordinary_answer("FolderSync")]
 
 
@@ -78,7 +83,7 @@ def test_a_moved_user_sees_the_451(exchange: Server, proxy: Mitmdump) -> None:
     assert (response.status_code, response.reason, response.content) == (451, "Redirect", b"")
     assert urlsplit(response.headers["X-MS-Location"]).hostname == CLOUD
     assert reasons(proxy, 1) == ["mailbox_moved"]
-    status = exchange.exchanged[0].reply.status
+    status = exchange.exchanged[-1].reply.status
     assert status in (200, 403)  # in band where 16.1 is understood, else the bare form
 
 
@@ -98,7 +103,7 @@ def test_without_the_addon_it_sees_user_has_no_mailbox(
     ):
         anna.list_folders()
     assert refused.value.code == "123"
-    assert exchange.exchanged[0].reply.body == status_answer("Provision", 123)
+    assert exchange.exchanged[-1].reply.body == status_answer("Provision", 123)
 
 
 @pytest.mark.parametrize("exchange", [Version.EXCHANGE_2016], indirect=True, ids=["2016"])

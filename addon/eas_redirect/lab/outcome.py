@@ -18,6 +18,7 @@ from eas_redirect.lab.walk import Walk
 
 SENT_ON = "mailbox_moved"
 CONFIRMED = "confirmed"
+UNAUTHENTICATED = "unauthenticated"
 EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect")
 
 
@@ -71,11 +72,18 @@ def _journal_line(fields: dict[str, Any]) -> JournalLine:
     )
 
 
-def tells_of(lines: Iterable[JournalLine], walks: Iterable[Walk]) -> bool:
-    """Whether each request to Exchange has its line."""
+def tells_of(
+    lines: Sequence[JournalLine], walks: Sequence[Walk], *, both_sides_seen: bool = False
+) -> bool:
+    """Whether each request to Exchange has its line, and the last one at the target, if seen."""
     counted: Counter[int | None] = Counter(line.client_port for line in lines)
+    let_in = {line.client_port for line in lines if line.reason != UNAUTHENTICATED}
     return all(
         sum(counted[port] for port in walk.ports) >= len(walk.got) for walk in walks if walk.got
+    ) and all(
+        walk.arrived.local_port in let_in
+        for walk in walks
+        if both_sides_seen and walk.arrived is not None and walk.arrived.status != 401
     )
 
 

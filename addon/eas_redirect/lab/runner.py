@@ -25,7 +25,7 @@ from eas_redirect.lab.proxy import Proxy, start_proxy
 from eas_redirect.lab.server import Server
 from eas_redirect.lab.site import Site, loopback, transparent
 from eas_redirect.lab.target import Target
-from eas_redirect.lab.walk import Walk, walk_all
+from eas_redirect.lab.walk import Walk, knock, walk_all
 
 JOURNAL_WAIT_S = 10.0
 LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1
@@ -199,6 +199,8 @@ class Lab:
         """Every persona through the proxy; a row for each."""
         personas = self._settings.personas
         self._say(f"{len(personas)} devices ask for their mail")
+        if self.site.transparent:
+            knock(self.network)
         walks = walk_all(personas, self.network)
         journal = self._await_journal(walks)
         return judge(
@@ -213,7 +215,8 @@ class Lab:
         """The journal once it tells of every walk; what there is after a while."""
         deadline = time.monotonic() + JOURNAL_WAIT_S
         lines = read_journal(self.journal)
-        while not tells_of(lines, walks) and time.monotonic() < deadline:
+        both = self.site.transparent
+        while not tells_of(lines, walks, both_sides_seen=both) and time.monotonic() < deadline:
             time.sleep(0.02)
             lines = read_journal(self.journal)
         return lines

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from eas_redirect.lab.client import Ask, Device, Got, Line, Network
+from eas_redirect.lab.client import PATH, Ask, Device, Got, Line, Network
 from eas_redirect.lab.persona import HOST, Persona
 from eas_redirect.lab.target import make_token
 
@@ -28,6 +28,14 @@ class Walk:
     def ports(self) -> tuple[int, ...]:
         """The local ports that the device called Exchange from."""
         return tuple(dict.fromkeys(got.local_port for got in self.got))
+
+
+def knock(network: Network) -> None:
+    """A device that brings no logon. Behind a reverse proxy that asks by itself it is not needed;
+    elsewhere only what devices meet says that Exchange checks logons, and without that a 403 counts
+    for nothing."""
+    with Line(network, HOST) as line:
+        line.send("OPTIONS", PATH, (("User-Agent", "eas-redirect lab"),))
 
 
 def walk_all(personas: Sequence[Persona], network: Network) -> tuple[Walk, ...]:
