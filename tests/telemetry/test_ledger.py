@@ -186,6 +186,20 @@ def test_a_request_to_the_target_confirms() -> None:
     assert bench.ledger.statistics().confirmed == 1
 
 
+def test_a_target_that_asks_to_sign_in_anew_has_been_reached() -> None:
+    """Exchange Online takes no password, and the name of the new logon may be another one."""
+    bench = Bench()
+    bench.call(redirect=True)
+    bench.after(2)
+    asked = bench.call(url_domain="outlook.office365.com", reason="unauthenticated")
+    assert asked.redirect_confirmed is True
+    stranger = bench.call(
+        url_domain="outlook.office365.com", reason="unauthenticated", device_id="OTHER"
+    )
+    assert stranger.redirect_confirmed is None
+    assert bench.counted() == {"quiet": 1}
+
+
 def test_the_old_address_does_not_confirm() -> None:
     bench = Bench()
     assert bench.call(redirect=True).redirect_confirmed is None
