@@ -107,6 +107,17 @@ async def reason(
             + names(FOREST, ANNA).replace("CN=Users", "OU=Staff"),
             "anna",
         ),
+        (
+            "# base <DC=corp,DC=example> (default) with scope subtree\n"
+            "# filter: (&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840."
+            "113556.1.4.803:=2)))\n\n" + names(FOREST, ANNA).replace("CN=Users", "OU=Staff"),
+            "anna@corp.example",
+        ),
+        (
+            "# base <CN=Configuration,DC=corp,DC=example> with scope subtree\n"
+            "# filter: (cn=*)\n\n" + FOREST + ANNA,
+            "anna",
+        ),
         # Everything in one container: nobody else of the domain can have the account name.
         (names(FOREST, ANNA).replace("CN=Users", "OU=Staff"), "anna"),
     ],
@@ -198,6 +209,10 @@ async def test_a_default_domain_says_which_domain_it_names(
         ),
         "# base <OU=Staff,DC=corp,DC=example> with scope subtree\n\n" + FOREST + ANNA,
         "# base <DC=corp,DC=example> with scope oneLevel\n\n" + FOREST + ANNA,
+        "# base <DC=corp,DC=example> with scope subtree\n"
+        "# filter: (&(objectClass=user)(targetAddress=*))\n\n" + FOREST + ANNA,
+        "# base <DC=corp,DC=example> with scope subtree\n"
+        "# filter: (|(mailNickname=*)(objectClass=crossRef))\n\n" + FOREST + ANNA,
     ],
 )
 async def test_a_part_of_the_forest_does_not_tell_who_is_alone(tmp_path: Path, ldif: str) -> None:

@@ -347,7 +347,8 @@ class Witness:
         search, as far as the file tells. `siblings`: further domains of the forest, which a trust
         tells of."""
         known = tuple(dict.fromkeys(named))
-        searches = [(plain_dn(base), scope) for base, scope in bases]
+        plain = ((plain_dn(base), scope) for base, scope in bases)
+        searches = [(base, scope) for base, scope in plain if "cn=configuration" not in base]
         return Sight(
             source="snapshot",
             domains=tuple(

@@ -69,7 +69,11 @@ _WANTED = frozenset(
         "isDeleted",
     )
 )
-_BASE = re.compile(r"# base <(.*)> with scope (\w+)")
+# What ldapsearch writes above its entries: base, scope and filter.
+_SEARCH = re.compile(r"# base <(.*)>(?: \(default\))? with scope (\w+)\n(?:# filter: (.*)\n)?")
+_FILTERED = re.compile(r"\(\s*([A-Za-z0-9-]+)[^()=]*=")
+# A search for these finds all accounts that can log on.
+_ALL_ACCOUNTS = frozenset({"objectclass", "objectcategory", "samaccounttype", "useraccountcontrol"})
 _DOMAIN_CLASSES = ("domaindns", "domain")
 _IDENTITIES = ("samaccountname", "userprincipalname", "proxyaddresses", "targetaddress")
 # Of these a part says as much as it says. Of any other attribute it says nothing.
@@ -462,13 +466,15 @@ def _merged(versions: list[_Version]) -> Recipient | str:
 
 
 def _bases(text: str) -> list[tuple[str, str]]:
-    """Base and scope of each search, which ldapsearch writes above its entries."""
+    """Base and scope of each search, which ldapsearch writes above its entries. The scope of one
+    that looks for certain accounts is `filtered`."""
     found: list[tuple[str, str]] = []
     at = -1
     while (at := text.find("# base <", at + 1)) >= 0:
-        line = text[at : at + 1024].replace("\n ", "")  # folded, where it is long
-        if (at == 0 or text[at - 1] == "\n") and (base := _BASE.match(line)):
-            found.append((base[1], base[2]))
+        lines = text[at : at + 4096].replace("\n ", "")  # folded, where they are long
+        if (at == 0 or text[at - 1] == "\n") and (search := _SEARCH.match(lines)):
+            asked = {name.lower() for name in _FILTERED.findall(search[3] or "")}
+            found.append((search[1], search[2] if asked <= _ALL_ACCOUNTS else "filtered"))
     return found
 
 
