@@ -97,6 +97,17 @@ def test_whom_a_name_meant_before_it_came_into_doubt_stays() -> None:
     assert not membership(without(users=users), exchange(), MOVED).member
 
 
+def test_an_account_that_moved_since_it_was_asked_for_stays() -> None:
+    """By its name in the same domain, or by the UPN or address that was written."""
+    elsewhere = replace(MOVED, dn="CN=Anna,OU=Migrated,OU=New,DC=contoso,DC=example")
+    assert not membership(without(users=knows("CONTOSO\\anna")), exchange(), elsewhere).member
+    assert not membership(only(users=knows("CONTOSO\\anna")), exchange(), elsewhere).member
+    renamed = replace(MOVED, dn="CN=Anna Bell,DC=contoso,DC=example")
+    assert not membership(without(users=knows("a.alt@contoso.example")), exchange(), renamed).member
+    other = replace(MOVED, dn="CN=Anna,OU=People,DC=emea,DC=contoso,DC=example")
+    assert membership(without(users=knows("CONTOSO\\anna")), exchange(), other).member
+
+
 def test_a_new_list_remembers_what_an_earlier_one_was_told() -> None:
     earlier = Wave(exclude=Criteria(users=knows("anna", "bert")))
     later = Wave(exclude=Criteria(users=user_names(["anna", "carl"]))).after(earlier)

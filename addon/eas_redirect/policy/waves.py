@@ -14,7 +14,7 @@ from typing import Literal
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.directory.names import fold, plain_dn
+from eas_redirect.directory.names import domain_dn, fold, plain_dn
 from eas_redirect.directory.values import Recipient
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,11 +41,15 @@ class UserNames:
     former: frozenset[str] = frozenset()
     objects: frozenset[str] = field(init=False, repr=False)
     _doubtful: frozenset[str] = field(init=False, repr=False)
+    _moved: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         texts = (text for name in self.doubtful for text in _texts_of_name(name))
         object.__setattr__(self, "objects", frozenset(self.known.values()))
         object.__setattr__(self, "_doubtful", frozenset(texts))
+        # Until the names are asked again an account may have moved to another container.
+        whole = {text for name in self.known if (text := _plain(name)) and ("@" in text)}
+        object.__setattr__(self, "_moved", whole | set(map(_elsewhere, self.objects)))
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -61,12 +65,16 @@ class UserNames:
 
     def may_mean(self, exchange: Exchange, recipient: Recipient) -> bool:
         """Whether a doubtful name can be this user's: by its text, or by its account name alone,
-        whatever domain stands beside it."""
+        whatever domain stands beside it. Also whether this may be a known account under a new DN:
+        by its name in the same domain, or by the UPN or address that was written."""
+        texts = _texts_of_user(recipient, exchange.logon)
+        if _elsewhere(plain_dn(recipient.dn)) in self._moved or not self._moved.isdisjoint(texts):
+            return True
         if not self._doubtful:
             return False
         if plain_dn(recipient.dn) in self.former:
             return True
-        return not self._doubtful.isdisjoint(_texts_of_user(recipient, exchange.logon))
+        return not self._doubtful.isdisjoint(texts)
 
 
 def user_names(names: Iterable[str], earlier: UserNames | None = None) -> UserNames:
@@ -261,6 +269,11 @@ def _texts_of_user(recipient: Recipient, logon: Logon | None) -> frozenset[str]:
     texts |= {text.rpartition("@")[0] for text in texts if "@" in text}
     others = (recipient.sam_account_name, recipient.mail_nickname)
     return frozenset({dn, dn.partition(",")[0], *texts, *(fold(name) for name in others if name)})
+
+
+def _elsewhere(dn: str) -> str:
+    """A plain DN without the containers between the object and its domain."""
+    return f"{dn.partition(',')[0]},{domain_dn(dn)}"
 
 
 def _plain(name: str) -> str:
