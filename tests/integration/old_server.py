@@ -1,6 +1,7 @@
 """A legacy Exchange over TLS with its directory, made of the lab's parts: for tests of what stands
 around the proxy."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ BERT = "bert@contoso.example"
 
 @dataclass(frozen=True)
 class OldServer:
-    """`ca`, `snapshot` and `certificate` (for the phones' name) are files; anna has moved."""
+    """`ca`, `snapshot` and `certificate` (for the phones' name) are files; anna has moved. What is
+    loaded into `tls` is the server's certificate from then on; `issued` is the one at first."""
 
     server: Server
+    tls: ssl.SSLContext
+    issued: Path
     ca: Path
     snapshot: Path
     certificate: Path
@@ -49,8 +53,16 @@ def old_server(directory: Path) -> Iterator[OldServer]:
             for upn, behaviour in ((ANNA, Behaviour.MOVED), (BERT, Behaviour.MAILBOX))
         ]
     )
-    with Server(exchange, tls=issued.server_context()) as server:
-        yield OldServer(server, certificates.ca_file, snapshot, phones.file)
+    context = issued.server_context()
+    with Server(exchange, tls=context) as server:
+        yield OldServer(
+            server=server,
+            tls=context,
+            issued=issued.file,
+            ca=certificates.ca_file,
+            snapshot=snapshot,
+            certificate=phones.file,
+        )
 
 
 def _ldif() -> str:

@@ -98,6 +98,16 @@ def wait_until(condition: object, what: str, timeout_s: float = WAIT_S) -> None:
         time.sleep(0.05)
 
 
+def begun(proxy: Running) -> None:
+    """Until it serves, be it ready or not: for a `run` that need not become so."""
+    wait_until(lambda: PAGES.search(proxy.log) and LISTENING.search(proxy.log), "the start")
+    port, pages = LISTENING.search(proxy.log), PAGES.search(proxy.log)
+    assert port is not None
+    assert pages is not None
+    proxy.port, proxy.pages = int(port[1]), int(pages[1])
+    wait_until(lambda: "serving" in proxy.page("/ready")[1], "the workers")
+
+
 @contextmanager
 def run(
     directory: Path,

@@ -25,7 +25,7 @@ from tests.integration.device import PATH, basic
 from tests.integration.old_server import BERT, PASSWORD, OldServer, old_server
 from tests.integration.processes import free_port
 from tests.integration.running import Running, run, wait_until
-from tests.integration.test_bypass import changed
+from tests.integration.test_bypass import another_authority, changed, trusted
 from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration
@@ -106,6 +106,11 @@ class Farm:
         """Which proxy the device meets now; None: none of them."""
         return self.ask("FolderSync", device).headers["X-Via"]
 
+    def passes_by(self, device: str) -> bool:
+        """Whether Exchange answers it, and no proxy stands between."""
+        answer = self.ask("FolderSync", device)
+        return answer.status == 200 and answer.headers["X-Via"] is None
+
     def arrived(self, command: str) -> int:
         """How many requests of a command reached Exchange."""
         requests = self.old.server.requests
@@ -135,12 +140,14 @@ def slowed(server: Server) -> None:
 
 
 @contextmanager
-def farm(tmp_path: Path) -> Iterator[Farm]:
+def farm(tmp_path: Path, *arguments: str) -> Iterator[Farm]:
     require("haproxy")
     with ExitStack() as stack:
         old = stack.enter_context(old_server(tmp_path / "old"))
         slowed(old.server)
-        proxies = {name: stack.enter_context(_proxy(tmp_path, name, old)) for name in NAMES}
+        proxies = {
+            name: stack.enter_context(_proxy(tmp_path, name, old, *arguments)) for name in NAMES
+        }
         port = free_port()
         stack.enter_context(_haproxy(tmp_path, old, proxies, port))
         made = Farm(port, proxies, old, tmp_path / "admin.sock")
@@ -150,12 +157,12 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 
 
 @contextmanager
-def _proxy(tmp_path: Path, name: str, old: OldServer) -> Iterator[Running]:
+def _proxy(tmp_path: Path, name: str, old: OldServer, *arguments: str) -> Iterator[Running]:
     script = tmp_path / f"mark_{name}.py"
     script.write_text(MARK.format(name))
     options = {"ssl_verify_upstream_trusted_ca": str(old.ca)}
     with run(
-        tmp_path / name, old.url, "--stop-timeout", "10", "--", "-s", str(script),
+        tmp_path / name, old.url, "--stop-timeout", "10", *arguments, "--", "-s", str(script),
         snapshot=old.snapshot, options=options,
     ) as running:  # fmt: skip
         yield running
@@ -166,13 +173,13 @@ def _haproxy(
     tmp_path: Path, old: OldServer, proxies: dict[str, Running], port: int
 ) -> Iterator[None]:
     changes = {
-        "maxconn 100000": "maxconn 500",
         "bind :443 ssl crt /etc/haproxy/mail.contoso.example.pem alpn http/1.1": (
             f"bind 127.0.0.1:{port}"
         ),
         "/run/haproxy/admin.sock": str(tmp_path / "admin.sock"),
         "ex07.contoso.local:443": f"localhost:{old.server.port}",
-        "/etc/haproxy/ex07.pem": str(old.ca),
+        "/etc/haproxy/ex07.pem": str(trusted(tmp_path, old)),
+        "verifyhost ex07.contoso.local": "verifyhost localhost",
         "check port 9410 inter 2s": "check inter 300ms",
     }
     for number, running in enumerate(proxies.values(), start=11):
@@ -208,6 +215,25 @@ def test_killed_and_stopped_under_load_loses_nothing(tmp_path: Path) -> None:
         assert made.via("D1") is None
 
 
+def test_when_no_proxy_reaches_exchange_its_phones_do_within_seconds(tmp_path: Path) -> None:
+    """Exchange was renewed by an authority that HAProxy trusts, and the proxies (two workers each)
+    do not. Meanwhile phones get 503, and ask again."""
+    with farm(tmp_path, "--workers", "2") as made:
+        other = another_authority(tmp_path).issue("ex07", ("localhost", "127.0.0.1"))
+        with made.under_load(4):
+            made.old.tls.load_cert_chain(other.file)
+            wait_until(
+                lambda: all(made.passes_by(f"D{n}") for n in range(12)), "everybody passes by", 30
+            )
+            before = made.statuses[503]
+            made.serve(60, "load past the proxies")
+            assert made.statuses[503] == before, "nobody meets them any more"
+            made.old.tls.load_cert_chain(made.old.issued)
+            wait_until(lambda: made.via("D1") in NAMES, "they are back")
+        assert made.lost == []
+        assert set(made.statuses) <= {200, 503}
+
+
 def test_with_all_proxies_killed_at_once_everything_reaches_exchange(tmp_path: Path) -> None:
     with farm(tmp_path) as made:
         with made.under_load():
@@ -230,6 +256,7 @@ def test_a_drained_proxy_ends_what_it_has_and_gets_its_devices_back(tmp_path: Pa
             assert made.via(device) in set(NAMES) - {name}
             answer = under_way.result(60)
             assert (answer.status, answer.headers["X-Via"]) == (200, name)
+            made.serve(20, "load while its last lines are written")
             served = len(made.proxies[str(name)].journal)
             made.serve(60, "load on two")
             assert len(made.proxies[str(name)].journal) == served, "nothing new reaches it"

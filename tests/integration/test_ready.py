@@ -20,7 +20,7 @@ from tests.integration.device import PATH, basic
 from tests.integration.old_server import BERT, PASSWORD
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, Wire, answering
-from tests.integration.running import LISTENING, PAGES, Running, run, wait_until
+from tests.integration.running import Running, begun, run, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -34,15 +34,6 @@ def running(tmp_path: Path, url: str, ca: Path | None, *arguments: str) -> Itera
     with run(tmp_path / "run", url, *arguments, options=options, ready=False) as proxy:
         begun(proxy)
         yield proxy
-
-
-def begun(proxy: Running) -> None:
-    wait_until(lambda: PAGES.search(proxy.log) and LISTENING.search(proxy.log), "the start")
-    port, pages = LISTENING.search(proxy.log), PAGES.search(proxy.log)
-    assert port is not None
-    assert pages is not None
-    proxy.port, proxy.pages = int(port[1]), int(pages[1])
-    wait_until(lambda: "serving" in proxy.page("/ready")[1], "the workers")
 
 
 def ask(port: int, device: str = "D1") -> int:

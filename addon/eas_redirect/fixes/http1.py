@@ -17,6 +17,8 @@ Each is a wrapper around one method that leaves every other message to the origi
 - the tokens of Connection are compared without regard to case;
 - an answer with a header whose name is no token passes, as an administrator of IIS can add one, and
   so does a 204 that names a transfer coding, as ASP.NET sends it; mitmproxy makes a 502 of both;
+- a front with a by-pass is told (425) when Exchange cannot be reached: Exchange has got nothing of
+  the request, so that the front may send it there itself, whatever it is (docs/bypass);
 - before a server of one's own (reverse mode), an error page tells nobody the address of Exchange,
   what it sent, or what stands here; and a device gets 503 with Retry-After where Exchange is away:
   it comes back, where some take a 502 for a fault of the account.
@@ -47,7 +49,7 @@ from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.fixes import idle, request_headers, waiting
 from eas_redirect.fixes.part import Part, Replacement
 from eas_redirect.fixes.waiting import MAX_UNREAD
-from eas_redirect.proxy.failures import RETRY_AFTER_S, without_bytes
+from eas_redirect.proxy.failures import ASK_ELSEWHERE, RETRY_AFTER_S, has_by_pass, without_bytes
 
 type Commands = Iterator[commands.Command]
 
@@ -187,7 +189,7 @@ def _refusal(self: _http1.Http1Server, event: _events.ResponseProtocolError) -> 
     for command in _send_to_client(self, event):
         if isinstance(command, commands.SendData):
             if is_reverse(self.conn):
-                command.data = _page_for(self.request, event.code.http_status_code())
+                command.data = _page_for(self.request, event.code)
             if self.request and self.request.method == "HEAD":
                 command.data = command.data.partition(_HEAD_END)[0] + _HEAD_END
         yield command
@@ -198,7 +200,10 @@ def is_reverse(client: object) -> bool:
     return isinstance(client, Client) and isinstance(client.proxy_mode, ReverseMode)
 
 
-def _page_for(request: http.Request | None, status_code: int | None) -> bytes:
+def _page_for(request: http.Request | None, code: _events.ErrorCode) -> bytes:
+    status_code = code.http_status_code()
+    if request is not None and code is _events.ErrorCode.CONNECT_FAILED and has_by_pass(request):
+        return error_page(ASK_ELSEWHERE)
     if status_code == _BAD_GATEWAY and request is not None and is_eas_path(request.path):
         return error_page(_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)})
     return error_page(status_code or _BAD_REQUEST)

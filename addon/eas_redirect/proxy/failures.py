@@ -14,6 +14,7 @@ from eas_redirect.fixes.part import is_in_place
 type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
 
 RETRY_AFTER_S = 30  # after which a device asks again whose Exchange is away
+ASK_ELSEWHERE = 425  # no Exchange says so, and HAProxy and nginx can send such a request again
 STOPPED = "the proxy is stopping"  # flow.error of an exchange that a stop answered, not Exchange
 
 _REFUSAL = re.compile(
@@ -45,8 +46,18 @@ def failure_of(flow: http.HTTPFlow) -> Failure | None:
 
 def _status_of_absence(flow: http.HTTPFlow) -> int:
     """What a client gets whose Exchange is away: see `fixes/http1.py`."""
-    reverse = isinstance(flow.client_conn.proxy_mode, ReverseMode)
-    return 503 if reverse and is_in_place("fixes") and is_eas_path(flow.request.path) else 502
+    if not isinstance(flow.client_conn.proxy_mode, ReverseMode) or not is_in_place("fixes"):
+        return 502
+    server = flow.server_conn
+    reached = server.timestamp_tls_setup if server.tls else server.timestamp_tcp_setup
+    if reached is None and has_by_pass(flow.request):
+        return ASK_ELSEWHERE
+    return 503 if is_eas_path(flow.request.path) else 502
+
+
+def has_by_pass(request: http.Request) -> bool:
+    """Whether a front says that it can send the request straight to Exchange, when we cannot."""
+    return request.headers.get("X-EAS-Bypass") == str(ASK_ELSEWHERE)
 
 
 def stopped(flow: http.HTTPFlow) -> bool:
