@@ -361,6 +361,9 @@ class EASRedirect:
     def _proxy(self) -> Proxy:
         return Proxy(
             config_path=lambda: str(ctx.options.eas_config),
+            engine_parts=lambda: [
+                (str(self._engine), name, state) for name, state in self._parts.items()
+            ],
             listen=lambda: str(ctx.options.eas_metrics),
             peer=self._behind.peer,
             ask=self._behind.ask,

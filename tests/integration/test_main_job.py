@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.proxy.options import ENGINES
 from tests.integration.device import LOCATION, Reply, ask
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.slapd import Slapd, running_slapd
@@ -111,10 +112,13 @@ def exchange() -> Iterator[Upstream]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def proxy(exchange: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitmdump]:
-    directory = tmp_path_factory.mktemp("main-job")
-    with mitmdump(directory, reverse(exchange), config=CONFIG) as running:
+@pytest.fixture(scope="module", params=ENGINES)
+def proxy(
+    request: pytest.FixtureRequest, exchange: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mitmdump]:
+    """Whatever of mitmproxy is replaced."""
+    directory, engine = tmp_path_factory.mktemp("main-job"), {"eas_engine": str(request.param)}
+    with mitmdump(directory, reverse(exchange), config=CONFIG, options=engine) as running:
         yield running
 
 
@@ -150,7 +154,7 @@ def test_every_reason_is_seen_here_or_elsewhere() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_case_ends_as_it_must_and_says_why(name: str, proxy: Mitmdump) -> None:
-    case, before = CASES[name], len(proxy.exchanges(0))
+    case, before = CASES[name], proxy.settled()
     user = case.user
     query = "User=" if user is None else None
     reply = ask(

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering
 from tests.integration.running import PAGES, PROGRAM, WAIT_S, run, wait_until, write_config
 from tests.integration.waiting import waiting_exchange
+from tests.support import DATA, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -122,7 +125,9 @@ def started(home: Path, way: str, upstream: str, port: int, further: Sequence[st
 
 
 @contextmanager
-def running(command: Sequence[str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], home: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Its log is `log` in `home`, where mitmproxy keeps what it makes itself, too."""
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -130,7 +135,7 @@ def running(command: Sequence[str], home: Path) -> Iterator[subprocess.Popen[byt
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1", **(environment or {})},
             cwd=home,
         )
     try:
@@ -275,3 +280,45 @@ def test_out_of_descriptors_is_a_line_and_no_fault(tmp_path: Path) -> None:
     assert "Traceback" not in log
     assert "fault of ours" not in log
     assert len(log) < 100_000
+
+
+def test_the_shipped_unit_starts_with_its_environment_over_https(tmp_path: Path) -> None:
+    """ExecStart and the environment file as they are shipped but for names, paths and the port,
+    with what `init` writes: two workers in front of an https server, clients already knocking."""
+    port, lab = free_port(), LabCertificates(tmp_path / "lab")
+    shutil.copy(lab.issue("mail", ["mail.contoso.example"]).file, tmp_path / "mail.pem")
+    shutil.copy(DATA / "migration.ldif", tmp_path / "forest.ldif")
+    unit = (ROOT / "docs" / "service" / "eas-redirect.service").read_text("utf-8")
+    shipped = (ROOT / "docs" / "service" / "environment").read_text("utf-8")
+    with exchange(lab, tls=True) as upstream, knocking(port, tls=True) as clients:
+        shipped = shipped.replace("# EAS_", "EAS_").replace("https://ex07.contoso.local", upstream)
+        shipped = shipped.replace("/etc/eas-redirect/mail.contoso.example.pem", "mail.pem")
+        environment = dict(
+            line.split("=", 1) for line in shipped.splitlines() if line.startswith("EAS_")
+        )
+        assert environment["EAS_REDIRECT__PROXY__WORKERS"] == "2"
+        environment |= {
+            "EAS_REDIRECT__PROXY__LISTEN": f'"127.0.0.1:{port}"',
+            "EAS_REDIRECT__PROXY__UPSTREAM_CA": str(lab.ca_file),
+        }
+        config = tmp_path / "eas-redirect.toml"
+        subprocess.run(
+            [*PROGRAM, "init", str(config), "--snapshot", "forest.ldif", "--upstream", upstream],
+            check=True, capture_output=True, timeout=WAIT_S,
+        )  # fmt: skip
+        start = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+        assert start is not None
+        words = start[1].replace("/etc/eas-redirect/eas-redirect.toml", str(config))
+        program, *arguments = shlex.split(words.replace("$MITMDUMP", ""))
+        assert program == "/opt/eas-redirect/bin/eas-redirect"
+        with running([*PROGRAM, *arguments], tmp_path, environment) as process:
+            wait_until(
+                lambda: clients.answered > 50 or process.poll() is not None, "answers to knocks"
+            )
+            log = (tmp_path / "log").read_text("utf-8", "replace")
+            assert process.poll() is None, log
+            wait_until(lambda: len(children(process.pid)) == 2, "both workers")
+            assert port not in udp_ports()
+            clients.end()
+    assert "Traceback" not in log
+    assert clients.late == []

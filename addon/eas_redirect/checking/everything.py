@@ -25,6 +25,7 @@ from eas_redirect.directory.values import Directory, DirectorySettings, Relation
 from eas_redirect.judging.waves import in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.waves import Wave
+from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.web import parse_address
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
@@ -52,6 +53,9 @@ def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
     yield from check_files(config)
     yield from check_front(config)
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
+    if scope.upstream is not None and scope.upstream.scheme == "https":
+        advice = advice_on_udp(config.proxy.listen.port)
+        yield good("UDP", f"`eas-redirect run` opens no port. With mitmdump or --stock, {advice}")
 
 
 def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]:

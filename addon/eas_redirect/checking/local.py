@@ -6,10 +6,12 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from eas_redirect.checking.values import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
+from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy import profile
 
 ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
@@ -111,10 +113,29 @@ def check_mitmproxy(directory: Path) -> Iterator[Check]:
     review = profile.review({**_defaults(), **options}, changed, said=options, reverse=True)
     for text in review.warnings:
         yield failed("mitmproxy options", text, f"Change it in {directory}.")
+    yield from _check_fixes()
     wait = options.get("tcp_timeout", str(_defaults()["tcp_timeout"]))
     if not any("tcp_timeout" in text for text in review.warnings):
         longest = profile.LONGEST_WAIT_S
         yield good("tcp_timeout", f"{wait} s, enough for a wait of {longest - 60} s")
+
+
+def _check_fixes() -> Iterator[Check]:
+    """Whether the installed mitmproxy is one that its fixes were made for."""
+    from eas_redirect.engine import replaced  # noqa: PLC0415 - with mitmproxy, which takes a while
+
+    unfit = replaced.unfit("full")
+    if not unfit:
+        yield good("mitmproxy", f"{version('mitmproxy')}: all parts of eas_engine fit")
+    elif "fixes" in unfit:
+        yield warning(
+            "mitmproxy",
+            f"{version('mitmproxy')}: its HTTP/1 cannot be fixed. {'; '.join(WITHOUT_FIXES)}.",
+            replaced.ADVICE,
+        )
+    else:
+        text = f"{version('mitmproxy')}: these parts do not fit, so it is slower: "
+        yield warning("mitmproxy", text + ", ".join(unfit), replaced.ADVICE)
 
 
 def _is_off(option: str, value: object) -> bool:

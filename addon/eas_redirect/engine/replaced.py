@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 type State = Literal["in place", "left out", "does not fit"]
 
+ADVICE = "Install a version that fits: pip install 'mitmproxy>=12.2.2,!=12.2.3,<12.4'."
+
 _WHERE = {
     "fixes": ("eas_redirect.fixes.http1", "FIXES"),
     "dispatch": ("eas_redirect.engine.quick", "DISPATCH"),
@@ -50,6 +52,14 @@ def replace(engine: Engine, addons: AddonManager) -> dict[str, State]:
     return states
 
 
+def unfit(engine: Engine) -> tuple[str, ...]:
+    """The parts that this engine wants and the installed mitmproxy is not known to fit."""
+    parts = {name: _part(name) for name in _WANTED[engine]}
+    return tuple(
+        name for name, part in parts.items() if part is None or part.digest() not in part.known
+    )
+
+
 def put_back(addons: AddonManager) -> None:
     """Everything, so that mitmproxy is as it was."""
     for name in _WHERE:
@@ -60,12 +70,12 @@ def say(engine: Engine, states: dict[str, State]) -> None:
     """For the log of the start."""
     lines = ", ".join(f"{name} {state}" for name, state in states.items())
     logger.info("eas-redirect: eas_engine=%s: %s", engine, lines)
-    unfit = [name for name, state in states.items() if state == "does not fit"]
-    if unfit:
+    left_out = [name for name, state in states.items() if state == "does not fit"]
+    if left_out:
         logger.warning(
             "eas-redirect: this mitmproxy is not one that these parts were made for: %s. They are "
-            "left out. Install a version that fits: pip install 'mitmproxy>=12.2.2,<12.4'.",
-            ", ".join(unfit),
+            "left out. %s",
+            *(", ".join(left_out), ADVICE),
         )
     if states["fixes"] != "in place":
         lost = "".join(f"\n  - {each}" for each in WITHOUT_FIXES)

@@ -166,7 +166,7 @@ def advice_on_udp(port: int) -> str:
     return (
         f"mitmproxy listens on UDP port {port} too, in front of an https server: strangers' "
         "datagrams fill its memory. Close it in the firewall: nft add rule inet filter input udp "
-        f"dport {port} drop. Or take `eas-redirect run`, which opens none."
+        f"dport {port} drop (`eas-redirect run` opens none)."
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -54,6 +54,7 @@ class Proxy:
     purpose. `front_expires`: when the certificate that phones see ends."""
 
     config_path: Callable[[], str] = lambda: ""
+    engine_parts: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # engine, part, its state
     listen: Callable[[], str] = lambda: ""  # overrides metrics.listen; "off": nowhere
     peer: Callable[[], Peer | None] = lambda: None
     ask: Callable[[float], Awaitable[Outcome]] = _nobody
@@ -147,6 +148,7 @@ class Monitor:
             mode=lambda: service.config.mode,
             meant=lambda: service.meant,
             wave_names=lambda: dict(service.judge.policy.wave.counts()),
+            engine_parts=proxy.engine_parts,
             cache=self._cache,
             ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
             ledger_evicted=lambda: service.ledger.statistics().evicted,

@@ -118,6 +118,14 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     for labels, count in gauges.wave_names().items():
         names.add_metric(labels, count)
     yield names
+    parts = GaugeMetricFamily(
+        "eas_engine_part",
+        "What of mitmproxy is replaced, by eas_engine; always 1.",
+        labels=("engine", "part", "state"),
+    )
+    for part in gauges.engine_parts():
+        parts.add_metric(part, 1)
+    yield parts
     good = gauges.configuration_good()
     yield _gauge("eas_config_good", "1 when the last reading succeeded.", good)
     current = gauges.snapshot_good()

@@ -35,6 +35,7 @@ SAID_ONCE = frozenset(
     {
         "eas_build_info",
         "eas_enforcing",
+        "eas_engine_part",
         "eas_meant_info",
         "eas_wave_names",
         "eas_config_loaded_timestamp_seconds",

@@ -58,6 +58,7 @@ class Gauges:
     mode: Callable[[], str] = lambda: "observe"
     meant: Callable[[], str] = lambda: ""
     wave_names: Callable[[], Mapping[tuple[str, str], int]] = dict  # by table and standing
+    engine_parts: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # engine, part, its state
     cache: Callable[[], CacheStatistics] = CacheStatistics
     ledger: Callable[[], Mapping[str, int]] = dict
     ledger_evicted: Callable[[], int] = lambda: 0
