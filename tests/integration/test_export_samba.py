@@ -14,6 +14,7 @@ from eas_redirect.directory.entries import (
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
     SUFFIX_ATTRIBUTES,
+    TRUST_ATTRIBUTES,
 )
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.snapshot import Snapshot
@@ -76,7 +77,13 @@ async def test_a_snapshot_of_the_export_answers_as_the_controller(
 
 def test_the_export_has_every_attribute_that_is_read() -> None:
     users, organization = exports()
-    assert set(users[2]) == {*RECIPIENT_ATTRIBUTES, *DEVICE_ATTRIBUTES}
+    linked = "msExchMasterAccountSid"
+    assert set(users[2]) == {
+        *RECIPIENT_ATTRIBUTES,
+        *DEVICE_ATTRIBUTES,
+        *TRUST_ATTRIBUTES,
+        linked,
+    }
     assert set(organization[2]) == {
         *RELATIONSHIP_ATTRIBUTES,
         *PARTITION_ATTRIBUTES,
