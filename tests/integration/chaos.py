@@ -92,6 +92,9 @@ def exchange(directory: Path) -> Iterator[tuple[int, ServerProcess]]:
             f"  http-request return status {device.status} content-type {device.content_type}"
             f" file {directory / device.name} if {{ req.hdr({CASE}) {device.name} }}"
         )
+    # Whoever brings no logon is asked for one: without that a 403 counts for nothing.
+    unknown = "! { req.fhdr(Authorization) -m found }"
+    answers.append(f"  http-request return status 401 hdr WWW-Authenticate Negotiate if {unknown}")
     config = directory / "haproxy.cfg"
     config.write_text(EXCHANGE.format(port=port, answers="\n".join(answers)), "utf-8")
     command = ["/usr/sbin/haproxy", "-db", "-f", str(config)]

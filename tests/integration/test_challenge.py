@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.device import LOCATION, ask
 from tests.integration.mitmdump import Mitmdump, mitmdump
+from tests.integration.running import run
 from tests.support import DATA
 
 pytestmark = pytest.mark.integration
@@ -109,3 +110,14 @@ def test_a_client_s_own_401_counts_too(tmp_path: Path) -> None:
         server.without_a_logon = 401
         assert ask(proxy.port, None, "challenged").status == 401
         assert ask(proxy.port, "anna@contoso.example", "forbidden").status == 451
+
+
+def test_every_worker_knows_what_one_has_met(tmp_path: Path) -> None:
+    """Connections are spread by the kernel; no phone here ever goes without a logon."""
+    with (
+        front(401) as server,
+        run(tmp_path, f"http://127.0.0.1:{server.server_port}", "--workers", "2") as running,
+    ):
+        time.sleep(2)  # a worker looks at what another has met once a second
+        answers = {ask(running.port, "anna@contoso.example", "x").status for _ in range(16)}
+        assert answers == {451}

@@ -7,9 +7,11 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
+from eas_redirect.activesync.authorization import Credentials
 from eas_redirect.proxy import flows
 
 FRONT = (ip_network("10.0.0.0/8"),)
+NOBODY = Credentials(scheme="none")
 OURS = frozenset({"mail.contoso.example"})
 
 
@@ -56,6 +58,15 @@ def test_names_by_which_a_client_called(headers: dict[str, str], names: tuple[st
     stranger = flow(peer="192.0.2.7", **headers)
     assert flows.called_names(stranger, FRONT) == names[:1], "nobody trusts a phone's own word"
     assert flows.called_names(called) == names[:1]
+
+
+def test_the_device_s_own_address_is_handed_on() -> None:
+    called = flow(X_Forwarded_For="192.0.2.7")
+    assert flows.client_address(called, FRONT) == "192.0.2.7"
+    assert flows.client_address(called, ()) == "10.0.0.1"
+    assert flows.client_address(flow(), FRONT) is None, "a front's own address is nobody's"
+    facts = flows.wire_facts(called, flows.request_of(called), NOBODY, FRONT)
+    assert (facts.client_address, facts.forwarded_ip) == ("10.0.0.1", "192.0.2.7")
 
 
 def test_several_hosts_are_no_name() -> None:
