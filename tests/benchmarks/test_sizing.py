@@ -36,11 +36,12 @@ def test_the_table_is_computed_from_what_is_said_of_one_phone() -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("legs", [HTTP, INSIDE, TLS], ids=lambda legs: legs.name)
 def test_a_short_measurement(tmp_path: Path, legs: Legs) -> None:
-    """Twenty phones say nothing about memory, but two descriptors each they have."""
+    """Twenty phones say nothing about memory, and may cost less CPU than the system's clock can
+    tell; but two descriptors each they have."""
     costs = measure(tmp_path, legs, 20)
     assert costs.descriptors == 2
     assert costs.process_mb > 30
-    assert costs.arrival_ms > 0
+    assert costs.arrival_ms >= 0
     assert described(legs, costs).startswith(f"{legs.name}: a process ")
 
 
