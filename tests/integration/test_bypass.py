@@ -164,7 +164,7 @@ def ask(
     )
     target = path or f"{PATH}?Cmd=FolderSync&User={user}&DeviceId=D1&DeviceType=Phone"
     headers = {"MS-ASProtocolVersion": "14.1", "Authorization": basic(user, PASSWORD)}
-    headers |= further or {}
+    headers |= {"Host": "mail.contoso.example", **(further or {})}
     try:
         connection.request("POST", target, body=body, headers=headers)
         answer = connection.getresponse()
