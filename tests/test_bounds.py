@@ -21,7 +21,7 @@ from eas_redirect.activesync.request import is_eas_path, read_request
 from eas_redirect.activesync.response import SHORT_BODY, Answer, Evidence
 from eas_redirect.judging.callers import MAX_AUTHORITY, bare_host
 from eas_redirect.policy.decision import Pass, screen
-from eas_redirect.telemetry import clients, w3c_reader
+from eas_redirect.telemetry import clients, w3c
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.metrics import Metrics
 from eas_redirect.telemetry.record import Record
@@ -61,8 +61,8 @@ FILLED: dict[str, Callable[[int], tuple[object, ...]]] = {
     "activesync.response._global_status": lambda n: ("FolderSync", no_mailbox(n)),
     "judging.callers._bare_host": lambda n: (padded(n, MAX_AUTHORITY, "h"),),
     "telemetry.clients._identified": lambda n: (padded(n, 512), padded(n, 512)),
-    "telemetry.w3c_reader._read_request": lambda n: ("POST", "/x", long_query(n)[:509]),
-    "telemetry.w3c_reader._usual_logon": lambda n: (padded(n, 512, "u"), padded(n, MAX_VALUE)),
+    "telemetry.w3c._read_request": lambda n: ("POST", "/x", long_query(n)[:509]),
+    "telemetry.w3c._usual_logon": lambda n: (padded(n, 512, "u"), padded(n, MAX_VALUE)),
 }
 """Filled by strangers: the longest key that its callers let in."""
 
@@ -149,8 +149,8 @@ def basic(number: int) -> str:
         lambda n: same_host(padded(n, LONG, "h"), padded(n, LONG, "i")),
         lambda n: bare_host(padded(n, LONG, "h")),
         lambda n: clients.identify(padded(n, LONG), padded(n, LONG)),
-        lambda n: w3c_reader._request("POST", EAS, padded(n, LONG, "q")),
-        lambda n: w3c_reader._logon(padded(n, LONG, "u"), None),
+        lambda n: w3c._request("POST", EAS, padded(n, LONG, "q")),
+        lambda n: w3c._logon(padded(n, LONG, "u"), None),
     ],
     ids=["user", "command", "basic", "scheme", "host", "Host", "agent", "log", "log user"],
 )

@@ -10,9 +10,8 @@ from eas_redirect.report.sources import SourceError, find_sources
 from eas_redirect.report.store import StoreError
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as journal_line
-from eas_redirect.telemetry.w3c import FIELDS
+from eas_redirect.telemetry.w3c import FIELDS, read_line
 from eas_redirect.telemetry.w3c import render as iis_line
-from eas_redirect.telemetry.w3c_reader import read_line
 from tests.fuzz.scratch import written
 from tests.fuzz.target import target
 

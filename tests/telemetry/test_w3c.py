@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from eas_redirect.telemetry.journal import IISLog, Journals, Redaction
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.w3c import FIELDS, render
-from eas_redirect.telemetry.w3c_reader import LogTokens, W3CReader, read_line, read_tokens
+from eas_redirect.telemetry.w3c import FIELDS, LogTokens, W3CReader, read_line, read_tokens, render
 from tests.support import DATA
 
 CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"

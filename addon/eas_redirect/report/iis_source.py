@@ -11,7 +11,7 @@ import duckdb
 from eas_redirect.report.duck import READ_TEXT, literal
 from eas_redirect.report.packing import Packing
 from eas_redirect.telemetry.record import encoded, to_json
-from eas_redirect.telemetry.w3c_reader import EAS_STEM, W3CReader
+from eas_redirect.telemetry.w3c import EAS_STEM, W3CReader
 
 _LINES = f"""
 SELECT line FROM {READ_TEXT}

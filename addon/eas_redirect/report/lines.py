@@ -48,7 +48,7 @@ CREATE TABLE lines (
   host VARCHAR, location VARCHAR, location_host VARCHAR,
   lookup_ms DOUBLE, cache VARCHAR, target_domain VARCHAR,
   schema VARCHAR, zone VARCHAR,
-  side VARCHAR, command VARCHAR, -- of an IIS log; see w3c_reader.Entry
+  side VARCHAR, command VARCHAR, -- of an IIS log; see w3c.Entry
   lost BIGINT                    -- lines that could not be written before this one
 )
 """

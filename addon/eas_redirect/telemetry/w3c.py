@@ -1,14 +1,26 @@
-"""Exchanges as lines of an IIS log: the W3C extended form, with Exchange's own `Log=` tokens. Pure.
+"""Exchanges as lines of an IIS log, and back: the W3C extended form with Exchange's own `Log=`
+tokens, as IIS, its Advanced Logging and this addon write it. Pure.
 
-`w3c_reader.read_line` is the inverse of `render` as far as the form goes. Sources: W3C Extended Log
-File Format (WD-logfile-960323); "Understanding Exchange ActiveSync reporting services" (Exchange
-2007 and 2010 documentation) for the tokens. No passwords, policy keys or bodies.
+`read_line` is the inverse of `render` as far as the form goes. Sources: W3C Extended Log File
+Format (WD-logfile-960323); "Understanding Exchange ActiveSync reporting services" (Exchange 2007
+and 2010 documentation) for the tokens. No passwords, policy keys or bodies.
+
+An Exchange 2013 logs what it said in the log of its back end only (port 444, usually W3SVC2); the
+front end's lines of the same requests end in `cafeReqId=`.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import quote, unquote
 
+from eas_redirect.activesync.authorization import Logon, parse_logon
+from eas_redirect.activesync.query import encoding_of
+from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
+from eas_redirect.policy.reasons import NO_MAILBOX_REASON
+from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.record import Record
 
 FIELDS = (
@@ -112,3 +124,239 @@ def _field(value: str | int | None) -> str:
         return "-"
     text = str(value).replace("+", "%2B").replace(" ", "+")
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+EAS_STEM = "/microsoft-server-activesync"
+MAX_USUAL = 512  # characters; what is longer is read, and not kept
+_BACK_END = re.compile(
+    r"/proxy(?=/)", re.IGNORECASE
+)  # /Microsoft-Server-ActiveSync/Proxy/default.eas
+_TOKEN = re.compile(
+    r"(?:^|_)(V(?:er1:)?[0-9]{2,3}|(?:Error|RdirTo|PrxFrom|HH|Reason):[^_]*)(?=_|$)"
+)
+_VERSION = re.compile(r"V(?:er1:)?([0-9]{1,2})([0-9])")
+_LOG = re.compile(r"(?:^|&)Log(=|%3[dD])([^&]*)")
+_BLANKS = re.compile(r"[ \t]+")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"(?=[ \t]|$)|[^ \t]+')
+
+
+type Side = Literal["inner", "front", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTokens:
+    """What of Exchange's `Log=` matters here; `reason` is a token of ours."""
+
+    version: str | None = None  # V141, or Ver1:141 since Exchange 2013: 14.1
+    error: str | None = None  # Error:UserHasNoMailbox
+    redirected_to: str | None = None  # RdirTo:
+    proxied_from: str | None = None  # PrxFrom: the server that passed the request on
+    host: str | None = None  # HH: the Host header
+    reason: str | None = None  # Reason: event.reason of a journal, with hyphens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A line that is an exchange, and which server wrote it: the `inner` one of two that it passed
+    through, an Exchange 2013's `front` end, which does not say what came of it, or any other."""
+
+    record: Record
+    side: Side
+
+
+@dataclass(slots=True)
+class W3CReader:
+    """The lines of one log in their order. `unread`: such as should have been exchanges."""
+
+    unread: int = 0
+    _names: tuple[str, ...] = FIELDS
+    _day: str | None = None
+    _quoted: bool = False  # Advanced Logging puts its values in quotes
+
+    def read(self, line: str) -> Entry | None:
+        """None for directives, for other paths than ActiveSync's and for what is unread."""
+        if line.startswith("#"):
+            self._direct(line)
+            return None
+        row = _row(self._names, line, self._quoted)
+        if row is not None and "date" not in row and self._day:
+            row["date"] = self._day
+        at = None if row is None else _time(row)
+        if row is None or at is None:
+            self.unread += 1
+            return None
+        return _entry(row, at)
+
+    def _direct(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        match name:
+            case "#Fields":
+                self._names = tuple(value.split())
+            case "#Software":
+                self._quoted = "Advanced Logging" in value
+            case "#Date" | "#Start-Date":
+                self._day = next(iter(value.split()), None)
+            case _:
+                pass
+
+
+def read_line(names: tuple[str, ...], line: str) -> Record | None:
+    """One line under the names of its `#Fields:`; None when it is no ActiveSync exchange, or has
+    not what the names promise."""
+    row = _row(names, line)
+    at = None if row is None else _time(row)
+    entry = None if row is None or at is None else _entry(row, at)
+    return entry.record if entry else None
+
+
+def read_tokens(query: str) -> LogTokens:
+    """The tokens of a cs-uri-query. Total; the first of a kind counts."""
+    found = _LOG.search(query)
+    text = found[2] if found else ""
+    if found and found[1] != "=":  # something on the way escaped the whole
+        text = unquote(text)
+    values: dict[str, str] = {}
+    for token in _TOKEN.findall(text):
+        name, _, value = token.partition(":")
+        if version := _VERSION.fullmatch(token):
+            name, value = "V", f"{version[1]}.{version[2]}"
+        values.setdefault(name, unquote(value))
+    return LogTokens(
+        version=values.get("V"),
+        error=values.get("Error") or None,
+        redirected_to=values.get("RdirTo") or None,
+        proxied_from=values.get("PrxFrom") or None,
+        host=values.get("HH") or None,
+        reason=(values.get("Reason") or "").replace("-", "_") or None,
+    )
+
+
+def _row(names: tuple[str, ...], line: str, quoted: bool = False) -> dict[str, str] | None:
+    """Name → value; a hyphen is no value."""
+    values = [] if quoted else line.split(" ")
+    if len(values) != len(names) and not quoted:
+        values = _BLANKS.split(line.strip(" \t"))
+    if len(values) != len(names):
+        values = [_unquoted(value) for value in _QUOTED.findall(line)]
+    if len(values) != len(names):
+        return None
+    return {name: value for name, value in zip(names, values, strict=True) if value != "-"}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1].replace('""', '"')
+    return value
+
+
+def _entry(row: dict[str, str], at: float) -> Entry | None:
+    path = row.get("cs-uri-stem", "")
+    asked = _BACK_END.sub("", path, count=1)
+    if not is_eas_path(asked):
+        return None
+    query = row.get("cs-uri-query", "")
+    tokens = read_tokens(query)
+    side: Side = "front" if "&cafeReqId=" in query else "other"
+    if tokens.proxied_from is not None or asked != path:
+        side = "inner"
+    return Entry(record=_record(row, at, asked, query, tokens), side=side)
+
+
+def _record(row: dict[str, str], at: float, path: str, query: str, tokens: LogTokens) -> Record:
+    method = row.get("cs-method", "POST")
+    request = _request(method, path, _LOG.sub("", query))
+    logon = _logon(row.get("cs-username"), request.user)
+    agent = _spaced(row.get("cs(User-Agent)"))
+    status = _whole(row.get("sc-status"))
+    told = status == 451 or tokens.redirected_to is not None
+    return Record(
+        timestamp_s=at,
+        action="eas.redirect" if told else "eas.exchange",
+        message="from an IIS log",
+        reason=_reason(status, tokens),
+        duration_ns=(_whole(row.get("time-taken")) or 0) * 1_000_000,
+        client_address=row.get("c-ip"),
+        method=method,
+        status_code=status,
+        url_domain=(tokens.host or row.get("cs-host") or "").partition(":")[0].lower() or None,
+        url_path=path,
+        user_agent=agent,
+        user_name=logon.user if logon else None,
+        user_domain=logon.domain if logon else None,
+        user_email=logon.text if logon and logon.format == "upn" else None,
+        command=request.command or ("OPTIONS" if method.upper() == "OPTIONS" else None),
+        protocol_version=tokens.version or request.protocol_version,
+        query_encoding=request.query_encoding,
+        device_id=request.device_id,
+        device_type=request.device_type,
+        client_family=client_family(agent, request.device_type),
+        logon_format=logon.format if logon else None,
+        evidence="certain" if tokens.error == NO_MAILBOX else None,
+        decision="redirect" if told else "pass",
+        redirect_location=tokens.redirected_to,
+    )
+
+
+def _request(method: str, path: str, query: str) -> EASRequest:
+    usual = len(method) + len(path) + len(query) <= MAX_USUAL
+    return (_usual_request if usual else _read_request)(method, path, query)
+
+
+def _read_request(method: str, path: str, query: str) -> EASRequest:
+    """What the client asked. Exchange appends to a query, and what follows a base64 one is its."""
+    first, _, rest = query.partition("&")
+    if encoding_of(first) == "base64":
+        request = read_request(method, f"{path}?{first}", ())
+        if request.problem is None:
+            return request
+        query = rest
+    return read_request(method, f"{path}?{query.strip('&')}", ())
+
+
+# A month of a server is some thousands of devices that ask for the same again and again.
+_usual_request = lru_cache(maxsize=16_384)(_read_request)
+
+
+def _logon(named: str | None, asked: str | None) -> Logon | None:
+    return _usual_logon(named, asked) if len(named or "") <= MAX_USUAL else None
+
+
+@lru_cache(maxsize=16_384)
+def _usual_logon(named: str | None, asked: str | None) -> Logon | None:
+    return parse_logon(_name(named) or asked or "")
+
+
+def _reason(status: int | None, tokens: LogTokens) -> str:
+    if tokens.reason:
+        return tokens.reason
+    if status == 451 or tokens.redirected_to:
+        return "native_redirect"
+    if tokens.error == NO_MAILBOX:
+        return NO_MAILBOX_REASON
+    return "unauthenticated" if status == 401 else "other_answer"
+
+
+def _name(text: str | None) -> str | None:
+    """IIS writes a blank as a plus, which no account name may hold (an address may)."""
+    if text is None:
+        return None
+    return unquote(text if "@" in text else text.replace("+", " "))
+
+
+def _spaced(text: str | None) -> str | None:
+    """IIS writes a space of a header as a plus."""
+    return text.replace("+", " ").replace("%2B", "+") if text else None
+
+
+def _time(row: dict[str, str]) -> float | None:
+    try:
+        text = f"{row['date']}T{row['time']}+00:00"
+        return datetime.fromisoformat(text).timestamp()
+    except (KeyError, ValueError):
+        return None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 16 else None
