@@ -55,8 +55,7 @@ DEVICES = (
         name="weak",
         user="CONTOSO\\anna",
         status=403,
-        body=HTML,
-        moved=True,
+        body=HTML,  # a 403 is Exchange's own to whoever has not proven the logon
         method="OPTIONS",
         target=PATH,
     ),

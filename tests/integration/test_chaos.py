@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from tests.integration.chaos import (
 )
 from tests.integration.device import LOCATION
 from tests.integration.impatient import HUNG_S, PROGRAM
+from tests.integration.mitmdump import SHIM
 from tests.integration.processes import ServerProcess
 from tests.integration.running import Running, run, wait_until
 from tests.integration.slapd import Slapd, running_slapd
@@ -88,13 +90,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         with run(
             home / "proxy",
             f"http://127.0.0.1:{port}",
-            *("--workers", "2"),
+            *("--workers", "2", "--", "-s", str(second_script(home, GOOD))),
             head=CONFIG.format(slapd=slapd),
             options={"eas_journal": str(journal)},
             program=PROGRAM,
         ) as proxy:
             certificate = authority.issue("slapd", NAMES).file
             yield World(proxy, slapd, certificate, server, journal)
+
+
+GOOD = "def response(flow):\n    flow.metadata['second'] = 'seen'\n"
+BROKEN = {
+    "fails": "def requestheaders(flow):\n    raise ValueError('broken')\nresponse = {'seen': 0}\n",
+    "cannot be read": "def response(flow:\n",
+}
+
+
+def second_script(home: Path, text: str) -> Path:
+    """Another script in the same processes; mitmproxy loads it again when it changes."""
+    path = home / "second.py"
+    path.write_text(text, "utf-8")
+    return path
 
 
 @contextmanager
@@ -133,6 +149,7 @@ def faults(world: World) -> Iterator[Fault]:
     )  # fmt: skip
     yield full_disk(world)
     yield broken_configuration(world)
+    yield from faults_of_scripts(world)
     yield from faults_of_workers(world)
 
 
@@ -159,6 +176,29 @@ def faults_of_workers(world: World) -> Iterator[Fault]:
         lasts_s=0,
         cuts=CUT_BY_A_KILL,
     )
+
+
+def faults_of_scripts(world: World) -> Iterator[Fault]:
+    for kind, text in BROKEN.items():
+        yield Fault(
+            name=f"a second script {kind}",
+            begin=partial(load_second, world, text),
+            mend=partial(load_second, world, GOOD),
+        )
+    yield Fault(name="our script is touched", begin=lambda: loaded_again(world, SHIM), mend=nothing)
+
+
+def load_second(world: World, text: str) -> None:
+    loaded_again(world, second_script(world.proxy.directory.parent, text))
+
+
+def loaded_again(world: World, script: Path) -> None:
+    """By both workers, which look once a second at when it was changed."""
+    said = f"Loading script {script}"
+    before = world.proxy.log.count(said)
+    later = script.stat().st_mtime + 10
+    os.utime(script, (later, later))
+    wait_until(lambda: world.proxy.log.count(said) >= before + 2, said)
 
 
 def nothing() -> None:
