@@ -29,7 +29,7 @@ from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
-from eas_redirect.proxy.own_request import Behind
+from eas_redirect.proxy.own_request import AUTODISCOVER, Behind
 from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.challenge_probe import ChallengeProbe
@@ -62,6 +62,7 @@ class EASRedirect:
         self.watcher: Watcher | None = None
         self.exchanges: Exchanges | None = None
         self.probe: ChallengeProbe | None = None
+        self.discovery_probe: ChallengeProbe | None = None
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
         self._engine: Engine | None = None
@@ -159,8 +160,23 @@ class EASRedirect:
                 self.exchanges.challenges, flows.upstream_server, self._behind.ask
             )
             self.probe.start()
+            self.discovery_probe = ChallengeProbe(
+                self.exchanges.discoveries.challenges,
+                self._weak_discovery_server,
+                lambda timeout_s: self._behind.ask(timeout_s, AUTODISCOVER),
+                asking="an Autodiscover POST",
+                unproven="a weak answer of Autodiscover's tells no phone of a new server",
+            )
+            self.discovery_probe.start()
         if self._hung_up:
             self._hang_up()
+
+    def _weak_discovery_server(self) -> str | None:
+        """Whom to ask whether Autodiscover checks logons; None where nothing hangs on it."""
+        if self.service is None:
+            return None
+        policy = self.service.judge.policy.discovery
+        return flows.upstream_server() if policy.weak and policy.phones != "off" else None
 
     def client_connected(self, _client: Client) -> Coroutine[None, None, None] | None:
         """mitmproxy listens before its addons have started. A request that they meet half-way is
@@ -172,8 +188,9 @@ class EASRedirect:
             await asyncio.wait_for(self._started.wait(), START_PATIENCE_S)
 
     def done(self) -> None:
-        if self.probe is not None:
-            self.probe.close()
+        for probe in (self.probe, self.discovery_probe):
+            if probe is not None:
+                probe.close()
         upstream_names.SAID_BY_US.remove()
         self._behind.trust.close()
         if self.watcher is not None:
@@ -228,16 +245,18 @@ class EASRedirect:
             self._fault(error)
 
     def _begin(self, flow: http.HTTPFlow) -> None:
-        keep = False
+        keep, question = False, None
         if self.exchanges is not None:
             if flows.is_eas(flow):
                 self.exchanges.begin(flow)
                 keep = self._keep_bodies
             else:
                 self.exchanges.passed_by(flow)
+                question = self.exchanges.discoveries.begin(flow)
+                keep = self._keep_bodies and question is not None
         answered = flow.response is not None  # by a script or another addon of mitmproxy's
         if not (keep or answered or self._listeners().want_request(flow.request)):
-            flow.request.stream = True
+            flow.request.stream = True if question is None else question.passes
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         try:
@@ -249,9 +268,11 @@ class EASRedirect:
     def _may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         if flows.answered_here(flow) or self._listeners().want_answer(flow.request, response):
             return False
-        if self.exchanges is None or not flows.is_eas(flow):
+        if self.exchanges is None:
             return True
-        return not self._keep_bodies and self.exchanges.may_stream(flow, response)
+        if flows.is_eas(flow):
+            return not self._keep_bodies and self.exchanges.may_stream(flow, response)
+        return self.exchanges.discoveries.may_stream(flow, response)
 
     def response(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         """What is left to be awaited: only where the directory must be asked."""

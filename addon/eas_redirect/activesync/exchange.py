@@ -17,6 +17,7 @@ class Exchange:
     here: the TLS server name, the upstream's. `client_address` is the device's own address (behind
     trusted proxies, the forwarded one). `challenged`: the server is known to ask for a logon where
     a request brings none, so that what it answers otherwise is about a logon that it has checked.
+    `is_autodiscover`: the request asks Autodiscover, before the device has chosen a server.
     """
 
     request: EASRequest
@@ -27,6 +28,7 @@ class Exchange:
     further_names: tuple[str, ...] = ()
     client_address: str | None = None
     challenged: bool = False
+    is_autodiscover: bool = False
 
     @property
     def logon(self) -> Logon | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 from eas_redirect.activesync.inflate import InflateError, inflated
+from eas_redirect.activesync.request import Headers, header_values
 from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, Element, read_document
 from eas_redirect.autodiscover.request import RESPONSE
 
@@ -53,6 +54,18 @@ class OtherAnswer:
 type AutodiscoverEvidence = RedirectAddress | NoMailboxHere | OtherAnswer
 
 
+def may_say_more(status_code: int, headers: Headers) -> bool:
+    """From the head alone: must the answer be held until its body is read, or until it is judged?
+    False: it can say nothing of a moved mailbox."""
+    lengths = header_values(headers, "content-length")
+    if not all(value.isdecimal() and int(value[:9]) <= MAX_BYTES for value in lengths):
+        return False
+    if status_code == 403:
+        return True
+    types = header_values(headers, "content-type")
+    return status_code == 200 and len(types) == 1 and _is_xml(types[0])
+
+
 def read_answer(
     status_code: int, content_type: str, content_encoding: str, body: bytes | None
 ) -> AutodiscoverEvidence:
@@ -66,13 +79,17 @@ def read_answer(
         return NoMailboxHere()
     if status_code != 200:
         return OtherAnswer(f"The answer's status is {status_code}.")
-    if content_type.partition(";")[0].strip().lower() not in _XML_TYPES or body is None:
+    if not _is_xml(content_type) or body is None:
         return OtherAnswer("The answer is not XML.")
     try:
         root = read_document(inflated(body, content_encoding, MAX_BYTES), content_type)
     except (DocumentError, InflateError) as error:
         return OtherAnswer(f"The answer could not be read: {error}.")
     return _evidence(root)
+
+
+def _is_xml(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in _XML_TYPES
 
 
 def _evidence(root: Element) -> AutodiscoverEvidence:

@@ -53,6 +53,7 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
+from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 
 type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
@@ -247,6 +248,11 @@ def policy(config: Config) -> Policy:
             for entry in redirect.relationships
         ),
         wave=Wave(only=_criteria(redirect.only), exclude=_criteria(redirect.except_)),
+        discovery=DiscoveryPolicy(
+            phones=config.autodiscover.phones,
+            listed=config.autodiscover.listed,
+            weak=config.autodiscover.weak,
+        ),
     )
 
 

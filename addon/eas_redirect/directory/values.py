@@ -34,6 +34,7 @@ class Recipient:
     user_principal_name: str | None = None
     sam_account_name: str | None = None
     mail: str | None = None
+    display_name: str | None = None
     mail_nickname: str | None = None
     target_address: str | None = None
     proxy_addresses: tuple[str, ...] = ()
@@ -65,6 +66,12 @@ class Recipient:
         if remote is not None and not remote & _CLOUD_MAILBOX:
             return f"msExchRemoteRecipientType is {remote}, without a mailbox in the cloud"
         return None
+
+    @property
+    def primary_address(self) -> str | None:
+        """The one of `proxyAddresses` that answers are sent from: its type is in capitals."""
+        primary = [a[5:] for a in self.proxy_addresses if a.startswith("SMTP:")]
+        return primary[0] if len(primary) == 1 else None
 
     @property
     def has_mailbox(self) -> bool:

@@ -1,7 +1,7 @@
 """Which servers are known to ask for a logon: what a 403 is worth hangs on it. Pure but for files.
 
 A 403 is about the user who logged on only where the server checks logons. It is known to, once it
-has answered 401 to an ActiveSync request without Authorization: a client's, or one of our own. That
+has answered 401 to a request without Authorization: a client's, or one of our own. That
 knowledge lasts for 15 minutes, and the workers of one proxy share it through a file.
 """
 
@@ -25,10 +25,15 @@ class Challenges:
     """When each server last asked for a logon. `clock` is one for all processes of the machine."""
 
     def __init__(
-        self, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "challenge",
     ) -> None:
-        """`folder`: shared with other processes; None: nobody else is asked or told."""
-        self._file = None if folder is None else folder / "challenge"
+        """`folder`: shared with other processes; None: nobody else is asked or told. `name`: of
+        the file in it, one for each path that asks for logons on its own."""
+        self.name = name
+        self._file = None if folder is None else folder / name
         self._clock = clock
         self._met: OrderedDict[str, float] = OrderedDict()
         self._looked_at = self._wrote_at = float("-inf")

@@ -4,15 +4,17 @@ The addon, `explain`, `plan` and captures all come through here. Imports no mitm
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.autodiscover.answer import NoMailboxHere, RedirectAddress, User, write_settings
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.sight import NOT_VISIBLE
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     Found,
+    Recipient,
     RelationshipsAnswer,
     Unavailable,
 )
@@ -20,10 +22,17 @@ from eas_redirect.policy.decision import (
     Ask,
     Pass,
     Policy,
+    Redirect,
     Step,
     Verdict,
     decide,
     screen,
+)
+from eas_redirect.policy.discovery import (
+    AskTwice,
+    Discovery,
+    decide_discovery,
+    screen_discovery,
 )
 from eas_redirect.policy.reasons import Reason
 
@@ -42,6 +51,7 @@ class Judgement:
     asked: DirectoryAnswer | None = None
     error_type: str | None = None
     error_message: str | None = None
+    discovery: Discovery | None = None  # where Autodiscover was asked
 
     @property
     def decision(self) -> Literal["redirect", "would_redirect", "pass"]:
@@ -56,6 +66,20 @@ class Judgement:
         not show, is in reach."""
         is_unavailable = self.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
         return is_unavailable and self.error_type not in NOT_VISIBLE
+
+    @property
+    def settings(self) -> bytes | None:
+        """The body that Autodiscover's answer gets in place of its own; None: it stays as it is."""
+        if self.decision != "redirect" or self.discovery is None:
+            return None
+        if not isinstance(self.verdict, Redirect) or self.asked is None:
+            return None
+        lookup = self.asked.lookup
+        return (
+            write_settings(self.verdict.location, _user(self.discovery, lookup.recipient))
+            if isinstance(lookup, Found)
+            else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +123,52 @@ class Judge:
         screened = self.screened(exchange, trace)
         return await self.decided(screened, trace) if isinstance(screened, Ask) else screened
 
+    async def discover(self, found: Discovery, trace: list[Step] | None = None) -> Judgement:
+        """The same for Autodiscover, over the same directory and policy. Never raises."""
+        exchange = found.exchange
+        try:
+            screened = screen_discovery(found, self.policy, trace)
+            if isinstance(screened, Pass):
+                judgement = Judgement(exchange=exchange, verdict=screened, mode=self.mode)
+            else:
+                judgement = await self._discovered(screened, trace)
+        except asyncio.CancelledError:
+            judgement = self._failed(exchange, "cancelled", "the look-up was given up at shutdown")
+        except Exception as error:
+            judgement = self._failed(exchange, type(error).__name__, whereabouts(error))
+        return replace(judgement, discovery=found)
+
     def unanswered(self, exchange: Exchange) -> Judgement:
         """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
         verdict = Pass(reason=Reason.NO_ANSWER, detail="There was no whole answer to judge.")
         return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
+
+    def undiscovered(self, found: Discovery) -> Judgement:
+        """`unanswered`, for Autodiscover."""
+        return replace(self.unanswered(found.exchange), discovery=found)
+
+    async def _discovered(self, ask: AskTwice, trace: list[Step] | None) -> Judgement:
+        try:
+            async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
+                asked = await self.directory.recipient(ask.logon, fresh=ask.fresh)
+                address = await self.directory.recipient(ask.address, fresh=ask.fresh)
+                known = await self.directory.relationships(fresh=ask.fresh)
+        except TimeoutError:
+            asked, known = self._too_late()
+            address = asked
+        verdict = decide_discovery(
+            ask, asked.lookup, address.lookup, known.relationships, self.policy, trace
+        )
+        failed = verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+        failure = (_failure(asked, known) or _failure(address, known)) if failed else None
+        return Judgement(
+            exchange=ask.discovery.exchange,
+            verdict=verdict,
+            mode=self.mode,
+            asked=asked,
+            error_type=failure.error_type if failure else None,
+            error_message=failure.message if failure else None,
+        )
 
     async def _look_up(self, ask: Ask) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
         try:
@@ -151,6 +217,16 @@ class Judge:
             error_type=error_type,
             error_message=message,
         )
+
+
+def _user(found: Discovery, recipient: Recipient) -> User:
+    """Upstream's own words for the user; what it leaves out is the directory's."""
+    said = found.said.user if isinstance(found.said, RedirectAddress | NoMailboxHere) else User()
+    return User(
+        email_address=said.email_address or recipient.mail or recipient.primary_address,
+        display_name=said.display_name or recipient.display_name,
+        culture=said.culture,
+    )
 
 
 def _failure(asked: DirectoryAnswer, known: RelationshipsAnswer) -> Unavailable | None:

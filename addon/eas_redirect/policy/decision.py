@@ -50,7 +50,7 @@ _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
 def screen(exchange: Exchange, trace: list[Step] | None = None) -> Pass | Ask:
     """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
     trail, question = Trail(trace), "Is this UserHasNoMailbox?"
-    stop = _not_an_answer(exchange) or _not_proven(exchange) or _unreadable(exchange)
+    stop = _not_an_answer(exchange) or not_proven(exchange) or unreadable(exchange)
     if stop is not None:
         return trail.stop(question, stop)
     logon, evidence = exchange.identity.logon, exchange.answer.evidence
@@ -72,12 +72,24 @@ def decide(
     `trace`, when given, receives each step in order: `explain` shows them.
     """
     trail, exchange = Trail(trace), ask.exchange
-    recipient = _recipient(exchange, lookup, trail)
+    recipient = moved_recipient(exchange, lookup, trail)
     if isinstance(recipient, Pass):
         return recipient
     domain = target_domain(recipient, trail)
     if isinstance(domain, Pass):
         return domain
+    return where_to(exchange, recipient, domain, relationships, policy, trail)
+
+
+def where_to(
+    exchange: Exchange,
+    recipient: Recipient,
+    domain: str,
+    relationships: Relationships,
+    policy: Policy,
+    trail: Trail,
+) -> Verdict:
+    """Where this device of a moved recipient goes; `domain` is its targetAddress's."""
     relationship = relationship_of(domain, relationships, policy, trail)
     if isinstance(relationship, Pass):
         return relationship
@@ -110,7 +122,7 @@ def _not_an_answer(exchange: Exchange) -> Pass | None:
     return None
 
 
-def _not_proven(exchange: Exchange) -> Pass | None:
+def not_proven(exchange: Exchange) -> Pass | None:
     """Weak evidence is about the user who logged on, where the server has checked that logon.
 
     Without that anybody could ask whether somebody has moved, and where to, for the price of a 403.
@@ -130,7 +142,7 @@ def _not_proven(exchange: Exchange) -> Pass | None:
     return Pass(reason=Reason.LOGON_NOT_PROVEN, detail=detail)
 
 
-def _unreadable(exchange: Exchange) -> Pass | None:
+def unreadable(exchange: Exchange) -> Pass | None:
     """A redirect on a misreading would send one user's phone where another's mailbox is."""
     if exchange.identity.problem is not None:
         return Pass(reason=Reason.NO_IDENTITY, detail=exchange.identity.problem)
@@ -140,7 +152,7 @@ def _unreadable(exchange: Exchange) -> Pass | None:
     return None
 
 
-def _recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:
+def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:
     """The one recipient of the logon whose mailbox is not on this server."""
     question = "Who is it?"
     match lookup:

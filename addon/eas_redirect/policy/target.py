@@ -18,6 +18,13 @@ from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.verdict import Pass, Policy, Trail
 from eas_redirect.policy.waves import membership
 
+_UNKNOWN_NAME = {
+    False: "The name that the phone called is not known (no Host, several, an address or a single"
+    " label), so a loop cannot be ruled out",
+    # What is called for Autodiscover (MS-OXDISCO 3.1.5) is not what is called for ActiveSync.
+    True: "No name is known by which devices call this server for ActiveSync, so a loop cannot be"
+    " ruled out",
+}
 _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 
 
@@ -114,10 +121,7 @@ def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) ->
     if is_own_name(target.host, called.union(exchange.further_names)):
         detail = f"{target.host} leads back here: the phone would come back for ever."
     elif not policy.own_names and not any(map(is_full_name, exchange.called_names)):
-        detail = (
-            "The name that the phone called is not known (no Host, several, an address or a single"
-            " label), so a loop cannot be ruled out: set exchange.host_names."
-        )
+        detail = f"{_UNKNOWN_NAME[exchange.is_autodiscover]}: set exchange.host_names."
     else:
         trail.good(question, "Yes.")
         return None
@@ -127,6 +131,9 @@ def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) ->
 def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
     """OPTIONS asks which versions there are and is redirected at any (MS-ASHTTP 2.2.3)."""
     question = f"Does the device speak {policy.min_protocol_version} or newer?"
+    if exchange.is_autodiscover:
+        trail.good(question, "Autodiscover comes before a version is agreed on.")
+        return None
     if exchange.request.method.upper() == "OPTIONS":
         trail.good(question, "OPTIONS is redirected at any version.")
         return None

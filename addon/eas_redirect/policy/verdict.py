@@ -40,7 +40,8 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """Answer 451 with `location` (`https://host/Microsoft-Server-ActiveSync`)."""
+    """Tell the device its `location` (`https://host/Microsoft-Server-ActiveSync`): by a 451, to
+    Autodiscover by Settings."""
 
     location: str
     target_domain: str
@@ -51,6 +52,19 @@ class Redirect:
 
 
 type Verdict = Redirect | Pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryPolicy:
+    """Which phones Autodiscover tells where a mailbox went, and by what evidence.
+
+    `listed`: beginnings of User-Agents, compared without regard to case. `weak`: whether an answer
+    that names no new address counts.
+    """
+
+    phones: Literal["off", "listed", "all"] = "off"
+    listed: tuple[str, ...] = ()
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +79,7 @@ class Policy:
     allowed_hosts: tuple[str, ...] | None = None  # globs; None: any that a relationship names
     relationships: tuple[OrganizationRelationship, ...] = ()  # configured; win over the directory's
     wave: Wave = field(default_factory=Wave)
+    discovery: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

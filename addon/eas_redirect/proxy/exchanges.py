@@ -27,6 +27,7 @@ from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.judge import Judgement, whereabouts
 from eas_redirect.policy.decision import Ask, Redirect
 from eas_redirect.proxy import flows
+from eas_redirect.proxy.discoveries import Discoveries
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.service.service import Service
@@ -34,6 +35,7 @@ from eas_redirect.telemetry.records import exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 
+MAX_CALLED = 16  # names by which devices called
 MAX_FOREIGN = 16  # servers of others that are told of
 
 type Fields = tuple[tuple[bytes, bytes], ...]
@@ -65,9 +67,11 @@ class Exchanges:
         self._logons = ConnectionLogons()
         self._foreign: set[str] = set()  # servers of others that were told of
         self.challenges = Challenges(shared_folder())
+        self._called: dict[str, None] = {}  # the latest names by which devices called
+        self.discoveries = Discoveries(service, lambda: tuple(self._called))
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._asked) + len(self.discoveries)
 
     @property
     def waits(self) -> int:
@@ -111,6 +115,8 @@ class Exchanges:
             self.failed(flow)
             return None
         asked = self._asked.pop(flow.id, None)
+        if asked is None and (judging := self.discoveries.answered(flow)) is not None:
+            return self._guarded(judging)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
             return None
         try:
@@ -124,6 +130,7 @@ class Exchanges:
         mitmproxy answered in its place. Journalled; what the client gets is not ours."""
         asked = self._asked.pop(flow.id, None)
         if asked is None:
+            self.discoveries.failed(flow)
             return
         not_exchanges = stopped(flow) or flows.answered_here(flow)
         status = flow.response.status_code if flow.response and not not_exchanges else 0
@@ -139,18 +146,35 @@ class Exchanges:
         connections = (flow.client_conn.id, flow.server_conn.id)
         self._logons.answered(*connections, asked.credentials, answer.status_code)
         self.challenges.answered(flows.server_of(flow), asked.credentials, answer.status_code)
+        self._remember_name(flow, exchange)
         judge = self._service.judge
         screened = judge.screened(exchange)
         if isinstance(screened, Ask):
-            return self._finish_later(flow, asked, judge.decided(screened))
+            return self._guarded(self._finish_later(flow, asked, judge.decided(screened)))
         self._finish(flow, asked, screened)
         return None
+
+    def _remember_name(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """By what a device that Exchange has let in calls this server: Autodiscover, which is
+        called by another name, never sends anybody there."""
+        if self._service.judge.policy.discovery.phones == "off":
+            return
+        if exchange.answer.status_code == 401 or not exchange.identity.proven:
+            return
+        for name in flows.called_names(flow, self._service.trusted_proxies):
+            self._called.pop(name, None)
+            self._called[name] = None
+        while len(self._called) > MAX_CALLED:
+            del self._called[next(iter(self._called))]
 
     async def _finish_later(
         self, flow: http.HTTPFlow, asked: Asked, judging: Coroutine[None, None, Judgement]
     ) -> None:
+        self._finish(flow, asked, await judging)
+
+    async def _guarded(self, judging: Coroutine[None, None, None]) -> None:
         try:
-            self._finish(flow, asked, await judging)
+            await judging
         except Exception as error:
             self.fault(error)
 

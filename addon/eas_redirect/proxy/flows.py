@@ -20,6 +20,8 @@ from eas_redirect.activesync.request import (
 )
 from eas_redirect.activesync.request import header_values as values_of
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
+from eas_redirect.autodiscover.answer import CONTENT_TYPE
+from eas_redirect.autodiscover.request import is_autodiscover
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import Network, bare_host
 from eas_redirect.proxy.failures import failure_of
@@ -28,11 +30,17 @@ from eas_redirect.telemetry.records import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
+_CREDENTIAL = b"x-ms-credential"
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
 
 
 def is_eas(flow: http.HTTPFlow) -> bool:
     return is_eas_path(flow.request.path)
+
+
+def is_discovery(flow: http.HTTPFlow) -> bool:
+    """Whether a phone may be asking Autodiscover."""
+    return is_autodiscover(flow.request.method, flow.request.path)
 
 
 def answered_here(flow: http.HTTPFlow) -> bool:
@@ -247,23 +255,41 @@ def redirect_response(location: str, old: http.Response) -> http.Response:
     Kept of the old answer: its date, and `Connection: close`, for a client that stayed on the line
     would find its connection-bound logon gone.
     """
+    return _in_place_of(old, REDIRECT, REDIRECT_PHRASE, [(b"X-MS-Location", location.encode())])
+
+
+def settings_response(settings: bytes, old: http.Response) -> http.Response:
+    """A whole new 200 of Autodiscover's. Where clients that know X-MS-Credential headers find their
+    logon (MS-ASHTTP 2.2.2.1.2) is kept too."""
+    kept = [field for field in old.headers.fields if field[0].lower().startswith(_CREDENTIAL)]
+    fields = [(b"Content-Type", CONTENT_TYPE.encode()), *kept]
+    return _in_place_of(old, 200, b"OK", fields, settings)
+
+
+def _in_place_of(
+    old: http.Response,
+    status_code: int,
+    reason: bytes,
+    own: list[tuple[bytes, bytes]],
+    body: bytes = b"",
+) -> http.Response:
     fields = [
         *(
             (b"Date", date.encode("utf-8", "surrogateescape"))
             for date in header_values(old, b"date")[:1]
         ),
         (b"Cache-Control", b"private"),
-        (b"X-MS-Location", location.encode()),
-        (b"Content-Length", b"0"),
+        *own,
+        (b"Content-Length", b"%d" % len(body)),
     ]
     if "close" in ", ".join(header_values(old, b"connection")).lower():
         fields.append((b"Connection", b"close"))
     return http.Response(
         http_version=old.data.http_version,
-        status_code=REDIRECT,
-        reason=REDIRECT_PHRASE,
+        status_code=status_code,
+        reason=reason,
         headers=http.Headers(fields),
-        content=b"",
+        content=body,
         trailers=None,
         timestamp_start=old.timestamp_start,
         timestamp_end=old.timestamp_end,

@@ -1,6 +1,7 @@
 """A request of our own to Exchange, over the same TLS as the phones': does it answer at all?
 
-OPTIONS without a logon changes nothing on any server and is answered by every Exchange.
+OPTIONS without a logon changes nothing on any server and is answered by every Exchange; so does
+Autodiscover without a question.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from mitmproxy.proxy.context import Context
 from OpenSSL import SSL
 
 from eas_redirect import __version__
+from eas_redirect.autodiscover.request import PATH
 from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.configuration.config import Config
@@ -28,6 +30,8 @@ from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
 
 logger = logging.getLogger(__name__)
 
+OPTIONS = f"OPTIONS {EAS_PATH}"
+AUTODISCOVER = f"POST {PATH}"
 MAX_HEAD = 16 * 1024  # bytes of an answer that are looked at
 _CHUNK = 16 * 1024
 _GONE = "it closed the connection without an answer"
@@ -76,16 +80,16 @@ class Behind:
             old=options.tls_version_server_min in OLD_VERSIONS,
         )
 
-    async def ask(self, timeout_s: float) -> Outcome:
-        """One request of our own. Where it fails and the file of trusted certificates has changed,
-        the new ones are taken, for the old ones do not help."""
+    async def ask(self, timeout_s: float, line: str = OPTIONS) -> Outcome:
+        """One request of our own, by its method and path. Where it fails and the file of trusted
+        certificates has changed, the new ones are taken, for the old ones do not help."""
         target = self._target()
         if target is None:
             return NoAnswer(why="there is not one server behind this proxy")
-        outcome = await self._try(target, timeout_s)
+        outcome = await self._try(target, timeout_s, line)
         if isinstance(outcome, NoAnswer) and (new := self._changed_trust()) is not None:
             self.trust.use(new)
-            outcome = await self._try(replace(target, trust=new), timeout_s)
+            outcome = await self._try(replace(target, trust=new), timeout_s, line)
         return outcome
 
     async def renew_trust(self, timeout_s: float) -> NoAnswer | None:
@@ -119,10 +123,10 @@ class Behind:
             logger.error("eas-redirect: the certificates that it held before stay: %s", error)
             return None
 
-    async def _try(self, target: Target, timeout_s: float) -> Outcome:
+    async def _try(self, target: Target, timeout_s: float, line: str = OPTIONS) -> Outcome:
         try:
             async with asyncio.timeout(timeout_s):
-                return await _ask(target, lambda: self._prepared(target))
+                return await _ask(target, line, lambda: self._prepared(target))
         except TimeoutError:
             return NoAnswer(why=f"no answer within {timeout_s:g} s")
         except SSL.Error as error:
@@ -144,24 +148,25 @@ class Behind:
             return _prepared(target)
 
 
-async def _ask(target: Target, prepare: Callable[[], SSL.Connection]) -> Outcome:
+async def _ask(target: Target, line: str, prepare: Callable[[], SSL.Connection]) -> Outcome:
     host, port = target.mode.address[:2]
     reader, writer = await asyncio.open_connection(host, port)
     expires = None
+    body = "Content-Type: text/xml\r\nContent-Length: 0\r\n" if line == AUTODISCOVER else ""
     request = (
-        f"OPTIONS {EAS_PATH} HTTP/1.1\r\nHost: {target.host}\r\n"
+        f"{line} HTTP/1.1\r\nHost: {target.host}\r\n{body}"
         f"User-Agent: eas-redirect/{__version__}\r\nConnection: close\r\n\r\n"
     ).encode("latin-1", "replace")
     try:
-        line = _Plain(reader, writer)
+        wire = _Plain(reader, writer)
         if target.mode.scheme == "https":
-            line = secured = _Secured(reader, writer, prepare())
+            wire = secured = _Secured(reader, writer, prepare())
             if (fault := await secured.handshake()) is not None:
                 return NoAnswer(why=fault)
             expires = secured.expires
-        await line.send(request)
+        await wire.send(request)
         head = b""
-        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD and (more := await line.receive()):
+        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD and (more := await wire.receive()):
             head += more
         return _answer(head, expires)
     finally:

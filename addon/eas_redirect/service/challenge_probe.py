@@ -1,4 +1,5 @@
-"""Does Exchange ask for a logon? One OPTIONS without credentials, as a device would begin.
+"""Does Exchange ask for a logon? One request without credentials, as a device would begin: OPTIONS
+to ActiveSync, and where weak answers of Autodiscover count, a POST to that.
 
 Only the one server behind a reverse proxy is asked: at the start, every 10 minutes, and a minute
 after a try that got no answer. Of several workers one asks, and the others read what it has met
@@ -35,13 +36,20 @@ class ChallengeProbe:
         server: Callable[[], str | None],
         ask: Callable[[float], Awaitable[Outcome]],
         folder: Path | None = None,
+        *,
+        asking: str = "OPTIONS",
+        unproven: str = "a 403 redirects nobody",
     ) -> None:
-        """`server`: as `challenges` knows it, None where no single one stands behind this proxy;
-        `ask`: one request of our own to it, within so many seconds; `folder`: shared by workers."""
+        """`asking`: what is sent, and `unproven`: what follows while no logon is asked for, in
+        words. `server`: as `challenges` knows it, None where there is not the one, or nothing hangs
+        on its answer; `ask`: one request of our own to it, within so many seconds; `folder`: shared
+        by workers."""
         self._challenges = challenges
         self._server = server
         self._ask_server = ask
         self._folder = folder or shared_folder()
+        self._asking = asking
+        self._unproven = unproven
         self._turn: IO[bytes] | None = None
         self._said: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +79,7 @@ class ChallengeProbe:
         """Ask once. Gives back in how many seconds to ask again."""
         server = self._server()
         if server is None:
-            return ASK_EVERY_S
+            return TRY_AGAIN_S
         match await self._ask_server(TIMEOUT_S):
             case NoAnswer():  # what keeps mail from Exchange is said elsewhere
                 return TRY_AGAIN_S
@@ -81,8 +89,8 @@ class ChallengeProbe:
                 return ASK_EVERY_S
             case Answered(status=status):
                 self._say(
-                    f"{server} answered {status} to OPTIONS without a logon. While it does not ask"
-                    " for one (401), a 403 redirects nobody (logon_not_proven)."
+                    f"{server} answered {status} to {self._asking} without a logon. While it does"
+                    f" not ask for one (401), {self._unproven} (logon_not_proven)."
                 )
                 return TRY_AGAIN_S if status >= 500 else ASK_EVERY_S
             case other:
@@ -93,7 +101,7 @@ class ChallengeProbe:
         if self._folder is None or self._turn is not None:
             return True
         try:
-            turn = (self._folder / "challenge.lock").open("wb")
+            turn = (self._folder / f"{self._challenges.name}.lock").open("wb")
         except OSError:
             return True  # better twice than never
         try:

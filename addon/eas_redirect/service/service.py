@@ -356,6 +356,8 @@ def _same_directory(one: Config, other: Config) -> bool:
 
 def is_decision(record: Record) -> bool:
     """Whether there was something to decide: evidence, a redirect of Exchange's own, a fault."""
-    if record.action != "eas.exchange":
+    if record.action not in ("eas.exchange", "eas.autodiscover"):
+        return True
+    if record.decision in ("redirect", "would_redirect"):
         return True
     return not everyday(record.reason or "") or record.error_type is not None

@@ -119,6 +119,8 @@ class Ledger:
         Gives back the `eas.ledger` records of what changed, also by mere time.
         """
         changes = self.settle()
+        if record.action == "eas.autodiscover":  # which names no device
+            return changes
         redirected = record.decision == "redirect"
         record.redirect_count = 1 if redirected else None
         if record.user_name is None or not (record.device_id or record.user_agent):

@@ -65,6 +65,7 @@ class Record:
     upstream_status: int | None = _key("eas.upstream.status")  # the global Status of the body
     upstream_duration_ms: float | None = _key("eas.upstream.duration_ms")
     evidence: str | None = _key("eas.evidence")
+    autodiscover: str | None = _key("eas.autodiscover")  # what it said: redirect, no_mailbox, other
     carrier: str | None = _key("eas.carrier")  # who carried the bytes: mitmproxy, haproxy
     mode: str | None = _key("eas.mode")
     decision: str | None = _key("eas.decision")  # redirect, would_redirect, pass

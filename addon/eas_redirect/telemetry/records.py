@@ -53,11 +53,12 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
     """The journal line of one EAS exchange that was answered."""
     exchange, verdict = judgement.exchange, judgement.verdict
     request, answer, logon = exchange.request, exchange.answer, exchange.logon
-    redirected = judgement.decision == "redirect"
+    redirected, discovery = judgement.decision == "redirect", judgement.discovery
+    told = 451 if discovery is None else 200
     error_type = judgement.error_type or wire.error_type
     record = Record(
         timestamp_s=wire.ended_s or wire.started_s,
-        action=_ACTIONS[judgement.decision],
+        action=_ACTIONS[judgement.decision] if discovery is None else "eas.autodiscover",
         message=message(judgement),
         level=_level(judgement, error_type),
         reason=str(verdict.reason),
@@ -69,7 +70,7 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         server_address=wire.server_address,
         server_port=wire.server_port,
         method=clipped(request.method),
-        status_code=451 if redirected else _status_of_client(answer.status_code, wire),
+        status_code=told if redirected else _status_of_client(answer.status_code, wire),
         url_domain=clipped(wire.url_domain),
         url_path=clipped(wire.url_path),
         user_agent=clipped(wire.user_agent),
@@ -91,6 +92,7 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         upstream_status=answer.eas_status,
         upstream_duration_ms=_milliseconds(wire.upstream_started_s, wire.upstream_ended_s),
         evidence=str(answer.evidence),
+        autodiscover=None if discovery is None else discovery.kind,
         carrier=wire.carrier,
         mode=judgement.mode,
         decision=judgement.decision,
@@ -195,11 +197,12 @@ _QUIET_DRIFTS = frozenset({"added", "enabled", "recovered", "host_mapped"})
 
 def message(judgement: Judgement) -> str:
     """The line's sentence. No user, no device: those have keys that redaction knows."""
+    what = "451" if judgement.discovery is None else "Settings that lead"
     match judgement.verdict:
         case Redirect(location=location) if judgement.mode == "enforce":
-            return f"451 to {location}: the mailbox has moved"
+            return f"{what} to {location}: the mailbox has moved"
         case Redirect(location=location):
-            return f"would answer 451 to {location} (observe mode): the mailbox has moved"
+            return f"would answer {what} to {location} (observe mode): the mailbox has moved"
         case Pass(reason=reason):
             status = judgement.exchange.answer.status_code
             if not status:
