@@ -10,7 +10,7 @@ from pyactivesync._wbxml import WBXMLReader, WBXMLWriter, wtag
 
 from eas_redirect.activesync import wbxml
 from eas_redirect.activesync.code_pages import TAGS
-from eas_redirect.lab.answers import ROOTS, ordinary_answer, status_answer
+from eas_redirect.lab.legacy_exchange import ROOTS, ordinary_answer, status_answer
 
 PAGE_NAMES = {number: name for name, number in PAGE_INDEX.items()}
 type Tree = tuple[str, str | tuple["Tree", ...]]

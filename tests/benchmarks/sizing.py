@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.usage import usage_with_children
 from tests.integration.device import basic
 from tests.integration.load import NOTHING_NEW

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.usage import Usage, usage_with_children
 from tests.integration.mitmdump import mitmdump
 from tests.integration.processes import ServerProcess, free_port

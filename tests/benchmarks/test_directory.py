@@ -25,7 +25,7 @@ from eas_redirect.directory.values import (
     Found,
     Unavailable,
 )
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.measure import loop_lag, percentile
 from tests.benchmarks.usage import usage
 from tests.directory.logons import logon

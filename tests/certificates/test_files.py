@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from eas_redirect.certificates.files import CertificateFileError, pem, read_trusted
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.support import require
 
 

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from eas_redirect.certificates.names import bears
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.integration.test_old_servers import made
 
 

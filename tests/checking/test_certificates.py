@@ -6,7 +6,7 @@ import pytest
 
 from eas_redirect.checking.certificates import check_front
 from eas_redirect.configuration.config import load_config
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.certificates.servers import Authority, Made
 from tests.integration.running import write_config
 

@@ -8,7 +8,7 @@ import pytest
 
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.directory.values import RelationshipsAnswer, Unavailable
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from eas_redirect.policy.decision import Policy
 from tests.integration.processes import free_port
 from tests.integration.rawserver import ClosedError, RawServer, Wire

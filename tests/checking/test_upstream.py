@@ -9,7 +9,7 @@ import pytest
 
 from eas_redirect.checking.upstream import check_upstream
 from eas_redirect.checking.values import Check
-from eas_redirect.lab.certificates import LEAF_DAYS, LabCertificates
+from eas_redirect.lab.authority import LEAF_DAYS, LabCertificates
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering
 

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eas_redirect.lab.accounts import Account, Behaviour
-from eas_redirect.lab.certificates import LabCertificates
-from eas_redirect.lab.directory import DirectoryRelationship, DirectoryUser, write_ldif
-from eas_redirect.lab.exchange import LegacyExchange
-from eas_redirect.lab.server import Server
+from eas_redirect.lab.authority import LabCertificates
+from eas_redirect.lab.http_server import Server
+from eas_redirect.lab.ldif_export import DirectoryRelationship, DirectoryUser, write_ldif
+from eas_redirect.lab.legacy_exchange import Account, LegacyExchange, Treatment
 
 PASSWORD = "secret"
 ANNA = "anna@contoso.example"
@@ -50,7 +49,7 @@ def old_server(directory: Path) -> Iterator[OldServer]:
                 password=PASSWORD,
                 behaviour=behaviour,
             )
-            for upn, behaviour in ((ANNA, Behaviour.MOVED), (BERT, Behaviour.MAILBOX))
+            for upn, behaviour in ((ANNA, Treatment.MOVED), (BERT, Treatment.MAILBOX))
         ]
     )
     context = issued.server_context()

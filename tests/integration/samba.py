@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eas_redirect.directory.values import DirectorySettings
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.integration.processes import ServerProcess
 from tests.support import DATA, require, unavailable
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eas_redirect.directory.values import DirectorySettings
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.integration.processes import ServerProcess, free_port
 from tests.support import DATA, require
 

@@ -20,7 +20,7 @@ from typing import Self
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.usage import usage
 from tests.integration.device import PATH, basic
 from tests.integration.old_server import ANNA, BERT, PASSWORD, OldServer, old_server

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import Issued, LabCertificates
+from eas_redirect.lab.authority import Issued, LabCertificates
 from tests.integration.messages import CONFIG
 from tests.integration.mitmdump import mitmdump
 from tests.integration.running import run, wait_until

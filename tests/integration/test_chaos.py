@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.integration.chaos import (
     DEVICES,
     NO_MAILBOX,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.cli.running import Ran, run
 from tests.integration.slapd import Slapd, running_slapd
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.activesync.test_authorization import spnego
 from tests.integration.messages import CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, at, post
 from tests.integration.mitmdump import Mitmdump, mitmdump

@@ -19,8 +19,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.activesync.request import read_request
-from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.server import Server
+from eas_redirect.lab.http_server import Reply, Request, Server
 from tests.integration.device import PATH, basic
 from tests.integration.old_server import BERT, PASSWORD, OldServer, old_server
 from tests.integration.processes import free_port

@@ -16,7 +16,7 @@ import pytest
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import DirectorySettings, Found, Lookup, Unavailable
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.directory.logons import logon
 from tests.integration.slapd import Slapd, running_slapd
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.integration.crossing import Arrivals, cross
 from tests.integration.kinds import KINDS
 from tests.integration.messages import CONFIG

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.namespaces import Namespace
+from eas_redirect.lab.placement import Namespace
 from tests.integration.device import PATH, basic
 from tests.integration.impatient import HUNG_S, PROGRAM
 from tests.integration.running import Running, run, wait_until

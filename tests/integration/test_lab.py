@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.lab import runner
-from eas_redirect.lab.client import basic
-from eas_redirect.lab.persona import PASSWORD
-from eas_redirect.lab.personas import PERSONAS
+from eas_redirect.lab.personas import PASSWORD, PERSONAS
+from eas_redirect.lab.phone import basic
 from tests.support import DATA
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from eas_redirect.checking.upstream import check_upstream
-from eas_redirect.lab.certificates import Issued, LabCertificates
+from eas_redirect.lab.authority import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Wire, answering, connected

@@ -9,14 +9,19 @@ import requests
 from pyactivesync.client import Client
 from pyactivesync.exceptions import StatusError
 
-from eas_redirect.lab.accounts import Account, Behaviour
-from eas_redirect.lab.answers import DEFAULT_FOLDERS, ordinary_answer, status_answer
-from eas_redirect.lab.certificates import LabCertificates
-from eas_redirect.lab.directory import write_ldif
-from eas_redirect.lab.exchange import LegacyExchange, Version
-from eas_redirect.lab.persona import CLOUD, PASSWORD
-from eas_redirect.lab.personas import PERSONAS, RELATIONSHIPS
-from eas_redirect.lab.server import Server
+from eas_redirect.lab.authority import LabCertificates
+from eas_redirect.lab.http_server import Server
+from eas_redirect.lab.ldif_export import write_ldif
+from eas_redirect.lab.legacy_exchange import (
+    DEFAULT_FOLDERS,
+    Account,
+    LegacyExchange,
+    ProductVersion,
+    Treatment,
+    ordinary_answer,
+    status_answer,
+)
+from eas_redirect.lab.personas import CLOUD, PASSWORD, PERSONAS, RELATIONSHIPS
 from tests.integration.mitmdump import Mitmdump, mitmdump
 
 pytestmark = pytest.mark.integration
@@ -29,7 +34,9 @@ CONFIG = (
 )
 
 
-@pytest.fixture(params=[Version.EXCHANGE_2013, Version.EXCHANGE_2016], ids=["2013", "2016"])
+@pytest.fixture(
+    params=[ProductVersion.EXCHANGE_2013, ProductVersion.EXCHANGE_2016], ids=["2013", "2016"]
+)
 def exchange(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Anna has moved, Jana has not. Exchange 2013 cannot read 16.1, which this client speaks."""
     accounts = [PEOPLE["anna"].account, PEOPLE["jana"].account]
@@ -64,7 +71,7 @@ def reasons(proxy: Mitmdump, count: int) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("exchange", [Version.EXCHANGE_2016], indirect=True, ids=["2016"])
+@pytest.mark.parametrize("exchange", [ProductVersion.EXCHANGE_2016], indirect=True, ids=["2016"])
 def test_a_user_with_a_mailbox_sees_every_folder(exchange: Server, proxy: Mitmdump) -> None:
     with client(proxy, "jana") as jana:
         folders = jana.list_folders()
@@ -87,7 +94,7 @@ def test_a_moved_user_sees_the_451(exchange: Server, proxy: Mitmdump) -> None:
     assert status in (200, 403)  # in band where 16.1 is understood, else the bare form
 
 
-@pytest.mark.parametrize("exchange", [Version.EXCHANGE_2016], indirect=True, ids=["2016"])
+@pytest.mark.parametrize("exchange", [ProductVersion.EXCHANGE_2016], indirect=True, ids=["2016"])
 def test_without_the_addon_it_sees_user_has_no_mailbox(
     exchange: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +113,7 @@ def test_without_the_addon_it_sees_user_has_no_mailbox(
     assert exchange.exchanged[-1].reply.body == status_answer("Provision", 123)
 
 
-@pytest.mark.parametrize("exchange", [Version.EXCHANGE_2016], indirect=True, ids=["2016"])
+@pytest.mark.parametrize("exchange", [ProductVersion.EXCHANGE_2016], indirect=True, ids=["2016"])
 def test_an_everyday_session_is_untouched(proxy: Mitmdump) -> None:
     with client(proxy, "jana") as jana:
         inbox = jana.list_folders()[0].id
@@ -123,7 +130,7 @@ def test_an_account_of_its_own_password_is_needed(proxy: Mitmdump) -> None:
         name="stranger",
         user_principal_name="stranger@contoso.example",
         password="another",
-        behaviour=Behaviour.MAILBOX,
+        behaviour=Treatment.MAILBOX,
     )
     with (
         Client(

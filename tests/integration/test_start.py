@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
+from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.usage import children
 from tests.integration.device import PATH, basic
 from tests.integration.mitmdump import SHIM

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
-from eas_redirect.lab.client import Network
-from eas_redirect.lab.namespaces import Namespace, NamespaceError, run_here
-from eas_redirect.lab.persona import CLOUD, HOST
-from eas_redirect.lab.personas import PERSONAS
+from eas_redirect.lab.authority import LabCertificates
+from eas_redirect.lab.personas import CLOUD, HOST, PERSONAS
+from eas_redirect.lab.phone import Route
+from eas_redirect.lab.placement import Namespace, NamespaceError, run_here
 from eas_redirect.lab.walk import walk
 from tests.integration.test_lab import kept, run
 from tests.support import require, unavailable
@@ -172,7 +171,7 @@ def test_a_real_phone_comes_in_by_an_interface(
         with far.inside():
             names = {host: ask_dns(host, router) for host in (HOST, CLOUD)}
             trust = LabCertificates(tmp_path / "certs").client_context()
-            network = Network({host: (at, 443) for host, at in names.items()}, trust)
+            network = Route({host: (at, 443) for host, at in names.items()}, trust)
             arrived = walk(ANNA, network).arrived
         assert names == {HOST: "198.51.100.10", CLOUD: "198.51.100.20"}
         assert arrived is not None

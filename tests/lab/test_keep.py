@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 
 from eas_redirect.lab.keep import instructions
+from eas_redirect.lab.placement import EXCHANGE, Placement
 from eas_redirect.lab.runner import Lab
-from eas_redirect.lab.site import EXCHANGE, Site
 
 
-def lab(site: Site) -> Lab:
+def lab(site: Placement) -> Lab:
     """As much of a running lab as the instructions look at."""
     parts = SimpleNamespace(
         site=site,
@@ -38,7 +38,7 @@ def pasted(text: str) -> list[str]:
 )
 def test_on_loopback_or_a_network(host: str, url: str) -> None:
     free = ("127.0.0.1", 0)
-    site = Site(exchange=free, target=free, proxy=free, page=free)
+    site = Placement(exchange=free, target=free, proxy=free, page=free)
     words = pasted(instructions(lab(site), host, "http://page/"))
     assert words[0] == "curl"
     assert words[-1].startswith(f"{url}Microsoft-Server-ActiveSync?Cmd=FolderSync&")
@@ -46,7 +46,7 @@ def test_on_loopback_or_a_network(host: str, url: str) -> None:
 
 
 def test_on_the_way_it_runs_where_the_phone_is() -> None:
-    site = Site(
+    site = Placement(
         exchange=(EXCHANGE, 443),
         target=("198.51.100.20", 443),
         proxy=("203.0.113.1", 8080),

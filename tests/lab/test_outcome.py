@@ -1,17 +1,16 @@
 """Each way in which an outcome can differ from what was expected is seen and said."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from eas_redirect.lab.answers import status_answer
-from eas_redirect.lab.client import Got
-from eas_redirect.lab.exchange import WBXML_TYPE
-from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.outcome import JournalLine, Row, judge
-from eas_redirect.lab.persona import CLOUD, FABRIKAM
-from eas_redirect.lab.personas import PERSONAS
-from eas_redirect.lab.server import Exchanged
+from eas_redirect.lab.http_server import Exchanged, Reply, Request
+from eas_redirect.lab.legacy_exchange import WBXML_TYPE, status_answer
+from eas_redirect.lab.outcome import SENT_ON, JournalLine, OutcomeRow, judge, print_outcome, to_json
+from eas_redirect.lab.personas import CLOUD, FABRIKAM, PERSONAS
+from eas_redirect.lab.phone import Got
 from eas_redirect.lab.walk import Walk
 
 PEOPLE = {persona.name: persona for persona in PERSONAS}
@@ -30,7 +29,7 @@ NO_MAILBOX = Reply(200, (("Content-Type", WBXML_TYPE),), status_answer("FolderSy
 LINE = JournalLine(PORT, "mailbox_moved", "451")
 
 
-def outcome(walk: Walk, reply: Reply | None = NO_MAILBOX, *lines: JournalLine) -> Row:
+def outcome(walk: Walk, reply: Reply | None = NO_MAILBOX, *lines: JournalLine) -> OutcomeRow:
     headers = (("Authorization", walk.persona.make_device().authorization or ""),)
     request = Request("POST", "/", headers)
     exchanged = [Exchanged(request, reply)] if reply else []
@@ -138,3 +137,64 @@ def test_an_arrival_that_the_journal_should_have_confirmed() -> None:
     ):
         (row,) = judge([there], exchanged, lines, arrived, both_sides_seen=True)
         assert (row.problems, row.device_got) == (problems, got_text)
+
+
+GOOD = OutcomeRow(
+    name="anna",
+    who="Anna",
+    device="iPhone",
+    story="moved [bold]to[/] the cloud",
+    exchange_said="200, status 123",
+    device_got="451 → outlook.office365.com, let in",
+    reason=SENT_ON,
+    why="",
+)
+BAD = replace(
+    GOOD,
+    name="jana",
+    who="Jana",
+    reason="other_answer",
+    device_got="the same",
+    problems=("the device got 200, expected 451",),
+)
+JOURNAL = Path(".lab/eas-journal.jsonl")
+
+
+def printed(rows: list[OutcomeRow], width: int) -> str:
+    console = Console(width=width, markup=False, highlight=False)
+    with console.capture() as capture:
+        print_outcome(console, rows, JOURNAL)
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_everything_as_expected(width: int) -> None:
+    text = printed([GOOD], width)
+    assert "1 of 1 as expected." in text
+    assert "NO" not in text.split()
+    assert "moved [bold]to[/] the cloud" in text
+    assert str(JOURNAL) in text
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_what_was_not_expected_is_said(width: int) -> None:
+    text = printed([GOOD, BAD], width)
+    assert "1 of 2 as expected." in text
+    assert "NO" in text.split()
+    assert "Jana: the device got 200, expected 451" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 160, 200])
+def test_no_line_is_cut(width: int) -> None:
+    text = " ".join(printed([GOOD, BAD], width).split())
+    for word in ("outlook.office365.com", "other_answer", "123", "yes", "NO"):
+        assert word in text
+    assert "…" not in text
+
+
+def test_json_holds_the_same() -> None:
+    value = to_json([GOOD, BAD], JOURNAL)
+    assert value["as_expected"] is False
+    people = value["people"]
+    assert isinstance(people, list)
+    assert [person["as_expected"] for person in people] == [True, False]

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from eas_redirect.lab.certificates import CA_NAME, LabCertificates
-from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab.authority import CA_NAME, LabCertificates
+from eas_redirect.lab.http_server import Reply, Request, Server
 from eas_redirect.lab.phone_page import PhonePage, apple_profile, qr_svg, qr_text
-from eas_redirect.lab.server import Server
 from tests.browser import complaints, open_browser
 from tests.support import require
 

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.processes import Child, NotStartedError
+from eas_redirect.lab.processes import ChildProcess, NotStartedError
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
 KILLED = -signal.SIGKILL % 256  # a guard's exit code is its child's, as a shell sees it
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
 
 
-def child(tmp_path: Path, program: str) -> Child:
-    return Child("it", [sys.executable, "-c", program], tmp_path / "log")
+def child(tmp_path: Path, program: str) -> ChildProcess:
+    return ChildProcess("it", [sys.executable, "-c", program], tmp_path / "log")
 
 
-def state(child: Child) -> str:
+def state(child: ChildProcess) -> str:
     return "ended" if child.ended else "running"
 
 
-def wait_until_ended(child: Child) -> None:
+def wait_until_ended(child: ChildProcess) -> None:
     deadline = time.monotonic() + 30
     while not child.ended:
         assert time.monotonic() < deadline

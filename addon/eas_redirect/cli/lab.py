@@ -98,7 +98,7 @@ def lab(
 def _run(settings: "LabSettings", *, keep: bool, as_json: bool) -> bool:
     """The whole lab; whether all was as expected. What cannot be is one message."""
     from eas_redirect.lab.keep import PartEndedError
-    from eas_redirect.lab.namespaces import NamespaceError
+    from eas_redirect.lab.placement import NamespaceError
     from eas_redirect.lab.processes import NotStartedError
     from eas_redirect.lab.runner import Lab, WorkDirectoryError
 
@@ -120,13 +120,13 @@ def _run(settings: "LabSettings", *, keep: bool, as_json: bool) -> bool:
 
 def _walk(running: "Lab", *, as_json: bool) -> bool:
     """Walk the people, print what came of it; whether all was as expected."""
-    from eas_redirect.lab import table
+    from eas_redirect.lab import outcome
 
     rows = running.walk()
     if as_json:
-        print_json(table.to_json(rows, running.journal))
+        print_json(outcome.to_json(rows, running.journal))
     else:
-        table.print_outcome(console(), rows, running.journal)
+        outcome.print_outcome(console(), rows, running.journal)
     return all(row.as_expected for row in rows)
 
 

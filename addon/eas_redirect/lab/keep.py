@@ -4,13 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eas_redirect.lab.client import PATH
-from eas_redirect.lab.persona import DOMAIN, HOST, PASSWORD
-from eas_redirect.lab.personas import PERSONAS
+from eas_redirect.lab.http_server import Server
+from eas_redirect.lab.personas import DOMAIN, HOST, PASSWORD, PERSONAS
+from eas_redirect.lab.phone import PATH
 from eas_redirect.lab.phone_page import PhonePage
+from eas_redirect.lab.placement import HTTP
 from eas_redirect.lab.runner import Lab
-from eas_redirect.lab.server import Server
-from eas_redirect.lab.site import HTTP
 
 POLL_S = 0.25
 

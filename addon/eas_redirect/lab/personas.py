@@ -1,24 +1,123 @@
 """The people of the lab: what each one's device does, and what must come of it.
 
 One table feeds everything: the accounts of the Exchange stand-in, the directory, the devices and
-what they are checked against.
+what they are checked against. Names and passwords are examples.
 """
 
-from eas_redirect.lab.accounts import Behaviour
-from eas_redirect.lab.client import Ask
-from eas_redirect.lab.directory import DirectoryRelationship
-from eas_redirect.lab.persona import (
-    ANDROID,
-    CLOUD,
-    CLOUD_DOMAIN,
-    FABRIKAM,
-    HOST,
-    NOKIA,
-    SAMSUNG,
-    WINDOWS,
-    Expected,
-    Persona,
-)
+from dataclasses import dataclass
+
+from eas_redirect.lab.ldif_export import DirectoryRelationship, DirectoryUser
+from eas_redirect.lab.legacy_exchange import Account, Treatment
+from eas_redirect.lab.phone import Phone, PhoneRequest, basic
+
+PASSWORD = "Example-Passw0rd"  # noqa: S105 - an example that `--keep` prints
+DOMAIN = "contoso.example"
+HOST = f"mail.{DOMAIN}"
+CLOUD = "outlook.office365.com"
+FABRIKAM = "mail.fabrikam.example"
+CLOUD_DOMAIN = "contoso.mail.onmicrosoft.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A kind of device: in words, and as it names itself."""
+
+    words: str
+    device_type: str
+    user_agent: str
+
+
+IPHONE = Model("iPhone", "iPhone", "Apple-iPhone12C1/2202.55")
+ANDROID = Model("Android", "Android", "Android/14-EAS-2.0")
+SAMSUNG = Model("Samsung", "SAMSUNGSMG991B", "Android-SAMSUNG-SM-G991B/101.140000")
+WINDOWS = Model("Windows", "WindowsMail", "MSFT-WIN-4/6.3.9600")
+NOKIA = Model("Nokia", "NokiaE71", "NokiaE71/2.09(158)MailforExchange")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What must come of one request: what the device gets, and the reason in the journal.
+
+    `host` is the one that a 451 names. None as a reason: no EAS exchange, so no journal line.
+    """
+
+    status: int
+    reason: str | None
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persona:
+    """One person with a device.
+
+    `asks` and `expects` run in parallel. `moved_to` is the domain of the person's targetAddress.
+    `arrives` is the status that a device which follows gets at the target in the end. `sent_back`:
+    how often the target sends it back to Exchange before it gives up; it asks the last of `asks`
+    again each time.
+    """
+
+    name: str
+    display_name: str
+    model: Model = IPHONE
+    story: str
+    asks: tuple[PhoneRequest, ...] = (PhoneRequest(),)
+    expects: tuple[Expected, ...]
+    behaviour: Treatment = Treatment.MOVED
+    moved_to: str | None = CLOUD_DOMAIN
+    down_level: bool = False
+    gzip: bool = False
+    password: str = PASSWORD
+    follows: bool = True
+    arrives: int | None = None
+    sent_back: int = 0
+
+    @property
+    def requests(self) -> int:
+        """How many reach Exchange."""
+        return len(self.asks) + self.sent_back
+
+    @property
+    def user_principal_name(self) -> str:
+        return f"{self.name}@{DOMAIN}"
+
+    @property
+    def first_name(self) -> str:
+        return self.display_name.split()[0]
+
+    @property
+    def logon(self) -> str:
+        return f"CONTOSO\\{self.name}" if self.down_level else self.user_principal_name
+
+    @property
+    def account(self) -> Account:
+        return Account(
+            name=self.name,
+            user_principal_name=self.user_principal_name,
+            password=PASSWORD,
+            behaviour=self.behaviour,
+            gzip=self.gzip,
+            sent_back=self.sent_back > 0,
+        )
+
+    @property
+    def directory_user(self) -> DirectoryUser:
+        return DirectoryUser(
+            name=self.name,
+            display_name=self.display_name,
+            user_principal_name=self.user_principal_name,
+            has_mailbox=self.moved_to is None,
+            target_address=f"SMTP:{self.name}@{self.moved_to}" if self.moved_to else None,
+        )
+
+    def make_device(self) -> Phone:
+        return Phone(
+            id=f"LAB{self.name.upper()}01",
+            type=self.model.device_type,
+            user_agent=self.model.user_agent,
+            user=self.logon,
+            authorization=basic(self.logon, self.password),
+        )
+
 
 RELATIONSHIPS = (
     DirectoryRelationship(
@@ -76,7 +175,7 @@ PERSONAS = (
         display_name="Carla Costa",
         model=ANDROID,
         story="moved; her phone packs its query into base64",
-        asks=(Ask("Sync", "14.0", "base64"),),
+        asks=(PhoneRequest("Sync", "14.0", "base64"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -84,7 +183,7 @@ PERSONAS = (
         name="dora",
         display_name="Dóra Dvořák",
         story="moved; her phone first asks what the server can do",
-        asks=(Ask("OPTIONS", query="none"),),
+        asks=(PhoneRequest("OPTIONS", query="none"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -92,8 +191,8 @@ PERSONAS = (
         name="emil",
         display_name="Emil Eriksson",
         story="his mailbox moves while his phone waits for new mail",
-        asks=(Ask("FolderSync"), Ask("Ping")),
-        behaviour=Behaviour.LEAVING,
+        asks=(PhoneRequest("FolderSync"), PhoneRequest("Ping")),
+        behaviour=Treatment.LEAVING,
         expects=(passes(200, "other_answer"), TO_CLOUD),
         arrives=200,
     ),
@@ -111,7 +210,7 @@ PERSONAS = (
         display_name="Gina Gallo",
         model=ANDROID,
         story="moved; her new phone speaks 16.1, which Exchange cannot read",
-        asks=(Ask(version="16.1"),),
+        asks=(PhoneRequest(version="16.1"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -128,7 +227,7 @@ PERSONAS = (
         display_name="Ivo Ivanov",
         model=WINDOWS,
         story="moved; his tablet ignores the 451 and keeps coming back",
-        asks=(Ask(), Ask(), Ask()),
+        asks=(PhoneRequest(), PhoneRequest(), PhoneRequest()),
         follows=False,
         expects=(TO_CLOUD, TO_CLOUD, TO_CLOUD),
     ),
@@ -136,7 +235,7 @@ PERSONAS = (
         name="jana",
         display_name="Jana Jansen",
         story="never moved; her mail is on the old server",
-        behaviour=Behaviour.MAILBOX,
+        behaviour=Treatment.MAILBOX,
         moved_to=None,
         expects=(passes(200, "other_answer"),),
     ),
@@ -145,7 +244,7 @@ PERSONAS = (
         display_name="Karl König",
         model=ANDROID,
         story="never moved; his phone is blocked by an administrator",
-        behaviour=Behaviour.BLOCKED,
+        behaviour=Treatment.BLOCKED,
         moved_to=None,
         expects=(passes(403, "recipient_has_mailbox"),),
     ),
@@ -153,7 +252,7 @@ PERSONAS = (
         name="lena",
         display_name="Lena Larsen",
         story="never moved; her phone must accept a policy first",
-        behaviour=Behaviour.NEEDS_POLICY,
+        behaviour=Treatment.NEEDS_POLICY,
         moved_to=None,
         expects=(passes(200, "other_answer"),),
     ),
@@ -162,7 +261,7 @@ PERSONAS = (
         display_name="Marc Moreau",
         model=NOKIA,
         story="moved; his old phone speaks 12.1, which predates the 451",
-        asks=(Ask(version="12.1"),),
+        asks=(PhoneRequest(version="12.1"),),
         expects=(passes(403, "protocol_version_too_low"),),
     ),
     Persona(
@@ -197,7 +296,7 @@ PERSONAS = (
         name="sven",
         display_name="Sven Svensson",
         story="moved; Exchange itself knows where and says so",
-        behaviour=Behaviour.NATIVE_REDIRECT,
+        behaviour=Treatment.NATIVE_REDIRECT,
         moved_to="fabrikam.example",
         expects=(Expected(status=451, reason="native_redirect", host=FABRIKAM),),
         arrives=200,

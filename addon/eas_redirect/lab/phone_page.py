@@ -12,9 +12,9 @@ from collections.abc import Callable
 from importlib import resources
 from string import Template
 
-from eas_redirect.lab.certificates import CA_NAME
-from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.persona import DOMAIN, PASSWORD
+from eas_redirect.lab.authority import CA_NAME
+from eas_redirect.lab.http_server import Reply, Request
+from eas_redirect.lab.personas import DOMAIN, PASSWORD
 
 _IDENTIFIER = "example.eas-redirect.lab"
 _QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004 6.3.8)

@@ -1,20 +1,24 @@
-"""Child processes that never outlive the lab, however the lab ends.
+"""Child processes that never outlive the lab, however the lab ends; mitmdump is one of them.
 
 Each child runs under a guard: a small Python process that reads a pipe from the lab. When the lab
 ends, even by SIGKILL, the pipe closes and the guard ends the child. Children are in a session of
-their own, so that Ctrl-C reaches the lab alone, which then ends them in order.
+their own, so that Ctrl-C reaches the lab alone, which ends them in order.
 """
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from eas_redirect import shim
 
 GRACE_S = 5.0
 
@@ -23,7 +27,7 @@ class NotStartedError(Exception):
     """A process did not come up; the message says what it wrote."""
 
 
-class Child:
+class ChildProcess:
     """A guarded process whose output goes to `log`: `with Child("mitmdump", […], log) as child:`"""
 
     def __init__(
@@ -101,6 +105,64 @@ def _end_with_the_lab(process: subprocess.Popen[bytes]) -> None:
         process.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyProcess:
+    """A running mitmdump and the address that it listens on."""
+
+    child: ChildProcess
+    address: tuple[str, int]
+
+
+def script() -> Path:
+    """The shim, or NotStartedError."""
+    found = shim.find()
+    if found is None:
+        raise NotStartedError("redirect.py is missing beside the package.")
+    return found
+
+
+def mitmdump() -> str:
+    """The mitmdump of this Python, else the one on PATH."""
+    own = Path(sys.executable).with_name("mitmdump")
+    found = str(own) if own.is_file() else shutil.which("mitmdump")
+    if found is None:
+        raise NotStartedError("mitmdump was not found beside this Python or on PATH.")
+    return found
+
+
+def start_proxy(
+    config: Path,
+    log: Path,
+    *,
+    mode: str,
+    confdir: Path,
+    certificates: Sequence[str] = (),
+    upstream_ca: Path,
+    listen: tuple[str, int],
+) -> ProxyProcess:
+    """mitmdump with the shim; returns when it listens. `certificates` are `--certs` values."""
+    settings = {
+        "eas_config": str(config),
+        "confdir": str(confdir),
+        "ssl_verify_upstream_trusted_ca": str(upstream_ca),
+        "listen_host": listen[0],
+        "listen_port": str(listen[1]),
+        "flow_detail": "0",
+    }
+    command = [mitmdump(), "-s", str(script()), "--mode", mode]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    for certificate in certificates:
+        command += ["--certs", certificate]
+    child = ChildProcess("mitmdump", command, log)
+    try:
+        listening = child.wait_for(r"listening at .*:(\d+)")
+    except BaseException:
+        child.stop()
+        raise
+    return ProxyProcess(child=child, address=(listen[0], int(listening[1])))
 
 
 if __name__ == "__main__":

@@ -10,21 +10,16 @@ from types import TracebackType
 from typing import Self
 
 from eas_redirect.directory.adoption import SETTLE_S
-from eas_redirect.lab.accounts import Accounts
-from eas_redirect.lab.certificates import LabCertificates
-from eas_redirect.lab.client import PATH, Network
-from eas_redirect.lab.directory import write_ldif
-from eas_redirect.lab.door import names_and_addresses
-from eas_redirect.lab.exchange import LegacyExchange, Version
-from eas_redirect.lab.locking import InUseError, locked
-from eas_redirect.lab.outcome import JournalLine, Row, judge, read_journal, tells_of
-from eas_redirect.lab.persona import CLOUD, FABRIKAM, HOST, Persona
-from eas_redirect.lab.personas import PERSONAS, RELATIONSHIPS
-from eas_redirect.lab.processes import Child
-from eas_redirect.lab.proxy import Proxy, start_proxy
-from eas_redirect.lab.server import Server
-from eas_redirect.lab.site import Site, loopback, transparent
-from eas_redirect.lab.target import Target
+from eas_redirect.lab.authority import InUseError, LabCertificates, locked
+from eas_redirect.lab.http_server import Server
+from eas_redirect.lab.ldif_export import write_ldif
+from eas_redirect.lab.legacy_exchange import Accounts, LegacyExchange, ProductVersion
+from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
+from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.phone import PATH, Route
+from eas_redirect.lab.placement import Placement, loopback, names_and_addresses, transparent
+from eas_redirect.lab.processes import ChildProcess, ProxyProcess, start_proxy
+from eas_redirect.lab.target_server import TargetServer
 from eas_redirect.lab.walk import Walk, knock, walk_all
 
 JOURNAL_WAIT_S = 10.0
@@ -111,7 +106,7 @@ class Lab:
         self._say(f"mitmdump with eas-redirect at {self.proxy.address[0]}:{self.proxy.address[1]}")
         self.network = self._map_network()
 
-    def _choose_site(self, stack: ExitStack) -> Site:
+    def _choose_site(self, stack: ExitStack) -> Placement:
         if not self._settings.transparent:
             return loopback(self._settings.listen, self._settings.port)
         self._say("network namespaces for a phone, a gate and servers")
@@ -121,7 +116,7 @@ class Lab:
         accounts = [persona.account for persona in self._settings.personas]
         exchange = LegacyExchange(
             accounts,
-            version=Version.EXCHANGE_2013,
+            version=ProductVersion.EXCHANGE_2013,
             longest_ping_s=LONGEST_PING_S,
             location=f"https://{FABRIKAM}{PATH}",
         )
@@ -133,7 +128,7 @@ class Lab:
         self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
         away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
         back = f"https://{HOST}{PATH}"
-        handler = Target(Accounts(accounts), modern_hosts=(CLOUD,), back=back)
+        handler = TargetServer(Accounts(accounts), modern_hosts=(CLOUD,), back=back)
         self._arrivals = handler.arrivals
         host, port = self.site.target
         self.target = stack.enter_context(
@@ -141,7 +136,7 @@ class Lab:
         )
         self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {self.target.url}")
 
-    def _start_proxy(self, config: Path) -> Proxy:
+    def _start_proxy(self, config: Path) -> ProxyProcess:
         """A reverse proxy has a certificate; a transparent one makes one for each name it meets."""
         work = self._settings.work
         names = dict.fromkeys((HOST, "localhost", "127.0.0.1", *self._settings.names))
@@ -165,17 +160,17 @@ class Lab:
         there = self.target.host
         names = {HOST: self.exchange.host, CLOUD: there, FABRIKAM: there}
         command = names_and_addresses(settings.interface, names, settings.work)
-        child = stack.enter_context(Child("dnsmasq", command, settings.work / "dnsmasq.log"))
+        child = stack.enter_context(ChildProcess("dnsmasq", command, settings.work / "dnsmasq.log"))
         child.wait_for("started, version")
         self._say(f"real phones at {settings.interface}: dnsmasq gives addresses and names")
 
-    def _map_network(self) -> Network:
+    def _map_network(self) -> Route:
         """What DNS would tell the phones."""
         transparent = self.site.transparent
         here = (self.exchange.host, self.exchange.port) if transparent else self.proxy.address
         there = (self.target.host, self.target.port)
         addresses = {HOST: here, CLOUD: there, FABRIKAM: there}
-        return Network(addresses, self.certificates.client_context(), self.site.dial)
+        return Route(addresses, self.certificates.client_context(), self.site.dial)
 
     def _write_files(self) -> Path:
         """The configuration, the directory snapshot; the journal of an earlier run goes."""
@@ -195,7 +190,7 @@ class Lab:
         """Whether real phones can come into the transparent lab."""
         return self._settings.interface is not None
 
-    def walk(self) -> tuple[Row, ...]:
+    def walk(self) -> tuple[OutcomeRow, ...]:
         """Every persona through the proxy; a row for each."""
         personas = self._settings.personas
         self._say(f"{len(personas)} devices ask for their mail")

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from eas_redirect.lab.client import PATH, Ask, Device, Got, Line, Network
-from eas_redirect.lab.persona import HOST, Persona
-from eas_redirect.lab.target import make_token
+from eas_redirect.lab.personas import HOST, Persona
+from eas_redirect.lab.phone import PATH, Got, Line, Phone, PhoneRequest, Route
+from eas_redirect.lab.target_server import make_token
 
 MAX_HOPS = 3  # as Android's own mail follows
 
@@ -30,7 +30,7 @@ class Walk:
         return tuple(dict.fromkeys(got.local_port for got in self.got))
 
 
-def knock(network: Network) -> None:
+def knock(network: Route) -> None:
     """A device that brings no logon. Behind a reverse proxy that asks by itself it is not needed;
     elsewhere only what devices meet says that Exchange checks logons, and without that a 403 counts
     for nothing."""
@@ -38,13 +38,13 @@ def knock(network: Network) -> None:
         line.send("OPTIONS", PATH, (("User-Agent", "eas-redirect lab"),))
 
 
-def walk_all(personas: Sequence[Persona], network: Network) -> tuple[Walk, ...]:
+def walk_all(personas: Sequence[Persona], network: Route) -> tuple[Walk, ...]:
     """Every persona at once, each on connections of its own; the results in the order given."""
     with ThreadPoolExecutor(len(personas)) as pool:
         return tuple(pool.map(lambda persona: walk(persona, network), personas))
 
 
-def walk(persona: Persona, network: Network) -> Walk:
+def walk(persona: Persona, network: Route) -> Walk:
     """One persona's asks, one after the other on one connection, then where a 451 leads."""
     device = persona.make_device()
     done = Walk(persona)
@@ -59,11 +59,11 @@ def walk(persona: Persona, network: Network) -> Walk:
     return done
 
 
-def _send(line: Line, device: Device, ask: Ask) -> Got:
+def _send(line: Line, device: Phone, ask: PhoneRequest) -> Got:
     return line.send(ask.method, device.target(ask), device.headers(ask))
 
 
-def _follow(network: Network, done: Walk) -> Walk:
+def _follow(network: Route, done: Walk) -> Walk:
     """From 451 to 451, as far as a phone goes; it may be sent back to where it came from."""
     last = done.got[-1]
     for _ in range(MAX_HOPS):
@@ -75,7 +75,7 @@ def _follow(network: Network, done: Walk) -> Walk:
     return done
 
 
-def _ask_at(network: Network, persona: Persona, host: str) -> Got:
+def _ask_at(network: Route, persona: Persona, host: str) -> Got:
     """Ask another server the same; where it takes no password, sign in and ask once more."""
     device, ask = persona.make_device(), persona.asks[-1]
     with Line(network, host) as line:

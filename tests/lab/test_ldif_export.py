@@ -4,12 +4,7 @@ import base64
 
 import pytest
 
-from eas_redirect.lab.directory import (
-    DATABASE,
-    DirectoryRelationship,
-    DirectoryUser,
-    write_ldif,
-)
+from eas_redirect.lab.ldif_export import DATABASE, DirectoryRelationship, DirectoryUser, write_ldif
 from eas_redirect.lab.personas import PERSONAS, RELATIONSHIPS
 
 type Entry = dict[str, list[str]]

@@ -8,15 +8,23 @@ import pytest
 from eas_redirect.activesync import wbxml
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.response import Evidence, read_answer
-from eas_redirect.lab.accounts import Account, Behaviour
-from eas_redirect.lab.answers import ROOTS, heartbeat_s, ordinary_answer, status_answer, texts
-from eas_redirect.lab.client import Ask, Device, base64_query, basic
-from eas_redirect.lab.exchange import LegacyExchange, Version
-from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab.http_server import Reply, Request
+from eas_redirect.lab.legacy_exchange import (
+    ROOTS,
+    Account,
+    LegacyExchange,
+    ProductVersion,
+    Treatment,
+    heartbeat_s,
+    ordinary_answer,
+    status_answer,
+    texts,
+)
+from eas_redirect.lab.phone import Phone, PhoneRequest, base64_query, basic
 from tests.activesync.vectors import VECTORS
 
 
-def account(behaviour: Behaviour, *, gzip: bool = False) -> Account:
+def account(behaviour: Treatment, *, gzip: bool = False) -> Account:
     return Account(
         name="anna",
         user_principal_name="anna@contoso.example",
@@ -26,44 +34,47 @@ def account(behaviour: Behaviour, *, gzip: bool = False) -> Account:
     )
 
 
-def device(logon: str = "anna@contoso.example", password: str | None = None) -> Device:
+def device(logon: str = "anna@contoso.example", password: str | None = None) -> Phone:
     authorization = basic(logon, password or "secret: with a colon")
-    return Device("ABC1", "iPhone", "Apple-iPhone12C1/2202.55", logon, authorization)
+    return Phone("ABC1", "iPhone", "Apple-iPhone12C1/2202.55", logon, authorization)
 
 
 async def ask(
-    exchange: LegacyExchange, asked: Ask, who: Device | None = None, policy_key: int | None = None
+    exchange: LegacyExchange,
+    asked: PhoneRequest,
+    who: Phone | None = None,
+    policy_key: int | None = None,
 ) -> Reply:
     who = who or device()
     return await exchange(Request(asked.method, who.target(asked), who.headers(asked)))
 
 
-FOLDERS, PING, OPTIONS = Ask(), Ask("Ping"), Ask("OPTIONS", query="none")
+FOLDERS, PING, OPTIONS = PhoneRequest(), PhoneRequest("Ping"), PhoneRequest("OPTIONS", query="none")
 
 
 @pytest.mark.parametrize(
     ("version", "asked", "status", "in_band"),
     [
-        (Version.EXCHANGE_2013, Ask("FolderSync", "14.1"), 200, True),
-        (Version.EXCHANGE_2013, Ask("Sync", "14.0", "base64"), 200, True),
-        (Version.EXCHANGE_2013, Ask("SendMail", "14.1"), 200, True),
-        (Version.EXCHANGE_2013, Ask("GetAttachment", "14.1"), 403, False),
-        (Version.EXCHANGE_2013, Ask("Nonsense", "14.1"), 403, False),
-        (Version.EXCHANGE_2013, Ask("FolderSync", "16.1"), 403, False),
-        (Version.EXCHANGE_2013, Ask("FolderSync", "12.1"), 403, False),
-        (Version.EXCHANGE_2013, OPTIONS, 403, False),
-        (Version.EXCHANGE_2016, Ask("FolderSync", "16.1"), 200, True),
-        (Version.EXCHANGE_2010, Ask("Ping", "14.1"), 200, True),
-        (Version.EXCHANGE_2010, Ask("Ping", "2.5"), 403, False),
-        (Version.EXCHANGE_2007, Ask("FolderSync", "12.1"), 403, False),
-        (Version.EXCHANGE_2007, Ask("FolderSync", "14.1"), 403, False),
-        (Version.EXCHANGE_2007, OPTIONS, 403, False),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("Sync", "14.0", "base64"), 200, True),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("SendMail", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("GetAttachment", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("Nonsense", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "16.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "12.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, OPTIONS, 403, False),
+        (ProductVersion.EXCHANGE_2016, PhoneRequest("FolderSync", "16.1"), 200, True),
+        (ProductVersion.EXCHANGE_2010, PhoneRequest("Ping", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2010, PhoneRequest("Ping", "2.5"), 403, False),
+        (ProductVersion.EXCHANGE_2007, PhoneRequest("FolderSync", "12.1"), 403, False),
+        (ProductVersion.EXCHANGE_2007, PhoneRequest("FolderSync", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2007, OPTIONS, 403, False),
     ],
 )
 async def test_no_mailbox_in_the_form_of_version_and_command(
-    version: Version, asked: Ask, status: int, in_band: bool
+    version: ProductVersion, asked: PhoneRequest, status: int, in_band: bool
 ) -> None:
-    reply = await ask(LegacyExchange([account(Behaviour.MOVED)], version=version), asked)
+    reply = await ask(LegacyExchange([account(Treatment.MOVED)], version=version), asked)
     assert reply.status == status
     who = device()
     request = read_request(asked.method, who.target(asked), who.headers(asked))
@@ -79,8 +90,8 @@ def test_the_answer_123_is_the_known_bytes(command: str) -> None:
 
 @pytest.mark.parametrize("command", ROOTS)
 async def test_a_mailbox_answers_every_command(command: str) -> None:
-    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
-    reply = await ask(exchange, Ask(command, "14.1"))
+    exchange = LegacyExchange([account(Treatment.MAILBOX)])
+    reply = await ask(exchange, PhoneRequest(command, "14.1"))
     assert reply.status == 200
     assert reply.body == ordinary_answer(command)
     if reply.body:
@@ -91,33 +102,33 @@ async def test_a_mailbox_answers_every_command(command: str) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "asked", "status"),
     [
-        (Behaviour.BLOCKED, FOLDERS, 403),
-        (Behaviour.BUSY, FOLDERS, 503),
-        (Behaviour.NATIVE_REDIRECT, FOLDERS, 451),
-        (Behaviour.NEEDS_POLICY, FOLDERS, 200),
-        (Behaviour.NEEDS_POLICY, Ask(version="12.1"), 449),
-        (Behaviour.NEEDS_POLICY, Ask("Provision"), 200),
-        (Behaviour.MAILBOX, OPTIONS, 200),
-        (Behaviour.MAILBOX, Ask("GetHierarchy"), 501),
-        (Behaviour.MAILBOX, Ask(version="16.1"), 400),
+        (Treatment.BLOCKED, FOLDERS, 403),
+        (Treatment.BUSY, FOLDERS, 503),
+        (Treatment.NATIVE_REDIRECT, FOLDERS, 451),
+        (Treatment.NEEDS_POLICY, FOLDERS, 200),
+        (Treatment.NEEDS_POLICY, PhoneRequest(version="12.1"), 449),
+        (Treatment.NEEDS_POLICY, PhoneRequest("Provision"), 200),
+        (Treatment.MAILBOX, OPTIONS, 200),
+        (Treatment.MAILBOX, PhoneRequest("GetHierarchy"), 501),
+        (Treatment.MAILBOX, PhoneRequest(version="16.1"), 400),
     ],
 )
-async def test_other_answers(behaviour: Behaviour, asked: Ask, status: int) -> None:
+async def test_other_answers(behaviour: Treatment, asked: PhoneRequest, status: int) -> None:
     reply = await ask(LegacyExchange([account(behaviour)]), asked)
     assert reply.status == status
     assert (reply.header("X-MS-Location") is not None) == (status == 451)
 
 
 async def test_a_policy_key_opens_the_mailbox() -> None:
-    exchange = LegacyExchange([account(Behaviour.NEEDS_POLICY)])
+    exchange = LegacyExchange([account(Treatment.NEEDS_POLICY)])
     before = await ask(exchange, FOLDERS)
     assert before.body == status_answer("FolderSync", 142)
-    after = await ask(exchange, Ask(policy_key=1307199584))
+    after = await ask(exchange, PhoneRequest(policy_key=1307199584))
     assert after.body == ordinary_answer("FolderSync")
 
 
 async def test_a_mailbox_that_leaves_ends_the_ping_and_is_gone() -> None:
-    exchange = LegacyExchange([account(Behaviour.LEAVING)], wait_s=0.2)
+    exchange = LegacyExchange([account(Treatment.LEAVING)], wait_s=0.2)
     assert (await ask(exchange, FOLDERS)).body == ordinary_answer("FolderSync")
     started = time.monotonic()
     assert (await ask(exchange, PING)).body == status_answer("Ping", 123)
@@ -131,7 +142,7 @@ def request_body(root: wbxml.Element) -> bytes:
 
 async def post(exchange: LegacyExchange, command: str, root: wbxml.Element) -> wbxml.Element | None:
     """The root of the answer to a request with a body; None for an empty answer."""
-    asked, who = Ask(command), device()
+    asked, who = PhoneRequest(command), device()
     body = request_body(root)
     reply = await exchange(Request("POST", who.target(asked), who.headers(asked), body))
     assert reply.status == 200
@@ -141,7 +152,7 @@ async def post(exchange: LegacyExchange, command: str, root: wbxml.Element) -> w
 
 @pytest.mark.parametrize(("key", "count"), [("0", "4"), ("1", "0")])
 async def test_folders_come_once(key: str, count: str) -> None:
-    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    exchange = LegacyExchange([account(Treatment.MAILBOX)])
     asked = wbxml.element(7, "FolderSync", wbxml.element(7, "SyncKey", key))
     answer = await post(exchange, "FolderSync", asked)
     assert answer is not None
@@ -156,13 +167,13 @@ async def test_a_folder_gets_its_first_key_and_then_hears_of_no_changes(
         0, "Collection", wbxml.element(0, "SyncKey", key), wbxml.element(0, "CollectionId", "5")
     )
     asked = wbxml.element(0, "Sync", wbxml.element(0, "Collections", collection))
-    answer = await post(LegacyExchange([account(Behaviour.MAILBOX)]), "Sync", asked)
+    answer = await post(LegacyExchange([account(Treatment.MAILBOX)]), "Sync", asked)
     assert (answer and texts(request_body(answer), 0, "SyncKey")) == given
     assert (answer and texts(request_body(answer), 0, "CollectionId")) == (given and ["5"])
 
 
 async def test_a_ping_waits_as_long_as_it_asks_within_bounds() -> None:
-    exchange = LegacyExchange([account(Behaviour.MAILBOX)], longest_ping_s=0.2)
+    exchange = LegacyExchange([account(Treatment.MAILBOX)], longest_ping_s=0.2)
     started = time.monotonic()
     heartbeat = wbxml.element(13, "HeartbeatInterval", "3540")
     await post(exchange, "Ping", wbxml.element(13, "Ping", heartbeat))
@@ -176,7 +187,7 @@ def test_a_body_that_cannot_be_read_asks_for_nothing(body: bytes) -> None:
 
 
 async def test_error_answers_can_be_held() -> None:
-    exchange = LegacyExchange([account(Behaviour.MOVED)], error_delay_s=0.2)
+    exchange = LegacyExchange([account(Treatment.MOVED)], error_delay_s=0.2)
     started = time.monotonic()
     await ask(exchange, FOLDERS)
     assert time.monotonic() - started >= 0.2
@@ -194,7 +205,7 @@ async def test_error_answers_can_be_held() -> None:
     ],
 )
 async def test_who_may_log_on(logon: str, password: str | None, status: int) -> None:
-    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    exchange = LegacyExchange([account(Treatment.MAILBOX)])
     reply = await ask(exchange, FOLDERS, device(logon, password))
     assert reply.status == status
 
@@ -202,7 +213,7 @@ async def test_who_may_log_on(logon: str, password: str | None, status: int) -> 
 @pytest.mark.parametrize("value", [None, "", "Basic", "Basic !", "Basic YQ==", "Bearer abc"])
 async def test_without_readable_credentials_it_is_401(value: str | None) -> None:
     headers = () if value is None else (("Authorization", value),)
-    exchange = LegacyExchange([account(Behaviour.MAILBOX)])
+    exchange = LegacyExchange([account(Treatment.MAILBOX)])
     reply = await exchange(Request("OPTIONS", "/Microsoft-Server-ActiveSync", headers))
     assert reply.status == 401
     assert reply.header("WWW-Authenticate") == 'Basic realm="mail.contoso.example"'
@@ -210,7 +221,7 @@ async def test_without_readable_credentials_it_is_401(value: str | None) -> None
 
 
 async def test_gzip_only_for_clients_that_accept_it() -> None:
-    exchange = LegacyExchange([account(Behaviour.MOVED, gzip=True)])
+    exchange = LegacyExchange([account(Treatment.MOVED, gzip=True)])
     who = device()
     accepted = await ask(exchange, FOLDERS, who)
     assert isinstance(accepted.body, bytes)
@@ -222,15 +233,15 @@ async def test_gzip_only_for_clients_that_accept_it() -> None:
 
 
 async def test_diagnostics_on_request() -> None:
-    exchange = LegacyExchange([account(Behaviour.MOVED)], diagnostics=True)
+    exchange = LegacyExchange([account(Treatment.MOVED)], diagnostics=True)
     reply = await ask(exchange, OPTIONS)
     assert reply.header("X-MS-Diagnostics") == "UserHasNoMailbox"
 
 
 async def test_options_tells_what_the_version_speaks() -> None:
     versions = {}
-    for version in Version:
-        exchange = LegacyExchange([account(Behaviour.MAILBOX)], version=version)
+    for version in ProductVersion:
+        exchange = LegacyExchange([account(Treatment.MAILBOX)], version=version)
         reply = await ask(exchange, OPTIONS)
         versions[version.value.name] = (reply.header("MS-ASProtocolVersions") or "").split(",")[-1]
     assert versions == {
@@ -248,7 +259,7 @@ async def test_what_is_not_eas_is_a_web_page(path: str, status: int) -> None:
 
 
 def test_a_base64_query_says_what_the_device_said() -> None:
-    asked = Ask("Sync", "14.1", "base64", policy_key=3)
+    asked = PhoneRequest("Sync", "14.1", "base64", policy_key=3)
     request = read_request(
         "POST", f"/Microsoft-Server-ActiveSync?{base64_query(device(), asked)}", ()
     )

@@ -1,15 +1,17 @@
-"""The lab's own certificate authority and the certificates that it signs, under one directory.
+"""The lab's own certificate authority and the certificates that it signs, in one directory.
 
 They are made on first use and again when they are about to expire or do not hold the names that
-are asked for. Private keys are readable by their owner only. Uses `cryptography`, which mitmproxy
-depends on.
+are asked for. One lab at a time works in the directory. Private keys are readable by their owner
+only. Uses `cryptography`, which mitmproxy depends on.
 """
 
+import fcntl
 import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from eas_redirect.lab.locking import locked
+
+class InUseError(Exception):
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def locked(directory: Path, *, wait: bool) -> Iterator[None]:
+    """Hold `directory/lock`, made on first use; InUseError when it is held and `wait` is False.
+
+    The system lets go of it however this process ends.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise InUseError(str(directory)) from error
+        yield
+
 
 CA_NAME = "eas-redirect lab CA"
 CA_DAYS = 825

@@ -21,7 +21,7 @@ SERVER = (
 )
 USER_MAILBOX, REMOTE_USER_MAILBOX = 1, 2147483648  # msExchRecipientTypeDetails
 
-type Attribute = tuple[str, str]
+type LdifPair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def _relationship(relationship: DirectoryRelationship) -> str:
     )
 
 
-def _entry(dn: str, *attributes: Attribute) -> str:
+def _entry(dn: str, *attributes: LdifPair) -> str:
     lines = [_line("dn", dn), "changetype: add", *(_line(*each) for each in attributes)]
     return "\n".join(lines) + "\n"
 

@@ -8,8 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from eas_redirect.lab.namespaces import Namespace, NamespaceError
-from eas_redirect.lab.site import loopback
+from eas_redirect.lab.placement import Namespace, NamespaceError, loopback
 from tests.support import require, unavailable
 
 

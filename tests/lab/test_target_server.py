@@ -4,18 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from eas_redirect.lab.accounts import Account, Accounts
-from eas_redirect.lab.client import PATH, basic
-from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.target import Arrival, Target, make_token
+from eas_redirect.lab.http_server import Reply, Request
+from eas_redirect.lab.legacy_exchange import Account, Accounts
+from eas_redirect.lab.phone import PATH, basic
+from eas_redirect.lab.target_server import Arrival, TargetServer, make_token
 
 ANNA = Account(name="anna", user_principal_name="anna@contoso.example", password="Example-Passw0rd")
 PASSWORD = basic(ANNA.user_principal_name, ANNA.password)
 TOKEN = f"Bearer {make_token(ANNA.user_principal_name)}"
 
 
-async def call(host: str, authorization: str | None, method: str = "POST") -> tuple[Reply, Target]:
-    target = Target(Accounts([ANNA]), modern_hosts=["outlook.office365.com"])
+async def call(
+    host: str, authorization: str | None, method: str = "POST"
+) -> tuple[Reply, TargetServer]:
+    target = TargetServer(Accounts([ANNA]), modern_hosts=["outlook.office365.com"])
     headers = [("Host", host)] + ([("Authorization", authorization)] if authorization else [])
     path = PATH if method == "OPTIONS" else f"{PATH}?Cmd=FolderSync"
     return await target(Request(method, path, tuple(headers))), target
@@ -60,7 +62,7 @@ async def test_whom_it_believes_to_be_elsewhere_it_sends_back(
     sent_back: bool, password: str, status: int
 ) -> None:
     back = "https://mail.contoso.example/Microsoft-Server-ActiveSync"
-    target = Target(Accounts([replace(ANNA, sent_back=sent_back)]), back=back)
+    target = TargetServer(Accounts([replace(ANNA, sent_back=sent_back)]), back=back)
     headers = (("Host", "mail.fabrikam.example"), ("Authorization", basic("anna", password)))
     reply = await target(Request("POST", f"{PATH}?Cmd=FolderSync", headers))
     assert (reply.status, reply.header("X-MS-Location")) == (
@@ -71,5 +73,5 @@ async def test_whom_it_believes_to_be_elsewhere_it_sends_back(
 
 
 async def test_what_is_not_eas_is_not_found() -> None:
-    reply = await Target(Accounts([]))(Request("GET", "/", ()))
+    reply = await TargetServer(Accounts([]))(Request("GET", "/", ()))
     assert reply.status == 404

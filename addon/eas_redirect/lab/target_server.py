@@ -11,11 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eas_redirect.activesync.request import is_eas_path, read_request
-from eas_redirect.lab import pages
-from eas_redirect.lab.accounts import Accounts
-from eas_redirect.lab.answers import ordinary_answer
-from eas_redirect.lab.exchange import WBXML_TYPE
-from eas_redirect.lab.message import Reply, Request
+from eas_redirect.lab import legacy_exchange
+from eas_redirect.lab.http_server import Reply, Request
+from eas_redirect.lab.legacy_exchange import WBXML_TYPE, Accounts, ordinary_answer
 
 VERSIONS = "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1"
 
@@ -30,7 +28,7 @@ class Arrival:
     status: int
 
 
-class Target:
+class TargetServer:
     """The handler for a `server.Server`. `arrivals` grows with each EAS request that has a user.
 
     `back` is where accounts are redirected that it believes to be elsewhere (`sent_back`).
@@ -46,7 +44,7 @@ class Target:
 
     async def __call__(self, request: Request) -> Reply:
         if not is_eas_path(request.target):
-            return Reply(404, (("Content-Type", "text/html"),), pages.NOT_FOUND)
+            return Reply(404, (("Content-Type", "text/html"),), legacy_exchange.NOT_FOUND)
         host = (request.header("Host") or "").partition(":")[0].lower()
         eas = read_request(request.method, request.target, request.headers)
         command = "OPTIONS" if eas.method == "OPTIONS" else eas.command or "unknown"
@@ -74,14 +72,14 @@ class Target:
             return Reply(200, (("MS-ASProtocolVersions", VERSIONS),))
         body = ordinary_answer(command)
         if body is None:
-            return Reply(501, (("Content-Type", "text/html"),), pages.NOT_IMPLEMENTED)
+            return Reply(501, (("Content-Type", "text/html"),), legacy_exchange.NOT_IMPLEMENTED)
         return Reply(200, (("Content-Type", WBXML_TYPE),) if body else (), body)
 
     def _ask_to_sign_in(self, host: str) -> Reply:
         modern = host in self._modern_hosts
         challenge = "Bearer" if modern else f'Basic realm="{host}"'
         headers = (("WWW-Authenticate", challenge), ("Content-Type", "text/html"))
-        return Reply(401, headers, pages.UNAUTHORIZED)
+        return Reply(401, headers, legacy_exchange.UNAUTHORIZED)
 
 
 def make_token(user_principal_name: str) -> str:

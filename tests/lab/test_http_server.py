@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.lab.certificates import LabCertificates
-from eas_redirect.lab.message import Reply, Request
-from eas_redirect.lab.server import Server
+from eas_redirect.lab.authority import LabCertificates
+from eas_redirect.lab.http_server import Reply, Request, Server
 
 
 async def echo(request: Request) -> Reply:

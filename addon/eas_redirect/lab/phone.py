@@ -16,8 +16,8 @@ from typing import Self
 from urllib.parse import urlencode
 
 from eas_redirect.activesync.query import COMMAND_CODES
-from eas_redirect.lab.exchange import WBXML_TYPE
-from eas_redirect.lab.message import HeaderFields, field_value
+from eas_redirect.lab.http_server import HeaderFields, field_value
+from eas_redirect.lab.legacy_exchange import WBXML_TYPE
 
 PATH = "/Microsoft-Server-ActiveSync"
 EN_US = 0x0409
@@ -26,7 +26,7 @@ USER_TAG = 8  # MS-ASHTTP 2.2.1.1.1.1.3
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Route:
     """Where names lead (`host → (address, port)`), whom TLS trusts, how to reach an address."""
 
     addresses: dict[str, tuple[str, int]]
@@ -35,7 +35,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PhoneRequest:
     """One request of a device. `query` is `plain`, `base64` or `none` (OPTIONS has none)."""
 
     command: str = "FolderSync"
@@ -49,7 +49,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Phone:
     """The facts that a device tells with each request. `authorization` is a whole header value."""
 
     id: str
@@ -58,7 +58,7 @@ class Device:
     user: str
     authorization: str | None
 
-    def target(self, ask: Ask) -> str:
+    def target(self, ask: PhoneRequest) -> str:
         match ask.query:
             case "none":
                 return PATH
@@ -68,7 +68,7 @@ class Device:
                 fields = {"User": self.user, "DeviceId": self.id, "DeviceType": self.type}
                 return f"{PATH}?{urlencode({'Cmd': ask.command, **fields})}"
 
-    def headers(self, ask: Ask) -> HeaderFields:
+    def headers(self, ask: PhoneRequest) -> HeaderFields:
         fields = [("User-Agent", self.user_agent), ("Accept-Encoding", "gzip")]
         if self.authorization:
             fields.append(("Authorization", self.authorization))
@@ -80,7 +80,7 @@ class Device:
         return tuple(fields)
 
 
-def base64_query(device: Device, ask: Ask) -> str:
+def base64_query(device: Phone, ask: PhoneRequest) -> str:
     """The query as one base64 value (MS-ASHTTP 2.2.1.1.1.1)."""
     policy_key = b"" if ask.policy_key is None else struct.pack("<L", ask.policy_key)
     user = device.user.encode()
@@ -125,7 +125,7 @@ class Got:
 class Line:
     """A kept TLS connection to one host: `with Line(network, host) as line: line.send(…)`."""
 
-    def __init__(self, network: Network, host: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, network: Route, host: str, timeout_s: float = 60.0) -> None:
         self._network = network
         self._host = host
         self._timeout_s = timeout_s

@@ -1,0 +1,212 @@
+"""Where the lab's parts stand: all on loopback, or each in a network namespace of its own.
+
+A namespace lives as long as something holds it. These are held by file descriptors of the lab (and
+by what it starts inside), never by a name under /run/netns: when the lab ends, even by SIGKILL, the
+kernel removes them. For real phones a door leads in: an interface of this machine moves into the
+gateway's namespace, and dnsmasq gives addresses and answers names with the lab's. A physical
+interface comes back by itself when its namespace ends.
+"""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class NamespaceError(Exception):
+    """Namespaces cannot be made or set up here; the message says why."""
+
+
+class Namespace:
+    """A network namespace of its own, with its loopback up."""
+
+    def __init__(self) -> None:
+        self._descriptor = _in_a_thread_of_its_own(_new_namespace)
+        self.run("ip", "link", "set", "lo", "up")
+
+    @property
+    def path(self) -> str:
+        """A path that `ip` and `nsenter` take, valid while the lab runs."""
+        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread is in the namespace: sockets and processes made here belong to it."""
+        outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            os.setns(self._descriptor, os.CLONE_NEWNET)
+            try:
+                yield
+            finally:
+                os.setns(outside, os.CLONE_NEWNET)
+        finally:
+            os.close(outside)
+
+    def run(self, *command: str) -> None:
+        """A command inside; NamespaceError with its words when it fails."""
+        with self.inside():
+            run_here(*command)
+
+    def connect(self, other: "Namespace", ours: str, theirs: str) -> None:
+        """A cable to another namespace; both ends get an address (`203.0.113.1/24`) and are up.
+
+        The interfaces are called after the far end's host: `to-2` is the one that leads to `.2`.
+        """
+        our_name, their_name = _interface(theirs), _interface(ours)
+        peer = ("peer", "name", their_name, "netns", other.path)
+        self.run("ip", "link", "add", "name", our_name, "type", "veth", *peer)
+        for namespace, name, address in ((self, our_name, ours), (other, their_name, theirs)):
+            namespace.run("ip", "address", "add", address, "dev", name)
+            namespace.run("ip", "link", "set", name, "up")
+
+    def close(self) -> None:
+        """Let go; the kernel removes it when nothing else holds it."""
+        os.close(self._descriptor)
+
+
+def run_here(*command: str) -> None:
+    """A command where this thread is; NamespaceError with its words when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NamespaceError(f"{command[0]} is not installed.") from error
+    if done.returncode != 0:
+        raise NamespaceError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+
+
+def _interface(address: str) -> str:
+    return f"to-{address.partition('/')[0].rpartition('.')[2]}"
+
+
+def _new_namespace() -> int:
+    try:
+        os.unshare(os.CLONE_NEWNET)
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    except (AttributeError, OSError) as error:
+        raise NamespaceError(f"No network namespace can be made here: {error}") from error
+
+
+def _in_a_thread_of_its_own[T](work: Callable[[], T]) -> T:
+    """A thread that leaves its namespace must not go on to serve others."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+GATE = "10.45.1.1"
+FIRST, LAST = "10.45.1.10", "10.45.1.250"
+
+
+def open_door(stack: ExitStack, gate: Namespace, interface: str) -> None:
+    """Move the interface into the gateway and give it its address; undone with `stack`."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    stack.callback(os.close, home)
+    run_here("ip", "link", "set", interface, "netns", gate.path)
+    stack.callback(_give_back, gate, interface, f"/proc/{os.getpid()}/fd/{home}")
+    gate.run("ip", "address", "add", f"{GATE}/24", "dev", interface)
+    gate.run("ip", "link", "set", interface, "up")
+
+
+def _give_back(gate: Namespace, interface: str, home: str) -> None:
+    with suppress(NamespaceError):  # It was pulled out meanwhile.
+        gate.run("ip", "link", "set", interface, "netns", home)
+
+
+def names_and_addresses(interface: str, names: Mapping[str, str], work: Path) -> tuple[str, ...]:
+    """The dnsmasq command that tells phones of `interface` their address and these names."""
+    options = {
+        "conf-file": "/dev/null",
+        "interface": interface,
+        "dhcp-range": f"{FIRST},{LAST},255.255.255.0,1h",
+        "dhcp-option": f"option:router,{GATE}",
+        "dhcp-leasefile": str(work.resolve() / "dnsmasq.leases"),
+        "log-facility": "-",
+        "pid-file": "",
+        "user": "root",  # it reads and writes the work directory, which is the lab's own
+    }
+    flags = ("keep-in-foreground", "no-resolv", "no-hosts", "bind-interfaces")
+    return (
+        "dnsmasq",
+        *(f"--{flag}" for flag in flags),
+        *(f"--{name}={value}" if value else f"--{name}" for name, value in options.items()),
+        *(f"--address=/{name}/{address}" for name, address in names.items()),
+    )
+
+
+type HostPort = tuple[str, int]
+type Inside = Callable[[], AbstractContextManager[None]]
+
+PHONE, GATE_TO_PHONES = "203.0.113.2", "203.0.113.1"  # RFC 5737: addresses for documentation
+GATE_TO_SERVERS, EXCHANGE, TARGET = "198.51.100.1", "198.51.100.10", "198.51.100.20"
+HTTP, HTTPS, PROXY_PORT = 80, 443, 8080
+EVERYWHERE_IN_THE_GATE = "0.0.0.0"  # noqa: S104 - a namespace of the lab's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Addresses to listen on (port 0: any free one), and how to be where each part stands.
+
+    `page` is that of the page for phones (see `phone_page.py`).
+    `transparent`: phones call the servers' own addresses, and the proxy is on the way there.
+    `phone_shell` begins a command line that runs where the phone is.
+    """
+
+    exchange: HostPort
+    target: HostPort
+    proxy: HostPort
+    page: HostPort
+    at_servers: Inside = nullcontext
+    at_proxy: Inside = nullcontext
+    at_phone: Inside = nullcontext
+    transparent: bool = False
+    phone_shell: tuple[str, ...] = field(default=())
+
+    def dial(self, address: HostPort, timeout_s: float) -> socket.socket:
+        """A connection from where the phone is."""
+        with self.at_phone():
+            return socket.create_connection(address, timeout_s)
+
+
+def loopback(listen: str, port: int) -> Placement:
+    """Everything on this machine; the proxy where it is asked to be."""
+    free = ("127.0.0.1", 0)
+    return Placement(exchange=free, target=free, proxy=(listen, port), page=(listen, 0))
+
+
+@contextmanager
+def transparent(interface: str | None = None) -> Iterator[Placement]:
+    """A phone, a gate and servers in three namespaces; the gate redirects port 443 to the proxy.
+
+    `interface`: one of this machine's that leads real phones to the gate, too.
+    """
+    with ExitStack() as stack:
+        phone, gate, servers = (_namespace(stack) for _ in range(3))
+        phone.connect(gate, f"{PHONE}/24", f"{GATE_TO_PHONES}/24")
+        gate.connect(servers, f"{GATE_TO_SERVERS}/24", f"{EXCHANGE}/24")
+        servers.run("ip", "address", "add", f"{TARGET}/24", "dev", "to-1")
+        phone.run("ip", "route", "add", "default", "via", GATE_TO_PHONES)
+        from_phones = ("!", "-i", "to-10", "-p", "tcp", "--dport", str(HTTPS))
+        redirect = ("-j", "REDIRECT", "--to-ports", str(PROXY_PORT))
+        gate.run("iptables", "-w", "-t", "nat", "-A", "PREROUTING", *from_phones, *redirect)
+        if interface is not None:
+            open_door(stack, gate, interface)
+        yield Placement(
+            exchange=(EXCHANGE, HTTPS),
+            target=(TARGET, HTTPS),
+            proxy=(EVERYWHERE_IN_THE_GATE, PROXY_PORT),
+            page=(GATE if interface else GATE_TO_PHONES, HTTP),
+            at_servers=servers.inside,
+            at_proxy=gate.inside,
+            at_phone=phone.inside,
+            transparent=True,
+            phone_shell=("nsenter", f"--net={phone.path}"),
+        )
+
+
+def _namespace(stack: ExitStack) -> Namespace:
+    namespace = Namespace()
+    stack.callback(namespace.close)
+    return namespace
