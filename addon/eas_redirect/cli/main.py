@@ -9,7 +9,7 @@ from typing import Annotated
 
 from eas_redirect.engine import hangups
 
-if sys.argv[1:2] == ["run"]:
+if sys.argv[1:2] in (["run"], ["judge"]):
     hangups.hold()  # first of all: from here on a reload of the service never ends its start
 
 import typer
@@ -17,7 +17,9 @@ import typer
 from eas_redirect import __version__
 from eas_redirect.cli.check import check
 from eas_redirect.cli.explain import explain
+from eas_redirect.cli.haproxy import haproxy
 from eas_redirect.cli.init import init
+from eas_redirect.cli.judge import judge
 from eas_redirect.cli.lab import lab
 from eas_redirect.cli.plan import plan
 from eas_redirect.cli.redact import redact
@@ -39,6 +41,8 @@ app.command("init")(init)
 app.command("check")(check)
 app.command("explain")(explain)
 app.command("run", cls=RunCommand)(run)
+app.command("haproxy")(haproxy)
+app.command("judge")(judge)
 app.command("plan")(plan)
 app.command("redact")(redact)
 app.command("report")(report)

@@ -64,6 +64,9 @@ class LineClass(IntEnum):
     FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
 
 
+SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
+"""HAProxy writes a hyphen for what it does not know."""
+
 INSERT = f"""
 INSERT INTO lines
 WITH journal AS (
@@ -72,10 +75,11 @@ WITH journal AS (
     ignore_errors = true)
 ), who AS (
   SELECT *,
-    CASE WHEN "user".name IS NOT NULL
-      THEN hash(lower("user".name) || chr(0) || lower(coalesce("user".domain, ''))) END AS who,
-    nullif(eas.device.id, '') AS device,
-    user_agent.original AS agent
+    CASE WHEN said("user".name) IS NOT NULL
+      THEN hash(lower("user".name) || chr(0) || lower(coalesce(said("user".domain), '')))
+      END AS who,
+    said(eas.device.id) AS device,
+    said(user_agent.original) AS agent
   FROM journal
 )
 SELECT
@@ -89,11 +93,11 @@ SELECT
        WHEN device IS NOT NULL THEN hash(who, device)
        WHEN agent IS NOT NULL THEN hash(who, '', agent) END,
   hash(who, agent), device IS NOT NULL,
-  who, "user".id, "user".name, "user".domain, "user".email,
-  device, eas.device.type, agent, eas.client_family,
+  who, "user".id, said("user".name), said("user".domain), said("user".email),
+  device, said(eas.device.type), agent, eas.client_family,
   event.reason, eas.decision, eas.wave, http.response.status_code,
-  eas.protocol_version, eas.auth.scheme, eas.auth.logon_format,
-  lower(url.domain), eas.redirect.location,
+  said(eas.protocol_version), eas.auth.scheme, eas.auth.logon_format,
+  lower(said(url.domain)), eas.redirect.location,
   nullif(lower(regexp_extract(eas.redirect.location, '^https?://([^/:?#]+)', 1)), ''),
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),

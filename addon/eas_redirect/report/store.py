@@ -20,6 +20,7 @@ from eas_redirect.report.lines import (
     DOUBLED,
     INSERT,
     LOST,
+    SAID,
     SCHEMA,
     TORN,
     LineClass,
@@ -91,6 +92,7 @@ class _Reader:
         self._folder = folder
         self._newest_ms = newest_ms
         self._progress = progress or (lambda _: None)
+        connection.execute(SAID)
         connection.execute(SCHEMA)
 
     def read(self, source: Source) -> None:

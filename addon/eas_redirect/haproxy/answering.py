@@ -1,0 +1,229 @@
+"""A question becomes an exchange, is judged as every exchange is, and is journalled.
+
+Nothing is decided in here: the same readers and the same judge as on mitmproxy's side.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+from urllib.parse import urlsplit
+
+from eas_redirect.activesync.authorization import (
+    ConnectionLogon,
+    Credentials,
+    contradicts,
+    identify,
+    read_authorization,
+    read_authorizations,
+)
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.response import read_answer
+from eas_redirect.haproxy.question import Question, Reply
+from eas_redirect.judging import callers
+from eas_redirect.judging.callers import bare_host
+from eas_redirect.judging.challenges import Challenges
+from eas_redirect.judging.judge import Judgement, whereabouts
+from eas_redirect.policy.decision import Pass, Redirect
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.service.service import Service
+from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_LINES = 4
+"""Lines of one header that HAProxy remembers, from the last; it counts them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The Exchange behind HAProxy, as the configuration names it."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Answering:
+    """Judges what HAProxy asks, for one service."""
+
+    def __init__(
+        self,
+        service: Service,
+        server: Server,
+        challenges: Challenges,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = service
+        self._server = server
+        self._challenges = challenges
+        self._clock = clock
+
+    async def reply(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+        """What HAProxy is to do. None when it has left meanwhile: then the answer has passed, and
+        HAProxy says so in its own log. Never raises."""
+        try:
+            return await self._reply(question, still_there)
+        except Exception as error:
+            where = whereabouts(error)
+            logger.error(
+                "eas-redirect: a fault of ours (%s %s); the device has its answer.",
+                type(error).__name__,
+                where,
+            )
+            with contextlib.suppress(Exception):
+                self._service.record(fault_record(type(error).__name__, where, self._clock()))
+            return Reply(word="pass", reason=str(Reason.INTERNAL_ERROR))
+
+    async def _reply(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+        came_s = self._clock()
+        target = question.text("target") or ""
+        if not is_eas_path(target):  # HAProxy's look at the path is the wider one
+            return Reply(word="pass", reason=str(Reason.OTHER_ANSWER))
+        request = _request(question, target)
+        credentials = _credentials(question)
+        exchange = self._exchange(question, request, credentials)
+        judgement = await self._service.judge.judge(exchange)
+        if not still_there():
+            return None
+        wire = self._wire(question, request, credentials, came_s)
+        self._service.exchange(exchange_record(judgement, wire))
+        return _in_words(judgement)
+
+    def _exchange(
+        self, question: Question, request: EASRequest, credentials: Credentials
+    ) -> Exchange:
+        headers: Headers = tuple(
+            (name, value.decode("utf-8", "surrogateescape")) for name, value in question.headers
+        )
+        trusted = self._service.trusted_proxies
+        return Exchange(
+            request=request,
+            credentials=credentials,
+            identity=identify(request, credentials, _remembered(question)),
+            answer=read_answer(
+                request,
+                question.number("status") or 0,
+                headers,
+                _whole_body(question),
+                self._service.judge.policy.weak_statuses,
+            ),
+            called_names=_called_names(question, trusted),
+            further_names=_unique(question.text("sni"), self._server.host),
+            client_address=callers.device_address(
+                question.text("src"), _lines(question, "forwarded_for"), trusted
+            ),
+            challenged=self._challenges.known(str(self._server)),
+        )
+
+    def _wire(
+        self, question: Question, request: EASRequest, credentials: Credentials, came_s: float
+    ) -> WireFacts:
+        started_us = question.number("started")
+        started_s = came_s if started_us is None else started_us / 1e6
+        peer, trusted = question.text("src"), self._service.trusted_proxies
+        return WireFacts(
+            carrier="haproxy",
+            started_s=started_s,
+            ended_s=self._clock(),
+            upstream_started_s=started_s,
+            upstream_ended_s=came_s,
+            client_address=peer,
+            client_port=question.number("src_port"),
+            forwarded_ip=callers.forwarded_address(
+                peer, _lines(question, "forwarded_for"), trusted
+            ),
+            server_address=self._server.host,
+            server_port=self._server.port,
+            url_domain=_called(question),
+            url_path=(question.text("target") or "").partition("?")[0],
+            user_agent=question.text("user_agent"),
+            contradiction=contradicts(request, credentials),
+        )
+
+
+def _in_words(judgement: Judgement) -> Reply:
+    verdict = judgement.verdict
+    match verdict:
+        case Redirect() if judgement.decision == "redirect":
+            return Reply(
+                word="redirect", reason=str(verdict.reason), given=verdict.location.encode()
+            )
+        case Redirect() | Pass():
+            return Reply(word="pass", reason=str(verdict.reason))
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _request(question: Question, target: str) -> EASRequest:
+    headers = [("MS-ASProtocolVersion", value) for value in _lines(question, "version")]
+    if question.facts.get("policy_key"):
+        headers.append(("X-MS-PolicyKey", "there is one"))
+    return read_request(question.text("method") or "", target, tuple(headers))
+
+
+def _credentials(question: Question) -> Credentials:
+    """The value is that of the last header; that there are several is all that counts of them."""
+    count = question.number("authorizations") or 0
+    return read_authorizations([question.text("authorization") or ""] * min(count, 2))
+
+
+def _remembered(question: Question) -> ConnectionLogon | None:
+    """What HAProxy remembers of this pair of connections."""
+    if question.facts.get("logon"):
+        return ConnectionLogon(read_authorization(question.text("logon")).logon)
+    return ConnectionLogon(None) if question.facts.get("somebody") else None
+
+
+def _whole_body(question: Question) -> bytes | None:
+    """None where HAProxy did not hold it, or held less than its head promises: a half that broke
+    off proves nothing."""
+    body = question.facts.get("answer")
+    promised = [value for name, value in question.headers if name == "content-length"]
+    if body is None or any(value != b"%d" % len(body) for value in promised):
+        return None
+    return body
+
+
+def _lines(question: Question, name: str) -> list[str]:
+    """The lines of a header of the request, in their order. Where there are more than HAProxy
+    remembers, one stands before them that says nothing."""
+    count = question.number(f"{name}s") or 0
+    values = [question.text(f"{name}{n}") or "" for n in range(1, min(count, REMEMBERED_LINES) + 1)]
+    return [*([""] if count > REMEMBERED_LINES else []), *reversed(values)]
+
+
+def _called(question: Question) -> str | None:
+    """The one name by which the client called: Host, and the authority of an absolute form."""
+    if (question.number("hosts") or 0) > 1:
+        return None
+    named = [value for value in (question.text("host"), _authority(question)) if value]
+    return callers.called_host(named)
+
+
+def _authority(question: Question) -> str | None:
+    try:
+        return urlsplit(question.text("url") or "").netloc or None
+    except ValueError:
+        return "?"  # no host: then nothing is the one name
+
+
+def _called_names(question: Question, trusted: tuple[callers.Network, ...]) -> tuple[str, ...]:
+    told, names = _called(question), ("forwarded_host", "original_host", "forwarded")
+    if any((question.number(f"{name}s") or 0) > REMEMBERED_LINES for name in names):
+        return ()  # one of them may name the target, and is not known
+    named = [value for name in names[:2] for value in _lines(question, name)]
+    further = callers.forwarded_names(
+        question.text("src"), named, _lines(question, "forwarded"), trusted
+    )
+    return (*(() if told is None else (told,)), *further)
+
+
+def _unique(*names: str | None) -> tuple[str, ...]:
+    hosts = (bare_host(name) for name in names)
+    return tuple(dict.fromkeys(host for host in hosts if host))

@@ -1,0 +1,108 @@
+"""What crosses the judge's socket: a question about one exchange, and its answer. Pure.
+
+A question is a line `EAS1 LENGTH` and LENGTH bytes: netstrings (`5:hello,`), a name and a value in
+turn. The names are those that `files.py` has HAProxy remember and that `answering.py` reads. An
+answer is a line `EAS1 LENGTH`, LENGTH of six digits, and LENGTH bytes: a word, a blank, the reason,
+and for `redirect` and `settings` a line feed and what is to be given. One question a connection;
+whoever does not know the first word closes it.
+
+Names of the answer's headers begin with `<`, in lower case, in the order in which HAProxy gives
+them. A question holds the Authorization header: it is for a socket of this machine, and never for a
+log.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+VERSION = b"EAS1"
+MAX_QUESTION = 256 * 1024  # bytes: two bodies of 64 KiB and two heads, with room to spare
+MAX_HEAD = len(VERSION) + 1 + 6 + 1
+
+
+class QuestionError(ValueError):
+    """One plain sentence about a question that cannot be read. Holds nothing of its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The facts of one exchange by their names; `headers` are those of the answer."""
+
+    facts: dict[str, bytes] = field(default_factory=dict)
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    def text(self, name: str) -> str | None:
+        """A fact as text, bytes beyond UTF-8 as surrogates; None where it is absent or empty."""
+        value = self.facts.get(name)
+        return value.decode("utf-8", "surrogateescape") if value else None
+
+    def number(self, name: str) -> int | None:
+        value = self.facts.get(name, b"")
+        return int(value) if value.isdigit() and len(value) < 20 else None
+
+
+def question_length(head: bytes) -> int:
+    """How many bytes follow the first line (`head`, with its line feed)."""
+    word, _, length = head.rstrip(b"\n").partition(b" ")
+    if word != VERSION:
+        raise QuestionError("the question is of another version")
+    if not (length.isdigit() and len(length) <= 6 and int(length) <= MAX_QUESTION):
+        raise QuestionError("the question's length is none, or too long")
+    return int(length)
+
+
+def read_question(payload: bytes) -> Question:
+    """The question that the bytes behind the first line hold."""
+    values = list(_netstrings(payload))
+    if len(values) % 2:
+        raise QuestionError("a name has no value")
+    facts: dict[str, bytes] = {}
+    headers: list[tuple[str, bytes]] = []
+    for name, value in zip(values[::2], values[1::2], strict=True):
+        if name.startswith(b"<"):
+            headers.append((name[1:].decode("latin-1"), value))
+            continue
+        if not name.isascii() or (fact := name.decode()) in facts:
+            raise QuestionError("a fact stands twice, or its name is none")
+        facts[fact] = value
+    return Question(facts, tuple(headers))
+
+
+def _netstrings(payload: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(payload):
+        colon = payload.find(b":", at, at + 7)
+        digits = payload[at:colon]
+        if colon < 0 or not digits.isdigit():
+            raise QuestionError("a length is no number")
+        end = colon + 1 + int(digits)
+        if payload[end : end + 1] != b",":
+            raise QuestionError("a value is cut short")
+        yield payload[colon + 1 : end]
+        at = end + 1
+
+
+def written_question(question: Question) -> bytes:
+    """The inverse of `read_question`, with its first line: what `eas.lua` writes."""
+    pairs = [(name.encode(), value) for name, value in question.facts.items()]
+    pairs += [(b"<" + name.encode("latin-1"), value) for name, value in question.headers]
+    payload = b"".join(b"%d:%b,%d:%b," % (len(n), n, len(v), v) for n, v in pairs)
+    return b"%b %d\n%b" % (VERSION, len(payload), payload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What HAProxy is to do: `word` is `pass`, `redirect` or `settings`.
+
+    `given` is the location of a redirect, or the body of Autodiscover's settings.
+    """
+
+    word: str
+    reason: str
+    given: bytes = b""
+
+
+def written_reply(reply: Reply) -> bytes:
+    payload = f"{reply.word} {reply.reason}".encode()
+    if reply.given:
+        payload += b"\n" + reply.given
+    return b"%b %06d\n%b" % (VERSION, len(payload), payload)
