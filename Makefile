@@ -10,7 +10,7 @@ PIP_INSTALL = "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 SPELT := README.md CONTRIBUTING.md CHANGELOG.md docs certs/README.md addon tests/*.py Makefile .ci
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test coverage mutants docs test-long fuzz bench bench-short soak sizing lint types format constraints clean
+.PHONY: help lab test test-failed coverage coverage-floors mutants docs test-long fuzz bench bench-short soak sizing lint types format constraints clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,7 +32,13 @@ coverage: $(INSTALLED) ## the tests, and how much of each room they run (floors:
 	@rm -rf .coverage.d && mkdir .coverage.d
 	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage.d/data" \
 		$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory coverage-floors
+
+coverage-floors: # of the last `make coverage`
 	@COVERAGE_FILE="$(CURDIR)/.coverage.d/data" $(BIN)/python -m tests.floors
+
+test-failed: $(INSTALLED) ## those of the last run that failed, again
+	@$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 mutants: $(INSTALLED) ## MINUTES=30, ONLY=part of FILE:FUNCTION, ALLOWED=percent: mistakes that no test notices
 	@$(BIN)/python -m tests.mutants --minutes $(or $(MINUTES),30) --allowed $(or $(ALLOWED),0) \
