@@ -14,8 +14,8 @@ pytestmark = pytest.mark.integration
 
 QUERY = b"?Cmd=FolderSync&User=anna&DeviceId=d&DeviceType=Phone"
 EAS = b"/Microsoft-Server-ActiveSync"
-# 14.0, FolderSync, 0x0409, "v140Device", no key, "SmartPhone" (MS-ASHTTP 2.2.1.1.1.1).
-FIELDS = bytes((140, 9, 9, 4, 10)) + b"v140Device" + bytes((0, 10)) + b"SmartPhone"
+# 14.1, FolderSync, 0x0409, "v141Device", no key, "SmartPhone" (MS-ASHTTP 2.2.1.1.1.1).
+FIELDS = bytes((141, 9, 9, 4, 10)) + b"v141Device" + bytes((0, 10)) + b"SmartPhone"
 
 
 def encoded(fields: bytes) -> bytes:
@@ -63,6 +63,7 @@ PASSED = {
     "another command's answer": post(EAS + QUERY.replace(b"FolderSync", b"Sync"), ANNA),
     "no command": post(EAS + b"?User=anna", ANNA),
     "unknown command": post(EAS + QUERY.replace(b"FolderSync", b"Frobnicate"), ANNA),
+    "base64, 14.0 in it and 14.1 in the header": post(EAS + encoded(b"\x8c" + FIELDS[1:]), ANNA),
     "two versions": post(EAS + QUERY, ANNA, b"MS-ASProtocolVersion: 16.1"),
     "broken percent": post(EAS + QUERY + b"&x=%zz%", ANNA),
     "a GET": post(EAS + QUERY, ANNA).replace(b"POST", b"GET", 1),
@@ -116,11 +117,11 @@ def test_what_is_odd_passes_with_one_line(name: str, proxy: Mitmdump) -> None:
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_what_only_looks_like_it_is_left_alone(name: str, proxy: Mitmdump) -> None:
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     assert sent(proxy, IGNORED[name]) == NO_MAILBOX
-    marker = len(proxy.exchanges(0))
-    sent(proxy, REDIRECTED["as usual"])  # by now a line of the former would be there
-    assert len(proxy.exchanges(marker + 1)) == before + 1
+    sent(proxy, REDIRECTED["as usual"])  # a line of the former would stand before this one's
+    proxy.exchanges(before + 1)
+    assert proxy.settled() == before + 1
 
 
 def test_nothing_went_wrong_inside(proxy: Mitmdump) -> None:

@@ -12,7 +12,8 @@ BODY = b"from Exchange"
 
 @dataclass
 class Waiting:
-    """`held`: requests that wait now; `let_go` ends them; `served` counts whole answers."""
+    """`held`: requests that wait now; `let_go` ends them; `served` counts whole answers to clients:
+    not those to the proxy's own requests, which are asked for a logon as Exchange does."""
 
     port: int
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -55,6 +56,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         state = self.server.state
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if self.headers.get("User-Agent", "").startswith("eas-redirect/"):
+            self._challenge()
+            return
         if "Cmd=Ping" in self.path or "slow" in self.path:
             with state.lock:
                 state.held += 1
@@ -68,6 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(BODY)
             with state.lock:
                 state.served += 1
+
+    def _challenge(self) -> None:
+        with contextlib.suppress(OSError):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Negotiate")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
     do_GET = do_POST = do_OPTIONS = _answer  # noqa: N815 - the names that the library calls
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mitmproxy.addons import view
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from eas_redirect.addon import EASRedirect
@@ -72,6 +73,8 @@ async def test_explain_says_why_flows_were_redirected_or_passed(
         eas_flow(2, user=None, body=b""),
         tflow.ttcpflow(),
     ]
+    for flow in flows:
+        flow.client_conn.proxy_mode = ProxyMode.parse("reverse:https://ex07.contoso.example")
     [commands] = bench.addon.addons
     commands.explain(flows)
     async with asyncio.timeout(20):
@@ -83,6 +86,19 @@ async def test_explain_says_why_flows_were_redirected_or_passed(
     assert "(other_answer)" in caplog.text
     assert "no ActiveSync" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+async def test_explain_gives_no_verdict_on_the_server_of_somebody_else(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    [commands] = bench.addon.addons
+    commands.explain([eas_flow(0, body=VECTORS["FolderSync"])])  # a regular proxy's
+    async with asyncio.timeout(20):
+        await asyncio.gather(*commands._tasks)
+    assert "evidence certain" in caplog.text
+    assert "no verdict: exchange.host_names and proxy.upstream do not name" in caplog.text
+    assert "mailbox_moved" not in caplog.text
 
 
 async def test_explain_takes_the_marked_flows_of_the_console(
