@@ -20,6 +20,7 @@ from tests.support import ROOT
 SHIM = ROOT / "addon" / "redirect.py"
 START_S = 60  # starting takes 2 s; a machine that does much else takes longer
 LISTENING = re.compile(r"listening at \[?[\w.:*]+?\]?:(\d+)")
+QUIET_S = 0.3  # many times what the journal's writer waits for more lines
 PORT_IN_USE = 3  # tries, when a quiet mitmdump finds its port taken
 
 
@@ -58,10 +59,11 @@ class Mitmdump:
 
     def settled(self) -> int:
         """How many EAS exchanges the journal has, when no more come: it is written on the side."""
-        count, again = -1, len(self.exchanges(0))
-        while again != count:
-            time.sleep(0.1)
-            count, again = again, len(self.exchanges(0))
+        count, since = len(self.exchanges(0)), time.monotonic()
+        while time.monotonic() < since + QUIET_S:
+            time.sleep(0.05)
+            if (again := len(self.exchanges(0))) != count:
+                count, since = again, time.monotonic()
         return count
 
     def wait_for_log(self, text: str, timeout_s: float = 15) -> None:

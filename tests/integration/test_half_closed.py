@@ -43,7 +43,7 @@ def test_it_is_answered_as_without_us(request_: bytes, server: RawServer, proxy:
 
 
 def test_it_is_redirected(proxy: Mitmdump) -> None:
-    before = len(proxy.exchanges(0))
+    before = proxy.settled()
     assert LOCATION in asked(proxy.port, post(FOLDER_SYNC, ANNA))
     assert len(proxy.exchanges(before + 1)) == before + 1
 

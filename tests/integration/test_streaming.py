@@ -179,7 +179,7 @@ def test_inflating_is_bounded(upstream: Upstream, proxy: Mitmdump) -> None:
         wire.read_rest()
 
     upstream.then(script)
-    before, lines = proxy.resident_kib(), len(proxy.exchanges(0))
+    before, lines = proxy.resident_kib(), proxy.settled()
     with connected(proxy.port) as client:
         client.send(head(b"POST " + SYNC + b" HTTP/1.1", b"Content-Length: 0"))
         assert client.read_answer() == answer
