@@ -104,5 +104,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(leads_to), f"{page.name} links to {link}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_of_ours_that_a_page_names_are_there(page: Path) -> None:
+    sources = [*(ROOT / "addon").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    whole = {f"/{path.relative_to(ROOT)}" for path in sources}
+    for name in re.findall(r"`([a-z0-9_/]+\.py)`", page.read_text("utf-8")):
+        assert any(path.endswith(f"/{name}") for path in whole), f"{page.name} names {name}"
+
+
 def test_the_readme_is_short() -> None:
     assert (ROOT / "README.md").read_text("utf-8").count("\n") < 120
