@@ -269,18 +269,6 @@ async def test_an_upstream_that_fails_leaves_one_line(bench: Bench) -> None:
     assert line["error"]["type"] == "upstream_failed"
 
 
-async def test_a_captured_flow_is_decided_by_what_exchange_said(bench: Bench) -> None:
-    flow = await bench.run(eas_flow())
-    again = http.HTTPFlow(flow.client_conn, flow.server_conn)
-    again.set_state(flow.get_state())
-    location = response(again).headers["X-MS-Location"]
-    bench.configure(eas_mode="observe")
-    await bench.run(again)
-    assert response(again).headers["X-MS-Location"] == location
-    assert [line["event"]["reason"] for line in bench.exchanges] == ["mailbox_moved"] * 2
-    assert bench.exchanges[1]["event"]["action"] == "eas.would_redirect"
-
-
 async def test_a_fault_in_the_way_leaves_exchanges_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,26 +278,6 @@ async def test_a_fault_in_the_way_leaves_exchanges_answer(
     monkeypatch.setattr(Judge, "_look_up", broken)
     assert response(await bench.run(eas_flow())).raw_content == NO_MAILBOX
     assert bench.exchanges[0]["event"]["reason"] == "internal_error"
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        {},
-        {"eas": 1},
-        {"eas": {"upstream": [], "evidence": {}}},
-        {"eas": {"upstream": {"status": "x"}}},
-    ],
-)
-async def test_a_capture_s_record_may_hold_anything(
-    bench: Bench, stored: dict[str, object]
-) -> None:
-    flow = eas_flow()
-    flow.metadata[METADATA] = stored
-    flow.live = False
-    await bench.run(flow)
-    assert response(flow).raw_content == NO_MAILBOX
-    assert bench.exchanges[0]["event"]["reason"] == "mailbox_moved"  # by the answer itself
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from eas_redirect.proxy.commands import Commands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
+from eas_redirect.proxy.looking import is_captured, only_looks
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import AUTODISCOVER, Behind
 from eas_redirect.proxy.printing import queue_printing
@@ -107,7 +108,7 @@ class EASRedirect:
         if self.service is None:
             self._behind.trust.adopt(config.proxy.upstream_ca)
             self._front.look(config.exchange.host_names)
-            self.service = Service(config)
+            self.service = Service(config, journalled=not only_looks())
             self.exchanges = Exchanges(self.service)
             self.monitor = Monitor(self.service, self._proxy())
         else:
@@ -145,6 +146,7 @@ class EASRedirect:
     async def _finish_start(self, *, first: bool) -> None:
         """What has to be waited for: the pages, and mitmproxy's own look for errors of the start.
         Pages that cannot be served end the start, as any error does."""
+        looks = only_looks()
         shown = self.monitor is None or await self.monitor.follow()
         if first and not shown:
             raise SystemExit(1)
@@ -155,7 +157,7 @@ class EASRedirect:
                 START_PATIENCE_S,
             )
         self._started.set()
-        if self.probe is None and self.exchanges is not None:
+        if self.probe is None and self.exchanges is not None and not looks:
             self.probe = ChallengeProbe(
                 self.exchanges.challenges, flows.upstream_server, self._behind.ask
             )
@@ -245,6 +247,8 @@ class EASRedirect:
             self._fault(error)
 
     def _begin(self, flow: http.HTTPFlow) -> None:
+        if is_captured(flow):
+            return  # it is looked at when its answer comes; nothing of it moves
         keep, question = False, None
         if self.exchanges is not None:
             if flows.is_eas(flow):
@@ -260,6 +264,8 @@ class EASRedirect:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         try:
+            if is_captured(flow):
+                return
             if flow.response is not None and self._may_stream(flow, flow.response):
                 flow.response.stream = True
         except Exception as error:
@@ -294,7 +300,7 @@ class EASRedirect:
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """An upgraded connection is a tunnel; mitmproxy would keep all that passes through it."""
-        if not self._keep_bodies:
+        if not (self._keep_bodies or is_captured(flow)):
             flow.messages.clear()
 
     # -- inside ----------------------------------------------------------------------------------
@@ -385,7 +391,7 @@ class EASRedirect:
             engine_parts=lambda: [
                 (str(self._engine), name, state) for name, state in self._parts.items()
             ],
-            listen=lambda: str(ctx.options.eas_metrics),
+            listen=lambda: "off" if only_looks() else str(ctx.options.eas_metrics),
             peer=self._behind.peer,
             ask=self._behind.ask,
             front_expires=lambda: self._front.expires,

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 from tests.cli.running import run
 from tests.cli.test_redact import everything
 from tests.integration.device import PASSWORD, ask
-from tests.integration.mitmdump import SHIM, mitmdump
+from tests.integration.mitmdump import mitmdump
 from tests.integration.test_main_job import CASES, CONFIG
 from tests.integration.upstream import upstream
 from tests.support import DATA
@@ -73,25 +71,6 @@ def test_the_capture_remembers_what_was_decided(captured: Path) -> None:
 def test_the_same_is_decided_of_the_capture(captured: Path) -> None:
     config = str(captured / "eas-redirect.toml")
     assert explained(captured / "capture.flows", "-c", config)["decided"] == journalled(captured)
-
-
-def test_the_same_is_journalled_of_the_capture(captured: Path, tmp_path: Path) -> None:
-    program = Path(sys.executable).with_name("mitmdump")
-    options = {
-        "eas_config": str(captured / "eas-redirect.toml"),
-        "eas_journal": str(tmp_path / "journal.jsonl"),
-        "confdir": str(tmp_path / "confdir"),
-    }
-    words = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
-    capture = str(captured / "capture.flows")
-    ran = subprocess.run(
-        [str(program), "-nr", capture, "-s", str(SHIM), *words],
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr.decode()
-    assert journalled(tmp_path) == journalled(captured)
 
 
 def test_the_capture_can_be_shared(captured: Path, tmp_path: Path) -> None:

@@ -78,9 +78,9 @@ def test_the_whole_text_of_an_answer() -> None:
     assert VIEW.prettify(VECTORS["FolderSync"], metadata(flow)).splitlines() == [
         "<!-- POST FolderSync, version 14.1, user CONTOSO\\anna -->",
         "<!-- device ApplDEVICE1 (iPhone), policy key present, plain query -->",
-        "<!-- answer 200 (OK), status 123 (UserHasNoMailbox), evidence certain -->",
-        "<!-- Exchange answered 200, status 123 -->",
         "<!-- decision: redirect (mailbox_moved) -->",
+        "<!-- Exchange answered 200, status 123 -->",
+        "<!-- answer 200 (OK), status 123 (UserHasNoMailbox), evidence certain -->",
         '<FolderSync xmlns="FolderHierarchy" xmlns:wbxml="wbxml">',
         "  <Status>123</Status><!-- UserHasNoMailbox -->",
         "</FolderSync>",

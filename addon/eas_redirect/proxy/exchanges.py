@@ -30,6 +30,7 @@ from eas_redirect.proxy import flows
 from eas_redirect.proxy.discoveries import Discoveries
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
+from eas_redirect.proxy.looking import Looking, is_captured
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.records import exchange_record, fault_record
 
@@ -66,6 +67,7 @@ class Exchanges:
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
         self._foreign: set[str] = set()  # servers of others that were told of
+        self._looking = Looking(service)
         self.challenges = Challenges(shared_folder())
         self._called: dict[str, None] = {}  # the latest names by which devices called
         self.discoveries = Discoveries(service, lambda: tuple(self._called))
@@ -89,8 +91,7 @@ class Exchanges:
 
     def begin(self, flow: http.HTTPFlow) -> None:
         """Read an EAS request as soon as its headers are there."""
-        if flow.live or flow.is_replay:
-            flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
+        flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
         self._asked[flow.id] = self._read(flow)
 
     def may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
@@ -119,11 +120,23 @@ class Exchanges:
             return self._guarded(judging)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
             return None
+        if asked is None and is_captured(flow):
+            return self._look(flow)
         try:
             return self._judge(flow, flow.response, asked or self._read(flow))
         except Exception as error:
             self.fault(error)
             return None
+
+    async def _look(self, flow: http.HTTPFlow) -> None:
+        """At a flow of a capture. What cannot be read of it is said and leaves it as it is."""
+        try:
+            await self._looking.look(flow)
+        except Exception as error:
+            logger.warning(
+                "eas-redirect: a flow of the capture is damaged (%s); it has no verdict.",
+                type(error).__name__,
+            )
 
     def failed(self, flow: http.HTTPFlow) -> None:
         """No whole answer of Exchange's: the client left, Exchange did, or something in this

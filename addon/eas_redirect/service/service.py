@@ -63,11 +63,13 @@ class Service:
     written or not whole: until it is, nobody is looked up.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, journalled: bool = True) -> None:
+        """Without `journalled` it is there to look at captures: nothing is written anywhere."""
         self.config = config
+        self._journalled = journalled
         self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
         self.ledger = Ledger(time.time)
-        self._journal = _open_journal(config)
+        self._journal = self._open_journal(config)
         # Before anybody calls there is time to wait for a file that has just been written.
         directory, self.snapshot = self._open_directory(config, patience_s=SETTLE_S)
         try:
@@ -94,7 +96,7 @@ class Service:
             directory, snapshot = self._open_directory(config)
         if config.journal != self.config.journal:
             try:
-                journal = _open_journal(config)
+                journal = self._open_journal(config)
             except ConfigError:
                 if directory is not self.judge.directory:
                     directory.close()
@@ -214,7 +216,8 @@ class Service:
         where = config.directory.snapshot or ", ".join(config.directory.servers or ())
         keys = set_by_environment()
         said = f"; set by the environment: {', '.join(keys)}" if keys else ""
-        return f"{self.meant}; directory {where}, journal {config.journal.path}{said}"
+        journal = f"journal {config.journal.path}" if self._journalled else "nothing is journalled"
+        return f"{self.meant}; directory {where}, {journal}{said}"
 
     def close(self, *, wait: bool = True) -> None:
         """Without `wait` the journal writes what is left in the background."""
@@ -246,6 +249,9 @@ class Service:
             return self._cached(HeldBack(lambda: file.problem), config), file
         self._remark(opened, config)
         return self._cached(opened, config), file
+
+    def _open_journal(self, config: Config) -> Journals:
+        return _open_journal(config) if self._journalled else Journals(None, None, Redaction())
 
     def _remark(self, directory: Directory, config: Config) -> None:
         for remark in remarks(directory, directory_settings(config)):

@@ -131,17 +131,18 @@ class IISLog(Journal):
 class Journals:
     """The journal, and the W3C log beside it when there is one, as one thing to write to."""
 
-    def __init__(self, path: str, iis_path: str | None, redaction: Redaction) -> None:
-        """Opens both or neither. Raises OSError."""
+    def __init__(self, path: str | None, iis_path: str | None, redaction: Redaction) -> None:
+        """Opens both or neither; a path of None is a log that is not kept. Raises OSError."""
         self.redaction = redaction
-        self._journal = Journal(path, redaction)
-        self._iis: IISLog | None = None
-        if iis_path is not None:
-            try:
-                self._iis = IISLog(iis_path, redaction)
-            except OSError:
-                self._journal.close()
-                raise
+        self._logs: list[Journal] = []
+        try:
+            if path is not None:
+                self._logs.append(Journal(path, redaction))
+            if iis_path is not None:
+                self._logs.append(IISLog(iis_path, redaction))
+        except OSError:
+            self.close()
+            raise
 
     @property
     def lost(self) -> int:
@@ -150,7 +151,7 @@ class Journals:
 
     def line(self, record: Record) -> JSONLine:
         """What the journal says of a record: redacted."""
-        return self._journal.line(record)
+        return to_json(self.redaction.apply(record))
 
     def write(self, record: Record, line: JSONLine | None = None) -> None:
         for log in self._logs:
@@ -167,7 +168,3 @@ class Journals:
     def close(self, *, wait: bool = True) -> None:
         for log in self._logs:
             log.close(wait=wait)
-
-    @property
-    def _logs(self) -> tuple[Journal, ...]:
-        return (self._journal,) if self._iis is None else (self._journal, self._iis)

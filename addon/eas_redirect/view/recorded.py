@@ -17,6 +17,8 @@ class RecordedExchange:
     status_code: int | None = None  # of Exchange, before ours took its place
     eas_status: int | None = None
     location: str | None = None
+    target_domain: str | None = None
+    relationship: str | None = None
 
 
 def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
@@ -30,6 +32,8 @@ def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
         status_code=_number(record, "eas", "upstream", "status_code"),
         eas_status=_number(record, "eas", "upstream", "status"),
         location=_text(record, "eas", "redirect", "location"),
+        target_domain=_text(record, "eas", "directory", "target_domain"),
+        relationship=_text(record, "eas", "directory", "relationship"),
     )
 
 

@@ -6,6 +6,7 @@ from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, read_answer
 from eas_redirect.proxy import flows
+from eas_redirect.proxy.looking import in_words, verdict_of_today
 from eas_redirect.view.meanings import global_meaning, http_meaning
 from eas_redirect.view.recorded import recorded_exchange
 
@@ -13,18 +14,38 @@ SHORT = 4096  # bytes; a global status takes tens
 
 
 def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
-    """The lines above a body. The decision comes from the journal record that the flow carries."""
+    """The lines above a body. What was decided when the flow was live comes from the record that it
+    carries; the verdict of today is that of the addon that has loaded it."""
     request = flows.request_of(flow)
     lines = request_lines(request, flow)
+    lines += decision_lines(flow)
     if is_answer and flow.response is not None:
         lines += answer_lines(request, answer_of(request, flow.response))
+    return lines
+
+
+def decision_lines(flow: http.HTTPFlow) -> list[str]:
+    """What was decided, and where it led: domain, relationship, location; what Exchange had said
+    where our answer took the place of its own."""
+    lines = []
     record = recorded_exchange(flow)
     if record is not None and record.decision is not None:
+        lines.append(f"decision: {record.decision} ({record.reason})")
+        lines += _way(record.target_domain, record.relationship, record.location)
         if record.decision == "redirect" and record.status_code is not None:
             status = "" if record.eas_status is None else f", status {record.eas_status}"
             lines.append(f"Exchange answered {record.status_code}{status}")
-        lines.append(f"decision: {record.decision} ({record.reason})")
+    today = verdict_of_today(flow)
+    if today is not None:
+        lines.append(f"today's configuration: {in_words(today)}")
+        lines += _way(today.target_domain, today.relationship, today.location)
     return lines
+
+
+def _way(domain: str | None, relationship: str | None, location: str | None) -> list[str]:
+    told = {"domain": domain, "relationship": relationship, "location": location}
+    said = ", ".join(f"{name} {value}" for name, value in told.items() if value)
+    return [f"  {said}"] if said else []
 
 
 def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
