@@ -39,6 +39,13 @@ def report(
             help="The journals are complete up to then: 'now', or a UTC time as 2026-03-22T18:00.",
         ),
     ] = None,
+    iis_fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="The columns of IIS logs without #Fields: (excerpts), as that line names them.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print one row for each device as CSV.")
@@ -50,7 +57,7 @@ def report(
     """
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
-    made = read_journals(journals, output, until)
+    made = read_journals(journals, output, until, _fields(iis_fields))
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -67,12 +74,15 @@ def report(
         print_summary(console(), made)
     for note in made.notes:
         tell(note)
-    if not made.input.exchanges and made.input.lines:
+    if made.input.unread_files or (not made.input.exchanges and made.input.lines):
         raise typer.Exit(FINDINGS)
 
 
 def read_journals(
-    journals: list[str], output: Path | None = None, until: str | None = None
+    journals: list[str],
+    output: Path | None = None,
+    until: str | None = None,
+    iis_fields: tuple[str, ...] = (),
 ) -> "Report":
     """A report on them, or the end of the command with what is wrong."""
     import time
@@ -92,11 +102,23 @@ def read_journals(
         with open_sources(journals) as sources:
             _keep_apart(output, (source.path for source in sources))
             with progress("journals", sum(source.size for source in sources)) as advance:
-                return make_report(sources, now_s, advance, until_s)
+                return make_report(sources, now_s, advance, until_s, iis_fields)
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
     except StoreError as error:
         fail(str(error), FINDINGS)
+
+
+def _fields(text: str | None) -> tuple[str, ...]:
+    """Of `--iis-fields`, with or without `#Fields:` before them."""
+    from eas_redirect.telemetry.w3c import missing_fields
+
+    if text is None:
+        return ()
+    names = tuple(text.strip().removeprefix("#Fields:").split())
+    if missing := missing_fields(names):
+        fail(f"--iis-fields: {' and '.join(missing)} must be among them.", USAGE)
+    return names
 
 
 def _moment(text: str | None, now_s: float) -> float | None:

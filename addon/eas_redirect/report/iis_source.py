@@ -13,22 +13,30 @@ from eas_redirect.report.packing import Packing
 from eas_redirect.telemetry.record import encoded, to_json
 from eas_redirect.telemetry.w3c import EAS_STEM, W3CReader
 
+type Fields = tuple[str, ...]
+
+# A program that found lines may have written the name of the file before each.
 _LINES = f"""
 SELECT line FROM {READ_TEXT}
-WHERE starts_with(line, '#') OR contains(lower(line), '{EAS_STEM}')
+WHERE starts_with(line, '#') OR contains(line, ':#Fields:') OR contains(line, ':#Date:')
+  OR contains(line, ':#Software:') OR contains(lower(line), '{EAS_STEM}')
 """
 _BATCH = 10_000
 
 
 def journal_from_iis(
-    source: Path, packing: Packing, path: Path, progress: Callable[[float], None] = lambda _: None
-) -> int:
-    """Write the ActiveSync lines of an IIS log as a journal; how many could not be read.
+    source: Path,
+    packing: Packing,
+    path: Path,
+    progress: Callable[[float], None] = lambda _: None,
+    candidates: tuple[Fields, ...] = (),
+) -> W3CReader:
+    """Write the ActiveSync lines of an IIS log as a journal; the reader says what it met.
 
     `eas.iis` is the side of a pair of servers on which a line was written. `progress` is told now
     and then what share of the log has been read.
     """
-    reader = W3CReader()
+    reader = W3CReader(candidates)
     with duckdb.connect() as connection, path.open("wb") as journal:
         connection.execute("SET enable_progress_bar = true")
         connection.execute("SET enable_progress_bar_print = false")
@@ -44,7 +52,7 @@ def journal_from_iis(
                     assert isinstance(eas, dict)  # noqa: S101 - ours: a decision is always there
                     eas["iis"] = entry.side
                     journal.write(encoded(row))
-    return reader.unread
+    return reader
 
 
 def _text(line: str) -> str:

@@ -21,7 +21,8 @@ COLUMNS = """{
   event: 'STRUCT(action VARCHAR, reason VARCHAR, duration BIGINT)',
   "user": 'STRUCT("name" VARCHAR, "domain" VARCHAR, email VARCHAR, id VARCHAR)',
   user_agent: 'STRUCT(original VARCHAR)',
-  http: 'STRUCT(response STRUCT(status_code INTEGER))',
+  http: 'STRUCT(request STRUCT("method" VARCHAR), response STRUCT(status_code INTEGER))',
+  client: 'STRUCT("address" VARCHAR)',
   url: 'STRUCT("domain" VARCHAR)',
   eas: 'STRUCT(command VARCHAR, protocol_version VARCHAR, client_family VARCHAR,
     decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR, lost BIGINT,
@@ -49,7 +50,8 @@ CREATE TABLE lines (
   lookup_ms DOUBLE, cache VARCHAR, target_domain VARCHAR,
   schema VARCHAR, zone VARCHAR,
   side VARCHAR, command VARCHAR, -- of an IIS log; see w3c.Entry
-  lost BIGINT                    -- lines that could not be written before this one
+  lost BIGINT,                   -- lines that could not be written before this one
+  method VARCHAR, address VARCHAR
 )
 """
 
@@ -62,6 +64,7 @@ class LineClass(IntEnum):
     UNTIMED = 2  # ours, but with no time that can be read, or one before any journal
     FUTURE = 3
     FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
+    NO_PHONE = 5  # asked for ActiveSync's path, but no ActiveSync client; see NO_PHONES
 
 
 SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
@@ -101,7 +104,8 @@ SELECT
   nullif(lower(regexp_extract(eas.redirect.location, '^https?://([^/:?#]+)', 1)), ''),
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
-  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END, eas.lost
+  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END, eas.lost,
+  upper(http.request.method), client.address
 FROM who
 """
 
@@ -116,11 +120,41 @@ WHERE NOT lines.named AND lines.key IS NOT NULL AND lines.agent = named.agent
 # Where two servers logged one request, the inner one knows what came of it. Their clocks are a
 # domain's, and theirs agree to a second or two.
 DOUBLED = """
-DELETE FROM lines WHERE side IN ('front', 'other')
+DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
   AND (coalesce(device_id, user_agent, ''), coalesce(command, ''), ts // 2000) IN (
     SELECT coalesce(device_id, user_agent, ''), coalesce(command, ''),
       unnest([ts // 2000 - 1, ts // 2000, ts // 2000 + 1])
     FROM lines WHERE side = 'inner')
+"""
+
+# What the device logged on as stands in the outer line: the inner server may log the account of
+# the outer one, and then the query alone says who called.
+OUTER_LOGON = """
+UPDATE lines SET key = CASE WHEN lines.device_id IS NOT NULL
+    THEN hash(o.user_key, lines.device_id) ELSE hash(o.user_key, '', lines.user_agent) END,
+  user_key = o.user_key,
+  agent = hash(o.user_key, lines.user_agent), user_name = o.user_name,
+  user_domain = o.user_domain, user_email = o.user_email, logon_format = o.logon_format
+FROM (
+  SELECT i.rowid AS line, arg_min(o.rowid, abs(i.ts - o.ts)) AS outer_line
+  FROM lines AS i JOIN lines AS o ON o.side IN ('front', 'ours', 'other')
+    AND coalesce(o.device_id, o.user_agent, '') = coalesce(i.device_id, i.user_agent, '')
+    AND coalesce(o.command, '') = coalesce(i.command, '')
+    AND o.ts // 2000 BETWEEN i.ts // 2000 - 1 AND i.ts // 2000 + 1
+  WHERE i.side = 'inner' AND o.user_key IS NOT NULL
+    AND (i.user_key IS NULL OR (i.user_key <> o.user_key AND i.user_domain IS NULL
+      AND lower(i.user_name) = lower(o.user_name)))
+  GROUP BY i.rowid
+) AS pair JOIN lines AS o ON o.rowid = pair.outer_line
+WHERE lines.rowid = pair.line
+"""
+
+# ActiveSync is POST and OPTIONS (MS-ASHTTP 2.2.1.1), and Exchange lets nobody in without a logon:
+# other methods, and IIS lines that name nobody, are a balancer's or a monitor's.
+NO_PHONES = f"""
+UPDATE lines SET class = {LineClass.NO_PHONE:d}
+WHERE class = {LineClass.EXCHANGE:d} AND (method NOT IN ('POST', 'OPTIONS')
+  OR (side IN ('front', 'other') AND user_key IS NULL AND device_id IS NULL AND {LET_IN}))
 """
 
 COUNTS = "SELECT class, count(*) FROM lines GROUP BY class"
@@ -145,10 +179,17 @@ class Lines:
     torn: int = 0
     foreign: int = 0
     lost: int = 0  # lines that a proxy could not write
+    no_phones: int = 0  # of ActiveSync's path, but of no ActiveSync client
+    headless: int = 0  # of IIS logs without #Fields
+    machines: int = 0  # under the account of a server
     doubled: int = 0  # of two servers that logged the same request
     renamed: int = 0  # logons that are other users' second names
     shared_devices: int = 0  # device ids under several users all the same
     broken_files: list[str] = field(default_factory=list)
     """Packed files that break off; they were read up to there."""
+    unread_files: list[str] = field(default_factory=list)
+    """What some files are, and why no device can be read from them; a sentence each."""
+    guessed_files: list[str] = field(default_factory=list)
+    """Excerpts that were read under the #Fields of another file, or of the option."""
     twins: list[str] = field(default_factory=list)
     """W3C logs of the journals that are read as well: left out."""

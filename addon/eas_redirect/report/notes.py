@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 import duckdb
 
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON
-from eas_redirect.report.lines import LET_IN, Lines
+from eas_redirect.report.lines import LET_IN, LineClass, Lines
 from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.sources import Kind, Source
 from eas_redirect.report.values import DAY_MS, SHOWN_DAYS
 from eas_redirect.report.words import counted, length
 from eas_redirect.telemetry.record import ECS_VERSION
 
+_SHOWN = 60  # characters of a text that a client wrote
 _TELLING = 256  # bytes of a first line: its time and how long it took are among them
 MANY_REASONS = 100  # the addon knows about two dozen
 
@@ -25,6 +26,11 @@ SELECT count(*) FILTER (schema IS NULL), count(*) FILTER (schema <> $schema),
   count(*) FILTER (class = 0 AND user_key IS NULL AND {LET_IN}),
   count(*) FILTER (class = 0)
 FROM lines WHERE class < 2
+"""
+
+_NO_PHONES = f"""
+SELECT method, user_agent, address, count(*) AS n FROM lines
+WHERE class = {LineClass.NO_PHONE:d} GROUP BY ALL ORDER BY n DESC, 1, 2, 3 LIMIT 3
 """
 
 _WITHOUT_MAILBOX = """
@@ -48,6 +54,11 @@ def notes_about(
         "SELECT count(DISTINCT reason) FROM lines WHERE class = 0"
     ).fetchall()[0][0]
     notes = [
+        *lines.unread_files,
+        *(
+            f"{name} has no line #Fields: and was read as the others."
+            for name in lines.guessed_files
+        ),
         *_about_lines(lines),
         *_about_copies(sources),
         *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
@@ -77,9 +88,25 @@ def notes_about(
             f"{counted(without, 'device')} of {counted(users, 'user')} got UserHasNoMailbox:"
             " the ones that a proxy would look up and redirect."
         )
-    if any(source.kind is Kind.IIS for source in sources):
+    notes += _about_no_phones(connection, lines)
+    if any(source.kind in (Kind.IIS, Kind.EXCERPT) for source in sources):
         notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
+
+
+def _about_no_phones(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str, ...]:
+    if not lines.no_phones:
+        return ()
+    rows = connection.execute(_NO_PHONES).fetchall()
+    listed = ", ".join(
+        f"{method or 'no method'} by {(agent or 'no User-Agent')[:_SHOWN]} from"
+        f" {address or 'an unknown address'} ({counted(count, 'line')})"
+        for method, agent, address, count in rows
+    )
+    return (
+        f"{counted(lines.no_phones, 'line')} of what is no phone (another method than POST and"
+        f" OPTIONS, or nobody logged on): left out. The most: {listed}.",
+    )
 
 
 def _about_users(lines: Lines) -> tuple[str, ...]:
@@ -125,6 +152,11 @@ def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str
     )
     return (
         _if(lines.doubled, "{} of a front end left out: the server behind it has them too."),
+        _if(
+            lines.machines,
+            "{} under the account of another server, which passed the request on: who called is"
+            " read from that server's log, or from the query.",
+        ),
         blind if front and not inner else "",
         "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
         " begin with the proxy.",

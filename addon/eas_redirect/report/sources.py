@@ -1,6 +1,7 @@
 """Which files to read: paths and globs in, `Source` values out. Reads a few bytes of each."""
 
 import glob
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from eas_redirect.report.packing import (
 
 STANDARD_INPUT = "-"
 _MAGIC = 8  # bytes
-_HEAD = 512  # bytes
+_HEAD = 4096  # bytes
+_EAS_STEM = b"/microsoft-server-activesync"
+_DIRECTIVE = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??#[A-Z][A-Za-z-]+:")
+_DATED = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??[0-9]{4}-[0-9]{2}-[0-9]{2}[ \t][0-9:.]{8,}[ \t]")
 _OUR_LOG = b"#Software: eas-redirect"
 _NOT_READ = frozenset({".html"})  # of a folder: pages like those that `report` writes
 
@@ -30,6 +34,7 @@ class Kind(StrEnum):
 
     JOURNAL = "journal"
     IIS = "iis"
+    EXCERPT = "excerpt"  # lines of an IIS log without its head
     TWIN = "twin"  # the journal once more, in W3C form (`journal.iis_path`)
 
 
@@ -131,11 +136,16 @@ def _source(path: Path, name: str) -> Source:
 
 
 def _kind(head: bytes) -> Kind:
-    """IIS writes directives first (W3C Extended Log File Format)."""
-    begin = head.decode(encoding_of(head), "replace").encode()
+    """IIS writes directives first (W3C Extended Log File Format); an excerpt may have none."""
+    begin = head.decode(encoding_of(head), "replace").encode().lstrip()
     if begin.startswith(_OUR_LOG):
         return Kind.TWIN
-    return Kind.IIS if begin.startswith(b"#") else Kind.JOURNAL
+    if _DIRECTIVE.match(begin):
+        return Kind.IIS
+    if begin.startswith(b"{"):
+        return Kind.JOURNAL
+    excerpt = _EAS_STEM in begin.lower() or _DATED.match(begin)
+    return Kind.EXCERPT if excerpt else Kind.JOURNAL
 
 
 def _reason(error: OSError | ValueError) -> str:

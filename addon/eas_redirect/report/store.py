@@ -3,6 +3,7 @@
 Imports DuckDB.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,13 +14,15 @@ from typing import Any
 import duckdb
 
 from eas_redirect.report.duck import literal
-from eas_redirect.report.iis_source import journal_from_iis
+from eas_redirect.report.iis_source import Fields, journal_from_iis
 from eas_redirect.report.lines import (
     ADOPT,
     COUNTS,
     DOUBLED,
     INSERT,
     LOST,
+    NO_PHONES,
+    OUTER_LOGON,
     SAID,
     SCHEMA,
     TORN,
@@ -33,6 +36,8 @@ from eas_redirect.report.users import join_logons
 MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2 GiB
 THREADS = 2
 FUTURE_MS = 86_400_000  # what is dated further ahead of now than a day has a wrong clock
+_NCSA = re.compile(rb"\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:")  # a common log's time
+_IIS_FORM = re.compile(rb"[0-9a-fA-F.:]+, [^,\n]*, [0-9/.-]+, [0-9:]+, ")
 _TICK_S = 0.2  # of the progress bar
 _FOR_DUCKDB = frozenset({Packing.NONE, Packing.GZIP, Packing.ZSTD})
 
@@ -46,9 +51,15 @@ class StoreError(Exception):
 
 @contextmanager
 def open_store(
-    sources: Sequence[Source], now_ms: int, progress: Progress | None = None
+    sources: Sequence[Source],
+    now_ms: int,
+    progress: Progress | None = None,
+    iis_fields: Fields = (),
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Lines]]:
-    """A database with the table `lines` of all the sources; it is gone afterwards."""
+    """A database with the table `lines` of all the sources; it is gone afterwards.
+
+    `iis_fields`: what `#Fields:` would say in the IIS logs that have none.
+    """
     with tempfile.TemporaryDirectory(prefix="eas-report-") as folder:
         connection = duckdb.connect(
             str(Path(folder) / "lines.db"),
@@ -67,9 +78,10 @@ def open_store(
             # DuckDB would draw its own bar, on the standard output: it counts, and we show it.
             connection.execute("SET enable_progress_bar = true")
             connection.execute("SET enable_progress_bar_print = false")
-            reader = _Reader(connection, Path(folder), now_ms + FUTURE_MS, progress)
+            reader = _Reader(connection, Path(folder), now_ms + FUTURE_MS, progress, iis_fields)
             journals = any(source.kind is Kind.JOURNAL and source.size for source in sources)
-            for source in sources:
+            # Excerpts come last: they are read under the fields of the others.
+            for source in sorted(sources, key=lambda source: source.kind is Kind.EXCERPT):
                 if source.kind is Kind.TWIN and journals:
                     reader.lines.twins.append(source.name)
                 else:
@@ -86,7 +98,10 @@ class _Reader:
         folder: Path,
         newest_ms: int,
         progress: Progress | None,
+        iis_fields: Fields,
     ) -> None:
+        self._iis_fields = iis_fields
+        self._seen_fields: dict[Fields, None] = {}
         self.lines = Lines()
         self._connection = connection
         self._folder = folder
@@ -130,11 +145,21 @@ class _Reader:
             self._progress(read - told)
             told = read
 
-        foreign = journal_from_iis(path, packing, journal, tell)
+        said = (self._iis_fields,) if self._iis_fields else tuple(self._seen_fields)
+        met = journal_from_iis(path, packing, journal, tell, said)
         tell(1.0)
         self._read_journal(journal, Packing.NONE, source.size - half)
-        self.lines.foreign += foreign
         journal.unlink()
+        self._seen_fields.update(dict.fromkeys(met.seen_fields))
+        self.lines.foreign += met.unread
+        self.lines.machines += met.machines
+        self.lines.headless += met.headless + (met.foreign.lines if met.foreign else 0)
+        if met.foreign is not None and (met.foreign.lines or not met.seen_fields):
+            self.lines.unread_files.append(f"{source.name} {met.foreign.sentence}")
+        if met.headless:
+            self.lines.unread_files.append(f"{source.name} {_headless(source, len(said))}")
+        if met.guessed:
+            self.lines.guessed_files.append(source.name)
 
     def _read_journal(self, path: Path, packing: Packing, size: int) -> None:
         values = {"path": literal(path), "compression": packing.value}
@@ -149,7 +174,9 @@ class _Reader:
     def finish(self) -> Lines:
         """What the files say together."""
         lines = self.lines
+        self._connection.execute(OUTER_LOGON)
         lines.doubled = self._all(DOUBLED)[0][0]
+        self._connection.execute(NO_PHONES)
         lines.renamed, lines.shared_devices = join_logons(self._connection)
         self._connection.execute(ADOPT)
         counts = dict(self._all(COUNTS))
@@ -157,6 +184,7 @@ class _Reader:
         lines.events = counts.get(LineClass.EVENT, 0)
         lines.untimed = counts.get(LineClass.UNTIMED, 0)
         lines.future = counts.get(LineClass.FUTURE, 0)
+        lines.no_phones = counts.get(LineClass.NO_PHONE, 0)
         lines.lost = self._all(LOST)[0][0]
         return lines
 
@@ -186,6 +214,26 @@ def _is_direct(source: Source) -> bool:
     if source.packing not in _FOR_DUCKDB or source.encoding is not Encoding.UTF8:
         return False
     return source.packing is not Packing.ZSTD or zstd_is_whole(source.path)
+
+
+def _headless(source: Source, candidates: int) -> str:
+    """Why lines of an IIS log could not be read, and what to do."""
+    if _NCSA.search(source.head):
+        return (
+            "is an access log in NCSA form (IIS set so, Apache or nginx), which has no fields for"
+            " this. Set the log format of the site to W3C."
+        )
+    if _IIS_FORM.match(source.head):
+        return "is in IIS's own form with commas. Set the log format of the site to W3C."
+    why = (
+        f"and {candidates} different ones of the other files fit or none does"
+        if candidates
+        else "as in an excerpt made by grep or findstr"
+    )
+    return (
+        f"has no line #Fields:, {why}, so nobody knows what its columns are. Name the whole log,"
+        " name another log of the same server as well, or give that line with --iis-fields."
+    )
 
 
 def _advice(source: Source, error: duckdb.Error | OSError) -> str:

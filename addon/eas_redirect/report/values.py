@@ -171,6 +171,8 @@ class Input:
     events: int
     torn: int
     foreign: int
+    no_phones: int  # asked for ActiveSync's path, but are no phone's
+    unread_files: int  # from which no device could be read
     untimed: int
     future: int
 

@@ -10,7 +10,9 @@ front end's lines of the same requests end in `cafeReqId=`.
 """
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
@@ -129,6 +131,7 @@ def _field(value: str | int | None) -> str:
 # -- reading ----------------------------------------------------------------------------------
 
 EAS_STEM = "/microsoft-server-activesync"
+_MAX_REASON = 60  # characters of a word that another program wrote
 MAX_USUAL = 512  # characters; what is longer is read, and not kept
 _BACK_END = re.compile(
     r"/proxy(?=/)", re.IGNORECASE
@@ -139,10 +142,17 @@ _TOKEN = re.compile(
 _VERSION = re.compile(r"V(?:er1:)?([0-9]{1,2})([0-9])")
 _LOG = re.compile(r"(?:^|&)Log(=|%3[dD])([^&]*)")
 _BLANKS = re.compile(r"[ \t]+")
+# What grep, findstr and Select-String write before a line: `u_ex.log:`, `C:\\u_ex.log:12:`, `12-`.
+_FOUND_IN = re.compile(
+    r".{0,400}?[:-](?=[0-9]{4}-[0-9]{2}-[0-9]{2}[ \t]+[0-9]{2}:[0-9]{2}:[0-9]{2}[. \t]"
+    r"|#(?:Software|Version|Date|Start-Date|Fields):)"
+)
+_DATED = re.compile(r"#|[0-9]{4}-[0-9]{2}-[0-9]{2}[ \t]")
+_MACHINE = re.compile(r"[^@]*\$(?:@.*)?", re.DOTALL)  # MS-ADTS 6.4.2: a computer's name ends in $
 _QUOTED = re.compile(r'"(?:[^"]|"")*"(?=[ \t]|$)|[^ \t]+')
 
 
-type Side = Literal["inner", "front", "other"]
+type Side = Literal["inner", "front", "ours", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,46 +170,149 @@ class LogTokens:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A line that is an exchange, and which server wrote it: the `inner` one of two that it passed
-    through, an Exchange 2013's `front` end, which does not say what came of it, or any other."""
+    through, an Exchange 2013's `front` end, which does not say what came of it, this addon
+    (`ours`), or any other."""
 
     record: Record
     side: Side
 
 
 @dataclass(slots=True)
-class W3CReader:
-    """The lines of one log in their order. `unread`: such as should have been exchanges."""
+class ForeignLog:
+    """A log in W3C form that does not say what this needs: `missing` fields. `reasons` counts the
+    ActiveSync requests in a log of http.sys errors by why they ended."""
 
-    unread: int = 0
-    _names: tuple[str, ...] = FIELDS
+    software: str
+    names: tuple[str, ...]
+    missing: tuple[str, ...]
+    lines: int = 0  # that name ActiveSync's path
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def count(self, line: str) -> None:
+        self.lines += 1
+        row = _row(self.names, line) or {}
+        if reason := row.get("s-reason"):
+            self.reasons[reason[:_MAX_REASON]] += 1
+
+    @property
+    def title(self) -> str:
+        """What writes such logs."""
+        lower = {name.lower() for name in self.names}
+        if "s-reason" in lower or "Microsoft HTTP API" in self.software:
+            return "a log of http.sys errors"
+        if "cs-uri" in lower and lower & {"s-computername", "s-object-source", "rule", "r-host"}:
+            return "a log of the web proxy of Forefront TMG or ISA Server"
+        if "x-fullpath" in lower or "x-session" in lower:
+            return "an FTP log"
+        if any("," in name for name in self.names):
+            return f"a log of Exchange's own ({self.software or 'no #Software:'})"
+        return f"a log of {self.software[:_MAX_REASON] or 'a program that it does not name'}"
+
+    @property
+    def sentence(self) -> str:
+        """What it is, what it lacks, what it says all the same, and what to do."""
+        said = ""
+        if self.reasons:
+            listed = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
+            said = f" Of ActiveSync it says how http.sys ended requests without Exchange: {listed}."
+        elif self.lines:
+            said = f" {self.lines} of its lines name ActiveSync's path."
+        return (
+            f"is {self.title}: without {' and '.join(self.missing)} it does not tell whose devices"
+            f" called.{said} Name the logs of IIS, usually inetpub\\logs\\LogFiles\\W3SVC*."
+        )
+
+
+@dataclass(slots=True)
+class W3CReader:
+    """The lines of one log in their order.
+
+    `candidates`: what the fields of lines may be that no `#Fields:` names, as in an excerpt. They
+    are read under the one that fits; where none does, or several that differ do, they are not.
+    """
+
+    candidates: tuple[tuple[str, ...], ...] = ()
+    unread: int = 0  # lines that should have been exchanges and are not as their fields say
+    headless: int = 0  # lines that were not read for want of fields
+    guessed: tuple[str, ...] = ()  # the candidate that lines were read under
+    machines: int = 0  # lines under the account of a server
+    seen_fields: list[tuple[str, ...]] = field(default_factory=list)
+    foreign: ForeignLog | None = None
+    _names: tuple[str, ...] | None = None
     _day: str | None = None
-    _quoted: bool = False  # Advanced Logging puts its values in quotes
+    _software: str = ""
+    _foreign_now: bool = False
 
     def read(self, line: str) -> Entry | None:
         """None for directives, for other paths than ActiveSync's and for what is unread."""
+        if not _DATED.match(line) and (found := _FOUND_IN.match(line)):
+            line = line[found.end() :]
         if line.startswith("#"):
             self._direct(line)
             return None
-        row = _row(self._names, line, self._quoted)
-        if row is not None and "date" not in row and self._day:
-            row["date"] = self._day
+        if self._foreign_now and self.foreign is not None:
+            self.foreign.count(line)
+            return None
+        names = self._names or self._fitting(line)
+        if not names:
+            self.headless += 1
+            return None
+        row = self._dated(names, line)
         at = None if row is None else _time(row)
         if row is None or at is None:
             self.unread += 1
             return None
-        return _entry(row, at)
+        entry = _entry(row, at, ours=self._software == "eas-redirect")
+        self.machines += entry is not None and _is_machine(row.get("cs-username"))
+        return entry
+
+    def _dated(self, names: tuple[str, ...], line: str) -> dict[str, str] | None:
+        row = _row(names, line, "Advanced Logging" in self._software)
+        if row is not None and "date" not in row and self._day:
+            row["date"] = self._day
+        return row
+
+    def _fitting(self, line: str) -> tuple[str, ...]:
+        if not self.guessed:
+            fitting = {names for names in self.candidates if self._fits(names, line)}
+            if len(fitting) == 1:
+                (self.guessed,) = fitting
+        return self.guessed
+
+    def _fits(self, names: tuple[str, ...], line: str) -> bool:
+        row = self._dated(names, line)
+        if row is None or _time(row) is None:
+            return False
+        return is_eas_path(_BACK_END.sub("", row.get("cs-uri-stem", ""), count=1))
 
     def _direct(self, line: str) -> None:
         name, _, value = line.partition(":")
         match name:
             case "#Fields":
-                self._names = tuple(value.split())
+                self._name_fields(tuple(value.split()))
             case "#Software":
-                self._quoted = "Advanced Logging" in value
+                self._software = value.strip()
             case "#Date" | "#Start-Date":
                 self._day = next(iter(value.split()), None)
             case _:
                 pass
+
+    def _name_fields(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        missing = missing_fields(names)
+        self._foreign_now = bool(missing)
+        if not missing:
+            self.seen_fields.append(names)
+        elif self.foreign is None:
+            self.foreign = ForeignLog(software=self._software, names=names, missing=missing)
+
+
+def missing_fields(names: Collection[str]) -> tuple[str, ...]:
+    """What a log needs to tell who called when, and these names lack."""
+    missing = [name for name in ("time", "cs-uri-stem") if name not in names]
+    if "cs-uri-query" not in names and "cs-username" not in names:
+        missing.append("cs-uri-query (or cs-username)")
+    return tuple(missing)
 
 
 def read_line(names: tuple[str, ...], line: str) -> Record | None:
@@ -207,7 +320,7 @@ def read_line(names: tuple[str, ...], line: str) -> Record | None:
     not what the names promise."""
     row = _row(names, line)
     at = None if row is None else _time(row)
-    entry = None if row is None or at is None else _entry(row, at)
+    entry = None if row is None or at is None else _entry(row, at, ours=False)
     return entry.record if entry else None
 
 
@@ -251,15 +364,15 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _entry(row: dict[str, str], at: float) -> Entry | None:
+def _entry(row: dict[str, str], at: float, *, ours: bool) -> Entry | None:
     path = row.get("cs-uri-stem", "")
     asked = _BACK_END.sub("", path, count=1)
     if not is_eas_path(asked):
         return None
     query = row.get("cs-uri-query", "")
     tokens = read_tokens(query)
-    side: Side = "front" if "&cafeReqId=" in query else "other"
-    if tokens.proxied_from is not None or asked != path:
+    side: Side = "front" if "&cafeReqId=" in query else "ours" if ours else "other"
+    if tokens.proxied_from is not None or asked != path or _is_machine(row.get("cs-username")):
         side = "inner"
     return Entry(record=_record(row, at, asked, query, tokens), side=side)
 
@@ -325,7 +438,12 @@ def _logon(named: str | None, asked: str | None) -> Logon | None:
 
 @lru_cache(maxsize=16_384)
 def _usual_logon(named: str | None, asked: str | None) -> Logon | None:
-    return parse_logon(_name(named) or asked or "")
+    """A server that passes a request on logs on as itself: who called is in the query then."""
+    return parse_logon((None if _is_machine(named) else _name(named)) or asked or "")
+
+
+def _is_machine(named: str | None) -> bool:
+    return named is not None and _MACHINE.fullmatch(named) is not None
 
 
 def _reason(status: int | None, tokens: LogTokens) -> str:
