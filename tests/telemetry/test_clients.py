@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.planning.readiness import readiness_of
 from eas_redirect.telemetry import clients
 from tests.support import DATA
 
@@ -51,3 +52,51 @@ def test_a_family_is_found_by_name() -> None:
     assert (row := clients.family("gmail")) is not None
     assert row.title == "Gmail (Android)"
     assert clients.family("nobody") is None
+
+
+PAIRS = list(
+    csv.DictReader((DATA / "user-agents.tsv").read_text("utf-8").splitlines(), delimiter="\t")
+)
+
+
+@pytest.mark.parametrize("row", PAIRS, ids=lambda r: f"{r['user_agent']}|{r['device_type']}")
+def test_user_agents_and_device_types_of_public_lists(row: dict[str, str]) -> None:
+    found = clients.client_family(row["user_agent"] or None, row["device_type"] or None)
+    assert found == (row["family"] or None)
+
+
+def test_the_list_is_long_and_knows_every_family() -> None:
+    assert len({(row["user_agent"], row["device_type"]) for row in PAIRS}) >= 250
+    assert {row["family"] for row in PAIRS} - {""} == {row.name for row in clients.families()}
+
+
+@pytest.mark.parametrize("version", ["4.4.2", "IceCreamSandwich", "", "MIUI_V5", "Eng. build", "R"])
+@pytest.mark.parametrize(
+    ("form", "family"), [("Android/{}-EAS-1.3", "android_email"), ("Android/{}-EAS-2.0", "gmail")]
+)
+def test_whatever_stands_for_the_version(version: str, form: str, family: str) -> None:
+    assert clients.client_family(form.format(version), "Android") == family
+
+
+# At Exchange Online: what may be said of a family when nothing but its name is known.
+VERDICTS = {
+    "refused": {
+        *("android_email", "windows_mail", "windows_phone", "windows_mobile", "outlook_desktop"),
+        *("blackberry_10", "tbsync", "touchdown", "nokia", "palm", "roadsync"),
+    },
+    "asked_to_sign_in": {"outlook_mobile"},
+    "unknown": {
+        *("exchange_probe", "monitor", "apple_mail", "samsung_email", "gmail", "android_other"),
+        *("windows_10_mail", "blackberry_work", "nine", "boxer", "managed_mail", "mail_app"),
+    },
+}
+
+
+def test_every_family_has_its_readiness() -> None:
+    found: dict[str, set[str]] = {}
+    for row in clients.families():
+        readiness = readiness_of(clients.Client(family=row), host="outlook.office365.com")
+        assert row.title in readiness.rule
+        assert readiness.source.startswith("https://")
+        found.setdefault(readiness.verdict.value, set()).add(row.name)
+    assert found == VERDICTS

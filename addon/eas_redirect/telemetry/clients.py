@@ -115,7 +115,8 @@ def family(name: str) -> Family | None:
 
 
 def _family(row: dict[str, object]) -> Family:
-    patterns = {key: _patterns(row.pop(key, ())) for key in ("user_agent", "device_type")}
+    either = _patterns(row.pop("either", ()))
+    patterns = {key: _patterns(row.pop(key, ())) + either for key in ("user_agent", "device_type")}
     return Family(**patterns, **row)  # type: ignore[arg-type]  # the file is ours, and tested
 
 
