@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eas_redirect.checking.upstream import check_upstream
+from eas_redirect.checking.upstream import check_autodiscover, check_upstream
 from eas_redirect.checking.values import Check
 from eas_redirect.lab.authority import LEAF_DAYS, LabCertificates
 from tests.integration.processes import free_port
@@ -104,3 +104,29 @@ def test_tls_where_there_is_none() -> None:
     assert check.state == "failed"
     assert "is not a TLS port" in check.finding
     assert "usually 443" in (check.advice or "")
+
+
+@pytest.mark.parametrize(
+    ("head", "weak", "state"),
+    [
+        (ASKS, True, "good"),
+        (ASKS, False, "good"),
+        (b"HTTP/1.1 404 Not Found\r\n", False, "warning"),
+        (b"HTTP/1.1 200 OK\r\n", True, "failed"),
+    ],
+)
+def test_autodiscover_asks_to_log_on(head: bytes, weak: bool, state: str) -> None:
+    with RawServer(answering(answer(head))) as server:
+        url = urlsplit(f"http://127.0.0.1:{server.port}")
+        (check,) = check_autodiscover(url, TIMEOUT_S, ["mail.contoso.example"], weak=weak)
+    assert (check.subject, check.state) == ("upstream 127.0.0.1 Autodiscover", state)
+    sent = bytes(server.wires[0].received)
+    assert sent.startswith(b"POST /autodiscover/autodiscover.xml HTTP/1.1\r\n")
+    assert b"authorization" not in sent.lower()
+
+
+def test_autodiscover_needs_a_name_that_phones_call() -> None:
+    url = urlsplit(f"http://127.0.0.1:{free_port()}")
+    name, reached = check_autodiscover(url, TIMEOUT_S, (), weak=False)
+    assert (name.state, reached.state) == ("warning", "unreachable")
+    assert "exchange.host_names" in (name.advice or "")

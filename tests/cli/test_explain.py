@@ -124,3 +124,23 @@ def test_names_of_waves_that_are_in_doubt_are_told(config: Path) -> None:
     ran = run("explain", "anna@contoso.example", "-c", str(config))
     assert "451 to https://outlook.office365.com/" in ran.out
     assert "redirect.only: the directory knows nobody called zoe: they name nobody" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("anna", "Autodiscover tells the phone its new server"),
+        ("bert", "Autodiscover's own answer passes (recipient_has_mailbox)"),
+        ("nobody", "Autodiscover's own answer passes (autodiscover_identity_mismatch)"),
+        ("unmapped", "Autodiscover's own answer passes (no_relationship)"),
+        ("loop", "Autodiscover's own answer passes (redirect_loop)"),
+    ],
+)
+def test_an_account_that_is_added_again(config: Path, user: str, words: str) -> None:
+    before = run("explain", user, "-c", str(config), "--called", "mail.contoso.example")
+    assert "added again" not in before.out
+    config.write_text(f'{config.read_text()}[autodiscover]\nphones = "listed"\n')
+    ran = run("explain", user, "-c", str(config), "--called", "mail.contoso.example")
+    assert f"If the account is added again: {words}" in ran.out
+    said = json.loads(run("explain", user, "-c", str(config), "--json").out)
+    assert set(said["added_again"]) == {"decision", "reason"}

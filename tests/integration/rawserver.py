@@ -23,7 +23,12 @@ CHALLENGE = (
 
 
 def _is_own_request(data: bytes) -> bool:
-    asks = data.startswith(b"OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1\r\n")
+    asks = data.startswith(
+        (
+            b"OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1\r\n",
+            b"POST /autodiscover/autodiscover.xml HTTP/1.1\r\n",
+        )
+    )
     return asks and b"\r\nUser-Agent: eas-redirect/" in data
 
 

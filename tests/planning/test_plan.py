@@ -15,6 +15,7 @@ from eas_redirect.judging.explain import judge_over
 from eas_redirect.planning.known_devices import SeenDevices
 from eas_redirect.planning.plan import PlannedUser, Planner, everyone_moved
 from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
+from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.report.values import Device as SeenDevice
 from eas_redirect.telemetry.ledger import LedgerState
 from tests.support import DATA
@@ -187,3 +188,20 @@ def test_exit_codes_follow_the_reasons() -> None:
     )
     assert (moved.in_order, moved.out_of_reach) == (True, False)
     assert (down.in_order, down.out_of_reach) == (False, True)
+
+
+async def test_an_account_that_is_added_again(planner: Planner) -> None:
+    policy = replace(
+        planner.judge.policy, discovery=DiscoveryPolicy(phones="listed", listed=("Apple-iPhone",))
+    )
+    told = replace(planner, judge=replace(planner.judge, policy=policy))
+    (before,) = await planner.plan(["anna@contoso.example"])
+    (after,) = await told.plan(["anna@contoso.example"])
+    assert before.added_again is None
+    assert after.added_again == "mailbox_moved"
+    again = {device.known.device.user_agent: device.added_again for device in after.devices}
+    assert set(again.values()) <= {"mailbox_moved", "autodiscover_client_not_listed"}
+    for agent, reason in again.items():
+        assert (reason == "mailbox_moved") == (agent or "").startswith("Apple-iPhone")
+    rows = list(csv.DictReader(io.StringIO("".join(to_csv([after])))))
+    assert [row["added_again"] for row in rows] == [one.added_again for one in after.devices]

@@ -520,3 +520,44 @@ def test_what_a_journal_should_never_hold_goes_no_further(tmp_path: Path) -> Non
     assert made.totals.exchanges == 2
     for output in (render(made), json.dumps(to_json(made)), "".join(to_csv(made.devices))):
         assert not [secret for secret in secrets if secret in output]
+
+
+def asked_again(at_s: float, user: str, decision: str, reason: str, agent: str) -> Record:
+    return Record(
+        timestamp_s=at_s,
+        action="eas.autodiscover",
+        message="",
+        reason=reason,
+        decision=decision,
+        user_name=user,
+        user_agent=agent,
+        autodiscover="redirect",
+    )
+
+
+def test_accounts_that_were_added_again(tmp_path: Path) -> None:
+    """Users and user agents; no device, no exchange, no everyday line."""
+    report = made_of(
+        tmp_path,
+        asked_again(START, "anna", "pass", "redirect_loop", "Android/9"),
+        asked_again(START + 1, "anna", "redirect", "mailbox_moved", "Android/9"),
+        asked_again(START + 2, "anna", "redirect", "mailbox_moved", "SAMSUNG"),
+        asked_again(START + 3, "bert", "would_redirect", "mailbox_moved", "SAMSUNG"),
+        asked_again(START + 4, "carl", "pass", "autodiscover_client_not_listed", "<b>Apple"),
+        asked_again(START + 5, "dora", "pass", "other_answer", "Outlook"),
+    )
+    assert (report.totals.exchanges, report.totals.users, report.devices) == (0, 0, ())
+    asked = report.discoveries
+    assert (asked.questions, asked.told, asked.would_be_told) == (5, 1, 1)
+    assert [(one.user, one.user_agent, one.decision, one.questions) for one in asked.shown] == [
+        ("carl", "<b>Apple", "pass", 1),
+        ("bert", "SAMSUNG", "would_redirect", 1),
+        ("anna", "SAMSUNG", "redirect", 1),
+        ("anna", "Android/9", "redirect", 2),
+    ]
+    page = render(report)
+    assert "Accounts that were added again" in page
+    assert "&lt;b&gt;Apple" in page
+    assert "<b>Apple" not in page
+    told = json.loads("".join(json_pieces(report)))["autodiscover"]
+    assert (told["users_told"], told["latest"][0]["user"]) == (1, "carl")

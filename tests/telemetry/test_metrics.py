@@ -63,6 +63,16 @@ def test_an_exchange_is_counted_by_command_answer_and_decision() -> None:
     assert found["eas_upstream_duration_seconds_sum", (("kind", "wait"),)] == pytest.approx(0.04)
 
 
+def test_a_question_to_autodiscover_is_no_exchange_of_activesync() -> None:
+    metrics = Metrics()
+    told = replace(EXCHANGE, action="eas.autodiscover", decision="redirect", reason="mailbox_moved")
+    metrics.observe(told)
+    found = samples(metrics)
+    labels = (("decision", "redirect"), ("mode", "enforce"), ("reason", "mailbox_moved"))
+    assert found["eas_autodiscover_total", labels] == 1
+    assert not [name for name, _ in found if name in ("eas_requests_total", "eas_decisions_total")]
+
+
 def test_a_lookup_is_counted_and_timed_when_the_directory_was_asked() -> None:
     metrics = Metrics()
     metrics.observe(REDIRECT)

@@ -2,7 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult
 
@@ -11,7 +11,7 @@ from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationships import check_relationships, probe, targets
 from eas_redirect.checking.servers import check_servers
 from eas_redirect.checking.sight import check_sight
-from eas_redirect.checking.upstream import check_upstream
+from eas_redirect.checking.upstream import check_autodiscover, check_upstream
 from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.configuration.sources import set_by_environment
@@ -24,6 +24,7 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer
 from eas_redirect.judging.waves import in_doubt
 from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.web import parse_address
@@ -40,6 +41,7 @@ class Scope:
     upstream_ca: str | None = None
     upstream_name: str | None = None
     host_names: tuple[str, ...] = ()
+    autodiscover: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
     probe: bool = False
     timeout_s: float = 10.0
     mitmproxy_directory: Path = MITMPROXY_DIRECTORY
@@ -169,3 +171,7 @@ def check_exchange(scope: Scope) -> Iterator[Check]:
             only=scope.upstream_name,
             also=scope.host_names,
         )
+        if scope.autodiscover.phones != "off":
+            yield from check_autodiscover(
+                scope.upstream, scope.timeout_s, scope.host_names, weak=scope.autodiscover.weak
+            )

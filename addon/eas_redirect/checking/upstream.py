@@ -12,7 +12,12 @@ from urllib.parse import SplitResult
 from eas_redirect.certificates.handshake import Seen
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificates import judge_dates
-from eas_redirect.checking.challenge import ask_options, judge_options
+from eas_redirect.checking.challenge import (
+    ask_autodiscover,
+    ask_options,
+    judge_autodiscover,
+    judge_options,
+)
 from eas_redirect.checking.values import Check, failed, good, unreachable, warning
 
 CLOCK_S = 300
@@ -65,6 +70,26 @@ def check_upstream(
         case other:
             assert_never(other)
     yield from _check_options(subject, url, peer.port, timeout_s)
+
+
+def check_autodiscover(
+    url: SplitResult, timeout_s: float, host_names: Sequence[str], *, weak: bool
+) -> Iterator[Check]:
+    """Where phones are told by Autodiscover: does it ask for a logon, and would it loop?"""
+    if not host_names:
+        yield warning(
+            "autodiscover",
+            "no name is known by which phones call this server for ActiveSync, until one has",
+            "Set exchange.host_names: without a name no phone is told (redirect_loop).",
+        )
+    subject = f"upstream {url.hostname} Autodiscover"
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        yield judge_autodiscover(subject, ask_autodiscover(url, port, timeout_s), weak=weak)
+    except OSError as error:
+        yield _no_connection(subject, error)
+    except http.client.HTTPException as error:
+        yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
 
 
 def _check_plain(subject: str, url: SplitResult, peer: Peer, timeout_s: float) -> Iterator[Check]:

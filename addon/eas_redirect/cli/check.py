@@ -92,6 +92,7 @@ def check(
 
 def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "Scope":
     from eas_redirect.checking.everything import Scope
+    from eas_redirect.configuration.config import discovery_policy
 
     proxy = config.proxy
     return Scope(
@@ -99,6 +100,7 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "Scope":
         upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
         upstream_name=proxy.upstream_name,
         host_names=config.exchange.host_names,
+        autodiscover=discovery_policy(config),
         probe=probe,
         timeout_s=timeout_s,
     )

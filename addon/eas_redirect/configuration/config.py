@@ -248,12 +248,13 @@ def policy(config: Config) -> Policy:
             for entry in redirect.relationships
         ),
         wave=Wave(only=_criteria(redirect.only), exclude=_criteria(redirect.except_)),
-        discovery=DiscoveryPolicy(
-            phones=config.autodiscover.phones,
-            listed=config.autodiscover.listed,
-            weak=config.autodiscover.weak,
-        ),
+        discovery=discovery_policy(config),
     )
+
+
+def discovery_policy(config: Config) -> DiscoveryPolicy:
+    table = config.autodiscover
+    return DiscoveryPolicy(phones=table.phones, listed=table.listed, weak=table.weak)
 
 
 def servers(config: Config) -> frozenset[str]:

@@ -6,18 +6,21 @@ directory and the policy. Imports neither mitmproxy nor ldap3.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from eas_redirect.activesync.authorization import Credentials, Identity, Logon, parse_logon
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.autodiscover.answer import RedirectAddress
+from eas_redirect.autodiscover.request import PhoneRequest
 from eas_redirect.configuration.config import Config, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory
 from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.judging.judge import Judge, Judgement
-from eas_redirect.policy.decision import Redirect, Step
+from eas_redirect.policy.decision import Policy, Redirect, Step
+from eas_redirect.policy.discovery import Discovery, discovery
 from eas_redirect.policy.reasons import advice, in_order
 
 ASSUMED = (
@@ -36,6 +39,7 @@ class Device:
     device_type: str | None = None
     client_address: str | None = None
     called_host: str | None = None
+    user_agent: str | None = None  # None: one that `autodiscover.listed` has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class Explanation:
     judgement: Judgement
     steps: tuple[Step, ...]
     assumed: bool = False  # the exchange is made up: see ASSUMED
+    added_again: Judgement | None = None  # of Autodiscover's answer then, where phones are told
 
     @property
     def recipient(self) -> Recipient | None:
@@ -83,12 +88,36 @@ async def explain_user(judge: Judge, user: str, device: Device) -> Explanation |
         return None
     steps: list[Step] = []
     judgement = await judge.judge(_exchange(logon, device, judge), steps)
-    return Explanation(logon=logon, judgement=judgement, steps=tuple(steps), assumed=True)
+    found = Explanation(logon=logon, judgement=judgement, steps=tuple(steps), assumed=True)
+    if judge.policy.discovery.phones == "off":
+        return found
+    again = await judge.discover(_discovery(found, device, judge.policy))
+    return replace(found, added_again=again)
+
+
+def _called(device: Device, policy: Policy) -> str:
+    """Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid)."""
+    return device.called_host or min(policy.own_names, default="proxy.invalid")
+
+
+def _discovery(found: Explanation, device: Device, policy: Policy) -> Discovery:
+    """The user adds the account again, and Exchange names the directory's targetAddress."""
+    recipient = found.recipient
+    address = (recipient.mail or recipient.primary_address) if recipient else None
+    target = (recipient.target_address if recipient else None) or ""
+    agent = device.user_agent if device.user_agent is not None else policy.discovery.listed[0]
+    return discovery(
+        PhoneRequest(email_address=address or found.logon.text),
+        RedirectAddress(address=target),
+        status_code=200,
+        credentials=Credentials(scheme="basic", logon=found.logon),
+        user_agent=agent,
+        device_names=(_called(device, policy),),
+        client_address=device.client_address,
+    )
 
 
 def _exchange(logon: Logon, device: Device, judge: Judge) -> Exchange:
-    # Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid).
-    called = device.called_host or min(judge.policy.own_names, default="proxy.invalid")
     return Exchange(
         request=EASRequest(
             method="POST",
@@ -99,7 +128,7 @@ def _exchange(logon: Logon, device: Device, judge: Judge) -> Exchange:
         credentials=Credentials(scheme="basic", logon=logon),
         identity=Identity(logon=logon, source="authorization"),
         answer=Answer(status_code=200, evidence=Evidence.CERTAIN, eas_status=123),
-        called_names=(called,),
+        called_names=(_called(device, judge.policy),),
         client_address=device.client_address,
         challenged=True,
     )
@@ -128,6 +157,8 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.recipient is not None:
         yield from (f"  ! {remark}" for remark in remarks(explanation.recipient))
     yield f"  {_outcome(explanation)}"
+    if explanation.added_again is not None:
+        yield f"  If the account is added again: {_added_again(explanation.added_again)}"
     reason = judgement.verdict.reason
     if not in_order(reason) and advice(reason):
         yield f"  What to do: {advice(reason)}"
@@ -145,6 +176,17 @@ def _outcome(explanation: Explanation) -> str:
             return f"→ Exchange's own answer passes ({reason}): {judgement.verdict.detail}"
 
 
+def _added_again(judgement: Judgement) -> str:
+    verdict = judgement.verdict
+    match judgement.decision:
+        case "redirect":
+            return "Autodiscover tells the phone its new server"
+        case "would_redirect":
+            return "observe mode: Autodiscover would tell the phone its new server"
+        case "pass":
+            return f"Autodiscover's own answer passes ({verdict.reason}): {verdict.detail}"
+
+
 def as_json(explanation: Explanation) -> dict[str, object]:
     """For machines; the words are those of the journal."""
     judgement = explanation.judgement
@@ -159,6 +201,9 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "assumed": ASSUMED if explanation.assumed else None,
         "advice": advice(verdict.reason),
         "location": explanation.location,
+        "added_again": None
+        if (again := explanation.added_again) is None
+        else {"decision": again.decision, "reason": str(again.verdict.reason)},
         "target_domain": verdict.target_domain,
         "relationship": verdict.relationship,
         "wave": verdict.wave,

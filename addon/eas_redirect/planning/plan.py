@@ -37,6 +37,7 @@ class PlannedDevice:
     decision: str
     reason: str
     readiness: Readiness
+    added_again: str | None = None  # see PlannedUser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,9 @@ class PlannedUser:
     devices: tuple[PlannedDevice, ...] = ()
     out_of_reach: bool = False  # the directory could not be asked
     readiness: Readiness | None = None  # where no device is known: what can be said all the same
+    # Where Autodiscover tells phones: the reason of what it answers when the account is added again
+    # (`mailbox_moved`: the new server). Of a device by its user agent, else by one that is listed.
+    added_again: str | None = None
 
     @property
     def in_order(self) -> bool:
@@ -114,6 +118,7 @@ class Planner:
             findings=(*_findings(found), *_logon_findings(found, known)),
             devices=tuple(devices),
             readiness=None if devices or not found.location else _nobody_seen(found.location),
+            added_again=_added_again(found),
         )
 
     async def _devices(self, found: Explanation) -> tuple[KnownDevice, ...]:
@@ -143,6 +148,7 @@ class Planner:
             self.device,
             device_type=device.device_type,
             protocol_version=device.protocol_version or self.device.protocol_version,
+            user_agent=device.user_agent or "",
         )
         found = await explain_user(self.judge, owner.logon.text, asked)
         assert found is not None  # noqa: S101 - it was a logon a moment ago
@@ -152,6 +158,7 @@ class Planner:
             family=client.family.name if client else None,
             decision=found.judgement.decision,
             reason=str(found.judgement.verdict.reason),
+            added_again=_added_again(found),
             readiness=readiness_of(
                 client,
                 host=_host(found.location or owner.location),
@@ -185,6 +192,10 @@ def _client(known: DirectoryDevice) -> Client | None:
     if client is None or client.os_version is not None:
         return client
     return replace(client, os_version=os_version(known.os))
+
+
+def _added_again(found: Explanation) -> str | None:
+    return None if found.added_again is None else str(found.added_again.verdict.reason)
 
 
 def _findings(found: Explanation) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
 from eas_redirect.planning.readiness import Readiness, Verdict
-from eas_redirect.policy.reasons import REASONS, title
+from eas_redirect.policy.reasons import REASONS, Reason, title
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.words import (
     VERDICT_TITLES,
@@ -39,6 +39,7 @@ COLUMNS = (
     "protocol_version",
     "device_decision",
     "device_reason",
+    "added_again",
     "readiness",
     "readiness_rule",
     "readiness_source",
@@ -102,14 +103,22 @@ def _outcome(user: PlannedUser) -> str:
 def _awaits(user: PlannedUser) -> str:
     if user.devices:
         return "\n".join(map(_device_words, user.devices))
-    return user.readiness.rule if user.readiness else ""
+    return f"{user.readiness.rule}{_again(user.added_again)}" if user.readiness else ""
 
 
 def _device_words(planned: PlannedDevice) -> str:
     title = client_title(planned.family)
     if planned.decision == "pass":
         return f"{title}: stays ({planned.reason})"
-    return f"{title}: {VERDICT_TITLES[planned.readiness.verdict]}"
+    return f"{title}: {VERDICT_TITLES[planned.readiness.verdict]}{_again(planned.added_again)}"
+
+
+def _again(reason: str | None) -> str:
+    """What becomes of an account that is added again, where Autodiscover tells phones."""
+    if reason is None:
+        return ""
+    told = "is told its new server" if reason == Reason.MAILBOX_MOVED else f"is not told ({reason})"
+    return f"; if the account is added again: {told}"
 
 
 def _found(user: PlannedUser) -> str:
@@ -136,6 +145,7 @@ def _user(user: PlannedUser) -> dict[str, object]:
         "location": user.location,
         "relationship": user.relationship,
         "wave": user.wave,
+        "added_again": user.added_again,
         "findings": [asdict(finding) for finding in user.findings],
         "readiness": _readiness(user.readiness),
         "devices": [_device(device) for device in user.devices],
@@ -153,6 +163,7 @@ def _device(planned: PlannedDevice) -> dict[str, object]:
         "protocol_version": known.protocol_version,
         "decision": planned.decision,
         "reason": planned.reason,
+        "added_again": planned.added_again,
         "readiness": _readiness(planned.readiness),
         "known_from": planned.known.known_from,
         "last_seen": stamp(seen.last_seen_s) if seen else None,

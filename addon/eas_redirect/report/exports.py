@@ -88,6 +88,14 @@ def _figures(report: Report) -> dict[str, object]:
         "reasons": _plain(report.reasons),
         "more_reasons": report.more_reasons,
         "obstacles": _plain(report.obstacles),
+        "autodiscover": {
+            "questions": report.discoveries.questions,
+            "users_told": report.discoveries.told,
+            "users_would_be_told": report.discoveries.would_be_told,
+            "latest": [
+                {"last": stamp(one.last_s), **_object(one)} for one in report.discoveries.shown
+            ],
+        },
         "lookups": {
             **_object(report.latency),
             "buckets": [

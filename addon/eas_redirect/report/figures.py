@@ -13,7 +13,7 @@ from eas_redirect.report.groups import group_by, totals
 from eas_redirect.report.lines import LET_IN, Lines
 from eas_redirect.report.notes import notes_about
 from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
-from eas_redirect.report.reasons import latency, obstacles, reasons
+from eas_redirect.report.reasons import discoveries, latency, obstacles, reasons
 from eas_redirect.report.sources import Source
 from eas_redirect.report.store import Progress, open_store
 from eas_redirect.report.timeline import days, states_over_time
@@ -74,6 +74,7 @@ def make_report(
             reasons=listed,
             more_reasons=more,
             obstacles=obstacles(connection),
+            discoveries=discoveries(connection),
             latency=latency(connection),
             arrivals=_arrivals(connection, devices, until),
             readiness=_readiness(devices),

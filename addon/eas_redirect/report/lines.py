@@ -63,6 +63,7 @@ class LineClass(IntEnum):
     EVENT = 1  # ours, but no exchange: a ledger, directory or configuration line
     UNTIMED = 2  # ours, but with no time that can be read, or one before any journal
     FUTURE = 3
+    DISCOVERY = 5  # a question to Autodiscover, which names no device
     FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
     NO_PHONE = 5  # asked for ActiveSync's path, but no ActiveSync client; see NO_PHONES
 
@@ -90,6 +91,7 @@ SELECT
        WHEN ts IS NULL OR ts < {OLDEST_MS} THEN 2
        WHEN ts > $newest THEN 3
        WHEN event.action IN ('eas.exchange', 'eas.redirect', 'eas.would_redirect') THEN 0
+       WHEN event.action = 'eas.autodiscover' THEN 5
        ELSE 1 END,
   ts, ts - coalesce(event.duration // 1000000, 0),
   CASE WHEN who IS NULL THEN NULL

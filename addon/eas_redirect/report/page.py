@@ -49,6 +49,7 @@ def _main(report: Report) -> HTML:
         history.decisions(report),
         lists.readiness(report),
         lists.groups(report),
+        lists.discoveries(report),
         lists.latency(report),
         lists.devices(report),
     )

@@ -54,6 +54,18 @@ def readiness(report: Report) -> HTML | None:
     )
 
 
+def discoveries(report: Report) -> HTML | None:
+    asked = report.discoveries
+    if not asked.shown:
+        return None
+    return section(
+        "Accounts that were added again",
+        f"Autodiscover told {counted(asked.told, 'user')} the new server, and would have told"
+        f" {number(asked.would_be_told)} in observe mode.",
+        tables.discovery_table(asked.shown),
+    )
+
+
 def latency(report: Report) -> HTML | None:
     latency = report.latency
     if not latency.lookups:

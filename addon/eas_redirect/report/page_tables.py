@@ -7,7 +7,14 @@ from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.old_server import why
 from eas_redirect.report.table import Cell, Head, table
-from eas_redirect.report.values import Device, Group, Obstacle, ReasonRow, StillCalling
+from eas_redirect.report.values import (
+    AskedAgain,
+    Device,
+    Group,
+    Obstacle,
+    ReasonRow,
+    StillCalling,
+)
 from eas_redirect.report.words import (
     STATE_TITLES,
     VERDICT_TITLES,
@@ -20,6 +27,7 @@ from eas_redirect.report.words import (
 from eas_redirect.telemetry.ledger import LedgerState
 
 SHOWN = 1000  # rows of a table; a browser and a reader bear no more
+_TOLD = {"redirect": "told the new server", "would_redirect": "would be told (observe mode)"}
 
 
 def count(value: int) -> Cell:
@@ -167,6 +175,27 @@ def reason_table(reasons: Sequence[ReasonRow]) -> HTML:
         for r in reasons
     ]
     return table("What was decided, and why", heads, rows)
+
+
+def discovery_table(shown: Sequence[AskedAgain]) -> HTML:
+    heads = (
+        Head(title="User"),
+        Head(title="User agent"),
+        Head(title="Outcome"),
+        Head(title="Questions", kind="number"),
+        Head(title="Last"),
+    )
+    rows = [
+        (
+            one.user,
+            one.user_agent or "not said",
+            _TOLD.get(one.decision) or f"not told: {title(one.reason)}",
+            count(one.questions),
+            time_cell(one.last_s),
+        )
+        for one in shown
+    ]
+    return table("Who asked Autodiscover", heads, rows)
 
 
 def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:

@@ -1,13 +1,19 @@
-"""Why exchanges went as they did, and how long the directory took. Asks DuckDB."""
+"""Why exchanges went as they did, who was told by Autodiscover, and how long the directory took.
+Asks DuckDB.
+"""
 
 import duckdb
 
+from eas_redirect.policy.reasons import REASONS as WORDS
 from eas_redirect.policy.reasons import obstacles as obstacle_reasons
-from eas_redirect.report.values import Latency, Obstacle, ReasonRow
+from eas_redirect.report.devices import user_text
+from eas_redirect.report.lines import LineClass
+from eas_redirect.report.values import AskedAgain, Discoveries, Latency, Obstacle, ReasonRow
 from eas_redirect.report.words import NAMELESS
 
 REASONS = 40  # listed; the rest is counted
 OBSTACLES = 50
+ASKED_AGAIN = 200
 BUCKETS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 _REASONS = f"""
@@ -25,6 +31,21 @@ FROM lines WHERE class = 0 AND list_contains($reasons, reason)
 GROUP BY reason, domain ORDER BY users DESC, reason, domain LIMIT $limit
 """
 
+_DISCOVERED = f"""
+FROM lines WHERE class = {LineClass.DISCOVERY:d} AND ts IS NOT NULL
+  AND NOT list_contains($everyday, coalesce(reason, ''))
+"""
+_ASKED = f"""
+SELECT arg_max(user_name, ts), arg_max(user_domain, ts), arg_max(user_email, ts), user_agent,
+  arg_max(decision, ts), arg_max(reason, ts), count(*), max(ts) AS last
+{_DISCOVERED} AND user_key IS NOT NULL
+GROUP BY user_key, user_agent ORDER BY last DESC, user_agent LIMIT {ASKED_AGAIN}
+"""
+_TOLD = f"""
+SELECT count(*), count(DISTINCT user_key) FILTER (decision = 'redirect'),
+  count(DISTINCT user_key) FILTER (decision = 'would_redirect')
+{_DISCOVERED}
+"""
 _LOOKUPS = "FROM lines WHERE class = 0 AND lookup_ms >= 0"
 
 
@@ -45,6 +66,30 @@ def obstacles(connection: duckdb.DuckDBPyConnection) -> tuple[Obstacle, ...]:
         for reason, domain, users, devices, n in connection.execute(
             _OBSTACLES, {"reasons": list(obstacle_reasons()), "limit": OBSTACLES}
         ).fetchall()
+    )
+
+
+def discoveries(connection: duckdb.DuckDBPyConnection) -> Discoveries:
+    """Accounts that were added again. Lines as they come every day say nothing of a move."""
+    everyday = {"everyday": [reason for reason, said in WORDS.items() if said.everyday]}
+    questions, told, would = connection.execute(_TOLD, everyday).fetchall()[0]
+    return Discoveries(
+        questions=questions,
+        told=told,
+        would_be_told=would,
+        shown=tuple(
+            AskedAgain(
+                user=user_text(name, domain, email),
+                user_agent=agent or "",
+                decision=decision or "pass",
+                reason=reason or NAMELESS,
+                questions=count,
+                last_s=last / 1000,
+            )
+            for name, domain, email, agent, decision, reason, count, last in connection.execute(
+                _ASKED, everyday
+            ).fetchall()
+        ),
     )
 
 

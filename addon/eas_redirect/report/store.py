@@ -181,7 +181,7 @@ class _Reader:
         self._connection.execute(ADOPT)
         counts = dict(self._all(COUNTS))
         lines.exchanges = counts.get(LineClass.EXCHANGE, 0)
-        lines.events = counts.get(LineClass.EVENT, 0)
+        lines.events = counts.get(LineClass.EVENT, 0) + counts.get(LineClass.DISCOVERY, 0)
         lines.untimed = counts.get(LineClass.UNTIMED, 0)
         lines.future = counts.get(LineClass.FUTURE, 0)
         lines.no_phones = counts.get(LineClass.NO_PHONE, 0)

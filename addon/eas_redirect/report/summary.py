@@ -32,6 +32,10 @@ def print_summary(console: Console, report: Report) -> None:
             f" ({counted(obstacle.users, 'user')})",
             markup=False,
         )
+    asked = report.discoveries
+    if asked.questions:
+        told = f"{counted(asked.told, 'user')} told, {number(asked.would_be_told)} would be"
+        console.print(f"Accounts that were added again: {told} their new server by Autodiscover")
     console.print(f"Can the old server go? {report.arrivals.verdict}")
     if report.arrivals.still_calling:
         console.print(_still_calling(report))

@@ -123,6 +123,29 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAgain:
+    """A user and a client that asked Autodiscover, and the last that was decided about them."""
+
+    user: str
+    user_agent: str
+    decision: str
+    reason: str
+    questions: int
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discoveries:
+    """Accounts that were added again: who asked Autodiscover about a mailbox that has moved, or was
+    kept from an answer. `told`, `would_be_told`: users; `shown`: the latest of them."""
+
+    questions: int = 0
+    told: int = 0
+    would_be_told: int = 0
+    shown: tuple[AskedAgain, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """Directory look-ups, in milliseconds. `buckets`: upper bound → how many, None: above all."""
 
@@ -195,6 +218,7 @@ class Report:
     reasons: tuple[ReasonRow, ...]
     more_reasons: int  # distinct reasons beyond those
     obstacles: tuple[Obstacle, ...]
+    discoveries: Discoveries
     latency: Latency
     arrivals: Arrivals
     readiness: dict[str, int]

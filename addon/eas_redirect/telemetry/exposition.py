@@ -54,6 +54,12 @@ def _counted(metrics: Metrics) -> Iterator[Metric]:
         metrics.decisions,
     )
     yield _counter(
+        "eas_autodiscover",
+        "Questions of phones to Autodiscover by mode, decision and reason.",
+        ("mode", "decision", "reason"),
+        metrics.discoveries,
+    )
+    yield _counter(
         "eas_directory_lookups",
         "Questions about a user by where the answer came from.",
         ("source", "result"),

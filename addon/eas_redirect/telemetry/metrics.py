@@ -82,6 +82,7 @@ class Metrics:
         self.gauges = gauges or Gauges()
         self.requests: Counter[tuple[str, str]] = Counter()
         self.decisions: Counter[tuple[str, str, str]] = Counter()
+        self.discoveries: Counter[tuple[str, str, str]] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
         self.lookup_s = Histogram(LOOKUP_BUCKETS_S)
         self.upstream_s: dict[str, Histogram] = {
@@ -97,6 +98,10 @@ class Metrics:
         match record.action:
             case "eas.exchange" | "eas.redirect" | "eas.would_redirect":
                 self._observe_exchange(record)
+            case "eas.autodiscover":
+                self._observe_decision(self.discoveries, record)
+                if record.directory_source is not None:
+                    self._observe_lookup(record, record.reason or "")
             case "eas.directory":
                 self.directory_events[_fold(record.outcome, OUTCOMES)] += 1
             case "eas.config":
@@ -109,16 +114,21 @@ class Metrics:
     def _observe_exchange(self, record: Record) -> None:
         command = fold_command(record.command, record.method)
         self.requests[command, upstream_class(record.upstream_status_code)] += 1
-        reason = _fold(record.reason, REASONS)
-        decision = _fold(record.decision, DECISIONS)
-        self.decisions[_fold(record.mode, MODES), decision, reason] += 1
-        if reason == Reason.INTERNAL_ERROR:
-            self.errors += 1
+        reason = self._observe_decision(self.decisions, record)
         if record.upstream_duration_ms is not None:
             kind = "wait" if command in ("Ping", "Sync") else "other"
             self.upstream_s[kind].observe(record.upstream_duration_ms / 1000)
         if record.directory_source is not None:
             self._observe_lookup(record, reason)
+
+    def _observe_decision(self, counts: Counter[tuple[str, str, str]], record: Record) -> str:
+        """Gives back the reason's label."""
+        reason = _fold(record.reason, REASONS)
+        decision = _fold(record.decision, DECISIONS)
+        counts[_fold(record.mode, MODES), decision, reason] += 1
+        if reason == Reason.INTERNAL_ERROR:
+            self.errors += 1
+        return reason
 
     def _observe_lookup(self, record: Record, reason: str) -> None:
         result = _fold(record.directory_cache, CACHE_RESULTS)
