@@ -245,6 +245,7 @@ def test_damaged_files_never_end_in_a_traceback(
     assert run("explain", str(path)).code in (0, 1)
 
 
+HEADER = b"\x03\x01\x6a\0"
 BASE64: dict[str, object] = {"encoding": "base64"}
 MOVED = base64.b64encode(VECTORS["FolderSync"]).decode()
 GZIPPED = base64.b64encode(gzip.compress(VECTORS["FolderSync"])).decode()
@@ -281,7 +282,7 @@ def har_with(tmp_path: Path, **changes: object) -> Path:
         ({"response__content": {"text": MOVED, "encoding": "Base64"}}, "UserHasNoMailbox"),
         ({"response__content": {"text": f"{MOVED[:8]}\r\n{MOVED[8:]}", **BASE64}}, "UserHasNo"),
         ({"response__content": {"text": MOVED}}, "UserHasNoMailbox"),
-        ({"response__content": {"text": MOVED[:-1]}}, "is no WBXML"),
+        ({"response__content": {"text": MOVED[:-1]}}, "Export it with bodies in base64"),
         ({"response__content": {"text": GZIPPED, **BASE64}, **GZIP}, "UserHasNoMailbox"),
         ({"response__content": {"text": MOVED, **BASE64}, **GZIP}, "UserHasNoMailbox"),
         ({"startedDateTime": "2026-03-02T08:00:00.4302331-05:00"}, "2026-03-02 13:00:00"),
@@ -290,7 +291,14 @@ def har_with(tmp_path: Path, **changes: object) -> Path:
         ({"time": float("inf")}, "UserHasNoMailbox"),
         ({"_initiator": {"entries": [{}]}, "connection": "443"}, "UserHasNoMailbox"),
         ({"response": None}, "was not answered"),
-        ({"response__status": "200"}, "was not answered"),
+        ({"response__status": "200"}, "UserHasNoMailbox"),
+        ({"response__status": 200.0}, "UserHasNoMailbox"),
+        ({"response__status": "200 "}, "UserHasNoMailbox"),
+        ({"response__status": True}, "was not answered"),
+        ({"response__status": "none"}, "was not answered"),
+        ({"response__status": float("nan")}, "was not answered"),
+        ({"time": "120"}, "  0.1 s  "),
+        ({"response__headers": {"Content-Type": "application/vnd.ms-sync.wbxml"}}, "UserHasNo"),
         ({"time": None}, "UserHasNoMailbox"),
         ({"request__headers": None}, "anna, device"),
         ({"request__headers": [{"name": 5}]}, "an entry of the HAR cannot be read"),
@@ -304,6 +312,57 @@ def test_har_entries_that_lack_something(
 ) -> None:
     ran = run("explain", str(har_with(tmp_path, **changes)))
     assert said in ran.out
+
+
+OPAQUE = HEADER + b"\0\x07VL\x03123\0\x01R\xc3\x10\x81\x9c" + b"a" * 14 + b"\x01\x01"
+UTF_8 = HEADER + b"\0\x07VL\x03123\0\x01R\x03M\xc3\xbcller\0\x01\x01"
+WBXML = "application/vnd.ms-sync.wbxml"
+
+
+def content(text: str, size: int | None = None) -> dict[str, object]:
+    found: dict[str, object] = {"mimeType": WBXML, "text": text}
+    return found if size is None else {**found, "size": size}
+
+
+@pytest.mark.parametrize(
+    ("written", "lost"),
+    [
+        (content(OPAQUE.decode("latin-1"), len(OPAQUE)), False),
+        (content(OPAQUE.decode("latin-1")), False),
+        (content(UTF_8.decode(), len(UTF_8)), False),
+        (content(UTF_8.decode("latin-1"), len(UTF_8)), False),
+        (content(UTF_8.decode()), False),
+        (content(VECTORS["FolderSync"].decode()), False),
+        (content(VECTORS["FolderSync"].decode(), 9), False),  # a size of what was packed
+        (content(OPAQUE.decode("utf-8", "replace"), len(OPAQUE)), True),
+        (content(OPAQUE.decode("utf-8", "replace")), True),
+        (content(OPAQUE.decode("utf-8", "ignore"), len(OPAQUE)), True),
+        (content(OPAQUE.decode("cp1252", "replace"), len(OPAQUE)), True),
+        (content(OPAQUE.decode("latin-1")[:20], len(OPAQUE)), True),
+    ],
+    ids=[
+        *("bytes", "bytes without a size", "UTF-8", "bytes of UTF-8", "UTF-8 without a size"),
+        *("ASCII", "another size", "replaced", "replaced without a size", "dropped", "Windows"),
+        "cut",
+    ],
+)
+def test_bodies_that_a_har_holds_as_text(
+    tmp_path: Path, written: dict[str, object], *, lost: bool
+) -> None:
+    """Bytes that cannot be had back are the capture's fault, never Exchange's."""
+    ran = run("explain", str(har_with(tmp_path, response__content=written)))
+    assert "malformed" not in ran.out
+    assert ("Export it with bodies in base64" in ran.out, "UserHasNoMailbox" in ran.out) == (
+        lost,
+        not lost,
+    )
+
+
+def test_what_a_device_sent_may_be_lost_too(tmp_path: Path) -> None:
+    sent = {"mimeType": WBXML, "text": "\x03\x01j\0\ufffd"}
+    ran = run("explain", str(har_with(tmp_path, request__postData=sent)))
+    assert "Export it with bodies in base64" in ran.out
+    assert "UserHasNoMailbox" in ran.out
 
 
 def as_bytes(log: dict[str, object], encoding: str = "utf-8") -> bytes:
@@ -353,6 +412,8 @@ def test_a_har_whose_window_ends_anywhere() -> None:
         ("metadata", 5, "a flow of the capture is damaged"),
         ("error", "", "a flow of the capture is damaged"),
         ("version", 99, "written by a newer mitmproxy"),
+        ("version", [0, 10], "written by a mitmproxy that is too old"),
+        ("version", [0, 8, 1], "written by a mitmproxy that is too old"),
     ],
 )
 def test_flows_with_a_damaged_state(tmp_path: Path, change: str, value: object, said: str) -> None:

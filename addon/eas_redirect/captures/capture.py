@@ -29,6 +29,10 @@ from eas_redirect.proxy import flows
 from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
 _NEWER = "the capture was written by a newer mitmproxy than this one"
+_OLDER = (
+    "the capture was written by a mitmproxy that is too old: its format is not read any more."
+    " Convert it with the mitmproxy of its time, or take a new one"
+)
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
 
@@ -206,8 +210,10 @@ def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_fl
             at = file.tell()
             yield flow
     except exceptions.FlowReadException as error:
-        newer = "cannot read files with flow format version" in str(error)
-        yield Trouble(_NEWER if newer else _unreadable(count))
+        if "cannot read files with flow format version" in str(error):
+            yield Trouble(_NEWER if "please update" in str(error) else _OLDER)
+        else:
+            yield Trouble(_unreadable(count))
     except Exception as error:
         yield Trouble(f"{_unreadable(count)} ({type(error).__name__})")
     else:

@@ -2,6 +2,10 @@
 
 Source: HTTP Archive 1.2. mitmproxy reads HAR too, but as a whole, and gives up at the first entry
 without a body or a field.
+
+Bodies of bytes belong into base64. Many tools write them as text: a character a byte, or decoded as
+UTF-8, which puts U+FFFD in place of what is none. `size` tells which, and a body that cannot be had
+back is missing: the capture is at fault then, not Exchange.
 """
 
 import base64
@@ -12,19 +16,30 @@ from typing import TextIO
 
 from mitmproxy import connection, http
 
+from eas_redirect.activesync.wbxml import WBXMLError, parse
 from eas_redirect.captures.har_text import HARError, entries
 
 # The text of a HAR body has been decoded already (HTTP Archive 1.2, content).
 _ENTITY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _GZIP = b"\x1f\x8b"  # RFC 1952 2.3.1; no WBXML begins like this
+_WBXML = "\x03\x01j"  # the header of MS-ASWBXML 2.1.1
+_DAMAGED = (
+    "bodies of the HAR are not as they crossed the wire: text stands in place of their bytes."
+    " Export it with bodies in base64, or capture with mitmdump -w"
+)
 _WBXML_IN_BASE64 = "AwFqA"  # the header of MS-ASWBXML 2.1.1; no WBXML begins with a letter
 
 
 def read_har(file: TextIO, progress: Callable[[int], None]) -> Iterator[http.HTTPFlow | HARError]:
     """Each entry as a flow or as what is wrong with it; HARError is raised when nothing follows."""
+    told = False
     for entry in entries(file, progress):
         try:
-            yield flow_of(entry)
+            flow = flow_of(entry)
+            if not told and _is_damaged(flow, entry):
+                told = True
+                yield HARError(_DAMAGED)
+            yield flow
         except (HARError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             yield HARError(f"an entry of the HAR cannot be read ({type(error).__name__})")
 
@@ -32,8 +47,8 @@ def read_har(file: TextIO, progress: Callable[[int], None]) -> Iterator[http.HTT
 def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
     """One entry. Raises when method, address or time are missing; everything else may be."""
     started = datetime.fromisoformat(_string(entry, "startedDateTime")).timestamp()
-    took_ms = entry.get("time")
-    ended = started + max(0.0, float(took_ms)) / 1000 if isinstance(took_ms, int | float) else None
+    took_ms = _number(entry.get("time"))
+    ended = None if took_ms is None else started + max(0.0, took_ms) / 1000
     sent, answered = _object(entry, "request"), _object(entry, "response")
     client = connection.Client(
         peername=("0.0.0.0", 0),  # noqa: S104 - a HAR does not say
@@ -47,12 +62,20 @@ def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
     return flow
 
 
+def _is_damaged(flow: http.HTTPFlow, entry: Mapping[str, object]) -> bool:
+    """Whether a body stands in the file and could not be had back."""
+    sent, answered = _object(entry, "request"), _object(entry, "response")
+    asked, told = _object(sent, "postData").get("text"), _object(answered, "content").get("text")
+    lost = isinstance(told, str) and flow.response is not None and flow.response.raw_content is None
+    return lost or (isinstance(asked, str) and flow.request.raw_content is None)
+
+
 def _request(sent: Mapping[str, object], started: float) -> http.Request:
     request = http.Request.make(_string(sent, "method"), _string(sent, "url"), b"", ())
     request.headers = _headers(sent)
     if "Host" not in request.headers:
         request.headers["Host"] = request.host
-    request.raw_content = _text_bytes(_object(sent, "postData"))
+    request.raw_content = _body(_object(sent, "postData"), sent, request.headers)
     request.timestamp_start = request.timestamp_end = started
     return request
 
@@ -61,12 +84,12 @@ def _response(
     answered: Mapping[str, object], started: float, ended: float | None
 ) -> http.Response | None:
     """None for a request that was not answered: browsers write status 0."""
-    status = answered.get("status")
-    if not isinstance(status, int) or not 100 <= status <= 999:
+    status = _number(answered.get("status"))
+    if status is None or not 100 <= status <= 999:
         return None
-    response = http.Response.make(status, b"", ())
+    response = http.Response.make(int(status), b"", ())
     content = _object(answered, "content")
-    body = _text_bytes(content)
+    body = _body(content, answered, _headers(answered, as_sent=True))
     response.headers = _headers(answered, as_sent=(body or b"").startswith(_GZIP))
     response.raw_content = b"" if body is None and content.get("size") == 0 else body
     response.timestamp_start = response.timestamp_end = ended or started
@@ -74,9 +97,12 @@ def _response(
 
 
 def _headers(message: Mapping[str, object], *, as_sent: bool = False) -> http.Headers:
-    """`as_sent`: the body stands in the file as it crossed the wire, against the specification."""
+    """`as_sent`: the body stands in the file as it crossed the wire, against the specification.
+    Some tools write an object of names and values in place of the list."""
     fields = []
     listed = message.get("headers")
+    if isinstance(listed, dict):
+        listed = [{"name": name, "value": value} for name, value in listed.items()]
     for item in listed if isinstance(listed, list) else []:
         name, value = _string(item, "name"), _string(item, "value", "")
         if not name.startswith(":") and (as_sent or name.lower() not in _ENTITY_HEADERS):
@@ -84,18 +110,72 @@ def _headers(message: Mapping[str, object], *, as_sent: bool = False) -> http.He
     return http.Headers(fields)
 
 
-def _text_bytes(content: Mapping[str, object]) -> bytes | None:
-    """The bytes of a body, also where a tool wrote base64 and forgot to say so."""
+def _body(
+    content: Mapping[str, object], message: Mapping[str, object], headers: http.Headers
+) -> bytes | None:
+    """The bytes of a body, also where a tool wrote base64 and forgot to say so. None: missing."""
     text, encoding = content.get("text"), content.get("encoding")
     if not isinstance(text, str):
         return None
     said = isinstance(encoding, str) and encoding.lower() == "base64"
-    if not said and (encoding or not text.startswith(_WBXML_IN_BASE64)):
+    if said or text.startswith(_WBXML_IN_BASE64):
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError):
+            if said:
+                return None
+    kind = str(content.get("mimeType") or headers.get("Content-Type", ""))
+    if not text.startswith(_WBXML) and "ms-sync" not in kind and "wbxml" not in kind:
         return text.encode("utf-8", "replace")
+    return _bytes_of_text(text, _size(content, message, headers))
+
+
+def _size(
+    content: Mapping[str, object], message: Mapping[str, object], headers: http.Headers
+) -> int | None:
+    """How many bytes a body had; -1 and 0 stand for what is not known."""
+    said = (
+        _number(content.get("size")),
+        None if "Content-Encoding" in headers else _number(message.get("bodySize")),
+        None if "Content-Encoding" in headers else _number(headers.get("Content-Length")),
+    )
+    return next((int(size) for size in said if size is not None and size > 0), None)
+
+
+def _bytes_of_text(text: str, size: int | None) -> bytes | None:
+    """WBXML that was written as text: by its size, else by what is whole. None: lost."""
+    ways = [text.encode("utf-8", "replace")]
+    if text.isascii():
+        if size is None or size == len(text):
+            return ways[0]
+    elif max(text) <= "\xff":
+        ways.insert(0, text.encode("latin-1"))
+    fitting = [way for way in ways if len(way) == size]
+    if fitting:
+        return fitting[0]
+    if "\ufffd" in text:
+        return None
+    return next((way for way in ways if _is_whole(way)), None)
+
+
+def _is_whole(data: bytes) -> bool:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return None if said else text.encode("utf-8", "replace")
+        parse(data)
+    except WBXMLError:
+        return False
+    return True
+
+
+def _number(value: object) -> float | None:
+    """A number, also where a tool wrote it as text or as a fraction."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return None
+    return value
 
 
 def _object(value: Mapping[str, object], key: str) -> Mapping[str, object]:
