@@ -29,6 +29,8 @@ _XML_DECLARATION = re.compile(r"<\?xml\b[^?]*\?>")
 _SETTING = re.compile(r'(?<![a-z-])([a-z-]+)="([^"]*)"')
 _OWN = f"{{{WBXML_NAMESPACE}}}"
 _OPAQUE = f"{_OWN}opaque"
+_LINES = f"{_OWN}lines"
+_CHAR = f"{_OWN}char"
 
 
 def document_from_xml(text: str) -> Document:
@@ -100,11 +102,11 @@ class _Builder:
         inner = [e for e in xml if e.tag != f"{_OWN}attribute"]
         if _OPAQUE in xml.attrib:
             return (_opaque(xml),)
-        if len(xml):
+        if len(xml) and not _is_text(xml):
             if any(text.strip() for text in (xml.text, *(e.tail for e in xml)) if text):
                 raise WBXMLError("text beside elements needs <wbxml:text> around it")
             return tuple(self._node(e) for e in inner)
-        return (xml.text,) if xml.text else ()
+        return (text,) if (text := _text(xml)) else ()
 
     def _node(self, xml: ET.Element) -> Node:
         namespace, name = _split(xml.tag)
@@ -122,7 +124,7 @@ class _Builder:
             case "text" if _OPAQUE in xml.attrib:
                 return _decoded(_opaque(xml))
             case "text":
-                return xml.text or ""
+                return _text(xml)
             case "opaque":
                 return _opaque(xml)
             case "string":
@@ -165,18 +167,50 @@ def _split(tag: str) -> tuple[str, str]:
 
 
 def _opaque(xml: ET.Element) -> bytes:
-    text = xml.text or ""
-    if len(xml):
+    if not _is_text(xml):
         raise WBXMLError("opaque data holds no elements")
+    text = _text(xml)
     match xml.get(_OPAQUE):
         case "text":
             return text.encode()
         case "crlf":
             return text.replace("\n", "\r\n").encode()
+        case "latin-1":
+            return _latin(text)
+        case "latin-1-crlf":
+            return _latin(text.replace("\n", "\r\n"))
         case "base64":
             return _from_base64(text)
         case other:
-            raise WBXMLError(f"wbxml:opaque={other!r} is none of text, crlf, base64")
+            raise WBXMLError(
+                f"wbxml:opaque={other!r} is none of text, crlf, latin-1, latin-1-crlf, base64"
+            )
+
+
+def _latin(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise WBXMLError(
+            f"{text[error.start]!r} is not in this text's character set; write"
+            ' wbxml:opaque="text" to send it as UTF-8'
+        ) from None
+
+
+def _is_text(xml: ET.Element) -> bool:
+    return all(inner.tag == _CHAR for inner in xml)
+
+
+def _text(xml: ET.Element) -> str:
+    """The text of an element that holds nothing else but `<wbxml:char>`."""
+    pieces = [xml.text or ""]
+    for inner in xml:
+        code = _number(inner.get("code", ""))
+        if code > 0x10FFFF:
+            raise WBXMLError(f"there is no character {code}")
+        pieces += [chr(code), inner.tail or ""]
+    text = "".join(pieces)
+    return text.replace("\n", "\r\n") if xml.get(_LINES) == "crlf" else text
 
 
 def _carried(xml: ET.Element) -> str | int | None:

@@ -3,6 +3,10 @@
 Elements are in the namespace of their code page. What XML has no word for is in the namespace
 `wbxml`: opaque data, entities, extensions, literals, text beside elements. Text that stands alone
 in its element is written as it is, so that white space between elements never means anything.
+
+Text is shown as text: line ends of CR LF as `wbxml:lines="crlf"`, a lone CR and what a terminal
+would obey as a character reference, what XML cannot hold as `<wbxml:char>`. Base64 is for what is
+no text. Comments tell what it is, and what of a mail has to be decoded to be read.
 """
 
 import base64
@@ -24,13 +28,28 @@ from eas_redirect.activesync.wbxml import (
     page_name,
 )
 from eas_redirect.view.meanings import status_meaning
+from eas_redirect.view.reading import (
+    comment,
+    described,
+    has_crlf_only,
+    is_text,
+    latin_text,
+    mail_as_read,
+    shows_as_text,
+)
 
 WBXML_NAMESPACE = "wbxml"
 MAX_VALUE = 64 * 1024  # bytes or characters of one value that are shown
 _BASE64_LINE = 76
 
+# Elements whose text may be a whole mail (MS-ASCMD 2.2.3.109, MS-ASEMAIL 2.2.2.51, MS-ASAIRS
+# 2.2.2.20).
+_MAIL = frozenset({"Mime", "MIMEData", "Data"})
+
 # What XML 1.0 2.2 can hold, without CR, which its readers turn into LF, and without the control
 # characters that a terminal would obey.
+_ODD = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_WHOLE_TEXT = re.compile(rb"(?:\r|[\xc2-\xf4][\x80-\xbf]{0,2})\Z")
 _SAFE = re.compile(r"[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 
@@ -68,12 +87,17 @@ class XMLText:
         match element.children:
             case () if not element.attributes:
                 self._lines.append(f"{indent}<{start}{' wbxml:end="1"' * element.hollow}/>")
-            case (str() as text,) if text and _is_safe(text) and not element.attributes:
-                shown, meaning = escape(self._shortened(text)), _meaning(element, text)
-                self._lines.append(f"{indent}<{start}>{shown}</{name}>{meaning}")
+            case (str() as text,) if text and shows_as_text(text) and not element.attributes:
+                mark, shown = self._text(text)
+                self._lines.append(
+                    f"{indent}<{start}{mark}>{shown}</{name}>{_meaning(element, text)}"
+                )
+                self._mail(element, text, indent)
             case (bytes() as data,) if not element.attributes:
-                encoding, shown = self._opaque(data)
-                self._lines.append(f'{indent}<{start} wbxml:opaque="{encoding}">{shown}</{name}>')
+                mark, shown, told = self._opaque(data)
+                self._lines.append(f"{indent}<{start}{mark}>{shown}</{name}>{told}")
+                if not told:
+                    self._mail(element, data[:MAX_VALUE].decode("latin-1"), indent)
             case children:
                 self._lines.append(f"{indent}<{start}{' wbxml:end="1"' * element.hollow}>")
                 for attribute in element.attributes:
@@ -102,14 +126,15 @@ class XMLText:
 
     def _value(self, value: Value) -> str:
         match value:
-            case str() as text if _is_safe(text):
-                return f"<wbxml:text>{escape(self._shortened(text))}</wbxml:text>"
+            case str() as text if shows_as_text(text):
+                mark, shown = self._text(text)
+                return f"<wbxml:text{mark}>{shown}</wbxml:text>"
             case str() as text:
                 encoded = _base64(self._shortened(text).encode("utf-8", "replace"))
                 return f'<wbxml:text wbxml:opaque="base64">{encoded}</wbxml:text>'
             case bytes() as data:
-                encoding, shown = self._opaque(data)
-                return f'<wbxml:opaque wbxml:opaque="{encoding}">{shown}</wbxml:opaque>'
+                mark, shown, told = self._opaque(data)
+                return f"<wbxml:opaque{mark}>{shown}</wbxml:opaque>{told}"
             case TableText():
                 return f"<wbxml:string{_reference(value)}/>"
             case Entity(code=code):
@@ -135,21 +160,43 @@ class XMLText:
         if len(value) <= MAX_VALUE:
             return value
         self.cut = True
-        return value[:MAX_VALUE]
+        beginning = value[:MAX_VALUE]
+        if isinstance(beginning, bytes):  # no character and no line end is cut in two
+            return _WHOLE_TEXT.sub(b"", beginning, count=1)
+        return beginning.removesuffix("\r")
 
-    def _opaque(self, data: bytes) -> tuple[str, str]:
-        """Opaque data as text where it is text. `crlf`: every line of it ends in CR LF."""
-        data = self._shortened(data)
+    def _text(self, text: str) -> tuple[str, str]:
+        """The attribute that marks how its lines end, if it needs one, and the text."""
+        text = self._shortened(text)
+        if has_crlf_only(text):
+            return ' wbxml:lines="crlf"', _written(text.replace("\r\n", "\n"))
+        return "", _written(text)
+
+    def _opaque(self, data: bytes) -> tuple[str, str, str]:
+        """The attribute that says how opaque data is shown, it, and a comment on what is no text.
+
+        `latin-1`: a text of an older character set. `crlf`: every line of it ends in CR LF.
+        """
+        shortened = self._shortened(data)
+        encoding, text = "text", ""
         try:
-            text = data.decode("utf-8")
+            text = shortened.decode("utf-8")
         except UnicodeDecodeError:
-            return "base64", _base64(data)
-        if _is_safe(text):
-            return "text", escape(text)
-        bare = text.replace("\r\n", "")
-        if "\n" not in bare and _is_safe(bare):
-            return "crlf", escape(text.replace("\r\n", "\n"))
-        return "base64", _base64(data)
+            encoding, text = "latin-1", latin_text(shortened)
+        if not is_text(text):
+            encoding, told = "base64", f"<!-- {described(data)} -->"
+            return f' wbxml:opaque="{encoding}"', _base64(shortened), told
+        if has_crlf_only(text):
+            text = text.replace("\r\n", "\n")
+            encoding = "crlf" if encoding == "text" else "latin-1-crlf"
+        return f' wbxml:opaque="{encoding}"', _written(text), ""
+
+    def _mail(self, element: Element, text: str, indent: str) -> None:
+        """What of a mail has to be decoded to be read, as comments: `xml_edit` passes over them."""
+        if element.name in _MAIL:
+            self._lines += [
+                f"{indent}<!-- {comment(line)} -->" for line in mail_as_read(text[:MAX_VALUE])
+            ]
 
 
 def _pages(element: Element) -> Iterator[int]:
@@ -204,6 +251,15 @@ def _carried(value: str | int | None) -> str:
 def _declared(indent: str) -> str:
     """Instructions around the root stand in no element that declares the namespace."""
     return "" if indent else f' xmlns:wbxml="{WBXML_NAMESPACE}"'
+
+
+def _written(text: str) -> str:
+    return _ODD.sub(_odd, escape(text).replace("\r", "&#13;"))
+
+
+def _odd(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"&#{code};" if 0x7F <= code <= 0x9F else f'<wbxml:char code="{code}"/>'
 
 
 def _is_safe(text: str) -> bool:
