@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.redaction.taken import VOCABULARY, Taken, all_runs, runs
+from eas_redirect.redaction.taken import Taken, runs
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,6 @@ def test_what_was_taken_is_known_again(text: str, held: bool) -> None:
     taken.take_prose("Lunch with the auditors")
     for secret in ("hunter2-Basic-Passw0rd", "FolderSync", "mailbox moved"):
         taken.take(secret)
-    taken.keep("451 (mailbox_moved)")
     assert taken.holds(text) is held
 
 
@@ -62,12 +61,5 @@ def test_of_very_much_prose_a_sample_is_known_and_every_secret() -> None:
 def test_what_holds_a_text_holds_what_was_taken_of_it(text: str, other: str) -> None:
     taken = Taken()
     taken.take(text)
-    if set(runs(text)) - VOCABULARY:
+    if set(runs(text)):
         assert taken.holds(f"{other} {text}!{other}")
-    taken.keep(text)
-    assert not taken.holds(text)
-
-
-@given(st.text())
-def test_runs_of_a_part_are_runs_of_the_whole(text: str) -> None:
-    assert set(runs(text)) <= set(all_runs(f"before {text} after"))

@@ -12,9 +12,10 @@ import uuid
 
 from eas_redirect.policy.exchange_online import is_public_host
 from eas_redirect.redaction.filling import WORD, filled, without_signs
+from eas_redirect.redaction.forms import is_device_text, is_device_word
 from eas_redirect.redaction.taken import Taken
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel: a stand-in is never somebody's name
 _TEST_NETWORK = int(ipaddress.IPv4Address("198.18.0.0"))  # RFC 2544: 198.18.0.0/15
 _TEST_NETWORK_6 = int(ipaddress.IPv6Address("2001:db8::"))  # RFC 3849
 
@@ -25,18 +26,31 @@ class Pseudonyms:
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or secrets.token_bytes(32)
         self.taken = Taken()
-        self.keep("2001:db8::")
-
-    def keep(self, text: str) -> str:
-        """A text that stays as it is."""
-        self.taken.keep(text)
-        return text
 
     def name(self, text: str) -> str:
         """A user, an address, a device id: word by word, so that `anna` is the same in
         `CONTOSO\\anna` and `anna@contoso.example`; the signs between the words stay."""
         self.taken.take(text)
+        for word in WORD.findall(text):
+            self.taken.take(word)
         return WORD.sub(lambda word: self._word(word[0]), without_signs(text))
+
+    def label(self, text: str) -> str:
+        """The name of a header or a cookie; a single letter in it tells nothing."""
+        self.name(text)
+        return WORD.sub(
+            lambda word: word[0] if len(word[0]) == 1 else self._word(word[0]), without_signs(text)
+        )
+
+    def device(self, text: str) -> str:
+        """What a device says it is: makers, models and versions stay, other words get stand-ins."""
+        if is_device_text(text):
+            return text
+        self.taken.take(text)
+        return WORD.sub(
+            lambda word: word[0] if is_device_word(word[0]) else self._word(word[0]),
+            without_signs(text),
+        )
 
     def binary(self, value: bytes) -> bytes:
         """For ids that are no text: other bytes, the first of which is no text either."""
@@ -49,7 +63,7 @@ class Pseudonyms:
         """A host name, with or without a port; an IP address; a public one stays as it is."""
         bare = host.rpartition(":")[0] if re.search(r"[^:]:[0-9]+\Z", host) else host
         if bare.lower() == "localhost" or is_public_host(bare):
-            return self.keep(host)
+            return host
         try:
             return host.replace(bare, self.address(bare.strip("[]")))
         except ValueError:

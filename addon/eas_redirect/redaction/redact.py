@@ -4,6 +4,7 @@ Structure, statuses, times and sizes stay, and a device or a user has the same s
 What was written is read again and searched for everything that was taken out.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,18 @@ from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.captures.capture import Progress, Trouble, read_flows
 from eas_redirect.proxy import flows
 from eas_redirect.redaction.filling import filled_bytes
+from eas_redirect.redaction.forms import METHODS
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
-from eas_redirect.redaction.redact_head import redacted_header
-from eas_redirect.redaction.redact_notes import redact_connections, redact_notes
+from eas_redirect.redaction.redact_head import redacted_header, redacted_header_name
+from eas_redirect.redaction.redact_notes import port, redact_connections, redact_notes
 from eas_redirect.redaction.redact_target import redacted_target
 from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
 
 MULTIPART = "application/vnd.ms-sync.multipart"
 _WBXML = ("application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", "application/vnd.wap.wbxml")
 # What Exchange says where HTTP has no phrase of its own (MS-ASHTTP 2.2.2.1.1), and what we say.
+_HTTP_VERSION = re.compile(r"HTTP/[0-9](\.[0-9])?", re.ASCII)
 _REASONS = frozenset({"", "Redirect", "Retry after sending a PROVISION command"})
 
 
@@ -91,7 +94,7 @@ def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
     for message in (clean.request, clean.response):
         if message is not None:
             _redact_message(message, names)
-    names.keep(f"{clean.request.method} {clean.request.http_version} {clean.request.scheme}")
+    _redact_first_line(clean, names)
     redact_connections(clean, names)
     redact_notes(flow, clean, names)
     return clean
@@ -106,16 +109,32 @@ def _unedited(flow: http.HTTPFlow) -> http.HTTPFlow:
     return clean
 
 
+def _redact_first_line(clean: http.HTTPFlow, names: Pseudonyms) -> None:
+    request = clean.request.data
+    method, scheme = _text(request.method), _text(request.scheme)
+    if method not in METHODS:
+        request.method = names.secret(method).encode("utf-8", "replace")
+    if scheme not in ("http", "https"):
+        request.scheme = b"http"
+    request.port = port(request.port)
+
+
+def _version(version: str, names: Pseudonyms) -> str:
+    return version if _HTTP_VERSION.fullmatch(version) else names.secret(version)
+
+
 def _redact_message(message: http.Request | http.Response, names: Pseudonyms) -> None:
     content_type = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     message.headers = http.Headers(
         [
-            (name, redacted_header(_text(name), _text(value), names).encode("utf-8", "replace"))
+            (
+                redacted_header_name(_text(name), names).encode("utf-8", "replace"),
+                redacted_header(_text(name), _text(value), names).encode("utf-8", "replace"),
+            )
             for name, value in message.headers.fields
         ]
     )
-    for name in message.headers:
-        names.keep(name)
+    message.data.http_version = _version(_text(message.data.http_version), names).encode()
     message.trailers = None
     if isinstance(message, http.Response):
         message.data.reason = _reason(message, names).encode("utf-8", "replace")
@@ -148,7 +167,7 @@ def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) 
 def _reason(response: http.Response, names: Pseudonyms) -> str:
     reason = _text(response.data.reason)
     usual = reason in _REASONS or reason == RESPONSES.get(response.status_code)
-    return names.keep(reason) if usual else names.secret(reason)
+    return reason if usual else names.secret(reason)
 
 
 def _text(value: bytes) -> str:

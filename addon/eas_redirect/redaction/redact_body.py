@@ -1,8 +1,5 @@
 """Bodies without what they say: structure, statuses and sizes stay. Imports the protocol only."""
 
-from collections.abc import Mapping
-
-from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.wbxml import (
     Document,
     Element,
@@ -16,84 +13,12 @@ from eas_redirect.activesync.wbxml import (
     write,
 )
 from eas_redirect.redaction.filling import filled_bytes
+from eas_redirect.redaction.forms import ELEMENTS, Form, is_device_text
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.view.multipart import split_parts
 
-# Elements whose text is about the protocol and not about people, by code page. What is not here
-# is redacted: a new element must not leak.
-_KEPT: Mapping[int, frozenset[str]] = {
-    0: frozenset(
-        [
-            "Status",
-            "SyncKey",
-            "Class",
-            "CollectionId",
-            "WindowSize",
-            "FilterType",
-            "Truncation",
-            "Conflict",
-            "GetChanges",
-            "DeletesAsMoves",
-            "MIMESupport",
-            "MIMETruncation",
-            "Wait",
-            "Limit",
-            "ConversationMode",
-            "MaxItems",
-            "HeartbeatInterval",
-            "Version",
-        ]
-    ),
-    2: frozenset(
-        ["Read", "Importance", "MessageClass", "InternetCPID", "ContentClass", "Status", "MIMESize"]
-    ),
-    5: frozenset(["Status", "SrcFldId", "DstFldId"]),
-    6: frozenset(["Status", "Version", "Class", "CollectionId", "Estimate"]),
-    7: frozenset(
-        ["Status", "ServerId", "ParentId", "Type", "SyncKey", "Count", "ContentClass", "Version"]
-    ),
-    8: frozenset(["Status", "UserResponse", "CollectionId"]),
-    10: frozenset(
-        [
-            "Status",
-            "Type",
-            "RecipientCount",
-            "CertificateCount",
-            "MaxCertificates",
-            "MaxAmbiguousRecipients",
-            "CertificateRetrieval",
-            "MaxSize",
-            "MaxPictures",
-        ]
-    ),
-    11: frozenset({"Status", "CheckCRL"}),
-    13: frozenset(["Status", "HeartbeatInterval", "Id", "Class", "MaxFolders"]),
-    14: frozenset(TAGS[14].values()) - {"PolicyKey", "Data", "Hash", "ApplicationName"},
-    15: frozenset(["Status", "Name", "Range", "Total", "DeepTraversal", "MaxSize", "MaxPictures"]),
-    16: frozenset({"Status"}),
-    17: frozenset(
-        [
-            "Type",
-            "TruncationSize",
-            "AllOrNone",
-            "EstimatedDataSize",
-            "Truncated",
-            "Method",
-            "IsInline",
-            "NativeBodyType",
-            "Status",
-        ]
-    ),
-    18: frozenset(
-        ["Status", "OofState", "Enabled", "BodyType", "Model", "OS", "OSLanguage", "UserAgent"]
-    ),
-    20: frozenset(
-        ["Status", "Store", "Range", "Total", "Version", "Schema", "Part", "DeleteSubFolders"]
-    ),
-    21: frozenset({"Status"}),
-    25: frozenset(["Status", "Range", "Total", "DeepTraversal", "MaxSize", "MaxPictures"]),
-}
-_MAX_KEPT = 128  # characters: nothing about the protocol is longer
+_PUBLIC_IDS = frozenset(range(1, 0x11))  # WAP-192-WBXML 7.2; ActiveSync writes 1
+_CHARSETS = frozenset({0, 3, 4, 106, 1000, 1015})  # IANA MIBenum of ASCII, Latin-1, UTF-8, UCS-2
 
 
 def redacted_wbxml(data: bytes, names: Pseudonyms) -> bytes:
@@ -103,8 +28,8 @@ def redacted_wbxml(data: bytes, names: Pseudonyms) -> bytes:
         clean = Document(
             _element(document.root, names),
             document.version,
-            document.public_id if isinstance(document.public_id, int) else 1,
-            document.charset,
+            document.public_id if document.public_id in _PUBLIC_IDS else 1,
+            document.charset if document.charset in _CHARSETS else 106,
         )
         return write(clean)
     except WBXMLError:
@@ -128,33 +53,40 @@ def redacted_multipart(data: bytes, names: Pseudonyms) -> bytes:
 
 def _element(element: Element, names: Pseudonyms) -> Element:
     """Literals, attributes and instructions, which ActiveSync does not use, go altogether."""
-    kept = element.literal is None and element.name in _KEPT.get(element.page, frozenset())
+    form = None
+    if element.literal is None:
+        form = ELEMENTS.get(element.page, {}).get(element.name)
     children = tuple(
-        clean for child in element.children if (clean := _node(child, kept, names)) is not None
+        clean for child in element.children if (clean := _node(child, form, names)) is not None
     )
     token = 0x3F if element.literal is not None else element.token
     return Element(element.page, token, children, hollow=element.hollow)
 
 
-def _node(node: Node, kept: bool, names: Pseudonyms) -> Node | None:
+def _node(node: Node, form: Form | None, names: Pseudonyms) -> Node | None:
     match node:
         case Element():
             return _element(node, names)
         case str():
-            return _text(node, kept, names)
+            return _text(node, form, names)
         case bytes():
             return _opaque(node, names)
         case TableText() | Entity():
-            return _text(node.text, kept, names)
+            return _text(node.text, form, names)
         case Extension() | Instruction():
             return None
 
 
-def _text(text: str, kept: bool, names: Pseudonyms) -> str:
-    """Addresses get stand-ins, so that it can be seen who writes to whom; other text is filled."""
-    if kept and len(text) <= _MAX_KEPT:
-        return names.keep(text)
-    return names.name(text) if "@" in text else names.prose(text)
+def _text(text: str, form: Form | None, names: Pseudonyms) -> str:
+    """What has the form of its element stays. Of the rest, ids, models and addresses get stand-ins,
+    so that it can be seen what is equal; other text is filled."""
+    if form is is_device_text:
+        return names.device(text)
+    if form is not None and form(text):
+        return text
+    if form is not None or "@" in text:
+        return names.name(text)
+    return names.prose(text)
 
 
 def _opaque(data: bytes, names: Pseudonyms) -> bytes:

@@ -22,7 +22,6 @@ def redacted_credentials(value: str, names: Pseudonyms) -> str:
     scheme, space, rest = value.partition(" ")
     if scheme.lower() not in _SCHEMES:
         return names.secret(value)  # a token may stand alone
-    names.keep(scheme)
     return scheme + space + (_redacted(scheme.lower(), rest, names) if rest else "")
 
 
@@ -57,7 +56,10 @@ def _ntlm(rest: str, names: Pseudonyms) -> str:
     except binascii.Error:
         return names.secret(rest)
     if read_authorization(f"Negotiate {rest}").logon is None:
-        return base64.b64encode(token[:12] + bytes(len(token[12:]))).decode()
+        shown = 12 if token.startswith(b"NTLMSSP\0") else 1  # the kind of message, or of token
+        if len(token) > shown:
+            names.secret(rest)
+        return base64.b64encode(token[:shown] + bytes(len(token[shown:]))).decode()
     names.secret(rest)
     message = response_token(token) or token
     return base64.b64encode(_authenticate(message, names)).decode()

@@ -1,49 +1,28 @@
 """Headers without what they tell of people. Standard library and protocol only.
 
-A header that is not known here is filled: a new one must not leak.
+A header that is not known is filled, and so is a known one of another form than its own.
 """
 
 import re
+from collections.abc import Mapping
 
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.redaction.filling import filled
+from eas_redirect.redaction.forms import (
+    COOKIE_NAMES,
+    HEADER_NAMES,
+    HEADERS,
+    Form,
+    is_date,
+    is_media_type,
+    is_number,
+    is_technical,
+    one_of,
+)
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_credentials import redacted_credentials
 from eas_redirect.redaction.redact_target import redacted_url
 
-_KEPT = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "allow",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "date",
-        "expires",
-        "keep-alive",
-        "ms-asacceptmultipart",
-        "ms-asprotocolcommands",
-        "ms-asprotocolversion",
-        "ms-asprotocolversions",
-        "ms-server-activesync",
-        "pragma",
-        "public",
-        "retry-after",
-        "server",
-        "transfer-encoding",
-        "user-agent",
-        "vary",
-        "x-aspnet-version",
-        "x-ms-asprotocolversions",
-        "x-ms-asthrottle",
-        "x-ms-rp",
-        "x-powered-by",
-    }
-)
 _HOSTS = frozenset(
     {"host", "x-beserver", "x-feserver", "x-diaginfo", "x-forwarded-host", "x-calculatedbetarget"}
 )
@@ -52,19 +31,31 @@ _CREDENTIALS = frozenset({"authorization", "www-authenticate", "proxy-authorizat
 _DIAGNOSTICS = frozenset({"x-ms-diagnostics", "x-exceptiondiagnostics"})
 _URLS = frozenset({"x-ms-location", "location", "content-location", "referer", "origin"})
 _DIAGNOSIS = re.compile(r"UserHasNoMailbox")
-_MEDIA_TYPE = re.compile(r"\s*[a-z]+/[a-z0-9.+-]+\s*", re.ASCII | re.IGNORECASE)
-_COOKIE_ATTRIBUTES = ("expires", "max-age", "samesite", "secure", "httponly")
+_COOKIE_ATTRIBUTES: Mapping[str, Form] = {
+    "expires": is_date,
+    "max-age": is_number,
+    "samesite": is_technical,
+    "secure": one_of(frozenset({""})),
+    "httponly": one_of(frozenset({""})),
+}
 # RFC 7239 4: words, signs and ports around the addresses; a name may stand for an address.
 _NODE = re.compile(r"[^\s,;=\"\[\]]+")
 _NODE_WORDS = frozenset({"for", "by", "host", "proto", "http", "https", "unknown"})
 _PORT = re.compile(r":?[0-9]{1,5}", re.ASCII)
 
 
+def redacted_header_name(name: str, names: Pseudonyms) -> str:
+    """A header that the client or a box on the way invented may be named after somebody."""
+    return name if name.lower() in HEADER_NAMES else names.label(name)
+
+
 def redacted_header(name: str, value: str, names: Pseudonyms) -> str:
     """The value under the same name; the length stays where that says anything."""
     key = name.lower()
-    if key in _KEPT:
-        return names.keep(value)
+    if key in HEADERS:
+        return value if HEADERS[key](value) else names.secret(value)
+    if key == "user-agent":
+        return names.device(value)
     if key in _HOSTS:
         return names.host(value)
     if key in _URLS:
@@ -108,14 +99,16 @@ def _node(node: str, names: Pseudonyms) -> str:
 
 def _media_type(part: str, names: Pseudonyms) -> str:
     """The type and its character set; a name of a file has no business here and is common."""
-    if _MEDIA_TYPE.fullmatch(part) or part.strip().lower().startswith("charset="):
-        return names.keep(part)
-    return names.secret(part)
+    return part if is_media_type(part) else names.secret(part)
 
 
 def _cookie(part: str, names: Pseudonyms) -> str:
+    """A balancer's name of a cookie tells its pool and its host."""
     name, equals, value = part.partition("=")
-    return f"{names.keep(name)}={names.secret(value)}" if equals else names.secret(part)
+    if not equals:
+        return names.secret(part)
+    clean = name if name.strip().casefold() in COOKIE_NAMES else names.label(name)
+    return f"{clean}={names.secret(value)}"
 
 
 def _attribute(part: str, names: Pseudonyms) -> str:
@@ -123,8 +116,10 @@ def _attribute(part: str, names: Pseudonyms) -> str:
     name, _, value = part.partition("=")
     key = name.strip().lower()
     told_nothing = key == "path" and (value == "/" or is_eas_path(value))
-    if key in _COOKIE_ATTRIBUTES or told_nothing:
-        return names.keep(part)
+    if told_nothing or (key in _COOKIE_ATTRIBUTES and _COOKIE_ATTRIBUTES[key](value)):
+        return part
+    if key in ("path", "domain", *_COOKIE_ATTRIBUTES):
+        return part[: len(name)] + (f"={names.secret(value)}" if value else "")
     return _cookie(part, names)
 
 

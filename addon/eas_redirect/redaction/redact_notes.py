@@ -12,18 +12,27 @@ from mitmproxy.utils import emoji
 from eas_redirect.policy.reasons import REASONS
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.flows import METADATA
+from eas_redirect.redaction.filling import WORD
+from eas_redirect.redaction.forms import is_error_word
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_target import redacted_url
 from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
 _DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
-_OUR_COMMENT = re.compile(r"((?:would be )?451 → )(\S+)( \()([a-z_]+)(\))")
+_OUR_COMMENT = re.compile(
+    r"(?P<said>(?:today: )?(?:(?:would be )?451 → |pass|no verdict))(?P<host>\S*) "
+    r"\((?P<reason>[a-z_]+)\)"
+)
 # In a sentence of mitmproxy: what it quotes, IPv6 addresses, and whatever has a dot inside.
 _NAMED = re.compile(
     r"""'([^']*)'|"([^"]*)"|([0-9A-Fa-f]*(?::[0-9A-Fa-f.]*){2,})|([\w-]+(?:\.[\w-]+)+)"""
 )
-# Of a connection's state: words of TLS and of mitmproxy itself.
-_TECHNICAL = ("alpn", "alpn_offers", "cipher", "cipher_list", "tls_version", "transport_protocol")
+_PROTOCOLS = frozenset({b"http/1.0", b"http/1.1", b"h2", b"h3", b""})
+_TLS_VERSIONS = frozenset(
+    {"SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "DTLSv0.9", "DTLSv1", "DTLSv1.2", "QUICv1"}
+)
+_LAST_PORT, _LAST_STATUS = 65535, 999
+_BETWEEN = " · "  # the comment of then, and the verdict of a later look
 
 
 def redact_connections(clean: http.HTTPFlow, names: Pseudonyms) -> None:
@@ -36,7 +45,6 @@ def redact_connections(clean: http.HTTPFlow, names: Pseudonyms) -> None:
     server.peername = _peer(server.peername, names)
     server.sockname = _peer(server.sockname, names)
     server.via = None
-    names.keep(client.proxy_mode.full_spec)
     for end in (client, server):
         _redact_connection(end, names)
 
@@ -46,9 +54,12 @@ def _redact_connection(end: connection.Connection, names: Pseudonyms) -> None:
     end.sni = names.host(end.sni) if end.sni else None
     end.certificate_list = ()
     end.error = None
-    state = end.get_state()
-    for key in _TECHNICAL:
-        names.keep(str(state.get(key)))
+    end.cipher = None
+    end.cipher_list = ()
+    end.alpn = end.alpn if end.alpn in _PROTOCOLS else None
+    end.alpn_offers = tuple(offer for offer in end.alpn_offers if offer in _PROTOCOLS)
+    end.tls_version = end.tls_version if end.tls_version in _TLS_VERSIONS else None
+    end.transport_protocol = "udp" if end.transport_protocol == "udp" else "tcp"
 
 
 def redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -> None:
@@ -56,7 +67,7 @@ def redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -
     clean.comment = _comment(flow.comment, names)
     if flow.marked not in emoji.emoji:
         clean.marked = ":default:" if flow.marked else ""
-    names.keep(f"{clean.marked} {clean.is_replay}")
+    clean.is_replay = flow.is_replay if flow.is_replay in ("request", "response") else None
     if flow.error is not None:
         text = _sentence(flow.error.msg, names)
         clean.error = mitmproxy_flow.Error(text, flow.error.timestamp)
@@ -67,17 +78,29 @@ def redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -
 
 
 def _comment(comment: str, names: Pseudonyms) -> str:
-    ours = _OUR_COMMENT.fullmatch(comment)
-    if ours is None or ours[4] not in REASONS:
-        return names.prose(comment)
-    names.keep(f"{ours[1]} {ours[4]}")
-    return f"{ours[1]}{names.host(ours[2])}{ours[3]}{ours[4]}{ours[5]}"
+    return _BETWEEN.join(_part_of_comment(part, names) for part in comment.split(_BETWEEN))
+
+
+def _part_of_comment(part: str, names: Pseudonyms) -> str:
+    ours = _OUR_COMMENT.fullmatch(part)
+    if ours is None or ours["reason"] not in REASONS:
+        return names.prose(part)
+    return f"{ours['said']}{names.host(ours['host']) if ours['host'] else ''} ({ours['reason']})"
 
 
 def _sentence(text: str, names: Pseudonyms) -> str:
-    """What is quoted or looks like a host or an address is replaced."""
-    names.keep(_NAMED.sub(" ", text))
-    return _NAMED.sub(lambda found: _named(found, names), text)
+    """What is quoted or looks like a host or an address is replaced, and so is every word that
+    mitmproxy does not use."""
+    names.taken.take_prose(text)
+    whole, at = "", 0
+    for found in _NAMED.finditer(text):
+        whole += _known_words(text[at : found.start()], names) + _named(found, names)
+        at = found.end()
+    return whole + _known_words(text[at:], names)
+
+
+def _known_words(text: str, names: Pseudonyms) -> str:
+    return WORD.sub(lambda word: word[0] if is_error_word(word[0]) else names.name(word[0]), text)
 
 
 def _named(found: re.Match[str], names: Pseudonyms) -> str:
@@ -90,21 +113,34 @@ def _record(flow: http.HTTPFlow, record: RecordedExchange, names: Pseudonyms) ->
         cast("dict[str, object]", flow.metadata[METADATA]), record.status_code or 0
     )
     location = redacted_url(record.location, names) if record.location else None
-    reason = record.reason if record.reason in REASONS else ""
-    decision = record.decision if record.decision in _DECISIONS else ""
+    domain = names.host(record.target_domain) if record.target_domain else None
+    relationship = names.name(record.relationship) if record.relationship else None
+    status = stored.eas_status
     return {
-        "event": {"reason": names.keep(reason or "")},
+        "event": {"reason": record.reason} if record.reason in REASONS else {},
         "eas": {
-            "decision": names.keep(decision or ""),
-            "evidence": names.keep(str(stored.evidence)),
+            **({"decision": record.decision} if record.decision in _DECISIONS else {}),
+            "evidence": str(stored.evidence),
             "upstream": {
-                "status_code": stored.status_code,
-                **({} if stored.eas_status is None else {"status": stored.eas_status}),
+                "status_code": stored.status_code if 0 <= stored.status_code <= _LAST_STATUS else 0,
+                **(
+                    {"status": status} if status is not None and 0 <= status <= _LAST_STATUS else {}
+                ),
             },
             **({"redirect": {"location": location}} if location else {}),
+            "directory": {
+                name: value
+                for name, value in {"target_domain": domain, "relationship": relationship}.items()
+                if value is not None
+            },
         },
     }
 
 
 def _peer(peer: tuple[str, int] | None, names: Pseudonyms) -> tuple[str, int] | None:
-    return None if peer is None else (names.host(peer[0]), peer[1])
+    return None if peer is None else (names.host(peer[0]), port(peer[1]))
+
+
+def port(number: int) -> int:
+    """A HAR may hold any number here."""
+    return number if 0 <= number <= _LAST_PORT else 0

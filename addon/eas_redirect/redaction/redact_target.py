@@ -8,8 +8,9 @@ import binascii
 import re
 from urllib.parse import quote, unquote
 
-from eas_redirect.activesync.query import COMMAND_CODES, encoding_of, unquoted
+from eas_redirect.activesync.query import encoding_of, unquoted
 from eas_redirect.activesync.request import is_eas_path
+from eas_redirect.redaction.forms import COMMANDS
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 
 # MS-ASHTTP 2.2.1.1.1.2.5, and those of early versions.
@@ -30,9 +31,8 @@ _PARAMETERS = frozenset(
         "acceptmultipart",
     }
 )
-_KEPT_PARAMETERS = frozenset({"devicetype", "saveinsent", "acceptmultipart"})
+_FLAGS = frozenset({"saveinsent", "acceptmultipart"})
 _NAMED_PARAMETERS = frozenset({"user", "deviceid"})
-_COMMANDS = frozenset(name.lower() for name in COMMAND_CODES.values())
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(.*)", re.DOTALL)
 _USER, _OPTIONS = 8, 7  # MS-ASHTTP 2.2.1.1.1.1.3: tags of a base64 query
 
@@ -45,9 +45,7 @@ def redacted_target(target: str, names: Pseudonyms) -> str:
         case "none":
             return clean + mark
         case "plain":
-            pairs = [_parameter(pair, names) for pair in query.split("&")]
-            names.keep(f"{path} {' '.join(map(_kept_part, pairs))}")
-            return clean + mark + "&".join(pairs)
+            return clean + mark + "&".join(_parameter(pair, names) for pair in query.split("&"))
         case "base64":
             return clean + mark + _base64_query(query, names)
 
@@ -57,10 +55,11 @@ def redacted_url(value: str, names: Pseudonyms) -> str:
     found = _URL.fullmatch(value)
     assert found is not None  # noqa: S101 - every group may be empty, and the last takes all
     scheme, authority, path, rest = (part or "" for part in found.groups())
+    if scheme.lower() not in ("", "http:", "https:"):
+        return names.secret(value)
     host = _authority(authority, names)
     if path not in ("", "/") and not is_eas_path(path):
         path = names.secret(path)
-    names.keep(scheme + host + path if host == authority else f"{scheme} {path}")
     return scheme + host + path + names.secret(rest)
 
 
@@ -74,19 +73,21 @@ def _parameter(pair: str, names: Pseudonyms) -> str:
     key = name.lower()
     if key not in _PARAMETERS:
         return names.secret(pair)
-    names.keep(name)
-    if key in _KEPT_PARAMETERS or (key == "cmd" and value.lower() in _COMMANDS):
-        return names.keep(pair)
+    if key == "cmd" and value.lower() in COMMANDS:
+        return pair
+    if key in _FLAGS and value in ("", "T", "F"):
+        return pair
+    if key == "devicetype":
+        clean = names.device(unquote(value))
+        return pair if clean == value else f"{name}{equals}{_quoted(clean)}"
     if key in _NAMED_PARAMETERS:
         clean = names.name(unquote(value))  # bytes that are no UTF-8 are surrogates (PEP 383)
-        return f"{name}{equals}{quote(clean, safe='@', errors='surrogateescape')}"
+        return f"{name}{equals}{_quoted(clean)}"
     return f"{name}{equals}{names.secret(value)}"
 
 
-def _kept_part(pair: str) -> str:
-    """Of a clean parameter: what says nothing of anybody."""
-    name, _, value = pair.partition("=")
-    return f"{name} {value}" if name.lower() == "cmd" else name
+def _quoted(text: str) -> str:
+    return quote(text, safe="@", errors="surrogateescape")
 
 
 def _base64_query(query: str, names: Pseudonyms) -> str:
@@ -129,12 +130,12 @@ def _policy_key(value: bytes, names: Pseudonyms) -> bytes:
 
 
 def _device_type(value: bytes, names: Pseudonyms) -> bytes:
-    names.keep(value.decode("latin-1"))
-    return value
+    clean = names.device(value.decode("latin-1")).encode("latin-1", "replace")
+    return clean[: len(value)]
 
 
 def _tagged(tag: int, value: bytes, names: Pseudonyms) -> bytes:
-    if tag == _OPTIONS:
+    if tag == _OPTIONS and len(value) == 1:
         return value
     text = value.decode("utf-8", "replace")
     if tag == _USER:

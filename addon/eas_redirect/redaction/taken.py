@@ -7,9 +7,8 @@ text than memory holds. Imports the protocol only.
 import itertools
 from collections.abc import Iterator, Sequence
 
-from eas_redirect.activesync.code_pages import TAGS
-from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.redaction.filling import WORD, filled
+from eas_redirect.redaction.forms import VOCABULARY, is_device_word
 
 MAX_RUNS = 40  # of one text: enough to know it again
 MAX_PROSE = 1_000_000  # runs of messages in all, about 100 MB; of later ones fewer are remembered
@@ -17,32 +16,15 @@ FEW_RUNS = 2
 _RUN = 3  # words in a row that tell a text from another
 _TELLING = 6  # letters and digits; shorter runs occur by chance
 _TELLING_DIGITS = 8  # of a number: policy keys have ten, telephones about as many
-_SEEN = 50_000  # texts that were kept before; headers say the same in every flow
-# What every capture says: a user may be named as a command is.
-VOCABULARY = frozenset(
-    {name.casefold() for tags in TAGS.values() for name in tags.values()}
-    | {name.casefold() for name in COMMAND_CODES.values()}
-    | {"microsoft server activesync", "userhasnomailbox"}
-)
 
 
 class Taken:
-    """`take` what goes, `keep` what stays on purpose; then `holds` finds what should have gone."""
+    """`take` what goes; then `holds` finds it wherever it should not be, also in what was kept."""
 
     def __init__(self, max_prose: int = MAX_PROSE) -> None:
         self._taken: set[int] = set()
         self._begins: set[int] = set()  # the first words of those runs
-        self._kept: set[int] = set()
-        self._seen: set[str] = set()
         self._few_from, self._prose_left = max_prose // 2, max_prose
-
-    def keep(self, text: str) -> None:
-        if text in self._seen:
-            return
-        if len(self._seen) >= _SEEN:
-            self._seen.clear()
-        self._seen.add(text)
-        self._kept.update(map(hash, all_runs(text)))
 
     def take(self, text: str) -> None:
         """Of a name or a secret."""
@@ -62,7 +44,7 @@ class Taken:
         return count
 
     def holds(self, text: str) -> bool:
-        """Whether something is in it that was taken, and not kept elsewhere on purpose."""
+        """Whether something is in it that was taken."""
         words = _words(text)
         hashes = list(map(hash, words))
         if self._begins.isdisjoint(hashes):
@@ -73,8 +55,7 @@ class Taken:
     def _has_run(self, words: Sequence[str], at: int) -> bool:
         for length in range(1, min(_RUN, len(words) - at) + 1):
             run = " ".join(words[at : at + length])
-            known = hash(run)
-            if known in self._taken and known not in self._kept and run not in VOCABULARY:
+            if hash(run) in self._taken:
                 return True
         return False
 
@@ -85,22 +66,18 @@ def runs(text: str) -> Iterator[str]:
     for start in range(max(1, len(words) - _RUN + 1)):
         run = " ".join(words[start : start + _RUN])
         enough = _TELLING_DIGITS if run.isdecimal() else _TELLING
-        if len(run) >= enough and filled(run) != run and not _are_numbers(run):
+        if len(run) >= enough and filled(run) != run and not _says_nothing(run):
             yield run
-
-
-def all_runs(text: str) -> Iterator[str]:
-    """Every one, two and three words in a row: what `runs` of any part of the text could be."""
-    words = _words(text)
-    for length in range(1, _RUN + 1):
-        for start in range(len(words) - length + 1):
-            yield " ".join(words[start : start + length])
 
 
 def _words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def _are_numbers(run: str) -> bool:
-    """Several numbers in a row, as times and dates have them."""
-    return " " in run and run.replace(" ", "").isdecimal()
+def _says_nothing(run: str) -> bool:
+    """Of words that every capture may hold, models of phones, and several numbers, as times and
+    dates have them."""
+    words = run.split(" ")
+    if len(words) == 1 and run.isdecimal():
+        return False
+    return all(word in VOCABULARY or word.isdecimal() or is_device_word(word) for word in words)

@@ -1,0 +1,222 @@
+"""Captures with personal data in every place that ActiveSync, HTTP, TLS and mitmproxy's flow have.
+
+Each is redacted by the command; nothing of it may be left, and `explain` says the same of both.
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mitmproxy import flow, http
+
+from eas_redirect.activesync.wbxml import Document, element, write
+from eas_redirect.redaction import forms, redact_head
+from tests.captures.captures import PATH, eas_flow, status, write_flows
+from tests.cli.running import run
+from tests.cli.test_redact import everything, flows_in
+
+WORD, OTHER, MAIL, PHONE = "Zebedee", "Quillfeather", "zebedee@quillfeather.example", "01705550199"
+TOKEN = base64.b64encode(WORD.encode() * 3).decode()
+type Change = Callable[[http.HTTPFlow], object]
+
+
+def asked(name: str, value: str) -> Change:
+    return lambda found: found.request.headers.add(name, value)
+
+
+def answered(name: str, value: str) -> Change:
+    def change(found: http.HTTPFlow) -> None:
+        assert found.response is not None
+        found.response.headers.add(name, value)
+
+    return change
+
+
+def body(*texts: tuple[int, str, str | bytes], root: tuple[int, str] = (0, "Sync")) -> Change:
+    """Each text in an element of this code page and name."""
+
+    def change(found: http.HTTPFlow) -> None:
+        assert found.response is not None
+        elements = (element(page, name, text) for page, name, text in texts)
+        found.response.raw_content = write(Document(element(*root, *elements)))
+        found.response.headers["Content-Length"] = str(len(found.response.raw_content))
+
+    return change
+
+
+def at(path: str, value: object) -> Change:
+    """An attribute of the flow, by dots."""
+
+    def change(found: http.HTTPFlow) -> None:
+        *way, last = path.split(".")
+        target: object = found
+        for name in way:
+            target = getattr(target, name)
+        setattr(target, last, value)
+
+    return change
+
+
+def reply(name: str, value: object) -> Change:
+    return at(f"response.data.{name}", value)
+
+
+def target(query: str) -> Change:
+    return at("request.path", f"{PATH}?{query}")
+
+
+def base64_target(device_type: bytes, tags: bytes = b"") -> Change:
+    data = b"\x8d\x00\x09\x04\x02D1\x00" + bytes([len(device_type)]) + device_type + tags
+    return target(base64.b64encode(data).decode())
+
+
+def error(text: str) -> Change:
+    return at("error", flow.Error(text, 1.0))
+
+
+CASES: dict[str, Change] = {
+    "a balancer's cookie": answered("Set-Cookie", f"BIGipServer{WORD}=1677787402.20480; path=/"),
+    "a cookie sent": asked("Cookie", f"BIGipServer~{WORD}~{OTHER}_pool=rd5o0; cadata=x"),
+    "a cookie's expiry": answered("Set-Cookie", f"cadata=1; Expires={WORD}; Path=/{OTHER}"),
+    "Pragma": answered("Pragma", f"user-{WORD}"),
+    "X-Powered-By": answered("X-Powered-By", f"ASP.NET on {WORD}"),
+    "X-MS-ASThrottle": answered("X-MS-ASThrottle", f"CommandFrequency:{MAIL}"),
+    "Server": answered("Server", f"Microsoft-IIS/8.5 ({WORD})"),
+    "Date": answered("Date", f"Mon, 02 Mar 2026 08:00:00 GMT {WORD}"),
+    "Expires": answered("Expires", MAIL),
+    "Cache-Control": answered("Cache-Control", f"private={WORD}"),
+    "Via": answered("Via", f"1.1 {WORD}"),
+    "Retry-After": answered("Retry-After", PHONE),
+    "Content-Type": answered("X-Content-Type-Options", WORD),
+    "a media type": asked("Accept", f"application/x-{WORD}, */*"),
+    "Accept-Language": asked("Accept-Language", f"de-{WORD}"),
+    "Connection": asked("Connection", f"keep-alive, {WORD}"),
+    "MS-ASProtocolVersion": asked("MS-ASProtocolCommands", f"Sync,{WORD}"),
+    "a header's name": asked(f"X-{WORD}-{OTHER}", "1"),
+    "a header's name of the answer": answered(f"X-Host-{WORD}", "1"),
+    "User-Agent": asked("User-Agent", f"{WORD}s-Phone/1.0 ({MAIL})"),
+    "a token that is none": asked("Authorization", f"Negotiate {TOKEN}"),
+    "the realm": answered("WWW-Authenticate", f'Basic realm="{WORD}"'),
+    "the reason": reply("reason", f"Not for {WORD}".encode()),
+    "the answer's version": reply("http_version", f"HTTP/{WORD}".encode()),
+    "the method": at("request.data.method", WORD.encode()),
+    "the scheme": at("request.data.scheme", WORD.encode()),
+    "the authority": at("request.data.authority", f"{WORD}:pw@{OTHER}".encode()),
+    "DeviceType": target(f"Cmd=Sync&User=u&DeviceId=D1&DeviceType={WORD}sPhone"),
+    "SaveInSent": target(f"Cmd=SendMail&User=u&DeviceId=D1&DeviceType=iPhone&SaveInSent={WORD}"),
+    "Cmd": target(f"Cmd={WORD}&User=u&DeviceId=D1&DeviceType=iPhone"),
+    "DeviceType in base64": base64_target(WORD.encode()),
+    "options in base64": base64_target(b"iPhone", b"\x07\x07" + WORD.encode()),
+    "an unknown tag in base64": base64_target(b"iPhone", b"\x63\x07" + WORD.encode()),
+    "a scheme in a location": answered("X-MS-Location", f"{WORD}://outlook.office365.com/"),
+    "a path in a location": answered("Location", f"https://outlook.office365.com/{WORD}"),
+    "a folder's id": body((7, "ServerId", MAIL), (7, "ParentId", WORD), root=(7, "FolderSync")),
+    "a collection's id": body((0, "CollectionId", f"{MAIL}/Inbox"), (0, "SyncKey", f"{{{WORD}}}7")),
+    "a message's class": body((2, "MessageClass", f"IPM.Note.{WORD}"), (0, "Class", WORD)),
+    "Search": body((15, "Name", WORD), (15, "Range", f"0-{PHONE}"), root=(15, "Search")),
+    "numbers that are none": body((0, "Status", PHONE), (0, "WindowSize", MAIL)),
+    "DeviceInformation": body(
+        (18, "Model", f"{WORD}s iPhone"), (18, "OS", f"iOS 17 {OTHER}"), (18, "FriendlyName", MAIL),
+        (18, "UserAgent", f"iOS/17 {WORD}"), (18, "OSLanguage", WORD), root=(18, "Settings"),
+    ),
+    "policies": body((14, "PolicyType", WORD), (14, "AllowCamera", PHONE), root=(14, "Provision")),
+    "opaque data": body((0, "Status", WORD.encode()), (17, "Data", MAIL.encode())),
+    "an error": error(f"{WORD} refused: cannot reach {OTHER}"),
+    "an error with an address": error(f"connection to {MAIL} timed out"),
+    "a comment": at("comment", f"451 → {WORD}.{OTHER}.example (mailbox_moved) · {MAIL}"),
+    "a verdict of a look": at("comment", f"today: pass ({WORD})"),
+    "a mark": at("marked", WORD),
+    "a replay": at("is_replay", WORD),
+    "SNI": at("client_conn.sni", f"{WORD}.{OTHER}.example"),
+    "ciphers": at("client_conn.cipher_list", (WORD, OTHER)),
+    "a cipher": at("server_conn.cipher", WORD),
+    "ALPN": at("client_conn.alpn", WORD.encode()),
+    "ALPN offers": at("client_conn.alpn_offers", (WORD.encode(), b"h2")),
+    "a connection's id": at("client_conn.id", f"{WORD}-{OTHER}"),
+    "a connection's error": at("server_conn.error", MAIL),
+    "the server before": at("server_conn.via", ("https", (f"{WORD}.example", 443))),
+    "a port": at("client_conn.peername", ("192.0.2.7", int(PHONE))),
+    "trailers": at("response.trailers", http.Headers([(b"X-User", MAIL.encode())])),
+    "metadata": at("metadata", {"eas": {"eas": {"upstream": {"status": int(PHONE)},
+        "directory": {"relationship": WORD, "target_domain": f"{OTHER}.example"},
+        "redirect": {"location": f"https://{WORD}.example/{OTHER}"}}, "event": {"reason": WORD}}}),
+    "metadata of others": at("metadata", {"script": MAIL, WORD: 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_of_anybody_is_left(name: str, tmp_path: Path) -> None:
+    nasty = eas_flow(0, "Sync", body=status(0, "Sync", 1))
+    CASES[name](nasty)
+    source, clean = tmp_path / "nasty.flows", tmp_path / "clean.flows"
+    write_flows(source, [eas_flow(5, "Ping", user=MAIL, body=status(13, "Ping", 1)), nasty])
+    ran = run("redact", str(source), "-o", str(clean))
+    assert (ran.code, ran.err) == (0, "")
+    found = everything(clean).lower()
+    for secret in (WORD, OTHER, MAIL, PHONE):
+        assert secret.lower().encode() not in found
+        assert base64.b64encode(secret.encode()).strip(b"=")[:-1].lower() not in found
+    before, after = (
+        json.loads(run("explain", str(path), "--json").out) for path in (source, clean)
+    )
+    assert kinds(before) == kinds(after)
+
+
+def kinds(report: dict[str, list[dict[str, list[dict[str, object]]]]]) -> list[object]:
+    return [[found["kind"] for found in device["findings"]] for device in report["devices"]]
+
+
+def test_there_are_forty() -> None:
+    assert len(CASES) >= 40
+
+
+def test_what_is_equal_stays_equal_and_as_long(tmp_path: Path) -> None:
+    """Folders by address, a key that is no number, a balancer's cookie in two flows."""
+    flows = [eas_flow(n, "Sync") for n in range(2)]
+    for found in flows:
+        body((0, "CollectionId", MAIL), (0, "SyncKey", f"{{{WORD}}}7"))(found)
+        answered("Set-Cookie", f"BIGipServer{WORD}=1; path=/")(found)
+    source, clean = write_flows(tmp_path / "a.flows", flows), tmp_path / "b.flows"
+    assert run("redact", str(source), "-o", str(clean)).code == 0
+    one, other = (found.response for found in flows_in(clean))
+    assert one is not None
+    assert other is not None
+    assert one.raw_content == other.raw_content
+    assert len(one.raw_content or b"") == len(flows[0].response.raw_content or b"")  # type: ignore[union-attr]
+    cookies = {answer.headers["Set-Cookie"] for answer in (one, other)}
+    assert {len(cookie) for cookie in cookies} == {len(f"BIGipServer{WORD}=1; path=/")}
+    assert len(cookies) == 1
+
+
+def test_what_was_taken_anywhere_is_found_in_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the redaction forgets one header; the word was taken out of another place."""
+    lax = {**forms.HEADERS, "server": lambda _: True}
+    monkeypatch.setattr(redact_head, "HEADERS", lax)
+    nasty = eas_flow(0, user=MAIL, headers={"Server": f"IIS of {OTHER}"})
+    source = write_flows(tmp_path / "nasty.flows", [nasty])
+    ran = run("redact", str(source), "-o", str(tmp_path / "clean.flows"))
+    assert ran.code == 1
+    assert "headers of the answer" in ran.err
+    assert not (tmp_path / "clean.flows").exists()
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "Apple-iPhone12C1/1902.67",
+        "SAMSUNG-SM-G900F/101.403",
+        "Android-Mail/2023.10.15",
+        "MSFT-WP/8.10.14234",
+        "MSFT-WIN-4/10.0.19041",
+        "Outlook-iOS-Android/1.0",
+        "Mozilla/5.0 (iPhone; iOS 17)",
+    ],
+)
+def test_what_apps_call_themselves_stays(agent: str, tmp_path: Path) -> None:
+    source = write_flows(tmp_path / "a.flows", [eas_flow(0, asked={"User-Agent": agent})])
+    assert run("redact", str(source), "-o", str(tmp_path / "b.flows")).code == 0
+    assert flows_in(tmp_path / "b.flows")[0].request.headers["User-Agent"] == agent
