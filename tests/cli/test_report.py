@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
+from eas_redirect.telemetry.journal import Redaction
 from tests.report.simulator import Simulation, write_journal
 from tests.support import DATA
 
@@ -115,3 +116,61 @@ def test_a_file_of_something_else_is_a_finding(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["report", str(tmp_path / "notes.txt")])
     assert result.exit_code == 1
     assert "2 lines foreign" in result.stderr
+
+
+def target(folder: Path, *rows: str) -> str:
+    path = folder / "devices.csv"
+    head = "User,DeviceID,DeviceAccessState,LastSuccessSync"
+    path.write_text("\n".join((head, *rows)), "utf-16")
+    return str(path)
+
+
+def test_target_devices_give_verdicts(journal: Path, tmp_path: Path) -> None:
+    devices = target(tmp_path, "user2@contoso.example,APPL00000002,Blocked,2026-03-06T12:00:00Z")
+    page = tmp_path / "report.html"
+    args = ["report", str(journal), "--target-devices", devices]
+    as_json = RUNNER.invoke(app, [*args, "--json", "-o", str(page)])
+    assert as_json.exit_code == 0
+    made = json.loads(as_json.stdout)
+    (found,) = [one for one in made["devices"] if one["device_id"] == "Appl00000002"]
+    assert (found["verdict"], found["joined_by"]) == ("quarantined_or_blocked", "user")
+    assert made["target"]["devices_matched"] == 1
+    judged = [one for one in made["devices"] if one["verdict"]]
+    assert sum(row["devices"] for row in made["target"]["verdicts"]) == len(judged) > 30
+    assert "reach to 2026-03-06 12:00 UTC" in page.read_text("utf-8")
+    assert "quarantined / blocked" in RUNNER.invoke(app, args).stdout
+
+
+def test_target_devices_of_another_tenant_and_bad_files(journal: Path, tmp_path: Path) -> None:
+    args = ["report", str(journal), "--target-devices"]
+    foreign = target(tmp_path, "quin@tailspin.example,Q,Allowed,2026-03-06T12:00:00Z")
+    result = RUNNER.invoke(app, [*args, foreign])
+    assert result.exit_code == 1
+    assert "wrong files" in result.stderr
+    ambiguous = target(tmp_path, "user2@contoso.example,A,Allowed,3/4/2026 9:00")
+    result = RUNNER.invoke(app, [*args, ambiguous])
+    assert result.exit_code == 2
+    assert "--target-dates" in result.stderr
+    assert RUNNER.invoke(app, [*args, ambiguous, "--target-dates", "day-first"]).exit_code == 0
+    assert RUNNER.invoke(app, [*args, str(tmp_path / "missing.csv")]).exit_code == 2
+    assert RUNNER.invoke(app, ["report", str(journal), "--target-dates", "x"]).exit_code == 2
+
+
+def test_target_devices_with_hashed_journals(journal: Path, tmp_path: Path) -> None:
+    redaction = Redaction(users="hash", key=b"k" * 32)
+    month = Simulation(phones=10, length_s=5 * 86400)
+    hashed = write_journal(tmp_path / "h.jsonl", map(redaction.apply, month.records()))
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    config = tmp_path / "eas-redirect.toml"
+    ldif = DATA / "migration.ldif"
+    config.write_text(
+        f'mode = "enforce"\n[directory]\nsnapshot = "{ldif}"\n[journal]\nusers = "hash"\n'
+        'hash_key_file = "key"\n'
+    )
+    devices = target(tmp_path, "user2@contoso.example,APPL00000002,Blocked,2026-03-06T12:00:00Z")
+    args = ["report", str(hashed), "--target-devices", devices]
+    without = RUNNER.invoke(app, args)
+    assert (without.exit_code, "--config" in without.stderr) == (2, True)
+    made = json.loads(RUNNER.invoke(app, [*args, "--config", str(config), "--json"]).stdout)
+    (found,) = [one for one in made["devices"] if one["verdict"] == "quarantined_or_blocked"]
+    assert found["device_id"] == redaction.name("Appl00000002")

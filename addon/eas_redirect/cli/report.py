@@ -18,6 +18,8 @@ from eas_redirect.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from eas_redirect.configuration.config import Config
+    from eas_redirect.report.handover import Account
     from eas_redirect.report.values import Report
 
 
@@ -50,6 +52,32 @@ def report(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print one row for each device as CSV.")
     ] = False,
+    target_devices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target-devices",
+            metavar="FILE",
+            help="What the target knows of devices: a CSV of Get-MobileDeviceStatistics or"
+            " Get-MobileDevice, an IIS log or a journal. Repeatable.",
+        ),
+    ] = None,
+    target_dates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORDER",
+            help="Of dates such as 3/4/2026 in those files: day-first or month-first.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="With --target-devices: the eas-redirect.toml, for the key of hashed journals and"
+            " for the directory, which tells whose a name is.",
+        ),
+    ] = None,
 ) -> None:
     """Say who followed, who came back, who is stuck, and when the old server can go.
 
@@ -57,7 +85,11 @@ def report(
     """
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
+    if not target_devices and (target_dates is not None or config is not None):
+        fail("--target-dates and --config go with --target-devices.", USAGE)
     made = read_journals(journals, output, until, _fields(iis_fields))
+    if target_devices:
+        made = _with_target(made, target_devices, target_dates, config)
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -74,7 +106,11 @@ def report(
         print_summary(console(), made)
     for note in made.notes:
         tell(note)
+    for note in made.target.notes if made.target else ():
+        tell(note)
     if made.input.unread_files or (not made.input.exchanges and made.input.lines):
+        raise typer.Exit(FINDINGS)
+    if made.target is not None and not (made.target.matched or made.target.users_covered):
         raise typer.Exit(FINDINGS)
 
 
@@ -119,6 +155,65 @@ def _fields(text: str | None) -> tuple[str, ...]:
     if missing := missing_fields(names):
         fail(f"--iis-fields: {' and '.join(missing)} must be among them.", USAGE)
     return names
+
+
+def _with_target(
+    made: "Report", names: list[str], order: str | None, config: Path | None
+) -> "Report":
+    """The report with the target's verdicts, or the end of the command with what is wrong."""
+    import time
+
+    from eas_redirect.cli.common import load
+    from eas_redirect.report.handover import names_in_doubt, unjoinable, with_target
+    from eas_redirect.report.sources import SourceError
+    from eas_redirect.report.store import StoreError
+    from eas_redirect.report.target import read_target
+    from eas_redirect.report.target_export import DATE_ORDERS, TargetError
+    from eas_redirect.telemetry.journal import Redaction
+
+    chosen = next((one for one in DATE_ORDERS if one == order), None)
+    if order is not None and chosen is None:
+        fail(f"--target-dates {order}: say day-first or month-first.", USAGE)
+    settings = load(config) if config is not None else None
+    redaction = Redaction()
+    if settings is not None and settings.journal.users == "hash" and settings.journal.hash_key_file:
+        redaction = Redaction(users="hash", key=settings.journal.hash_key_file.read_bytes().strip())
+    if (problem := unjoinable(made.devices, redaction)) is not None:
+        fail(problem, USAGE)
+    try:
+        target = read_target(names, time.time(), chosen)
+    except (TargetError, StoreError) as error:
+        fail(str(error), USAGE)
+    except SourceError as error:
+        fail("\n".join(error.problems), USAGE)
+    accounts: dict[str, Account] = {}
+    if settings is not None and redaction.users != "hash":
+        accounts = _accounts(settings, names_in_doubt(made.devices, target))
+    return with_target(made, target, len(names), accounts, redaction)
+
+
+def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]":
+    """What the directory says of these users; those whom it does not find are left out."""
+    import asyncio
+
+    from eas_redirect.cli.common import progress
+    from eas_redirect.configuration.config import ConfigError, directory_settings
+    from eas_redirect.directory.open import open_directory
+    from eas_redirect.directory.snapshot import SnapshotError
+    from eas_redirect.judging.explain import judge_over
+    from eas_redirect.planning.accounts import accounts_of
+
+    if not names or not (config.directory.snapshot or config.directory.servers):
+        return {}
+    try:
+        directory = open_directory(directory_settings(config), config.directory.snapshot)
+    except (ConfigError, SnapshotError) as error:
+        fail(str(error), USAGE)
+    try:
+        judge = judge_over(config, directory)
+        return asyncio.run(accounts_of(judge, names, progress("users", len(names))))
+    finally:
+        directory.close()
 
 
 def _moment(text: str | None, now_s: float) -> float | None:

@@ -86,6 +86,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
         redirects=row["redirects"],
         returns=row["returns"],
         redirected_s=row["first_redirect"] / 1000 if row["first_redirect"] else None,
+        returned_s=row["returned"] / 1000 if row["returned"] else None,
         location=row["location"],
         wave=row["wave"],
         protocol_version=row["version"],

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 
-from eas_redirect.report.values import FORMAT, Device, Report
+from eas_redirect.report.handover import NEXT_STEPS
+from eas_redirect.report.values import FORMAT, Device, Report, Target
 from eas_redirect.report.words import stamp
 from eas_redirect.telemetry.printable import printable
 
@@ -40,6 +41,11 @@ COLUMNS = (
     "readiness_rule",
     "readiness_source",
     "findings",
+    "verdict",
+    "verdict_why",
+    "joined_by",
+    "target_last_sync",
+    "new_device_id",
 )
 
 
@@ -115,12 +121,36 @@ def _figures(report: Report) -> dict[str, object]:
             "still_calling": _plain(report.arrivals.still_calling),
         },
         "readiness": report.readiness,
+        "target": _target(report.target),
+    }
+
+
+def _target(target: Target | None) -> dict[str, object] | None:
+    if target is None:
+        return None
+    return {
+        "files": target.files,
+        "rows": target.rows,
+        "rows_left_out": target.left_out,
+        "newest": stamp(target.newest_s),
+        "devices_matched": target.matched,
+        "users_covered": target.users_covered,
+        "verdicts": [
+            {
+                "verdict": count.handover.value,
+                "devices": count.devices,
+                "users": count.users,
+                "next_step": NEXT_STEPS[count.handover],
+            }
+            for count in target.counts
+        ],
+        "notes": list(target.notes),
     }
 
 
 def device_row(device: Device) -> dict[str, object]:
     """One device under the names of COLUMNS."""
-    readiness = device.readiness
+    readiness, arrival = device.readiness, device.arrival
     return {
         "user": device.user,
         "device_id": device.device_id,
@@ -148,6 +178,11 @@ def device_row(device: Device) -> dict[str, object]:
         "readiness_rule": readiness.rule if readiness else None,
         "readiness_source": readiness.source if readiness else None,
         "findings": [finding.code for finding in device.findings],
+        "verdict": arrival.handover.value if arrival else None,
+        "verdict_why": arrival.why if arrival else None,
+        "joined_by": arrival.joined_by if arrival else None,
+        "target_last_sync": stamp(arrival.success_s) if arrival else None,
+        "new_device_id": arrival.new_device_id if arrival else None,
     }
 
 

@@ -49,7 +49,8 @@ CREATE TABLE lines (
   host VARCHAR, location VARCHAR, location_host VARCHAR,
   lookup_ms DOUBLE, cache VARCHAR, target_domain VARCHAR,
   schema VARCHAR, zone VARCHAR,
-  side VARCHAR, command VARCHAR, -- of an IIS log; see w3c.Entry
+  side VARCHAR,                  -- of an IIS log; see w3c.Entry
+  command VARCHAR,
   lost BIGINT,                   -- lines that could not be written before this one
   method VARCHAR, address VARCHAR
 )
@@ -106,7 +107,7 @@ SELECT
   nullif(lower(regexp_extract(eas.redirect.location, '^https?://([^/:?#]+)', 1)), ''),
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
-  eas.iis, CASE WHEN eas.iis IS NOT NULL THEN eas.command END, eas.lost,
+  eas.iis, eas.command, eas.lost,
   upper(http.request.method), client.address
 FROM who
 """

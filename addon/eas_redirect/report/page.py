@@ -12,6 +12,7 @@ from eas_redirect.report import page_front as front
 from eas_redirect.report import page_history as history
 from eas_redirect.report import page_lists as lists
 from eas_redirect.report.markup import HTML, tag
+from eas_redirect.report.page_handover import handover
 from eas_redirect.report.values import Report
 from eas_redirect.report.words import counted, moment, number, size
 
@@ -43,6 +44,7 @@ def _main(report: Report) -> HTML:
         front.verdict(report),
         front.tiles(report),
         front.stuck(report),
+        handover(report),
         front.obstacles(report),
         history.states(report),
         history.arrivals(report),
@@ -61,6 +63,7 @@ def _header(report: Report) -> HTML:
         tag("h1", "Who followed, who did not"),
         tag("p", _period(report), class_="period"),
         [tag("p", note, class_="note") for note in report.notes],
+        [tag("p", note, class_="note") for note in report.target.notes] if report.target else None,
     )
 
 

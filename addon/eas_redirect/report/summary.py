@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from eas_redirect.report.advice import meaning, what_to_do
-from eas_redirect.report.values import STATES, Device, Report
+from eas_redirect.report.handover import NEXT_STEPS, TITLES
+from eas_redirect.report.values import STATES, Device, Report, Target
 from eas_redirect.report.words import STATE_TITLES, client_title, counted, moment, number
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import printable
@@ -36,6 +37,8 @@ def print_summary(console: Console, report: Report) -> None:
     if asked.questions:
         told = f"{counted(asked.told, 'user')} told, {number(asked.would_be_told)} would be"
         console.print(f"Accounts that were added again: {told} their new server by Autodiscover")
+    if report.target is not None:
+        console.print(_verdicts(report.target))
     console.print(f"Can the old server go? {report.arrivals.verdict}")
     if report.arrivals.still_calling:
         console.print(_still_calling(report))
@@ -47,6 +50,16 @@ def _states(report: Report) -> Table:
     table.add_column("Devices", justify="right")
     for state in STATES:
         table.add_row(STATE_TITLES[state], number(report.totals.states.get(state, 0)))
+    return table
+
+
+def _verdicts(target: Target) -> Table:
+    table = Table(box=None)
+    for head in ("At the target", "Devices", "Users", "What to do"):
+        table.add_column(head)
+    for count in target.counts:
+        cells = (number(count.devices), number(count.users), NEXT_STEPS[count.handover])
+        table.add_row(TITLES[count.handover], *cells)
     return table
 
 

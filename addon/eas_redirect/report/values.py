@@ -1,6 +1,7 @@
 """What a report says, as values: the page, the JSON and the CSV are made of these alone. Pure."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from eas_redirect.planning.readiness import Finding, Readiness
 from eas_redirect.telemetry.ledger import LedgerState
@@ -9,6 +10,54 @@ STATES = tuple(LedgerState)
 FORMAT = 1  # of the JSON
 DAY_MS = 86_400_000
 SHOWN_DAYS = 400  # of a plot: what is older is an old journal, or was written by a wrong clock
+
+
+class Handover(StrEnum):
+    """What the target's own list or log says of a device. Stable: the words are JSON's and CSV's.
+    In the order of what needs a person."""
+
+    HELD = "quarantined_or_blocked"
+    STILL_HERE = "still_here"
+    ASKED_TO_SIGN_IN = "asked_to_sign_in"
+    UNKNOWN = "unknown"
+    RE_ADDED = "re_added"
+    ELSEWHERE = "elsewhere_already"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One device's verdict. `joined_by`: how the target's row was known to be this device's:
+    `user` and id, user by `directory`, by `display_name`, or the `id` alone."""
+
+    handover: Handover
+    why: str  # a sentence
+    joined_by: str | None = None
+    success_s: float | None = None  # the target's last successful sync
+    new_device_id: str | None = None  # of a phone whose account was added again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoverCount:
+    """`users`: how many have at least one such device."""
+
+    handover: Handover
+    devices: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the target's files say in all. `newest_s`: the latest time in them."""
+
+    files: int
+    rows: int
+    left_out: dict[str, int]
+    newest_s: float | None
+    matched: int  # devices of the journals that have a row
+    users_covered: int  # users of the journals of whom a file has a row
+    counts: tuple[HandoverCount, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +80,7 @@ class Device:
     redirects: int
     returns: int
     redirected_s: float | None = None  # the first redirect
+    returned_s: float | None = None  # the last comeback
     location: str | None = None  # where to, or where it would be sent
     wave: str | None = None
     protocol_version: str | None = None
@@ -42,6 +92,7 @@ class Device:
     readiness: Readiness | None = None
     findings: tuple[Finding, ...] = ()
     machine: bool = False
+    arrival: Arrival | None = None  # where the target's list was given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,3 +274,4 @@ class Report:
     arrivals: Arrivals
     readiness: dict[str, int]
     devices: tuple[Device, ...]  # the most urgent first
+    target: Target | None = None  # where the target's list was given
