@@ -288,6 +288,34 @@ def test_a_script_that_answers_is_not_exchange(way: Way, tmp_path: Path) -> None
     assert '"mailbox_moved"' not in (tmp_path / "p" / "journal.jsonl").read_text("utf-8")
 
 
+@pytest.mark.parametrize("way", ["mitmdump", "run"])
+def test_a_recorded_answer_counts_as_exchanges(way: Way, tmp_path: Path) -> None:
+    """mitmproxy's server_replay: what Exchange said once is judged again, and Exchange not asked.
+    What was not recorded is none of Exchange's answers."""
+    capture = tmp_path / "capture.mitm"
+    answers = {"moved": Scripted(200, WBXML, NO_MAILBOX), "other": Scripted(200, body=b"fine")}
+    with upstream(answers) as exchange:
+        url = f"http://127.0.0.1:{exchange.port}"
+        options = {"save_stream_file": str(capture), "eas_bodies": "keep", "eas_mode": "observe"}
+        with proxy("mitmdump", tmp_path / "first", url, (), options) as (port, _):
+            assert ask(port, "anna@contoso.example", "moved").body == NO_MAILBOX
+            assert ask(port, "bert@contoso.example", "other").body == b"fine"
+        exchange.asked.clear()
+        options = {"server_replay": str(capture), "server_replay_extra": "404"}
+        options["server_replay_reuse"] = "true"  # without it mitmproxy asks, once all are replayed
+        with proxy(way, tmp_path / "again", url, (), options) as (port, log):
+            moved = ask(port, "anna@contoso.example", "moved")
+            assert (moved.status, moved.header("x-ms-location")) == (451, LOCATION)
+            assert ask(port, "bert@contoso.example", "other").body == b"fine"
+            assert ask(port, "anna@contoso.example", "unknown", command="Sync").status == 404
+            said = log.read_text("utf-8", "replace")
+        assert exchange.asked == [], "Exchange was not asked"
+    assert "server_replay is set: recorded answers would be given in Exchange's place" in said
+    assert "crashed" not in said
+    journal = (tmp_path / "again" / "journal.jsonl").read_text("utf-8")
+    assert journal.count('"mailbox_moved"') == 1
+
+
 PIPELINED = 20_000
 ANSWERS_ALL = """\
 from mitmproxy import http
