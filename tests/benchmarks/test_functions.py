@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import http
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -65,6 +66,7 @@ def made(user: str, body: bytes, target: str | None = None) -> tuple[http.HTTPFl
     }
     flow = tflow.tflow(req=http.Request.make("POST", "http://mail.contoso.example/", b"", headers))
     flow.request.path = target or PATH + QUERY.format(user)
+    flow.client_conn.proxy_mode = ProxyMode.parse("reverse:https://ex07.contoso.example")
     flow.live = True
     return flow, http.Response.make(200, body, {"Content-Type": EAS, "Server": "IIS"})
 
