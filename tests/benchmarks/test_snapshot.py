@@ -3,6 +3,7 @@
 `pytest -s tests/benchmarks/test_snapshot.py` prints the rows of docs/why.md.
 """
 
+import base64
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ objectClass: person
 objectClass: organizationalPerson
 objectClass: user
 cn: User {n}
-objectGUID:: AAECAwQFBgcICQoLDA0ODw==
+objectGUID:: {guid}
 sAMAccountName: user{n}
 userPrincipalName: user{n}@contoso.example
 mail: user{n}@contoso.example
@@ -34,9 +35,13 @@ userAccountControl: 512
 """
 
 
+def guid(n: int) -> str:
+    return base64.b64encode(n.to_bytes(16)).decode("ascii")
+
+
 async def test_100000_users(tmp_path: Path) -> None:
     file = tmp_path / "users.ldif"
-    file.write_text("".join(USER.format(n=n) for n in range(USERS)))
+    file.write_text("".join(USER.format(n=n, guid=guid(n)) for n in range(USERS)))
     before = usage().resident_mb
     began = time.perf_counter()
     snapshot = Snapshot.load(file)
