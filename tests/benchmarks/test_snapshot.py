@@ -13,6 +13,17 @@ from tests.benchmarks.usage import usage
 from tests.directory.logons import logon
 
 USERS = 100_000
+FOREST = """\
+dn: CN=CONTOSO,CN=Partitions,CN=Configuration,DC=contoso,DC=example
+changetype: add
+objectClass: top
+objectClass: crossRef
+cn: CONTOSO
+nCName: DC=contoso,DC=example
+nETBIOSName: CONTOSO
+dnsRoot: contoso.example
+systemFlags: 3
+"""
 USER = """
 dn: CN=User {n},OU=Staff,DC=contoso,DC=example
 changetype: add
@@ -33,6 +44,8 @@ proxyAddresses: smtp:user{n}@contoso.mail.exa
 msExchRecipientTypeDetails: 2147483648
 userAccountControl: 512
 """
+TARGET = "targetAddress: SMTP:user{n}@contoso.mail.example"
+STAYED = USER.replace(TARGET, "homeMDB: CN=DB1,DC=contoso,DC=example")  # the last: seen at all
 
 
 def guid(n: int) -> str:
@@ -41,7 +54,8 @@ def guid(n: int) -> str:
 
 async def test_100000_users(tmp_path: Path) -> None:
     file = tmp_path / "users.ldif"
-    file.write_text("".join(USER.format(n=n, guid=guid(n)) for n in range(USERS)))
+    users = [(USER if n < USERS - 1 else STAYED).format(n=n, guid=guid(n)) for n in range(USERS)]
+    file.write_text("".join([FOREST, *users]))
     before = usage().resident_mb
     began = time.perf_counter()
     snapshot = Snapshot.load(file)
@@ -54,7 +68,9 @@ async def test_100000_users(tmp_path: Path) -> None:
     answers = [await snapshot.recipient(asked) for asked in logons]
     answer_us = (time.perf_counter() - began) / len(logons) * 1e6
     assert len(snapshot) == USERS
-    assert all(isinstance(answer.lookup, Found) for answer in answers)
+    assert all(
+        isinstance(answer.lookup, Found) and answer.lookup.unseen is None for answer in answers
+    )
     size_mb = file.stat().st_size / 1e6
     print(f"\n| A snapshot of {USERS} users ({size_mb:.0f} MB) loads | {load_s:.1f} s | 10 s |")
     print(f"| It answers | {answer_us:.1f} µs, {memory_mb:.0f} MB | 50 µs |")
