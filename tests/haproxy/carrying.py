@@ -80,6 +80,7 @@ class Carried:
     # -- their lives -------------------------------------------------------------------------
 
     def start_judge(self) -> None:
+        starts = self.log.count("judging at")
         with (self.directory / "judge.log").open("ab") as log:
             self.judge = subprocess.Popen(
                 [PROGRAM, "judge", "--config", str(self.directory / "eas-redirect.toml")],
@@ -88,12 +89,12 @@ class Carried:
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )
-        wait_until(self._judges, "the judge is ready", START_S)
+        wait_until(lambda: self._judges(starts), "the judge is ready", START_S)
 
-    def _judges(self) -> bool:
+    def _judges(self, starts: int) -> bool:
         assert self.judge is not None
         assert self.judge.poll() is None, self.log
-        return "judging at" in self.log and (self.directory / "judge.sock").exists()
+        return self.log.count("judging at") > starts
 
     def start_haproxy(self, *, master: bool = False) -> None:
         out = (self.directory / "haproxy.log").open("ab")

@@ -499,9 +499,9 @@ def _server(config: Config, site: Site) -> Iterator[str]:
     host = url.hostname or ""
     literal = f"[{host}]" if ":" in host else host
     port = url.port or (443 if url.scheme == "https" else 80)
-    line = f"    server exchange {literal}:{port}"
     if not _is_address(host):
-        line += " init-addr last,libc,none"
+        yield "    # Its name is looked up at a start and at a reload."
+    line = f"    server exchange {literal}:{port}"
     if url.scheme == "https":
         name = config.proxy.upstream_name or host
         authority = "@system-ca" if config.proxy.upstream_ca is None else config.proxy.upstream_ca
