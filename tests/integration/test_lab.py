@@ -16,7 +16,7 @@ import pytest
 from eas_redirect.lab import runner
 from eas_redirect.lab.personas import PASSWORD, PERSONAS
 from eas_redirect.lab.phone import basic
-from tests.support import DATA
+from tests.support import DATA, require
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +52,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dic
     assert value["as_expected"] is True
     assert Path(value["journal"]) == directory / "work" / "eas-journal.jsonl"
     return directory, {person["name"]: person for person in value["people"]}
+
+
+def test_haproxy_carries_all_of_them_to_the_same_ends(tmp_path: Path) -> None:
+    require("haproxy")
+    done = run(tmp_path, "--json", "--carrier", "haproxy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    value = json.loads(done.stdout)
+    assert [person["problems"] for person in value["people"]] == [[]] * len(ROWS)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -58,6 +58,12 @@ def check(
         bool,
         typer.Option("--accept-snapshot", help="The snapshot is right, whatever it has lost."),
     ] = False,
+    haproxy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="HAProxy carries, with these files (eas-redirect haproxy)."
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=300, metavar="SECONDS", help="For each connection.")
     ] = 10.0,
@@ -68,6 +74,7 @@ def check(
     Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
     3: the directory, a target or the upstream is out of reach.
     """
+    from eas_redirect.checking.carrier import check_haproxy
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
 
@@ -78,6 +85,8 @@ def check(
         checks, explanations = _try_everything(
             loaded, config, scope, names, accept_snapshot=accept_snapshot
         )
+        if haproxy is not None:
+            checks += check_haproxy(loaded, haproxy, timeout)
     except (ConfigError, SnapshotError) as error:
         if as_json:
             _print_json(config, _refusal(error), (), USAGE)

@@ -54,4 +54,9 @@ def haproxy(
         fail(f"{error.filename or output} cannot be written: {error.strerror}", USAGE)
     if settings.proxy.cert is None:
         tell("No proxy.cert: HAProxy will take phones without TLS, as behind a front that ends it.")
+    if settings.autodiscover.phones != "off":
+        tell(
+            "autodiscover.phones: with HAProxy as the carrier Autodiscover's answers pass as they"
+            " are; only eas-redirect run tells phones by them."
+        )
     tell(f"{', '.join(files)} are in {output}: try them with haproxy -c -f {output}/haproxy.cfg")

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,6 +37,10 @@ _Transparent = Annotated[
         help="A phone in a network namespace of its own, the proxy on its way (root, Linux).",
     ),
 ]
+_Carrier = Annotated[
+    Literal["mitmproxy", "haproxy"],
+    typer.Option(help="Who carries the bytes; HAProxy 2.6 must be installed for it."),
+]
 _Interface = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="With --transparent: real phones come in by this one."),
@@ -61,6 +65,7 @@ _Name = Annotated[
 
 def lab(
     keep: _Keep = False,
+    carrier: _Carrier = "mitmproxy",
     transparent: _Transparent = False,
     interface: _Interface = None,
     json: JsonOption = False,
@@ -79,6 +84,8 @@ def lab(
         fail("lab: it needs Linux or macOS; on Windows run it in WSL", USAGE)
     if interface and not transparent:
         fail("lab: --interface goes with --transparent", USAGE)
+    if transparent and carrier == "haproxy":
+        fail("lab: --transparent goes with --carrier mitmproxy only", USAGE)
     from eas_redirect.lab.runner import LabSettings
 
     own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
@@ -87,6 +94,7 @@ def lab(
         certificates=certs,
         listen=listen,
         port=port,
+        carrier=carrier,
         transparent=transparent,
         interface=interface,
         names=tuple(dict.fromkeys((*(name or ()), *own_address))),
@@ -126,7 +134,7 @@ def _walk(running: "Lab", *, as_json: bool) -> bool:
     if as_json:
         print_json(outcome.to_json(rows, running.journal))
     else:
-        outcome.print_outcome(console(), rows, running.journal)
+        outcome.print_outcome(console(), rows, running.journal, running.proxy.child.name)
     return all(row.as_expected for row in rows)
 
 

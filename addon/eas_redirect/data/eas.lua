@@ -307,7 +307,9 @@ end
 local function obey(txn)
   local word = txn:get_var("txn.eas_said")
   if word == "redirect" then redirect(txn, txn:get_var("txn.eas_given"))
-  elseif word == "settings" then settings(txn, txn:get_var("txn.eas_given")) end
+  elseif word == "settings" and txn:get_var("txn.eas_autodiscover") then
+    settings(txn, txn:get_var("txn.eas_given"))
+  end
 end
 
 core.register_action("eas_judge", { "http-res" }, judge, 0)

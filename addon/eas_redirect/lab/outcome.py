@@ -62,7 +62,9 @@ def read_journal(path: Path) -> tuple[JournalLine, ...]:
     """The lines about EAS exchanges, in their order; a line still being written is left out."""
     if not path.exists():
         return ()
-    complete = [line for line in path.read_text("utf-8").splitlines(True) if line.endswith("\n")]
+    lines = path.read_text("utf-8").splitlines(True)
+    # HAProxy's log also says in plain words that it starts.
+    complete = [line for line in lines if line.endswith("\n") and line.startswith("{")]
     return tuple(
         _journal_line(fields)
         for fields in map(json.loads, complete)
@@ -72,7 +74,7 @@ def read_journal(path: Path) -> tuple[JournalLine, ...]:
 
 def _journal_line(fields: dict[str, Any]) -> JournalLine:
     return JournalLine(
-        client_port=fields["client"]["port"],
+        client_port=int(fields["client"]["port"]),  # HAProxy quotes every field
         reason=fields["event"]["reason"],
         message=fields["message"],
         confirmed=fields["eas"].get("redirect", {}).get("confirmed", False),
@@ -221,7 +223,7 @@ TABLE_WIDTH = 110  # columns that a table needs; below it the same comes in para
 INTRODUCTION = """\
 [bold]mail.contoso.example[/] is an old Exchange server (a stand-in). Most of its mailboxes have
 moved away, but phones still call it, and all that it can say is that there is no mailbox.
-In front of it runs a real [bold]mitmdump with eas-redirect[/]. These people's phones asked for
+In front of it runs a real [bold]{proxy} with eas-redirect[/]. These people's phones asked for
 their mail through it, over TLS.
 """
 LEGEND = """\
@@ -235,9 +237,11 @@ confirmed        is when the proxy, on the way to the new server too, has seen t
 """
 
 
-def print_outcome(console: Console, rows: Sequence[OutcomeRow], journal: Path) -> None:
+def print_outcome(
+    console: Console, rows: Sequence[OutcomeRow], journal: Path, proxy: str = "mitmdump"
+) -> None:
     """Who was sent on, who was left alone, and whether all of it was as it should be."""
-    console.print(Text.from_markup(INTRODUCTION))
+    console.print(Text.from_markup(INTRODUCTION.format(proxy=proxy)))
     sent_on = [row for row in rows if row.reason == SENT_ON]
     left_alone = [row for row in rows if row.reason != SENT_ON]
     console.print(_group(console, f"Sent on to their new server ({SENT_ON})", sent_on))

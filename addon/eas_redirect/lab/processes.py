@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -163,6 +164,47 @@ def start_proxy(
         child.stop()
         raise
     return ProxyProcess(child=child, address=(listen[0], int(listening[1])))
+
+
+def free_port(host: str) -> int:
+    """One that is free now, for a program that must be told its port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def start_judge(config: Path, log: Path) -> ChildProcess:
+    """`eas-redirect judge`; returns when it judges."""
+    words = [sys.executable, "-m", "eas_redirect", "judge", "--config", str(config)]
+    return _started(ChildProcess("eas-redirect judge", words, log), "judging at")
+
+
+def start_haproxy(config: Path, folder: Path, log: Path) -> ChildProcess:
+    """By what `eas-redirect haproxy` writes; its own lines about exchanges go to `log`."""
+    program = shutil.which(
+        "haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    )
+    if program is None:
+        raise NotStartedError("haproxy was not found on PATH: apt-get install haproxy")
+    words = [
+        *(sys.executable, "-m", "eas_redirect", "haproxy", "--config", str(config)),
+        *("-o", str(folder), "--admin-socket", str(folder.resolve() / "admin.sock")),
+    ]
+    written = subprocess.run(words, capture_output=True, text=True, check=False)
+    if written.returncode:
+        raise NotStartedError(f"eas-redirect haproxy: {written.stderr.strip()}")
+    child = ChildProcess("haproxy", [program, "-W", "-f", str(folder / "haproxy.cfg")], log)
+    return _started(child, "Loading success")
+
+
+def _started(child: ChildProcess, said: str) -> ChildProcess:
+    try:
+        child.wait_for(said)
+    except BaseException:
+        child.stop()
+        raise
+    return child
 
 
 if __name__ == "__main__":

@@ -18,9 +18,17 @@ from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journa
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
 from eas_redirect.lab.phone import PATH, Route
 from eas_redirect.lab.placement import Placement, loopback, names_and_addresses, transparent
-from eas_redirect.lab.processes import ChildProcess, ProxyProcess, start_proxy
+from eas_redirect.lab.processes import (
+    ChildProcess,
+    ProxyProcess,
+    free_port,
+    start_haproxy,
+    start_judge,
+    start_proxy,
+)
 from eas_redirect.lab.target_server import TargetServer
 from eas_redirect.lab.walk import Walk, knock, walk_all
+from eas_redirect.telemetry.records import Carrier
 
 JOURNAL_WAIT_S = 10.0
 LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1
@@ -41,6 +49,21 @@ path = "eas-journal.jsonl"
 """
 
 
+CARRIED = """
+[proxy]
+upstream = "{upstream}"
+upstream_name = "{name}"
+upstream_ca = "{ca}"
+listen = "{listen}"
+cert = "{cert}"
+
+[judge]
+listen = "{judge}"
+servers = ["{judge}"]
+"""
+"""What HAProxy and its judge need besides CONFIG."""
+
+
 class WorkDirectoryError(Exception):
     """The work directory cannot be used; the message says why and what to do."""
 
@@ -57,6 +80,7 @@ class LabSettings:
     certificates: Path
     listen: str = "127.0.0.1"
     port: int = 0
+    carrier: Carrier = "mitmproxy"
     transparent: bool = False
     interface: str | None = None  # with `transparent`: the one that leads real phones in
     names: tuple[str, ...] = ()  # further names of the proxy, for its certificate
@@ -74,6 +98,7 @@ class Lab:
         self._say = say
         self._stack = ExitStack()
         self.journal = settings.work / "eas-journal.jsonl"
+        self._unjudged = settings.work / "haproxy.jsonl"  # of HAProxy's own
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -100,10 +125,15 @@ class Lab:
         with self.site.at_servers():
             self._start_servers(stack)
         with self.site.at_proxy():
-            self.proxy = self._start_proxy(config)
+            if settings.carrier == "haproxy":
+                self.proxy = self._start_haproxy(config, stack)
+            else:
+                self.proxy = self._start_proxy(config)
             stack.enter_context(self.proxy.child)
             self._answer_names(stack)
-        self._say(f"mitmdump with eas-redirect at {self.proxy.address[0]}:{self.proxy.address[1]}")
+        host, port = self.proxy.address
+        beside = "HAProxy and a judge" if settings.carrier == "haproxy" else "mitmdump"
+        self._say(f"{beside} with eas-redirect at {host}:{port}")
         self.network = self._map_network()
 
     def _choose_site(self, stack: ExitStack) -> Placement:
@@ -136,11 +166,32 @@ class Lab:
         )
         self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {self.target.url}")
 
+    def _front(self) -> Path:
+        names = dict.fromkeys((HOST, "localhost", "127.0.0.1", *self._settings.names))
+        return self.certificates.issue("lab-front", tuple(names)).file.resolve()
+
+    def _start_haproxy(self, config: Path, stack: ExitStack) -> ProxyProcess:
+        """By the files that users are given, with the judge beside it."""
+        judge_port = free_port("127.0.0.1")
+        host, port = self.site.proxy
+        port = port or free_port(host)
+        tables = CARRIED.format(
+            upstream=self.exchange.url,
+            name=HOST,
+            listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            cert=self._front(),
+            ca=self.certificates.ca_file.resolve(),
+            judge=f"127.0.0.1:{judge_port}",
+        )
+        config.write_text(CONFIG + tables, "utf-8")
+        stack.enter_context(start_judge(config, self._settings.work / "judge.log"))
+        child = start_haproxy(config, self._settings.work / "haproxy", self._unjudged)
+        return ProxyProcess(child=child, address=(host, port))
+
     def _start_proxy(self, config: Path) -> ProxyProcess:
         """A reverse proxy has a certificate; a transparent one makes one for each name it meets."""
         work = self._settings.work
-        names = dict.fromkeys((HOST, "localhost", "127.0.0.1", *self._settings.names))
-        front = self.certificates.issue("lab-front", tuple(names)).file.resolve()
+        front = self._front()
         self.certificates.write_mitmproxy_ca(work / "mitmproxy")
         return start_proxy(
             config,
@@ -176,6 +227,7 @@ class Lab:
         """The configuration, the directory snapshot; the journal of an earlier run goes."""
         work = self._settings.work
         self.journal.unlink(missing_ok=True)
+        self._unjudged.unlink(missing_ok=True)
         users = [persona.directory_user for persona in self._settings.personas]
         ldif = work / "directory.ldif"
         ldif.write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
@@ -209,12 +261,16 @@ class Lab:
     def _await_journal(self, walks: Sequence[Walk]) -> tuple[JournalLine, ...]:
         """The journal once it tells of every walk; what there is after a while."""
         deadline = time.monotonic() + JOURNAL_WAIT_S
-        lines = read_journal(self.journal)
+        lines = self._read_journals()
         both = self.site.transparent
         while not tells_of(lines, walks, both_sides_seen=both) and time.monotonic() < deadline:
             time.sleep(0.02)
-            lines = read_journal(self.journal)
+            lines = self._read_journals()
         return lines
+
+    def _read_journals(self) -> tuple[JournalLine, ...]:
+        """The journal, and HAProxy's lines about what nobody has judged."""
+        return read_journal(self.journal) + read_journal(self._unjudged)
 
 
 @contextmanager

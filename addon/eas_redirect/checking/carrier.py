@@ -1,0 +1,173 @@
+"""HAProxy as the carrier: what is installed, the files that it was given, and its judges."""
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from eas_redirect.checking.values import Check, failed, good, unreachable, warning
+from eas_redirect.configuration.config import Config
+from eas_redirect.haproxy.files import (
+    CONFIGURATION,
+    HEADER_CASE,
+    LUA,
+    Place,
+    Site,
+    SiteError,
+    written_files,
+)
+
+_VERSION = re.compile(r"HAProxy version (\d+)\.(\d+)")
+_CHROOT = re.compile(r"(?m)^\s*chroot\s+(\S+)")
+_DROPPED = re.compile(r"(?m)^DroppedLogs: (\d+)")
+_ADMIN = re.compile(r"(?m)^\s*stats socket (\S+)")
+_AGAIN = "Run eas-redirect haproxy again with the same options, and reload HAProxy."
+_SEE = "See docs/deploy, “HAProxy carries, eas-redirect judges”."
+
+
+def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Check]:
+    """`folder`: what `eas-redirect haproxy -o` wrote."""
+    yield from _check_program(timeout_s)
+    try:
+        text = (folder / CONFIGURATION).read_text("utf-8")
+    except (OSError, UnicodeError):
+        finding = f"there is no {folder / CONFIGURATION} that can be read"
+        yield failed("haproxy files", finding, f"Run eas-redirect haproxy -o {folder}.")
+        return
+    yield from _check_files(config, folder, text)
+    yield from _check_accepted(folder, timeout_s)
+    if config.autodiscover.phones != "off":
+        finding = "with HAProxy as the carrier Autodiscover's answers pass as they are"
+        yield warning("autodiscover.phones", finding, "Only eas-redirect run tells phones by them.")
+    yield from _check_port(config.proxy.listen.port)
+    yield from _check_log(text, timeout_s)
+    for server in config.judge.servers:
+        yield _check_judge(server, timeout_s)
+
+
+def _check_program(timeout_s: float) -> Iterator[Check]:
+    said = _run(["-vv"], timeout_s)
+    if said is None:
+        yield failed("haproxy", "it is not installed here", "apt-get install haproxy")
+        return
+    found = _VERSION.search(said.stdout)
+    version = f"{found[1]}.{found[2]}" if found else "unknown"
+    if "+LUA" not in said.stdout and "USE_LUA=1" not in said.stdout:
+        yield failed("haproxy", f"version {version}, built without Lua", "Install one with Lua.")
+    elif version != "2.6":
+        finding = f"version {version}; the files are written for, and tried with, 2.6"
+        yield warning("haproxy", finding, "Try it in front of a test server first.")
+    else:
+        yield good("haproxy", f"version {version} with Lua")
+
+
+def _run(words: list[str], timeout_s: float) -> "subprocess.CompletedProcess[str] | None":
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        return None
+    try:
+        return subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _check_files(config: Config, folder: Path, text: str) -> Iterator[Check]:
+    """The Lua and the names of headers hang on the configuration alone; in the other file there are
+    options of the command, and perhaps lines of an administrator's own."""
+    found = _CHROOT.search(text)
+    chroot = None if found is None else Path(found[1])
+    try:
+        written = written_files(config, Site(folder=folder.absolute(), chroot=chroot))
+    except SiteError as error:
+        for problem in error.problems:
+            yield failed("haproxy files", problem, _SEE)
+        return
+    stale = [name for name in (LUA, HEADER_CASE) if _differs(folder / name, written[name])]
+    if stale:
+        finding = f"{', '.join(stale)} in {folder} are not what this configuration asks for"
+        yield failed("haproxy files", finding, _AGAIN)
+    else:
+        yield good("haproxy files", f"{folder}: as this configuration asks for")
+
+
+def _differs(path: Path, text: str) -> bool:
+    try:
+        return path.read_text("utf-8") != text
+    except (OSError, UnicodeError):
+        return True
+
+
+def _check_accepted(folder: Path, timeout_s: float) -> Iterator[Check]:
+    said = _run(["-c", "-f", str(folder / CONFIGURATION)], timeout_s)
+    if said is None:
+        return
+    lines = [t for t in said.stderr.splitlines() if "[ALERT]" in t or "[WARNING]" in t]
+    if said.returncode or lines:
+        finding = lines[0] if lines else f"haproxy -c ends with {said.returncode}"
+        yield failed("haproxy -c", finding, "Mend the line, or write the files again.")
+    else:
+        yield good("haproxy -c", "accepts the configuration without a warning")
+
+
+def _check_port(port: int) -> Iterator[Check]:
+    """Two HAProxys on one port start without a word, and each takes half of the connections. A
+    reload hands the same socket on, so there is one for each address."""
+    sockets: dict[str, set[str]] = {}
+    for table in ("tcp", "tcp6"):
+        try:
+            rows = Path(f"/proc/net/{table}").read_text("ascii").splitlines()[1:]
+        except OSError:
+            return
+        for row in rows:
+            fields = row.split()
+            address, state, inode = fields[1], fields[3], fields[9]
+            if state == "0A" and int(address.rpartition(":")[2], 16) == port:
+                sockets.setdefault(address, set()).add(inode)
+    if any(len(inodes) > 1 for inodes in sockets.values()):
+        finding = f"several programs share port {port}: each takes a part of the connections"
+        yield failed("haproxy port", finding, "End all but one: ss -ltnp tells which they are.")
+
+
+def _check_log(text: str, timeout_s: float) -> Iterator[Check]:
+    found = _ADMIN.search(text)
+    if found is None:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(timeout_s)
+            asking.connect(found[1].strip('"'))
+            asking.sendall(b"show info\n")
+            said = b""
+            while more := asking.recv(65536):
+                said += more
+    except OSError:  # it does not run, or this user may not ask
+        return
+    dropped = _DROPPED.search(said.decode("utf-8", "replace"))
+    if dropped is None:
+        return
+    if int(dropped[1]):
+        finding = f"{dropped[1]} lines could not be written since it started"
+        yield warning("haproxy log", finding, "Is its disk full, or who reads it too slow?")
+    else:
+        yield good("haproxy log", "no line was lost since it started")
+
+
+def _check_judge(server: str, timeout_s: float) -> Check:
+    """A connection that asks nothing."""
+    place, subject = Place.parse(server), f"judge {server}"
+    try:
+        if place.path is not None:
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.settimeout(timeout_s)
+                asking.connect(place.path)
+        else:
+            address = (place.host or "", place.port or 0)
+            socket.create_connection(address, timeout_s).close()
+    except OSError as error:
+        advice = "Start eas-redirect judge; until then Exchange's own answers pass."
+        return unreachable(subject, f"nobody answers: {error.strerror or error}", advice)
+    return good(subject, "listens")
