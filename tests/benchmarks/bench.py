@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.benchmarks.subjects import ADDON, BARE, HAPROXY, RUN, WORKERS, Subject
+from tests.benchmarks.subjects import ADDON, BARE, CARRIED, HAPROXY, RUN, WORKERS, Subject
 from tests.benchmarks.wrk import Load, Outcome, drive
 
 
@@ -23,37 +23,43 @@ SCENARIOS = (
         name="nothing_to_redirect",
         title="EAS, nothing to redirect, keep-alive, 32 connections",
         load=Load(),
-        subjects=(BARE, ADDON, RUN, WORKERS, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
     ),
     Scenario(
         name="every_tenth",
         title="EAS, every tenth answer redirected, keep-alive, 32 connections",
         load=Load(every=10),
-        subjects=(BARE, ADDON, RUN, WORKERS, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
+    ),
+    Scenario(
+        name="every_answer",
+        title="EAS, every answer redirected, keep-alive, 32 connections",
+        load=Load(every=1),
+        subjects=(BARE, RUN, CARRIED, HAPROXY),
     ),
     Scenario(
         name="not_eas",
         title="not EAS, keep-alive, 32 connections",
         load=Load(kind="owa"),
-        subjects=(BARE, ADDON, RUN, HAPROXY),
+        subjects=(BARE, ADDON, RUN, CARRIED, HAPROXY),
     ),
     Scenario(
         name="no_keep_alive",
         title="EAS, every tenth, a connection for each request",
         load=Load(every=10, keep_alive=False),
-        subjects=(BARE, ADDON, RUN, WORKERS, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
     ),
     Scenario(
         name="tls",
         title="EAS, every tenth, keep-alive, TLS from the client",
         load=Load(every=10, tls=True),
-        subjects=(BARE, ADDON, RUN, WORKERS, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
     ),
     Scenario(
         name="one_connection",
         title="EAS, nothing to redirect, one connection",
         load=Load(connections=1),
-        subjects=(BARE, ADDON, RUN, HAPROXY),
+        subjects=(BARE, ADDON, RUN, CARRIED, HAPROXY),
     ),
 )
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.bench import SCENARIOS, Row
-from tests.benchmarks.subjects import ADDON, BARE, HAPROXY, RUN, WORKERS
+from tests.benchmarks.subjects import ADDON, BARE, CARRIED, HAPROXY, RUN, WORKERS
 
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 HEAD = (
@@ -75,6 +75,7 @@ def figures(rows: Sequence[Row], functions: dict[str, float]) -> list[Figure]:
     idle, other = at["nothing_to_redirect", ADDON], at["not_eas", ADDON]
     run, one = at["nothing_to_redirect", RUN], at["one_connection", RUN]
     two = at["nothing_to_redirect", WORKERS].rate / run.rate
+    carried, redirected = at["nothing_to_redirect", CARRIED], at["every_answer", CARRIED]
     found = [
         _least("addon, nothing to redirect: throughput to bare mitmdump's", 0.97, idle.rate_ratio),
         _most("addon, nothing to redirect: CPU of a request", 1.03, idle.cpu_ratio),
@@ -83,6 +84,8 @@ def figures(rows: Sequence[Row], functions: dict[str, float]) -> list[Figure]:
         _least("`eas-redirect run`: throughput to bare mitmdump's", 1.7, run.rate_ratio),
         _most("`eas-redirect run`, one connection: p99 to bare mitmdump's", 0.333, one.p99_ratio),
         _least("two workers: throughput to one's", 1.6, two),
+        _least("HAProxy and a judge: throughput to `run`'s", 7.0, carried.rate / run.rate),
+        _least("HAProxy and a judge, every answer redirected: a second", 2500.0, redirected.rate),
     ]
     found += [
         _most(what, limit, functions[name], " µs")
@@ -181,8 +184,8 @@ def put_into(path: Path, text: str) -> None:
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Requests/s of all but HAProxy, which is another order of magnitude, as bars."""
-    shown = [row for row in rows if row.subject != HAPROXY]
+    """Requests/s of all but those with HAProxy, which is another order of magnitude, as bars."""
+    shown = [row for row in rows if row.subject not in (HAPROXY, CARRIED)]
     most = max((row.rate for row in shown), default=1.0) or 1.0
     parts, y = [], 46
     for scenario in SCENARIOS:

@@ -1,4 +1,5 @@
-"""What is compared: bare mitmdump, the addon in it, `eas-redirect run`, HAProxy as the limit."""
+"""What is compared: bare mitmdump, the addon in it, `eas-redirect run`, HAProxy with a judge beside
+it, and HAProxy with what it can do alone."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from eas_redirect.lab.authority import LabCertificates
 from tests.benchmarks.usage import Usage, usage_with_children
+from tests.haproxy.carrying import prepared
 from tests.integration.mitmdump import mitmdump
 from tests.integration.processes import ServerProcess, free_port
 from tests.integration.running import run
@@ -15,14 +17,15 @@ from tests.support import DATA
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300 0101")
 OK = bytes.fromhex("03016A000007564C033100 0101")
 EAS = "application/vnd.ms-sync.wbxml"
-BARE, ADDON, RUN, WORKERS, HAPROXY = (
+BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY = (
     "mitmdump",
     "mitmdump with the addon",
     "eas-redirect run",
     "eas-redirect run --workers 2",
+    "HAProxy with eas-redirect judge",
     "HAProxy, byte match and static map",
 )
-NAMES = (BARE, ADDON, RUN, WORKERS, HAPROXY)
+NAMES = (BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY)
 CONFIG = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 
 DEFAULTS = """\
@@ -67,15 +70,17 @@ if eas moved {{ res.body,hex -m sub 0331323300 }}
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A running proxy: its ports for http and TLS, and the process whose costs count."""
+    """A running proxy: its ports for http and TLS, and the processes whose costs count."""
 
     name: str
     port: int
     tls_port: int
     pid: int
+    judge_pid: int | None = None
 
     def usage(self) -> Usage:
-        return usage_with_children(self.pid)
+        own = usage_with_children(self.pid)
+        return own if self.judge_pid is None else own + usage_with_children(self.judge_pid)
 
 
 @contextmanager
@@ -101,7 +106,28 @@ def subjects(directory: Path) -> Iterator[Mapping[str, Subject]]:
             path = directory / f"run-{len(arguments)}"
             engine = stack.enter_context(run(path, url, *arguments))
             found[name] = Subject(name, engine.port, engine.port, engine.process.pid)
+        found[CARRIED] = stack.enter_context(haproxy_with_judge(directory / "carried", url))
         yield {name: found[name] for name in NAMES}
+
+
+@contextmanager
+def haproxy_with_judge(directory: Path, upstream: str) -> Iterator[Subject]:
+    """By the files that users are given, with a line in a log for each exchange; one more port."""
+    directory.mkdir(parents=True)
+    pem = LabCertificates(directory / "tls").issue("front", ("mail.contoso.example",)).file
+    running, tls_port = prepared(directory, upstream, CONFIG), free_port()
+    plain = f"    bind 127.0.0.1:{running.port}\n"
+    secured = f"    bind 127.0.0.1:{tls_port} ssl crt {pem} alpn http/1.1\n"
+    text = running.configuration.read_text("utf-8")
+    running.configuration.write_text(text.replace(plain, plain + secured), "utf-8")
+    try:
+        running.start_judge()
+        running.start_haproxy()
+        assert running.haproxy is not None
+        assert running.judge is not None
+        yield Subject(CARRIED, running.port, tls_port, running.haproxy.pid, running.judge.pid)
+    finally:
+        running.stop()
 
 
 @contextmanager
