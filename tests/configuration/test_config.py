@@ -479,3 +479,30 @@ def test_any_document_is_a_configuration_or_a_list_of_problems(
         return
     assert found
     assert all(": " in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("2001:db8::/32", "2001:db8::/32"),
+    ],
+)
+def test_an_ipv4_network_is_one_however_it_is_written(
+    folder: Path, written: str, meant: str
+) -> None:
+    config = load(
+        folder,
+        f"""
+        mode = "enforce"
+        exchange.trusted_proxies = ["{written}"]
+        directory.snapshot = "people.ldif"
+        redirect.except.networks = ["{written}"]
+        """,
+    )
+    assert config.redirect.except_ is not None
+    networks = (*config.exchange.trusted_proxies, *(config.redirect.except_.networks or ()))
+    assert [str(network) for network in networks] == [meant] * 2

@@ -185,6 +185,13 @@ def test_every_key_can_be_set_and_a_relative_path_is_relative_to_the_file(file: 
 
 REFUSED = [
     ({"EAS_REDIRECT__MOD": "observe"}, "EAS_REDIRECT__MOD: unknown key; did you mean EAS_RE"),
+    ({"EAS_REDIRECT_MODE": "observe"}, "EAS_REDIRECT_MODE: did you mean EAS_REDIRECT__MODE?"),
+    ({"EAS_REDIRECT_REDIRECT__EXCEPT__USERS": "x"}, "mean EAS_REDIRECT__REDIRECT__EXCEPT__USERS?"),
+    (
+        {"EASREDIRECT__REDIRECT_ONLY__USERS": "x"},
+        "did you mean EAS_REDIRECT__REDIRECT__ONLY__USERS?",
+    ),
+    ({"eas_redirect_proxy_upstream_ca": "x"}, "did you mean EAS_REDIRECT__PROXY__UPSTREAM_CA?"),
     ({"EAS_REDIRECT__ZZZ__X": "1"}, "EAS_REDIRECT__ZZZ__X: unknown key"),
     ({"EAS_REDIRECT__PROXY": "{}"}, "EAS_REDIRECT__PROXY: names a table: set its keys one by one"),
     ({"EAS_REDIRECT__REDIRECT__RELATIONSHIPS__NAME": "x"}, "unknown key"),
@@ -212,6 +219,11 @@ def test_what_the_environment_says_wrongly(
 
 def test_a_secret_of_another_name_is_nobodys_key(file: Path) -> None:
     assert load(file, EAS_REDIRECT_PASSWORD="x", PATH="y").mode == "observe"
+
+
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_key(file: Path) -> None:
+    said = {"EAS_REDIRECT_SERVICE_HOST": "10.0.0.9", "EAS_REDIRECT_PORT_443_TCP": "tcp://10.0.0.9"}
+    assert load(file, **said).mode == "observe"
 
 
 def test_the_environment_alone_when_that_is_said(

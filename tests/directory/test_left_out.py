@@ -49,6 +49,7 @@ targetAddress: SMTP:anna@contoso.mail.example
 proxyAddresses: SMTP:anna@contoso.example
 
 """
+PLAIN = "dn: CN=krbtgt,CN=Users,{0}\nobjectClass: user\nsAMAccountName: krbtgt\n\n"
 FOREST = (
     RELATIONSHIP
     + DOMAIN.format("CORP", "DC=corp,DC=example", "corp.example")
@@ -56,6 +57,7 @@ FOREST = (
     + LOCAL
     + LOCAL.replace("zoe", "olaf").replace("DC=corp", "DC=emea,DC=corp")
     + EMEA
+    + "".join(PLAIN.format(dc) for dc in ("DC=corp,DC=example", "DC=emea,DC=corp,DC=example"))
 )
 
 

@@ -118,3 +118,33 @@ def test_bytes_that_are_no_sid(data: str) -> None:
 @pytest.mark.parametrize("name", ["contoso.example", "a.b.c"])
 def test_the_dn_of_a_domain_and_back(name: str) -> None:
     assert dns_name(dn_of_domain(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"CN=Doe\, J,OU=X,DC=a", r"CN=Doe\2C J,OU=X,DC=a"),
+        (r"CN=Doe\2c J,DC=a", r"cn=doe\, j, DC=A"),
+        (r"CN=M\C3\BCller,DC=a", "CN=Müller,DC=a"),
+        ("CN=Mu\u0308ller,DC=a", "CN=Müller,DC=a"),
+        (r"CN=a\41b,DC=a", "CN=aab,DC=a"),
+        (r"CN=x\\2C,DC=a", r"CN=x\5C2C,DC=a"),
+        (r"CN=A\+B\=C,DC=a", r"CN=A\2BB\3DC,DC=a"),
+        (r"CN=\23A,DC=a", r"CN=\#A,DC=a"),
+    ],
+)
+def test_a_dn_is_the_same_in_each_spelling(one: str, other: str) -> None:
+    assert plain_dn(one) == plain_dn(other)
+    assert plain_dn(plain_dn(one)) == plain_dn(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"CN=Doe\, J,DC=a", "CN=Doe, J,DC=a"),
+        (r"CN=x\\2C,DC=a", r"CN=x\2C,DC=a"),
+        (r"CN=\FF,DC=a", r"CN=\FE,DC=a"),
+    ],
+)
+def test_other_dns_are_others(one: str, other: str) -> None:
+    assert plain_dn(one) != plain_dn(other)

@@ -8,6 +8,7 @@ from eas_redirect.directory.sight import DomainSight, Portion, Remark, Sight, Wi
 
 CORP, EMEA = "dc=corp,dc=example", "dc=emea,dc=corp,dc=example"
 ALL = {"homemdb": ["CN=DB"], "mailnickname": ["a"], "userprincipalname": ["a@corp.example"]}
+PLAIN = {"samaccountname": ["krbtgt"]}  # an account without mail, as every domain has some
 SEEN = DomainSight(nc_name=CORP, mailboxes=True, aliases=True, principal_names=True)
 WHOLE = Sight(source="snapshot", domains=(SEEN,), named=True)
 
@@ -16,6 +17,7 @@ def witnessed(*dns: str, bases: tuple[tuple[str, str], ...] = ()) -> Sight:
     witness = Witness()
     for dn in dns:
         witness.see(dn, ALL)
+        witness.see(dn, PLAIN)
     return witness.sight([CORP], bases=bases)
 
 
@@ -49,6 +51,25 @@ def test_where_an_export_began_shows_in_its_containers(dns: list[str], portion: 
     assert [(d.nc_name, d.portion) for d in sight.domains] == [(CORP, portion)]
     assert sight.sees_everybody() is (portion == "whole")
     assert sight.sees_everybody(CORP)
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["mail", "mailnickname", "targetaddress", "proxyaddresses", "homemdb", "msexchhomeservername"],
+)
+def test_an_export_without_a_plain_account_was_for_mail_recipients(attribute: str) -> None:
+    witness = Witness()
+    for container in ("OU=Staff", "CN=Users"):
+        witness.see(f"CN=A,{container},DC=corp,DC=example", ALL)
+        witness.see(f"CN=B,{container},DC=corp,DC=example", PLAIN | {attribute: ["x"]})
+    sight = witness.sight([CORP])
+    assert [domain.portion for domain in sight.domains] == ["recipients"]
+    assert not sight.sees_everybody()
+    assert sight.sees_everybody(CORP), "an account name is unique in its domain"
+    assert not sight.sees_everybody(EMEA)
+    assert "only mail recipients can be seen" in sight.remarks()[0].message
+    witness.see("CN=krbtgt,CN=Users,DC=corp,DC=example", PLAIN)
+    assert witness.sight([CORP]).sees_everybody()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,7 @@ def test_one_value_shows_that_an_attribute_can_be_read(
     attributes: dict[str, list[str]], mailboxes: bool, aliases: bool, principal_names: bool
 ) -> None:
     witness = Witness()
-    witness.see("CN=A,CN=Users,DC=corp,DC=example", {})
+    witness.see("CN=A,CN=Users,DC=corp,DC=example", PLAIN)
     witness.see("CN=B,CN=Users,DC=corp,DC=example", attributes)
     assert witness.sight([CORP]).domains == (
         DomainSight(

@@ -187,3 +187,95 @@ def test_a_file_without_any_entry_says_what_to_do(
     assert str(caught.value).startswith(str(file))
     assert says in str(caught.value)
     assert "LDIF" in str(caught.value)
+
+
+DOMAIN = """\
+dn: CN=CONTOSO,CN=Partitions,CN=Configuration,DC=contoso,DC=example
+objectClass: crossRef
+nCName: DC=contoso,DC=example
+nETBIOSName: CONTOSO
+dnsRoot: contoso.example
+systemFlags: 3
+
+"""
+CLOUD = """\
+dn: CN=Cloud,CN=Federation,CN=Org,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=contoso
+ ,DC=example
+objectClass: msExchFedSharingRelationship
+cn: Cloud
+msExchFedDomainNames: cloud.example
+msExchFedTargetOwaURL: https://outlook.office.com/owa
+
+"""
+JON = """\
+dn: CN=Doe\\, Jon,OU=Staff,DC=contoso,DC=example
+objectClass: user
+sAMAccountName: jon
+mailNickname: jon
+targetAddress: SMTP:jon@cloud.example
+
+"""
+
+
+def joined(folder: Path, *parts: str) -> Snapshot:
+    file = folder / "joined.ldif"
+    file.write_text("".join(parts), "utf-8")
+    return Snapshot.load(file)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "homeMDB: CN=DB01",
+        "msExchHomeServerName: /o=C/cn=EX07",
+        "msExchRecipientTypeDetails: 1",
+        "msExchRemoteRecipientType: 2",
+    ],
+)
+@pytest.mark.parametrize("dn", ["CN=Doe\\, Jon", "cn=doe\\2c jon", "CN=Doe\\2C Jon"])
+async def test_an_export_of_one_attribute_says_its_part(tmp_path: Path, fact: str, dn: str) -> None:
+    part = f"dn: {dn},OU=Staff,DC=contoso,DC=example\n{fact}\n\n"
+    for parts in ((JON, part), (part, JON)):
+        snapshot = joined(tmp_path, DOMAIN, CLOUD, *parts)
+        assert len(snapshot) == 1
+        found = (await snapshot.recipient(logon("CONTOSO\\jon"))).lookup
+        assert isinstance(found, Found)
+        assert found.recipient.has_mailbox
+
+
+async def test_a_part_of_nobody_is_nobody(tmp_path: Path) -> None:
+    part = "dn: CN=X,OU=Staff,DC=contoso,DC=example\nhomeMDB: CN=DB01\n\n"
+    snapshot = joined(tmp_path, DOMAIN, CLOUD, JON, part)
+    found = (await snapshot.recipient(logon("CONTOSO\\jon"))).lookup
+    assert isinstance(found, Found)
+    assert found.unseen is not None, "it vouches for nobody either"
+
+
+async def test_what_stands_in_the_file_twice_is_there_once(tmp_path: Path) -> None:
+    """Each domain was exported together with the configuration, and the files were joined."""
+    snapshot = joined(tmp_path, DOMAIN, CLOUD, JON, DOMAIN, CLOUD, JON)
+    assert isinstance((await snapshot.recipient(logon("CONTOSO\\jon"))).lookup, Found)
+    known = (await snapshot.relationships()).relationships
+    assert isinstance(known, tuple)
+    assert [one.domain_names for one in known] == [("cloud.example",)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CLOUD,
+        CLOUD.replace("outlook.office.com", "mail.partner.example"),
+        CLOUD.replace("\n\n", "\nmsExchFedIsEnabled: FALSE\n\n"),
+        CLOUD.replace("cloud.example", "other.example"),
+    ],
+)
+async def test_versions_of_a_relationship_that_differ_tell_nothing(
+    tmp_path: Path, other: str
+) -> None:
+    for parts in ((CLOUD, other), (other, CLOUD)):
+        snapshot = joined(tmp_path, DOMAIN, JON, *parts)
+        known = (await snapshot.relationships()).relationships
+        assert isinstance(known, tuple)
+        [one] = known
+        assert (one.domains_unknown is None) is (other == CLOUD)
+        assert one.domain_names == (("cloud.example",) if other == CLOUD else ())

@@ -37,7 +37,7 @@ def test_the_client_is_the_first_hop_from_the_right_that_is_no_trusted_proxy(
 @pytest.mark.parametrize(
     ("peer", "values", "client"),
     [
-        ("192.0.2.9", ["198.51.100.1"], "192.0.2.9"),
+        ("192.0.2.9", [], "192.0.2.9"),
         ("10.0.0.1", ["192.0.2.7"], "192.0.2.7"),
         ("10.0.0.1", [], None),
         ("10.0.0.1", ["unknown"], None),
@@ -49,7 +49,15 @@ def test_the_address_of_a_trusted_proxy_is_nobody_s(
     peer: str | None, values: list[str], client: str | None
 ) -> None:
     assert device_address(peer, values, TRUSTED) == client
-    assert device_address(peer, values, ()) == peer
+    assert device_address(peer, [], ()) == peer
+
+
+def test_who_speaks_of_an_address_and_is_not_trusted_may_be_a_proxy() -> None:
+    """One that trusted_proxies forgets: its own address says nothing about the device."""
+    for trusted in (TRUSTED, ()):
+        assert device_address("192.0.2.9", ["198.51.100.1"], trusted) is None
+        assert device_address("192.0.2.9", ["unknown"], trusted) is None
+        assert device_address("192.0.2.9", ["", " "], trusted) == "192.0.2.9"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ EMEA = cross_ref("EMEA", "emea.corp.example")
 ZOE = user("zoe", homeMDB="CN=DB01", userPrincipalName="zoe@corp.example")
 ZOE_EMEA = user("zoe", EMEA_BASE, homeMDB="CN=DB02", userPrincipalName="zoe@emea.corp.example")
 ANNA = moved("anna", **UPN)
-FOREST = ORG + CORP + ZOE
+KRBTGT = entry("CN=krbtgt,CN=Users,DC=corp,DC=example", objectClass="user", sAMAccountName="krbtgt")
+FOREST = ORG + CORP + ZOE + KRBTGT
 
 
 def names(*entries: str) -> str:
@@ -218,6 +219,22 @@ async def test_a_default_domain_says_which_domain_it_names(
 async def test_a_part_of_the_forest_does_not_tell_who_is_alone(tmp_path: Path, ldif: str) -> None:
     assert await reason(tmp_path, ldif, "anna") == "recipient_ambiguous"
     assert await reason(tmp_path, ldif, "anna@corp.example") == "mailbox_moved"
+
+
+@pytest.mark.parametrize("both", [True, False])
+async def test_an_export_of_mail_recipients_does_not_tell_who_is_alone(
+    tmp_path: Path, both: bool
+) -> None:
+    """Somebody without mail may have the name: Exchange tells him as well that he has no mailbox."""
+    plain = KRBTGT + (KRBTGT.replace("DC=corp", "DC=emea,DC=corp") if both else "")
+    recipients = ORG + CORP + EMEA + ZOE + ZOE_EMEA + moved("anna", EMEA_BASE)
+    for who in ("anna", "anna@emea.corp.example"):
+        assert await reason(tmp_path, recipients, who) == "recipient_ambiguous"
+        seen_whole = "mailbox_moved" if both else "recipient_ambiguous"
+        assert await reason(tmp_path, recipients + plain, who) == seen_whole
+    assert await reason(tmp_path, recipients, "EMEA\\anna") == "mailbox_moved"
+    alone = ORG + CORP + ZOE + moved("anna")
+    assert await reason(tmp_path, alone, "anna") == "mailbox_moved", "unique in its own domain"
 
 
 async def test_one_container_does_not_tell_whose_principal_name_it_is(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.directory.values import Recipient
-from eas_redirect.policy.waves import Criteria, UserNames, Wave, membership, place, user_names
+from eas_redirect.policy.waves import (
+    Criteria,
+    UserNames,
+    Wave,
+    account_of,
+    membership,
+    place,
+    user_names,
+)
 from tests.policy.builders import MOVED, exchange
 
 OFFICE = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
@@ -285,3 +293,32 @@ def test_the_place_hangs_on_the_best_name_that_there_is() -> None:
     nameless = Recipient(dn="CN=Anna")
     seen += [place(nameless, exchange(who="anna.k").logon), place(nameless)]
     assert len(set(seen)) == 5
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        {"dn": "CN=Anna Married,OU=Wed,DC=contoso,DC=example"},
+        {"dn": "CN=Anna Married,OU=Wed,DC=contoso,DC=example", "user_principal_name": "am@x.test"},
+    ],
+)
+def test_an_account_is_recognized_under_another_dn(renamed: dict[str, str]) -> None:
+    """Until the names are asked again, and after that by what the name stood for."""
+    name = MOVED.dn
+    account = account_of(MOVED) or ""
+    users = UserNames(known={name: MOVED.dn.lower()}, accounts={MOVED.dn.lower(): account})
+    anna = replace(MOVED, **renamed)  # type: ignore[arg-type]
+    assert not membership(without(users=users), exchange(), anna).member
+    assert not membership(only(users=users), exchange(), anna).member
+    lost = UserNames(nobody=(name,), former=frozenset({account}))
+    assert not membership(without(users=lost), exchange(), anna).member
+    namesake = replace(anna, dn="CN=Anna Married,DC=emea,DC=contoso,DC=example")
+    assert membership(without(users=users), exchange(), namesake).member
+    assert membership(without(users=lost), exchange(), namesake).member
+
+
+@pytest.mark.parametrize("device_type", ["Phone", " pHoNe", "PHONE  "])
+def test_a_device_type_is_compared_without_the_blanks_around_it(device_type: str) -> None:
+    asked = exchange()
+    asked = replace(asked, request=replace(asked.request, device_type=device_type))
+    assert not membership(without(device_types=("phone",)), asked, MOVED).member

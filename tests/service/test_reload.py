@@ -1,12 +1,15 @@
 """A configuration that changes while it is in force: good ones are adopted, bad ones are said."""
 
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.configuration.sources import Override
+from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
 
 BASE = """\
@@ -27,9 +30,15 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def hurrying() -> Callable[[], float]:
+    """A clock by which a file has stood still at the second look."""
+    times = itertools.count(0.0, SETTLE_S)
+    return lambda: next(times)
+
+
 @pytest.fixture
 def reloader(file: Path) -> Reloader:
-    return Reloader(file, load_config(file), {})
+    return Reloader(file, load_config(file), {}, hurrying())
 
 
 def write(path: Path, text: str) -> None:
@@ -63,6 +72,21 @@ def test_a_file_that_is_still_being_written_is_left_alone(file: Path, reloader: 
     assert reloader.look() is None
     [outcome] = looks(reloader)
     assert isinstance(outcome, Loaded)
+
+
+def test_half_of_a_file_has_none_of_the_brakes_of_the_other_half(file: Path) -> None:
+    """A writer may pause: what stands there so far may be a good configuration of its own."""
+    times = iter((0.0, *(1.0, 5.9), *(7.0, 8.0, 11.9), *(13.0, 18.0)))
+    reloader = Reloader(file, load_config(file), {}, lambda: next(times))
+    write(file, BASE.partition("[redirect.only]")[0])
+    assert looks(reloader, 2) == []
+    write(file, BASE.replace("enforce", "observed"))
+    assert looks(reloader, 3) == []
+    write(file, BASE.replace("enforce", "observe"))
+    [outcome] = looks(reloader, 2)
+    assert isinstance(outcome, Loaded)
+    assert outcome.config.mode == "observe"
+    assert outcome.config.redirect.only is not None
 
 
 def test_a_bad_change_is_said_once_and_its_mending_too(file: Path, reloader: Reloader) -> None:
@@ -137,7 +161,7 @@ def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> N
 
 def test_options_go_on_overriding(file: Path) -> None:
     overrides: dict[str, Override] = {"mode": "observe"}
-    reloader = Reloader(file, load_config(file, overrides), overrides)
+    reloader = Reloader(file, load_config(file, overrides), overrides, hurrying())
     write(file, BASE)
     [outcome] = looks(reloader, 5)
     assert isinstance(outcome, Loaded)

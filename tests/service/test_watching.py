@@ -29,7 +29,7 @@ from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
 from eas_redirect.telemetry.record import Record
-from tests.service.test_reload import write
+from tests.service.test_reload import hurrying, write
 from tests.support import DATA
 
 CONFIG = """\
@@ -55,7 +55,7 @@ class Bench:
         self.service = Service(config)
         self.records: list[Record] = []
         self.service.sinks.append(self.records.append)
-        self.watcher = Watcher(self.service, Reloader(self.config, config, {}))
+        self.watcher = Watcher(self.service, Reloader(self.config, config, {}, hurrying()))
 
     async def look(self) -> list[Record]:
         """A change counts at the second look."""

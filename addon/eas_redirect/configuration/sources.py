@@ -99,6 +99,8 @@ def collect(
     for name, text in sorted(environment.items()):
         if name.upper().startswith(PREFIX):
             _read_variable(said, name, text, model)
+        elif (meant := _meant_by(name, model)) is not None:
+            said.problems.append(Problem(f"{name}: did you mean {meant}?"))
     for key, value in overrides.items():
         said.say(key, str(Path.cwd() / value) if isinstance(value, Path) else value, "an option")
     return said
@@ -119,6 +121,16 @@ def _key_of(variable: str) -> str:
 
 def _variable(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__")
+
+
+def _meant_by(name: str, model: type[BaseModel]) -> str | None:
+    """The variable of ours that a name is but for its underscores, as EAS_REDIRECT_MODE is one. A
+    brake that is set so would not be there."""
+    plain = re.sub("_+", "", name.upper())
+    if not plain.startswith(PREFIX.replace("_", "")):
+        return None
+    known = map(_variable, leaves(model))
+    return next((variable for variable in known if variable.replace("_", "") == plain), None)
 
 
 def _read_variable(said: Said, name: str, text: str, model: type[BaseModel]) -> None:

@@ -90,7 +90,7 @@ def _set_variable(name: str) -> str:
 
 def _network(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text)
+        return _plain_network(ipaddress.ip_network(text))
     except ValueError:
         pass
     try:
@@ -98,6 +98,14 @@ def _network(text: str) -> Network:
     except ValueError:
         raise ValueError("is no network such as 10.0.0.0/8 and no address") from None
     raise ValueError(f"has bits set outside the network: is {meant} meant?")
+
+
+def _plain_network(network: Network) -> Network:
+    """IPv4 that is written as IPv6 (RFC 4291 2.5.5.2) is IPv4, as the addresses of devices are."""
+    begin = network.network_address
+    if isinstance(begin, ipaddress.IPv4Address) or network.prefixlen < 96 or not begin.ipv4_mapped:
+        return network
+    return ipaddress.IPv4Network((begin.ipv4_mapped, network.prefixlen - 96))
 
 
 def _host_glob(text: str) -> str:
@@ -265,7 +273,7 @@ ListenValue = Annotated[Listen, BeforeValidator(_listen)]
 PagesListen = Annotated[str, BeforeValidator(_of_text(_pages))]
 JudgeAddress = Annotated[str, BeforeValidator(_judge)]
 Upstream = Annotated[str, BeforeValidator(_of_text(parse_upstream))]
-Lower = Annotated[str, BeforeValidator(_of_text(str.lower))]
+Lower = Annotated[str, BeforeValidator(_of_text(lambda text: text.strip().lower()))]
 WeakStatus = Annotated[int, BeforeValidator(_weak_status)]
 AccountDomainValue = Annotated[Any, BeforeValidator(_account_domain)]
 # pydantic has no schema for the union of both address families made by hand.

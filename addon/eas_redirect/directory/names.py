@@ -7,6 +7,9 @@ from functools import lru_cache
 from eas_redirect.activesync.authorization import MAX_LOGON
 
 _SID = re.compile(r"S-1-[0-9]{1,15}(?:-[0-9]{1,10}){0,15}", re.ASCII)
+# An escaped backslash, which begins no hexadecimal pair; or pairs, one after the other.
+_HEX_PAIRS = re.compile(r"(\\\\)|(?:\\[0-9A-Fa-f]{2})+")
+_SPECIAL = frozenset('\\,+"<>;=# ')
 _DN = re.compile(r"(?:CN|OU|UID)\s*=.*,\s*DC\s*=.*", re.IGNORECASE)
 
 
@@ -61,8 +64,22 @@ def _trailing_domain(dn: str) -> str:
 
 
 def plain_dn(dn: str) -> str:
-    """A DN as two of them compare: folded, without spaces around its parts."""
+    """A DN as two of them compare: folded, without spaces around its parts, and each special
+    character in one of the two spellings that tools give it (RFC 4514 2.4: `\\,` and `\\2C`)."""
+    if "\\" in dn:
+        dn = _HEX_PAIRS.sub(_without_hex, dn)
     return ",".join(part.strip() for part in fold(dn).split(","))
+
+
+def _without_hex(pairs: re.Match[str]) -> str:
+    """Characters that need no escape bare, the others behind a backslash of their own."""
+    if pairs[1]:
+        return pairs[0]
+    try:
+        text = bytes.fromhex(pairs[0].replace("\\", "")).decode("utf-8")
+    except UnicodeDecodeError:
+        return pairs[0]
+    return "".join(f"\\{c}" if c in _SPECIAL else c for c in text)
 
 
 def is_dn(text: str) -> bool:

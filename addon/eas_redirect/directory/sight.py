@@ -14,13 +14,20 @@ from eas_redirect.directory.names import dns_name, domain_begins, domain_dn, lie
 
 type Seen = Literal["ldap", "snapshot"]
 # How much of a domain can be seen: all of it; a part of it, where a search or an export begins
-# below its root; or accounts of one container alone, where the export may have begun.
-type Portion = Literal["whole", "part", "one_container"]
+# below its root; accounts of one container alone, where the export may have begun; or mail
+# recipients alone, which the export may have been for.
+type Portion = Literal["whole", "part", "one_container", "recipients"]
 
 
 # Error types of a directory that answers, and cannot vouch for what it does not show.
 NOT_VISIBLE = frozenset(
     {"mailboxes_not_visible", "aliases_not_visible", "principal_names_not_visible"}
+)
+
+_NAMES = frozenset({"samaccountname", "userprincipalname"})
+# What makes a mail recipient of an account.
+_MAIL = frozenset(
+    {"mail", "mailnickname", "targetaddress", "proxyaddresses", "homemdb", "msexchhomeservername"}
 )
 
 
@@ -105,8 +112,7 @@ class Sight:
             and not self.unread
             and bool(self.domains)
             and all(
-                domain.portion == "whole"
-                or (domain.portion == "one_container" and domain.nc_name == own)
+                domain.portion == "whole" or (domain.portion != "part" and domain.nc_name == own)
                 for domain in self.domains
             )
         )
@@ -209,7 +215,12 @@ def not_all_accounts_visible(sight: Sight) -> Remark:
     elif sight.unread:
         finding = "an entry was left out whose names could not be read"
         advice = "export it again"
+    elif not any(domain.portion != "recipients" for domain in parts):
+        names = [domain.nc_name for domain in parts]
+        finding = f"of the accounts{_of(names)} only mail recipients can be seen"
+        advice = "export all accounts, those without mail too (-r (objectCategory=person))"
     else:
+        parts = [domain for domain in parts if domain.portion != "recipients"]
         names = [domain.nc_name for domain in parts]
         finding = (
             f"only a part can be seen{_of(names)}"
@@ -275,13 +286,19 @@ class _Collected:
     mailboxes: bool = False
     aliases: bool = False
     principal_names: bool = False
+    others: bool = False  # accounts that have nothing to do with mail
     portion: Portion = "one_container"
     container: str = ""  # below the domain's root, in which all objects stood so far
 
     @property
     def is_settled(self) -> bool:
         """Whether no further object can show more."""
-        return self.mailboxes and self.aliases and self.principal_names and self.portion == "whole"
+        signs = self.mailboxes and self.aliases and self.principal_names
+        return signs and self.others and self.portion == "whole"
+
+    @property
+    def shown_portion(self) -> Portion:
+        return self.portion if self.others or self.portion != "whole" else "recipients"
 
 
 class Witness:
@@ -289,7 +306,8 @@ class Witness:
 
     ldapsearch writes into a file where its search began. ldifde does not: it was the root of a
     domain, if the root itself is in the file, or CN=Users with the built-in accounts, or more than
-    one of the containers below the root.
+    one of the containers below the root. Nor does it tell its filter: every domain has accounts
+    without mail (`krbtgt` for one), so where none is in the file, it was for mail recipients.
     """
 
     def __init__(self) -> None:
@@ -302,7 +320,8 @@ class Witness:
 
     def see_root(self, dn: str) -> None:
         """A domain's root object is in the file."""
-        self._domain(domain_dn(dn)).portion = "whole"
+        domain = self._domain(domain_dn(dn))
+        domain.portion, domain.others = "whole", True
 
     def see(self, dn: str, attributes: Mapping[str, Sequence[str]]) -> None:
         """An account or another recipient; attributes by lower-case name."""
@@ -321,6 +340,8 @@ class Witness:
             domain.container = domain.container or container
             if domain.container != container or container == "cn=users":
                 domain.portion = "whole"
+        if not domain.others:
+            domain.others = not _NAMES.isdisjoint(attributes) and _MAIL.isdisjoint(attributes)
         if not domain.mailboxes:
             domain.mailboxes = _some(attributes, "homemdb", "msexchhomeservername")
         if not domain.aliases:
@@ -357,7 +378,7 @@ class Witness:
                     mailboxes=seen.mailboxes,
                     aliases=seen.aliases,
                     principal_names=seen.principal_names,
-                    portion=_portion(name, searches) or seen.portion,
+                    portion=_portion(name, searches) or seen.shown_portion,
                 )
                 for name, seen in sorted(self._domains.items())
             ),

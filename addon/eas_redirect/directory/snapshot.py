@@ -76,6 +76,12 @@ _FILTERED = re.compile(r"\(\s*([A-Za-z0-9-]+)[^()=]*=")
 _ALL_ACCOUNTS = frozenset({"objectclass", "objectcategory", "samaccounttype", "useraccountcontrol"})
 _DOMAIN_CLASSES = ("domaindns", "domain")
 _IDENTITIES = ("samaccountname", "userprincipalname", "proxyaddresses", "targetaddress")
+# What else a recipient is judged by: an entry of these alone is a part of one, from an export of
+# some attributes that was joined to another.
+_FACTS = (
+    *("homemdb", "msexchhomeservername", "mailnickname", "msexchrecipienttypedetails"),
+    *("msexchremoterecipienttype", "useraccountcontrol", "msexchmasteraccountsid"),
+)
 # Of these a part says as much as it says. Of any other attribute it says nothing.
 _MAY_BE_CUT = frozenset({"proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"})
 _NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "organizationalunit", "container"})
@@ -261,6 +267,7 @@ class _Index:
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
         self._name = name
         self._objects: dict[str, list[_Version]] = {}  # by plain DN, until the end
+        self._parts: list[Entry] = []  # without a name to log on with, until the end
         self._accounts: dict[AccountAttribute, dict[str, list[Recipient]]] = {
             "sAMAccountName": {},
             "userPrincipalName": {},
@@ -297,6 +304,8 @@ class _Index:
             self._partitions += (domain,) if domain else ()
         elif entry.is_a("msexchfedsharingrelationship") or "msexchfeddomainnames" in attributes:
             self.relationships.append(relationship(entry))
+        elif any(name in attributes for name in _FACTS) and not entry.is_a("crossref"):
+            self._parts.append(entry)
         elif "upnsuffixes" in attributes:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
         elif entry.is_a(DEVICE_CLASS.lower()) or "msexchdeviceid" in attributes:
@@ -377,6 +386,11 @@ class _Index:
     ) -> None:
         """After the last entry: versions of one object become one, and a domain without a crossRef
         object has its DNS name alone."""
+        for part in self._parts:
+            if (known := self._objects.get(plain_dn(part.dn))) is not None:
+                known.append((recipient(part), "objectclass" in part.attributes))
+                self._witness.see(part.dn, part.attributes)
+        self._parts.clear()
         for dn, versions in self._objects.items():
             found = _merged(versions)
             if not isinstance(found, Recipient):
@@ -387,7 +401,12 @@ class _Index:
                 self._may_have_any.append(found)
         self._objects.clear()
         self.leaves_out = bool(self._left_out)
-        named = {domain.nc_name: domain for domain in self._partitions}
+        self.relationships = [_one_relationship(same) for same in _by_dn(self.relationships)]
+        named: dict[str, Partition] = {}
+        for domain in self._partitions:
+            before = named.get(domain.nc_name, domain)
+            named[domain.nc_name] = replace(domain, names=domain.names | before.names)
+        self._partitions = tuple(named.values())
         unnamed = [domain for domain in self._witness.domains if domain not in named]
         self._sight = self._witness.sight(
             named,
@@ -463,6 +482,26 @@ def _merged(versions: list[_Version]) -> Recipient | str:
         merged = replace(merged, **changes)  # type: ignore[arg-type]  # its own fields
         classed = classed or other_classed
     return merged
+
+
+def _by_dn(
+    relationships: Iterable[OrganizationRelationship],
+) -> Iterable[Sequence[OrganizationRelationship]]:
+    """Those of one DN together; one that could not be read so far is by itself."""
+    found: dict[str, list[OrganizationRelationship]] = {}
+    for number, one in enumerate(relationships):
+        found.setdefault(plain_dn(one.dn) if one.dn else f"\0{number}", []).append(one)
+    return found.values()
+
+
+def _one_relationship(same: Sequence[OrganizationRelationship]) -> OrganizationRelationship:
+    """One object that stands in the file several times. Where its versions differ, nobody can say
+    which is right, nor for which domains."""
+    first = same[0]
+    if all(other == first for other in same):
+        return first
+    why = f"it stands in the snapshot {len(same)} times, not always the same: export it once"
+    return replace(first, domain_names=(), enabled=True, domains_unknown=why)
 
 
 def _bases(text: str) -> list[tuple[str, str]]:

@@ -85,10 +85,12 @@ def device_address(
     peer: str | None, forwarded_for: Iterable[str], trusted: Iterable[Network]
 ) -> str | None:
     """The device's own address: the peer's, or behind a trusted proxy the forwarded one. None
-    when that proxy does not say it: its own address is nobody's."""
+    when that proxy does not say it: its own address is nobody's. Also None where somebody says one
+    who is not trusted: it is a proxy that `exchange.trusted_proxies` forgets, or a device that
+    harms itself alone."""
     networks = tuple(trusted)
     if peer is None or not networks or not _is_trusted(_address(peer), networks):
-        return peer
+        return None if any(value.strip() for value in forwarded_for) else peer
     return forwarded_address(peer, forwarded_for, networks)
 
 

@@ -14,7 +14,7 @@ from typing import assert_never
 from eas_redirect.directory.names import plain_dn
 from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Unavailable
 from eas_redirect.judging.judge import Judge
-from eas_redirect.policy.waves import Criteria, UserNames, Wave
+from eas_redirect.policy.waves import Criteria, UserNames, Wave, account_of
 
 type Ask = Callable[[str], Lookup]
 
@@ -53,11 +53,14 @@ def with_waves(judge: Judge, patience_s: float = 60.0) -> Judge:
 
 def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:
     known: dict[str, str] = {}
+    accounts = dict(users.accounts)
     nobody, several, unasked = [], [], []
     for name, lookup in answers.items():
         match lookup:
             case Found(recipient=recipient):
-                known[name] = plain_dn(recipient.dn)
+                dn = known[name] = plain_dn(recipient.dn)
+                if account := account_of(recipient):
+                    accounts[dn] = account
             case NotFound():
                 nobody.append(name)
             case Ambiguous():
@@ -73,8 +76,10 @@ def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:
             case _:
                 assert_never(lookup)
     lost = {dn for name, dn in users.known.items() if name not in known}
+    lost |= {users.accounts[dn] for dn in lost if dn in users.accounts}
     return UserNames(
         known=known,
+        accounts={dn: accounts[dn] for dn in known.values() if dn in accounts},
         nobody=tuple(nobody),
         several=tuple(several),
         unasked=tuple(unasked),

@@ -29,12 +29,14 @@ _PLACE_KEY = b"eas-redirect percent"
 class UserNames:
     """The users of a table by the names that somebody wrote, and what the directory says to them.
 
-    `known`: name → plain DN of the one account. `nobody`, `several`: names to which none or more
-    than one account answers. `unasked`: the directory was out of reach. `former`: plain DNs that
-    doubtful names stood for earlier.
+    `known`: name → plain DN of the one account. `accounts`: plain DN → the same account as its
+    domain knows it (`account_of`), by which it is recognized when its DN has changed. `nobody`,
+    `several`: names to which none or more than one account answers. `unasked`: the directory was
+    out of reach. `former`: plain DNs and accounts that doubtful names stood for earlier.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
     nobody: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
@@ -49,7 +51,8 @@ class UserNames:
         object.__setattr__(self, "_doubtful", frozenset(texts))
         # Until the names are asked again an account may have moved to another container.
         whole = {text for name in self.known if (text := _plain(name)) and ("@" in text)}
-        object.__setattr__(self, "_moved", whole | set(map(_elsewhere, self.objects)))
+        moved = whole | set(map(_elsewhere, self.objects)) | set(self.accounts.values())
+        object.__setattr__(self, "_moved", moved)
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -68,20 +71,33 @@ class UserNames:
         whatever domain stands beside it. Also whether this may be a known account under a new DN:
         by its name in the same domain, or by the UPN or address that was written."""
         texts = _texts_of_user(recipient, exchange.logon)
-        if _elsewhere(plain_dn(recipient.dn)) in self._moved or not self._moved.isdisjoint(texts):
+        own = {plain_dn(recipient.dn), account_of(recipient) or ""}
+        elsewhere = own | {_elsewhere(plain_dn(recipient.dn))}
+        if not self._moved.isdisjoint(texts | elsewhere):
             return True
         if not self._doubtful:
             return False
-        if plain_dn(recipient.dn) in self.former:
-            return True
-        return not self._doubtful.isdisjoint(texts)
+        return not (self.former.isdisjoint(own) and self._doubtful.isdisjoint(texts))
 
 
 def user_names(names: Iterable[str], earlier: UserNames | None = None) -> UserNames:
     """Names that the directory was not asked about; those among `earlier` mean whom they meant."""
     wanted = dict.fromkeys(names)
-    known = {} if earlier is None else {n: dn for n, dn in earlier.known.items() if n in wanted}
-    return UserNames(known=known, unasked=tuple(name for name in wanted if name not in known))
+    if earlier is None:
+        return UserNames(unasked=tuple(wanted))
+    known = {name: dn for name, dn in earlier.known.items() if name in wanted}
+    return UserNames(
+        known=known,
+        accounts={dn: earlier.accounts[dn] for dn in known.values() if dn in earlier.accounts},
+        unasked=tuple(name for name in wanted if name not in known),
+    )
+
+
+def account_of(recipient: Recipient) -> str | None:
+    """An account by its name in its domain, which stays when the object is renamed or moved: no
+    other one there has it (MS-ADTS 3.1.1.5.2.2)."""
+    name = recipient.sam_account_name
+    return f"{fold(name)}\\{domain_dn(recipient.dn)}" if name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +243,8 @@ def _matches(criteria: Criteria, kind: Kind, exchange: Exchange, recipient: Reci
             if not device_type:
                 return "unknown"
             globs = criteria.device_types or ()
-            return _answer(any(fnmatchcase(device_type.lower(), glob) for glob in globs))
+            plain = device_type.strip().lower()
+            return _answer(any(fnmatchcase(plain, glob) for glob in globs))
         case "networks":
             return _in_networks(exchange.client_address, criteria.networks or ())
 

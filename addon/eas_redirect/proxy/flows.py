@@ -197,10 +197,8 @@ def wire_facts(
 def client_address(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
     """The device's own; None behind a trusted proxy that does not say it."""
     peer = flow.client_conn.peername
-    if not trusted or not peer:
-        return peer[0] if peer else None
     forwarded_for = header_values(flow.request, b"x-forwarded-for")
-    return callers.device_address(peer[0], forwarded_for, trusted)
+    return callers.device_address(peer[0] if peer else None, forwarded_for, trusted)
 
 
 def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:

@@ -4,12 +4,14 @@ Knows no event loop and no mitmproxy: whoever runs it asks `look` every second o
 what it gives. A file that cannot be used changes nothing.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from eas_redirect.configuration.config import Config, ConfigError, load_config, policy
 from eas_redirect.configuration.sources import Override
+from eas_redirect.directory.adoption import SETTLE_S
 
 type Signature = tuple[int, int, int]  # modification time in ns, size, inode
 
@@ -37,23 +39,37 @@ class Reloader:
     """Looks after one configuration file and the files of users that it names. The snapshot is
     followed by itself (`directory/adoption.py`).
 
-    A change counts once the files have been the same for two looks, so that a file that is still
-    being written is left alone.
+    A change counts once the files have been the same for SETTLE_S and two looks, so that a file
+    that is still being written is left alone: its first half may well be a good configuration,
+    without the brakes of the second.
     """
 
-    def __init__(self, path: Path, config: Config, overrides: Mapping[str, Override]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        overrides: Mapping[str, Override],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`config` is what was loaded from `path` with `overrides` and is in force."""
+        self._clock = clock
         self._path = path
         self._overrides = dict(overrides)
         self._config = config
         self._problems: tuple[str, ...] | None = None
         self._read = self._seen = self._signatures()
+        self._still_since = clock()
 
     def look(self) -> Outcome | None:
         """What a change led to; None when there is nothing new to say."""
         settled = self._signatures()
         self._seen, before = settled, self._seen
-        if settled != before or (settled == self._read and self._problems is None):
+        if settled != before:
+            self._still_since = self._clock()
+            return None
+        if settled == self._read and self._problems is None:
+            return None
+        if settled != self._read and self._clock() - self._still_since < SETTLE_S:
             return None
         known = self._problems
         outcome = self._load(settled)
