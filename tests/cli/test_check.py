@@ -37,7 +37,12 @@ userPrincipalName: bert@contoso.example
 mailNickname: bert
 homeMDB: CN=DB01
 """
-ANNA = f"""{DOMAIN}{BERT}
+PLAIN = """
+dn: CN=krbtgt,CN=Users,DC=contoso,DC=example
+objectClass: user
+sAMAccountName: krbtgt
+"""
+ANNA = f"""{DOMAIN}{BERT}{PLAIN}
 dn: CN=Anna,CN=Users,DC=contoso,DC=example
 objectClass: user
 sAMAccountName: anna
@@ -92,7 +97,7 @@ def test_malformed_entries_of_a_snapshot(tmp_path: Path) -> None:
     )
     found = [c for c in json.loads(ran.out)["checks"] if c["subject"] == "directory.snapshot"]
     assert [c["state"] for c in found] == ["good", "good", "warning"]
-    assert found[1]["finding"] == "recipients: 2"
+    assert found[1]["finding"] == "recipients: 3"
     assert "1 malformed entries of the snapshot were left out" in found[2]["finding"]
     assert ran.code == 0
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eas_redirect.configuration.config import (
+    LISTED_PREFIXES,
     Config,
     ConfigError,
     cache_settings,
@@ -21,6 +22,7 @@ from eas_redirect.configuration.values import Listen
 from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import user_names
 
 SNAPSHOT = '[directory]\nsnapshot = "people.ldif"\n'
@@ -65,7 +67,8 @@ def test_the_defaults(folder: Path) -> None:
     assert config.judge.servers == ("unix:/run/eas-redirect/judge.sock",)
     assert len(config.autodiscover.listed) == 28
     assert cache_settings(config) == CacheSettings()
-    assert policy(config) == Policy(host_map=dict(DEFAULT_HOST_MAP))
+    discovery = DiscoveryPolicy(listed=LISTED_PREFIXES)
+    assert policy(config) == Policy(host_map=dict(DEFAULT_HOST_MAP), discovery=discovery)
 
 
 def test_every_key(folder: Path) -> None:

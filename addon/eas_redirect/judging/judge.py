@@ -63,9 +63,9 @@ class Judgement:
     @property
     def out_of_reach(self) -> bool:
         """The directory could not be asked. One that answers, and cannot vouch for what it does
-        not show, is in reach."""
+        not show, is in reach; so is one that gave a part of a relationship, which is no error."""
         is_unavailable = self.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
-        return is_unavailable and self.error_type not in NOT_VISIBLE
+        return is_unavailable and self.error_type not in {None, *NOT_VISIBLE}
 
     @property
     def settings(self) -> bytes | None:
