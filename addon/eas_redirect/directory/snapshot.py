@@ -501,6 +501,7 @@ def _one_relationship(same: Sequence[OrganizationRelationship]) -> OrganizationR
     if all(other == first for other in same):
         return first
     why = f"it stands in the snapshot {len(same)} times, not always the same: export it once"
+    why = next((one.domains_unknown for one in same if one.domains_unknown), why)
     return replace(first, domain_names=(), enabled=True, domains_unknown=why)
 
 
