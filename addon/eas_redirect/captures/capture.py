@@ -9,7 +9,7 @@ import gc
 import io
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.captures.har import read_har
 from eas_redirect.captures.har_text import HARError
+from eas_redirect.captures.signs import Signs, signs_of
 from eas_redirect.judging.callers import Network
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.connection_logons import ConnectionLogons
@@ -32,6 +33,14 @@ _NEWER = "the capture was written by a newer mitmproxy than this one"
 _OLDER = (
     "the capture was written by a mitmproxy that is too old: its format is not read any more."
     " Convert it with the mitmproxy of its time, or take a new one"
+)
+# libpcap's two byte orders, with microseconds and nanoseconds, and pcapng's section header.
+_PACKETS = frozenset(
+    bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")
+)
+_PACKETS_ADVICE = (
+    "this is a capture of packets (pcap), in which TLS hides what was said. Capture with"
+    " mitmdump -w on the way (docs/debugging.md), or export what a browser or proxy saw as HAR"
 )
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
@@ -61,6 +70,7 @@ class Captured:
     error: str | None
     recorded: RecordedExchange | None
     foreign: bool  # the configuration does not name the server
+    signs: Signs = field(default_factory=Signs)
 
 
 class Seen:
@@ -153,6 +163,7 @@ def captured(
         error=wire.error_message,
         recorded=recorded,
         foreign=recorded is None and not flows.is_ours(flow, servers),
+        signs=signs_of(flow, request, answer.eas_status, _waited(flow)),
     )
 
 
@@ -172,6 +183,10 @@ def _tidying(progress: Progress) -> Progress:
 
 
 def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+    if file.read(4) in _PACKETS:
+        yield Trouble(_PACKETS_ADVICE)
+        return
+    file.seek(0)
     if (encoding := _json_encoding(file)) is not None:
         yield from _read_har(file, encoding, progress)
     else:

@@ -1,18 +1,29 @@
-"""What is wrong with a device of a capture, and what to do about it. Pure."""
+"""What is wrong with a device of a capture, its likely cause, and what to do about it. Pure.
 
-from collections.abc import Callable, Iterator
+Each look takes the entries that it explains; what it took is not explained a second time. Whatever
+is left in the end and leads to no mail is told as it is, so that "nothing is wrong" is true.
+Looks see the entries of one server at a time: nobody is blamed for what another one said.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from eas_redirect.captures.timeline import Entry, Timeline
+from eas_redirect.captures.timeline import Decision, Entry, Timeline
 from eas_redirect.policy.reasons import advice, in_order
 
 CAME_BACK = 2  # redirects after which a device that still calls has not followed
 LOOPING = 3  # answers of one kind after which a device is stuck
-_CUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
+MANY = 5  # of what happens once in a while anyway
+_SAME_AGE_S = 5.0  # waits that end at one age, whatever was asked, are cut by a clock
+_LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits should end by 30 s
+_TCP_TIMEOUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
 
-_PROVISIONING = frozenset({139, 140, 141, 142, 143, 144, 145})
-_BLOCKED = frozenset({126, 129, 130, 131, 177})
+_WIPE = 140
+_PROVISIONING = frozenset({139, 141, 142, 143, 144, 145})
+_BLOCKED = frozenset({126, 127, 128, 129, 130, 131, 177})
 _BUSY = frozenset({500, 502, 503, 504})
+_BUSY_STATUSES = frozenset({110, 111, 114, 133})
+_WAITS = frozenset({"Ping", "Sync"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,156 +35,680 @@ class Finding:
     advice: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A finding with the entries that it explains."""
+
+    finding: Finding
+    explains: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What one server said to the device: all of it, and what no look has explained yet."""
+
+    entries: list[Entry]
+    left: list[Entry]
+    targets: frozenset[str]  # hosts to which the device was redirected
+    is_target: bool
+    followed: bool  # the device called a host to which it was redirected
+
+
+type _Look = Callable[[_Server], Iterator[_Found]]
+
+
 def findings(timeline: Timeline) -> list[Finding]:
     """What a person should look at, the gravest first."""
-    return [found for look in _LOOKS for found in look(timeline.entries)]
+    hosts: dict[str | None, list[Entry]] = {}
+    for entry in timeline.entries:
+        hosts.setdefault(entry.signs.called, []).append(entry)
+    targets = frozenset(host for e in timeline.entries if (host := _target(e)) is not None)
+    told: list[Finding] = []
+    for host, entries in hosts.items():
+        is_target = host in targets
+        if all(entry.foreign for entry in entries) and not is_target:
+            told += [found.finding for found in _not_named(entries)]
+            continue
+        where = f"at {host}: " if len(hosts) > 1 else ""
+        followed = any(other in targets for other in hosts if other != host)
+        for finding in _at(entries, targets, is_target=is_target, followed=followed):
+            told.append(Finding(finding.kind, where + finding.text, finding.advice))
+    return told
 
 
-def _decisions(entries: list[Entry]) -> Iterator[Finding]:
+def _at(
+    entries: list[Entry], targets: frozenset[str], *, is_target: bool, followed: bool
+) -> Iterator[Finding]:
+    left = list(entries)
+    for look in _LOOKS:
+        server = _Server(entries, left, targets, is_target, followed)
+        for found in look(server):
+            if found.finding is not _NOTHING:
+                yield found.finding
+            taken = set(map(id, found.explains))
+            left = [entry for entry in left if id(entry) not in taken]
+            server.left[:] = left
+        left = list(server.left)
+
+
+def _taken(kind: str, text: str, advised: str, explains: Sequence[Entry]) -> _Found:
+    return _Found(Finding(kind, text, advised), tuple(explains))
+
+
+# -- redirects and decisions ----------------------------------------------------------------------
+
+
+def _not_named(entries: list[Entry]) -> Iterator[_Found]:
+    said = [e for e in entries if e.evidence == "certain" and e.recorded is None]
+    if said:
+        yield _taken(
+            "server_not_named",
+            f"Exchange said UserHasNoMailbox {_times(_sum(said))}, and the configuration does not"
+            " name this server",
+            "if it is yours, add its name to exchange.host_names; other servers' traffic passes",
+            said,
+        )
+
+
+def _decisions(server: _Server) -> Iterator[_Found]:
     """Passes that something can be done about, one finding a reason."""
-    counts: dict[str, int] = {}
-    details: dict[str, str] = {}
-    for entry in entries:
+    groups: dict[str, list[Entry]] = {}
+    for entry in server.left:
         decided = entry.decided or entry.recorded
         if decided is not None and not in_order(decided.reason):
-            counts[decided.reason] = counts.get(decided.reason, 0) + entry.count
-            details.setdefault(decided.reason, decided.detail)
-    for reason, count in counts.items():
-        text = f"not redirected {_times(count)}: {reason}. {details[reason]}".rstrip(". ")
-        yield Finding(reason, text, advice(reason) or "see docs/reference.md")
+            groups.setdefault(decided.reason, []).append(entry)
+    for reason, entries in groups.items():
+        detail = _decided(entries[0]).detail
+        text = f"not redirected {_times(_sum(entries))}: {reason}. {detail}".rstrip(". ")
+        yield _taken(reason, text, advice(reason) or "see docs/reference.md", entries)
 
 
-def _undecided(entries: list[Entry]) -> Iterator[Finding]:
+def _decided(entry: Entry) -> Decision:
+    found = entry.decided or entry.recorded
+    assert found is not None  # noqa: S101 - asked only of entries that have one
+    return found
+
+
+def _undecided(server: _Server) -> Iterator[_Found]:
     """UserHasNoMailbox, and no configuration that would say what to do."""
-
-    def undecided(entry: Entry) -> bool:
-        return entry.evidence == "certain" and entry.decided is None and entry.recorded is None
-
-    if count := _count(entries, lambda e: undecided(e) and e.foreign):
-        yield Finding(
-            "server_not_named",
-            f"Exchange said UserHasNoMailbox {_times(count)}, and the configuration does not name"
-            " this server",
-            "if it is yours, add its name to exchange.host_names; other servers' traffic passes",
-        )
-    if count := _count(entries, lambda e: undecided(e) and not e.foreign):
-        yield Finding(
+    said = [e for e in server.left if e.evidence == "certain" and _is_undecided(e)]
+    if said:
+        yield _taken(
             "user_has_no_mailbox",
-            f"Exchange said UserHasNoMailbox {_times(count)}",
+            f"Exchange said UserHasNoMailbox {_times(_sum(said))}",
             "name a configuration with --config to see what comes of it",
+            said,
         )
 
 
-def _not_followed(entries: list[Entry]) -> Iterator[Finding]:
-    count = _count(entries, lambda e: e.got_status_code == 451)
-    if count > CAME_BACK:
-        yield Finding(
+def _is_undecided(entry: Entry) -> bool:
+    return entry.decided is None and entry.recorded is None
+
+
+def _bad_redirect(server: _Server) -> Iterator[_Found]:
+    """A 451 of Exchange's own that leads nowhere."""
+    own = [e for e in server.left if e.status_code == 451]
+    bare = [e for e in own if not e.location]
+    if bare:
+        yield _taken(
+            "redirect_without_location",
+            f"Exchange answered 451 {_times(_sum(bare))} without X-MS-Location",
+            "the device cannot follow: look for a box on the way that drops the header, and at the"
+            " external address of the ActiveSync virtual directory",
+            bare,
+        )
+    back = [e for e in own if e.location and _host(e.location) == e.signs.called]
+    if back:
+        yield _taken(
+            "redirect_to_itself",
+            f"Exchange answered 451 {_times(_sum(back))} with the very name that was called",
+            "set ExternalUrl of the ActiveSync virtual directory where the mailbox is",
+            back,
+        )
+
+
+def _not_followed(server: _Server) -> Iterator[_Found]:
+    """Only where it was given a place to go to."""
+    got = [e for e in server.left if e.got_status_code == 451 and _is_good(e)]
+    count = _sum(got)
+    if got and count > CAME_BACK and not server.followed:
+        yield _taken(
             "redirect_not_followed",
             f"was answered 451 {_times(count)} and came back",
             "the client does not follow: set the server name by hand, or add the account anew",
+            got,
         )
 
 
-def _unauthenticated(entries: list[Entry]) -> Iterator[Finding]:
-    count = _count(entries, lambda e: e.status_code == 401)
-    if count >= LOOPING and count == sum(e.count for e in entries):
-        yield Finding(
+def _is_good(entry: Entry) -> bool:
+    target = _target(entry)
+    return target is not None and target != entry.signs.called
+
+
+def _target(entry: Entry) -> str | None:
+    """Where an entry sends the device; None for one that does not."""
+    decided = entry.recorded if entry.got_status_code == 451 else entry.decided
+    if decided is not None and decided.location:
+        return _host(decided.location)
+    return _host(entry.location) if entry.status_code == 451 and entry.location else None
+
+
+def _host(location: str) -> str | None:
+    scheme, _, rest = location.partition("://")
+    return rest.partition("/")[0].partition(":")[0].lower() if scheme == "https" and rest else None
+
+
+# -- logging on -----------------------------------------------------------------------------------
+
+
+def _unauthenticated(server: _Server) -> Iterator[_Found]:
+    refused = [e for e in server.left if e.status_code == 401]
+    if not refused:
+        return
+    count, after = _sum(refused), _after_last(server.entries, lambda e: e.status_code != 401)
+    if len(after) == len(server.entries):
+        bare = all(not e.signs.logon_sent and e.signs.logon_wanted for e in refused)
+        if bare and count >= LOOPING:
+            yield _taken(
+                "authorization_missing",
+                f"was asked for a logon {_times(count)} (401), and no request has an Authorization",
+                "look for a box on the way that takes the header away, and whether the client knows"
+                " any of the offered schemes",
+                refused,
+            )
+            return
+        text = f"was refused {_times(count)} (401) and never logged on"
+        if server.is_target:
+            yield _taken(
+                "new_server_refuses_logon",
+                f"the new server {text.removeprefix('was ')}".replace("refused", "refused it"),
+                "Exchange Online takes no passwords for ActiveSync: the client must sign in anew"
+                " with modern authentication, or the account be added again",
+                refused,
+            )
+            return
+        yield _taken(
             "never_logged_on",
-            f"was refused {_times(count)} (401) and never logged on",
+            text,
             "look at the password, the account, and the authentication that the server offers",
+            refused,
+        )
+    elif _sum(after) >= LOOPING:
+        yield _taken(
+            "password_changed",
+            f"logged on before, and was then refused {_times(_sum(after))} (401)",
+            "the password has changed or has expired, or the account is locked: enter it anew on"
+            " the device",
+            refused,
+        )
+    elif all(not e.signs.logon_sent for e in after):
+        yield _explained(refused)  # a handshake of NTLM, or the first question
+    elif after:
+        yield _taken(
+            "logon_refused",
+            f"was refused {_times(_sum(after))} (401) in the end",
+            "if it goes on, look at the password and the account",
+            refused,
+        )
+    else:
+        yield _explained(refused)
+
+
+def _blocked_logon(server: _Server) -> Iterator[_Found]:
+    new = "the new server" if server.is_target else "the server"
+    for code, kind, why, what in (
+        (456, "account_blocked", "the account is blocked", "unblock the user's sign-in"),
+        (457, "password_expired", "the password has expired", "set a new password"),
+    ):
+        said = [e for e in server.left if e.status_code == code]
+        if said:
+            yield _taken(
+                kind,
+                f"{new} answered {code} {_times(_sum(said))}: {why}",
+                f"{what}, then sign in again on the device",
+                said,
+            )
+
+
+def _explained(entries: Sequence[Entry]) -> _Found:
+    """What is in order, and is nothing to look at."""
+    return _Found(_NOTHING, tuple(entries))
+
+
+_NOTHING = Finding("", "", "")
+
+
+# -- policies, access, wipes ----------------------------------------------------------------------
+
+
+def _wiped(server: _Server) -> Iterator[_Found]:
+    """The order, the answers 140 before it, and the handshake that brings it are one cause."""
+    account = [e for e in server.left if e.signs.wipe == "account"]
+    device = [e for e in server.left if e.signs.wipe == "device" or e.eas_status == _WIPE]
+    provision = [
+        e for e in server.left if e.command == "Provision" or _wants_policy(e) or e in device
+    ]
+    if account:
+        yield _taken(
+            "account_wipe",
+            "Exchange orders the device to remove this account (account-only remote wipe)",
+            "cancel the wipe at the mailbox if it is not wanted, and remove the device there",
+            [*account, *provision],
+        )
+    elif device:
+        yield _taken(
+            "remote_wipe",
+            f"Exchange orders the device to erase itself (140), {_times(_sum(device))}",
+            "keep the device off the network if it is not wanted; cancel the wipe at the mailbox"
+            " and remove the device there",
+            provision,
         )
 
 
-def _provisioning(entries: list[Entry]) -> Iterator[Finding]:
-    count = _count(entries, lambda e: e.status_code == 449 or e.eas_status in _PROVISIONING)
+def _wants_policy(entry: Entry) -> bool:
+    return entry.status_code == 449 or entry.eas_status in _PROVISIONING
+
+
+def _provisioning(server: _Server) -> Iterator[_Found]:
+    told = [e for e in server.left if _wants_policy(e)]
+    count = _sum(told)
     if count >= LOOPING:
-        yield Finding(
+        yield _taken(
             "provisioning_loop",
             f"was told {_times(count)} to take on a policy (449, 139-145)",
             "the device does not accept the policy: look at the ActiveSync mailbox policy",
+            told,
+        )
+    elif told and _leads_on(server.entries, told[-1]):
+        yield _explained(told)
+    elif told:
+        yield _taken(
+            "policy_wanted",
+            f"was told {_times(count)} to take on a policy (449, 139-145), and no mail followed",
+            "look at the Provision that should follow, and at the ActiveSync mailbox policy",
+            told,
         )
 
 
-def _blocked(entries: list[Entry]) -> Iterator[Finding]:
-    for status in sorted({e.eas_status for e in entries if e.eas_status in _BLOCKED}):
-        entry = next(e for e in entries if e.eas_status == status)
-        yield Finding(
+def _blocked(server: _Server) -> Iterator[_Found]:
+    for status in sorted({e.eas_status for e in server.left if e.eas_status in _BLOCKED}):
+        said = [e for e in server.left if e.eas_status == status]
+        yield _taken(
             "blocked",
-            f"Exchange refuses the device or the user: {status} ({entry.meaning})",
+            f"Exchange refuses the device or the user: {status} ({said[0].meaning})",
             "look at device access rules, quarantine and the mailbox's ActiveSync settings",
+            said,
         )
 
 
-def _busy(entries: list[Entry]) -> Iterator[Finding]:
-    count = _count(entries, lambda e: e.status_code in _BUSY or e.eas_status in (110, 111))
-    if count >= LOOPING:
-        yield Finding(
-            "server_errors",
-            f"Exchange failed {_times(count)} (500, 502, 503, 504, or status 110, 111)",
-            "just after a move this ends by itself in minutes; otherwise look at the server",
+# -- what is no ActiveSync ------------------------------------------------------------------------
+
+
+def _pages(server: _Server) -> Iterator[_Found]:
+    moved = [e for e in server.left if e.signs.page_at is not None]
+    away = [e for e in moved if _is_elsewhere(e)]
+    if away:
+        yield _taken(
+            "captive_portal",
+            f"was led to another place of the web {_times(_sum(away))}: {away[0].signs.page_at}",
+            "a guest network's portal or a sign-on gateway answers in Exchange's place: sign on to"
+            " the network, or let the ActiveSync path pass the gateway",
+            away,
+        )
+    here = [e for e in moved if e not in away]
+    if here:
+        yield _taken(
+            "logon_page",
+            f"was led to a page {_times(_sum(here))} ({here[0].status_code}):"
+            f" {here[0].signs.page_at}",
+            "a log-on form stands before ActiveSync: publish /Microsoft-Server-ActiveSync without"
+            " forms and without pre-authentication",
+            here,
+        )
+    pages = [e for e in server.left if e.signs.page]
+    if pages:
+        yield _taken(
+            "web_page",
+            f"got a page of HTML with 200 {_times(_sum(pages))}",
+            "no Exchange answers so: look for a log-on form, a portal or a filter on the way",
+            pages,
         )
 
 
-def _unanswered(entries: list[Entry]) -> Iterator[Finding]:
-    for entry in entries:
-        if entry.status_code or entry.got_status_code:
-            continue
-        if entry.waited_s is not None and _CUT_S[0] <= entry.waited_s <= _CUT_S[1]:
-            yield Finding(
-                "wait_cut_short",
-                f"a waiting {entry.command} was cut after {entry.waited_s:.0f} s",
-                "start mitmproxy with tcp_timeout=4200: devices wait up to an hour",
-            )
-        else:
+def _is_elsewhere(entry: Entry) -> bool:
+    at = entry.signs.page_at or ""
+    rest = at.partition("://")[2]
+    return bool(rest) and rest.partition("/")[0].partition(":")[0].lower() != entry.signs.called
+
+
+_CODES = {
+    400: (
+        "bad_request",
+        "the request does not suit this server: compare version, query and body with those that it"
+        " takes; look for a box that changes requests",
+    ),
+    403: (
+        "forbidden",
+        "the user may not use ActiveSync here, the device is blocked, or IIS refuses it (TLS"
+        " needed, address restricted): look at the mailbox's settings and at the log of IIS",
+    ),
+    404: (
+        "not_found",
+        "there is no ActiveSync at this address: look at the virtual directory and at the front's"
+        " paths",
+    ),
+    413: ("too_large", "raise the limits of message size of IIS, of the front and of Exchange"),
+    501: ("not_implemented", "the server does not know this command or version"),
+    505: ("version_not_supported", "the server does not know this version: look who changes it"),
+    507: ("mailbox_full", "the mailbox is full: raise its quota or remove mail"),
+}
+
+
+def _codes(server: _Server) -> Iterator[_Found]:
+    for code, (kind, what) in _CODES.items():
+        said = [e for e in server.left if e.status_code == code and not _redirects(e)]
+        if said:
+            meaning = f" ({said[0].meaning})" if said[0].meaning else ""
+            yield _taken(kind, f"was answered {code}{meaning} {_times(_sum(said))}", what, said)
+
+
+def _redirects(entry: Entry) -> bool:
+    decided = entry.decided or entry.recorded
+    return decided is not None and decided.decision in ("redirect", "would_redirect")
+
+
+def _stripped(server: _Server) -> Iterator[_Found]:
+    bare = [e for e in server.left if not e.signs.version_sent and e.status_code != 401]
+    if bare:
+        yield _taken(
+            "version_missing",
+            f"sent no MS-ASProtocolVersion {_times(_sum(bare))}",
+            "every client sends it: look for a box on the way that takes headers away",
+            bare,
+        )
+
+
+# -- the server's troubles ------------------------------------------------------------------------
+
+
+def _cut_waits(server: _Server) -> Iterator[_Found]:
+    """Waits that a clock on the way ends: none of them, or all, reach what was asked for."""
+    cut = [
+        e
+        for e in server.left
+        if e.command in _WAITS
+        and (not (e.status_code or e.got_status_code) or e.status_code in (502, 504))
+        and (e.least_s or 0.0) >= _LONG_S
+    ]
+    if not cut:
+        return
+    ages = [age for e in cut for age in (e.least_s, e.waited_s) if age is not None]
+    oldest, count = max(ages), _sum(cut)
+    if _TCP_TIMEOUT_S[0] <= min(ages) and oldest <= _TCP_TIMEOUT_S[1]:
+        yield _taken(
+            "wait_cut_short",
+            f"a waiting {cut[0].command} was cut after {oldest:.0f} s",
+            "start mitmproxy with tcp_timeout=4200: devices wait up to an hour",
+            cut,
+        )
+    elif count > 1 and oldest - min(ages) <= _SAME_AGE_S:
+        asked = max((e.signs.asked_s for e in cut if e.signs.asked_s), default=None)
+        against = f", though {asked} s were asked for" if asked and asked > oldest else ""
+        yield _taken(
+            "wait_cut_short",
+            f"waits were cut {_times(count)} at the same age, {oldest:.0f} s{against}",
+            "a firewall, a balancer or a proxy ends idle connections then: raise its limit above"
+            " what devices ask for, an hour at most",
+            cut,
+        )
+
+
+def _busy(server: _Server) -> Iterator[_Found]:
+    said = [e for e in server.left if e.status_code in _BUSY or e.eas_status in _BUSY_STATUSES]
+    if not said:
+        return
+    waits = [e.signs.retry_after for e in said if e.signs.retry_after]
+    if waits:
+        yield _taken(
+            "server_busy",
+            f"Exchange sent the device away {_times(_sum(said))}"
+            f" ({said[0].status_code}, Retry-After {waits[-1]})",
+            "Exchange throttles this user or is overloaded: look at its throttling policy, its"
+            " health, and at what the device asks for so often",
+            said,
+        )
+        return
+    yield _taken(
+        "server_errors",
+        f"Exchange failed {_times(_sum(said))} (500, 502, 503, 504, or status 110, 111)",
+        "just after a move this ends by itself in minutes; otherwise look at the server",
+        said,
+    )
+
+
+def _unanswered(server: _Server) -> Iterator[_Found]:
+    for entry in server.left:
+        if not entry.status_code and not entry.got_status_code:
             why = f" ({entry.error})" if entry.error else ""
-            yield Finding(
+            yield _taken(
                 "no_answer",
                 f"{entry.command or entry.method} was not answered {_times(entry.count)}{why}",
                 "the device or Exchange went away: look at the network and at time limits",
+                [entry],
             )
 
 
-def _problems(entries: list[Entry]) -> Iterator[Finding]:
-    for problem in dict.fromkeys(entry.problem for entry in entries if entry.problem):
-        yield Finding("malformed", problem, "look at the flow in mitmweb")
+# -- synchronization ------------------------------------------------------------------------------
 
 
-def _contradictions(entries: list[Entry]) -> Iterator[Finding]:
-    if any(entry.contradiction for entry in entries):
-        yield Finding(
+def _keys(server: _Server) -> Iterator[_Found]:
+    """Keys that the server does not know: the device begins anew, which is in order once."""
+    folders = [e for e in server.left if e.command == "FolderSync" and e.eas_status == 9]
+    sync = [e for e in server.left if 3 in e.signs.collection_statuses or _is_sync(e, 3)]
+    for kind, said, what in (
+        ("folder_key_loop", folders, "FolderSync 9, synchronization key mismatch"),
+        ("sync_key_loop", sync, "Sync 3, invalid synchronization key"),
+    ):
+        if _sum(said) >= LOOPING:
+            yield _taken(
+                kind,
+                f"lost its place {_times(_sum(said))} ({what})",
+                "remove the device at the mailbox and let it begin anew; if it comes back, look for"
+                " answers that do not arrive",
+                said,
+            )
+        elif said and _leads_on(server.entries, said[-1]):
+            yield _explained(said)
+
+
+def _is_sync(entry: Entry, status: int) -> bool:
+    return entry.command == "Sync" and entry.eas_status == status
+
+
+_OF_SYNC = {
+    4: ("sync_protocol_error", "the request breaks the protocol", "update the client"),
+    5: ("sync_server_error", "the server failed", "look at the server and at the folder"),
+    6: ("sync_item_refused", "an item cannot be converted", "remove the item or add it anew"),
+    7: ("sync_conflict", "both sides changed an item", "the server's version counts: nothing"),
+    8: ("sync_object_gone", "an object was not found", "the device should FolderSync again"),
+    9: ("mailbox_full", "the mailbox is full", "raise its quota or remove mail"),
+    12: (
+        "sync_folders_changed",
+        "the folders have changed",
+        "the device must ask FolderSync: if it does not, add the account anew",
+    ),
+    13: (
+        "sync_incomplete",
+        "an empty Sync whose predecessor the server does not know",
+        "the device must send the whole request: if it does not, update the client",
+    ),
+    14: ("sync_wait_invalid", "the wait is out of range", "update the client"),
+    15: ("sync_too_many_folders", "too many folders", "let the device synchronize fewer folders"),
+}
+
+
+def _sync_statuses(server: _Server) -> Iterator[_Found]:
+    for status, (kind, why, what) in _OF_SYNC.items():
+        said = [
+            e for e in server.left if status in e.signs.collection_statuses or _is_sync(e, status)
+        ]
+        if said:
+            text = f"Sync was answered {status} {_times(_sum(said))}: {why}"
+            yield _taken(kind, text, what, said)
+
+
+def _pings(server: _Server) -> Iterator[_Found]:
+    pings = [e for e in server.left if e.command == "Ping" and e.status_code == 200]
+    changes = [e for e in pings if e.eas_status == 2]
+    syncs = [e for e in server.entries if e.command == "Sync" and e.status_code == 200]
+    early = [e for e in pings if e.signs.early and e.eas_status in (1, 2)]
+    bounds = [e for e in pings if e.eas_status == 5]
+    if _sum(changes) >= MANY and not syncs:
+        yield _taken(
+            "ping_changes_loop",
+            f"Ping told {_times(_sum(changes))} of changes (2), and no Sync fetched them",
+            "the device does not fetch what has changed: add the account anew, or take the folder"
+            " that changes all the time out of what it synchronizes",
+            [*changes, *early],
+        )
+    elif _sum(early) >= MANY:
+        asked = max(e.signs.asked_s or 0 for e in early)
+        yield _taken(
+            "ping_at_once",
+            f"Ping returned too soon {_times(_sum(early))}, though {asked} s were asked for",
+            "this drains batteries: look for a folder that changes all the time, and for a box that"
+            " answers in Exchange's place",
+            early,
+        )
+    if _sum(bounds) >= LOOPING:
+        yield _taken(
+            "ping_heartbeat_loop",
+            f"asked {_times(_sum(bounds))} for a wait that Exchange does not allow (5)",
+            "the device does not take the allowed wait: look at the heartbeat limits of Exchange"
+            " (MinHeartbeatInterval, MaxHeartbeatInterval)",
+            bounds,
+        )
+    elif bounds:
+        yield _explained(bounds)  # the answer names the limit, and the device takes it
+    folders = [e for e in pings if e.eas_status == 7]
+    if folders and _leads_on(server.entries, folders[-1]):
+        yield _explained(folders)
+
+
+def _problems(server: _Server) -> Iterator[_Found]:
+    for problem in dict.fromkeys(entry.problem for entry in server.left if entry.problem):
+        said = [e for e in server.left if e.problem == problem]
+        yield _taken("malformed", problem, "look at the flow in mitmweb", said)
+
+
+def _contradictions(server: _Server) -> Iterator[_Found]:
+    if any(entry.contradiction for entry in server.entries):
+        yield _taken(
             "contradiction",
             "User= in the query names somebody else than the logon",
             "the logon counts; look at the account on the device",
+            (),
         )
 
 
-def _bodies(entries: list[Entry]) -> Iterator[Finding]:
-    count = _count(entries, lambda e: e.body_missing)
-    if count:
-        yield Finding(
+def _bodies(server: _Server) -> Iterator[_Found]:
+    missing = [e for e in server.entries if e.body_missing]
+    if missing:
+        yield _taken(
             "bodies_missing",
-            f"{count} of the answers are in the capture without their body",
+            f"{_sum(missing)} of the answers are in the capture without their body",
             "capture with --set eas_bodies=keep, or export the HAR with content",
+            missing,
         )
 
 
-_LOOKS: tuple[Callable[[list[Entry]], Iterator[Finding]], ...] = (
+def _skew(server: _Server) -> Iterator[_Found]:
+    skewed = [e for e in server.entries if e.signs.skew_s]
+    if skewed and 2 * _sum(skewed) > _sum(server.entries):
+        skew = skewed[-1].signs.skew_s
+        way = "ahead of" if skew > 0 else "behind"
+        yield _taken(
+            "clock_skew",
+            f"the server's clock is {abs(skew) // 60} minutes {way} the capture's",
+            "set the clocks: logons by Kerberos and certificates fail from five minutes on",
+            (),
+        )
+
+
+_ORDINARY = {"FolderSync": (1,), "Ping": (1, 2), "MoveItems": (1, 2, 3)}
+
+
+def _others(server: _Server) -> Iterator[_Found]:
+    """Whatever else leads to no mail, told as it is."""
+    groups: dict[tuple[int, int | None], list[Entry]] = {}
+    for entry in server.left:
+        if not _leads_to_mail(entry):
+            groups.setdefault((entry.status_code, entry.eas_status), []).append(entry)
+    for (code, status), said in groups.items():
+        number = f"{code}" if status is None else f"{code}, status {status}"
+        meaning = f" ({said[0].meaning})" if said[0].meaning else ""
+        yield _taken(
+            "other_trouble",
+            f"{said[0].command or said[0].method} was answered {number}{meaning}"
+            f" {_times(_sum(said))}",
+            "look at the flow in mitmweb, and at Exchange's log at that time",
+            said,
+        )
+
+
+def _leads_to_mail(entry: Entry) -> bool:
+    if _redirects(entry) or entry.got_status_code == 451 or entry.status_code == 451:
+        return True
+    if not 200 <= entry.status_code < 300:
+        return False
+    usual = _ORDINARY.get(entry.command or "", (1,))
+    return entry.eas_status is None or entry.eas_status in usual
+
+
+def _leads_on(entries: list[Entry], last: Entry) -> bool:
+    """Whether mail was had after this one."""
+    at = next(n for n, entry in enumerate(entries) if entry is last)
+    return any(
+        _leads_to_mail(entry) and entry.status_code == 200 and entry.command != "Provision"
+        for entry in entries[at + 1 :]
+    )
+
+
+def _after_last(entries: list[Entry], fits: Callable[[Entry], bool]) -> list[Entry]:
+    """The entries behind the last one that fits."""
+    at = max((n for n, entry in enumerate(entries) if fits(entry)), default=-1)
+    return entries[at + 1 :]
+
+
+_LOOKS: tuple[_Look, ...] = (
+    _bodies,
     _decisions,
     _undecided,
+    _bad_redirect,
     _not_followed,
+    _blocked_logon,
     _unauthenticated,
+    _wiped,
     _provisioning,
     _blocked,
+    _pages,
+    _stripped,
+    _codes,
+    _cut_waits,
     _busy,
     _unanswered,
+    _keys,
+    _sync_statuses,
+    _pings,
     _problems,
     _contradictions,
-    _bodies,
+    _skew,
+    _others,
 )
 
 
-def _count(entries: list[Entry], fits: Callable[[Entry], bool]) -> int:
-    return sum(entry.count for entry in entries if fits(entry))
+def _sum(entries: Sequence[Entry]) -> int:
+    return sum(entry.count for entry in entries)
 
 
 def _times(count: int) -> str:

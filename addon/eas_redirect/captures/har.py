@@ -126,7 +126,7 @@ def _body(
                 return None
     kind = str(content.get("mimeType") or headers.get("Content-Type", ""))
     if not text.startswith(_WBXML) and "ms-sync" not in kind and "wbxml" not in kind:
-        return text.encode("utf-8", "replace")
+        return _utf8(text)
     return _bytes_of_text(text, _size(content, message, headers))
 
 
@@ -144,7 +144,9 @@ def _size(
 
 def _bytes_of_text(text: str, size: int | None) -> bytes | None:
     """WBXML that was written as text: by its size, else by what is whole. None: lost."""
-    ways = [text.encode("utf-8", "replace")]
+    ways = [_utf8(text)]
+    if any("\udc80" <= c <= "\udcff" for c in text):
+        return ways[0]
     if text.isascii():
         if size is None or size == len(text):
             return ways[0]
@@ -156,6 +158,14 @@ def _bytes_of_text(text: str, size: int | None) -> bytes | None:
     if "\ufffd" in text:
         return None
     return next((way for way in ways if _is_whole(way)), None)
+
+
+def _utf8(text: str) -> bytes:
+    """mitmproxy writes bytes that are no UTF-8 as lone surrogates (PEP 383)."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
 def _is_whole(data: bytes) -> bool:

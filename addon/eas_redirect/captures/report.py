@@ -152,6 +152,7 @@ def _timeline_json(timeline: Timeline) -> dict[str, object]:
 
 def _entry_json(entry: Entry) -> dict[str, object]:
     facts = asdict(entry) | {"meaning": entry.meaning}
+    facts |= facts.pop("signs")
     facts["time"], facts["last"] = _time(facts.pop("time_s")), _time(facts.pop("last_s"))
     return facts
 

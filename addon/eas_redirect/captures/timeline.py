@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.captures.capture import Captured, Trouble
+from eas_redirect.captures.signs import Signs
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.telemetry.clients import client_family
@@ -40,6 +41,7 @@ class Entry:
     eas_status: int | None
     evidence: str
     waited_s: float | None  # the longest of them
+    least_s: float | None = None  # the shortest of them
     decided: Decision | None  # by the configuration at hand
     recorded: Decision | None  # when the flow was live
     location: str | None  # X-MS-Location of Exchange itself
@@ -48,6 +50,7 @@ class Entry:
     body_missing: bool
     contradiction: bool
     foreign: bool = False  # the configuration at hand does not name the server
+    signs: Signs = field(default_factory=Signs)
 
     @property
     def meaning(self) -> str | None:
@@ -86,7 +89,13 @@ class Timeline:
             self.entries[-1] = _joined(self.entries[-1], entry)
         else:
             self.entries.append(
-                replace(kind, time_s=entry.time_s, last_s=entry.last_s, waited_s=entry.waited_s)
+                replace(
+                    kind,
+                    time_s=entry.time_s,
+                    last_s=entry.last_s,
+                    waited_s=entry.waited_s,
+                    least_s=entry.waited_s,
+                )
             )
         self._last_kind = kind
 
@@ -172,6 +181,7 @@ def entry_of(captured: Captured, decided: Decision | None, *, foreign: bool = Fa
         body_missing=captured.body_missing,
         contradiction=captured.contradiction,
         foreign=foreign,
+        signs=captured.signs,
     )
 
 
@@ -208,12 +218,18 @@ def _timeline(captured: Captured) -> Timeline:
 
 def _timeless(entry: Entry) -> Entry:
     """What equal entries have in common: everything but the time."""
-    return replace(entry, time_s=0.0, last_s=0.0, count=1, waited_s=None)
+    return replace(entry, time_s=0.0, last_s=0.0, count=1, waited_s=None, least_s=None)
 
 
 def _joined(one: Entry, other: Entry) -> Entry:
-    waited = max((e.waited_s for e in (one, other) if e.waited_s is not None), default=None)
-    return replace(one, last_s=other.last_s, count=one.count + other.count, waited_s=waited)
+    waits = [s for s in (one.least_s, one.waited_s, other.waited_s) if s is not None]
+    return replace(
+        one,
+        last_s=other.last_s,
+        count=one.count + other.count,
+        waited_s=max(waits, default=None),
+        least_s=min(waits, default=None),
+    )
 
 
 def _folded(text: str | None) -> str | None:

@@ -1,0 +1,271 @@
+"""Prepared captures, each with the findings that are right for it: all of them, one a cause."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from mitmproxy import http
+
+from eas_redirect.activesync.wbxml import Document, element, write
+from eas_redirect.captures.capture import read_exchanges
+from eas_redirect.captures.findings import Finding, findings
+from eas_redirect.captures.report import in_lines
+from eas_redirect.captures.timeline import Filter, report
+from tests.activesync.vectors import VECTORS
+from tests.captures.captures import START, WBXML, eas_flow, status, write_flows
+
+TARGET = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+type Flows = list[http.HTTPFlow]
+
+
+def folders(at: float = 0, number: int = 1) -> http.HTTPFlow:
+    return eas_flow(at, body=status(7, "FolderSync", number))
+
+
+def sync(at: float, number: int | None = None, **more: object) -> http.HTTPFlow:
+    """`number`: the Status inside the collection."""
+    body = b""
+    if number is not None:
+        collection = element(0, "Collection", element(0, "Status", str(number)))
+        body = write(Document(element(0, "Sync", element(0, "Collections", collection))))
+    return eas_flow(at, "Sync", body=body, **more)  # type: ignore[arg-type]
+
+
+def ping(
+    at: float, number: int = 1, *, asked: int | None = None, waited: float = 470, **more: object
+) -> http.HTTPFlow:
+    sent = b""
+    if asked is not None:
+        sent = write(Document(element(13, "Ping", element(13, "HeartbeatInterval", str(asked)))))
+    more.setdefault("body", status(13, "Ping", number))
+    headers = {"Content-Type": WBXML}
+    return eas_flow(at, "Ping", sent=sent, waited=waited, asked=headers, **more)  # type: ignore[arg-type]
+
+
+def code(
+    number: int, count: int = 1, *, at: float = 50, headers: dict[str, str] | None = None,
+    body: bytes = b"", command: str = "Sync", user: str | None = "CONTOSO\\anna",
+) -> Flows:  # fmt: skip
+    return [
+        eas_flow(at + n, command, code=number, headers=headers, body=body, user=user)
+        for n in range(count)
+    ]
+
+
+def provision(at: float, *children: object) -> http.HTTPFlow:
+    root = element(14, "Provision", element(14, "Status", "1"), *children)  # type: ignore[arg-type]
+    return eas_flow(at, "Provision", body=write(Document(root)))
+
+
+def wants_policy(count: int, number: int = 142, at: float = 10) -> Flows:
+    return [eas_flow(at + n, body=status(7, "FolderSync", number)) for n in range(count)]
+
+
+def at_host(host: str, flows: Iterable[http.HTTPFlow]) -> Flows:
+    moved = list(flows)
+    for flow in moved:
+        flow.request.headers["Host"] = host
+    return moved
+
+
+def moved(count: int, location: str | None = TARGET, at: float = 20) -> Flows:
+    headers = {} if location is None else {"X-MS-Location": location}
+    return [eas_flow(at + n, code=451, headers=headers) for n in range(count)]
+
+
+def bare(flow: http.HTTPFlow, name: str) -> http.HTTPFlow:
+    del flow.request.headers[name]
+    return flow
+
+
+def skewed(minutes: int) -> Flows:
+    flows = [folders(), sync(5)]
+    for flow in flows:
+        assert flow.response is not None
+        told = datetime.fromtimestamp(START + minutes * 60, UTC)
+        flow.response.headers["Date"] = format_datetime(told, usegmt=True)
+    return flows
+
+
+def doubled(flow: http.HTTPFlow) -> Flows:
+    flow.request.path = flow.request.path.replace("User=anna", "User=carl")
+    return [flow]
+
+
+def alternating(every: int, waited: float) -> Flows:
+    pings = [ping(n * every, 2, asked=900, waited=waited) for n in range(8)]
+    return [x for n, one in enumerate(pings) for x in (one, sync(n * every + waited + 2))]
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+ASKED = {"WWW-Authenticate": "Basic realm=x"}
+GOOD = [folders(), sync(5)]
+WIPE = element(14, "RemoteWipe")
+ACCOUNT_WIPE = element(14, "AccountOnlyRemoteWipe")
+
+CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
+    "mail": (lambda: [folders(), sync(5), sync(9, 1)], []),
+    "a day of Pings": (lambda: [folders(), *(ping(n * 480, asked=470) for n in range(1, 9))], []),
+    "Pings and Syncs": (
+        lambda: alternating(90, 60),
+        [],
+    ),
+    "changes all the time": (
+        lambda: alternating(9, 1),
+        ["ping_at_once"],
+    ),
+    "NTLM's handshake": (
+        lambda: [*code(401, 2, at=0, headers={"WWW-Authenticate": "NTLM"}, user=None), sync(9)], [],
+    ),
+    "policy taken on": (lambda: [*wants_policy(1), provision(15), folders(20), sync(25)], []),
+    "policy by 449": (lambda: [*code(449), provision(55), sync(60)], []),
+    "one key lost": (lambda: [folders(), sync(5, 3), sync(9, 1)], []),
+    "a heartbeat corrected": (lambda: [ping(0, 5, waited=1), ping(5)], []),
+    "folders asked again": (lambda: [ping(0, 7, waited=1), folders(5), ping(9)], []),
+    "redirected by Exchange, once": (lambda: moved(1), []),
+    "redirected and gone": (
+        lambda: [*moved(3), *at_host("outlook.office365.com", [folders(90), sync(95)])], [],
+    ),
+    "password changed": (lambda: [*GOOD, *code(401, 4)], ["password_changed"]),
+    "refused twice": (lambda: [*GOOD, *code(401, 2)], ["logon_refused"]),
+    "never logged on": (lambda: code(401, 3), ["never_logged_on"]),
+    "refused once": (lambda: code(401), ["never_logged_on"]),
+    "Authorization stripped": (
+        lambda: code(401, 3, user=None, headers=ASKED), ["authorization_missing"],
+    ),
+    "the new server takes no password": (
+        lambda: [*moved(1), *at_host("outlook.office365.com", code(401, 3))],
+        ["new_server_refuses_logon"],
+    ),
+    "403": (lambda: code(403, 2, command="FolderSync"), ["forbidden"]),
+    "403 after mail": (lambda: [*GOOD, *code(403)], ["forbidden"]),
+    "456": (lambda: code(456), ["account_blocked"]),
+    "456 at the new server": (
+        lambda: [*moved(1), *at_host("outlook.office365.com", code(456, 2))], ["account_blocked"],
+    ),
+    "457": (lambda: code(457), ["password_expired"]),
+    "457 at the new server": (
+        lambda: [*moved(1), *at_host("outlook.office365.com", code(457))], ["password_expired"],
+    ),
+    "remote wipe": (
+        lambda: [*wants_policy(1, 140), provision(15, WIPE), provision(16)], ["remote_wipe"],
+    ),
+    "remote wipe, status only": (lambda: wants_policy(4, 140), ["remote_wipe"]),
+    "account-only wipe": (
+        lambda: [*wants_policy(1, 140), provision(15, ACCOUNT_WIPE)], ["account_wipe"],
+    ),
+    "449 loop": (lambda: code(449, 4), ["provisioning_loop"]),
+    "142 loop with Provision": (
+        lambda: [x for n in range(4) for x in (*wants_policy(1, at=n * 10), provision(n * 10 + 5))],
+        ["provisioning_loop"],
+    ),
+    "a policy wanted at the end": (lambda: [folders(), *code(449)], ["policy_wanted"]),
+    "400": (lambda: code(400, 3), ["bad_request"]),
+    "404": (lambda: code(404), ["not_found"]),
+    "413": (lambda: code(413, command="SendMail"), ["too_large"]),
+    "501": (lambda: code(501), ["not_implemented"]),
+    "505": (lambda: code(505), ["version_not_supported"]),
+    "507": (lambda: code(507), ["mailbox_full"]),
+    "500": (lambda: code(500, 3), ["server_errors"]),
+    "502 once": (lambda: [*GOOD, *code(502)], ["server_errors"]),
+    "a storm of 503": (lambda: code(503, 9, headers={"Retry-After": "120"}), ["server_busy"]),
+    "503 without a word": (lambda: code(503, 4), ["server_errors"]),
+    "status 111": (lambda: [sync(0), folders(5, 111)], ["server_errors"]),
+    "a log-on page": (
+        lambda: code(302, 2, headers={"Location": "/owa/auth/logon.aspx"}), ["logon_page"],
+    ),
+    "a captive portal": (
+        lambda: code(302, 2, headers={"Location": "http://portal.fabrikam.example/login"}),
+        ["captive_portal"],
+    ),
+    "HTML with 200": (
+        lambda: code(200, 2, headers=HTML, body=b"<html>sign in</html>"), ["web_page"],
+    ),
+    "Ping 2 and no Sync": (lambda: [ping(n, 2, waited=1) for n in range(6)], ["ping_changes_loop"]),
+    "Ping 5 loop": (lambda: [ping(n, 5, waited=1) for n in range(4)], ["ping_heartbeat_loop"]),
+    "Pings that return at once": (
+        lambda: [ping(n, 1, waited=1, asked=900) for n in range(7)], ["ping_at_once"],
+    ),
+    "Pings cut at 300 s": (
+        lambda: [ping(n * 400, code=None, waited=300 + n / 10, asked=900) for n in range(4)],
+        ["wait_cut_short"],
+    ),
+    "Pings cut by 504": (
+        lambda: [ping(n * 400, code=504, body=b"", waited=60, asked=470) for n in range(3)],
+        ["wait_cut_short"],
+    ),
+    "a Ping cut at 600 s": (lambda: [ping(0, code=None, waited=600.02)], ["wait_cut_short"]),
+    "one Ping without an answer": (lambda: [*GOOD, ping(9, code=None, waited=31)], ["no_answer"]),
+    "a FolderSync without an answer": (lambda: [eas_flow(0, code=None)], ["no_answer"]),
+    "Sync 3 loop": (lambda: [sync(n, 3) for n in range(4)], ["sync_key_loop"]),
+    "Sync 4": (lambda: [sync(0, 4)], ["sync_protocol_error"]),
+    "Sync 8": (lambda: [sync(0, 8)], ["sync_object_gone"]),
+    "Sync 9": (lambda: [sync(0, 9)], ["mailbox_full"]),
+    "Sync 12": (lambda: [sync(0, 12), sync(5, 12)], ["sync_folders_changed"]),
+    "Sync 13": (lambda: [sync(0, 13)], ["sync_incomplete"]),
+    "FolderSync 9 loop": (lambda: [folders(n, 9) for n in range(4)], ["folder_key_loop"]),
+    "status 126": (lambda: [folders(0, 126)], ["blocked"]),
+    "status 127": (lambda: [folders(0, 127)], ["blocked"]),
+    "status 128": (lambda: [folders(0, 128)], ["blocked"]),
+    "status 129": (lambda: [folders(0, 129)], ["blocked"]),
+    "status 130": (lambda: [folders(0, 130)], ["blocked"]),
+    "status 177": (lambda: [folders(0, 177)], ["blocked"]),
+    "status 113": (lambda: [folders(0, 113)], ["other_trouble"]),
+    "clock ahead": (lambda: skewed(20), ["clock_skew"]),
+    "clock behind": (lambda: skewed(-61), ["clock_skew"]),
+    "clock good": (lambda: skewed(1), []),
+    "version stripped": (lambda: [bare(sync(0), "MS-ASProtocolVersion")], ["version_missing"]),
+    "451 back": (
+        lambda: moved(3, "https://mail.contoso.example/Microsoft-Server-ActiveSync"),
+        ["redirect_to_itself"],
+    ),
+    "451 without a location": (lambda: moved(3, None), ["redirect_without_location"]),
+    "does not follow": (lambda: moved(5), ["redirect_not_followed"]),
+    "no mailbox": (lambda: [eas_flow(0, body=VECTORS["FolderSync"])], ["user_has_no_mailbox"]),
+    "somebody else in the query": (lambda: doubled(sync(0)), ["contradiction"]),
+    "no bodies": (lambda: [eas_flow(0, body=None)], ["bodies_missing"]),
+    "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
+}  # fmt: skip
+
+
+async def found_in(tmp_path: Path, flows: Flows) -> list[Finding]:
+    path = write_flows(tmp_path / "capture.flows", flows)
+    whole = await report(read_exchanges(path), None, Filter())
+    assert whole.troubles == []
+    said = "\n".join(in_lines(whole))
+    told = [found for timeline in whole.timelines for found in findings(timeline)]
+    assert ("nothing is wrong" in said) is (told == [])
+    return told
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_right_findings_and_no_other(name: str, tmp_path: Path) -> None:
+    make, right = CASES[name]
+    told = await found_in(tmp_path, make())
+    assert [found.kind for found in told] == right
+    assert all(found.text and found.advice for found in told)
+
+
+def test_there_are_sixty() -> None:
+    assert len(CASES) >= 60
+
+
+async def test_what_another_server_says_is_told_of_that_one(tmp_path: Path) -> None:
+    flows = [*GOOD, *at_host("mail.fabrikam.example", code(404))]
+    [found] = await found_in(tmp_path, flows)
+    assert found.text.startswith("at mail.fabrikam.example: was answered 404")
+
+
+async def test_the_limit_stands_against_what_was_asked_for(tmp_path: Path) -> None:
+    flows = [ping(n * 400, code=None, waited=299, asked=900) for n in range(3)]
+    [found] = await found_in(tmp_path, flows)
+    assert found.text == (
+        "waits were cut 3 times at the same age, 299 s, though 900 s were asked for"
+    )
+
+
+async def test_retry_after_is_told(tmp_path: Path) -> None:
+    [found] = await found_in(tmp_path, code(503, 3, headers={"Retry-After": "120"}))
+    assert found.text == "Exchange sent the device away 3 times (503, Retry-After 120)"
