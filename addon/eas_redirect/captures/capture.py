@@ -70,6 +70,7 @@ class Captured:
     error: str | None
     recorded: RecordedExchange | None
     foreign: bool  # the configuration does not name the server
+    connection: str  # of the client
     signs: Signs = field(default_factory=Signs)
 
 
@@ -163,6 +164,7 @@ def captured(
         error=wire.error_message,
         recorded=recorded,
         foreign=recorded is None and not flows.is_ours(flow, servers),
+        connection=flow.client_conn.id,
         signs=signs_of(flow, request, answer.eas_status, _waited(flow)),
     )
 

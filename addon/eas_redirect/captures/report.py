@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import assert_never
 
 from eas_redirect.captures.compare import Change
 from eas_redirect.captures.findings import Finding, findings
+from eas_redirect.captures.folding import Block, Middle, Row, folded
 from eas_redirect.captures.timeline import Decision, Entry, Report, Timeline
 from eas_redirect.policy.reasons import Reason
 
@@ -88,13 +90,37 @@ def _change_json(change: Change) -> dict[str, object]:
 
 def _timeline_lines(timeline: Timeline) -> Iterator[str]:
     yield _heading(timeline)
-    widths = [0] * len(_row(timeline.entries[0]))
-    for row in map(_row, timeline.entries):
-        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
-    for row in map(_row, timeline.entries):  # made again: all of them at once take much memory
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
+    blocks = folded(map(_row, timeline.entries))
+    rows = [row for block in blocks if isinstance(block, Block) for row in block.rows]
+    texts = [_cells(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    several = len({entry.signs.called for entry in timeline.entries}) > 1
+    host: str | None = None
+    for block in blocks:
+        match block:
+            case Block(rows=inner, times=times):
+                if times > 1:
+                    last = _time(inner[-1].last_s)
+                    yield f"  these {len(inner)} in turn, {times} times, until {last}:"
+                for row in inner:
+                    if several and row.host != host:
+                        yield f"  at {row.host or 'an unknown host'}:"
+                        host = row.host
+                    cells = (c.ljust(w) for c, w in zip(_cells(row), widths, strict=True))
+                    yield f"{'    ' if times > 1 else '  '}{'  '.join(cells)}".rstrip()
+            case Middle():
+                yield from _middle_lines(block)
+            case _:
+                assert_never(block)
     yield from (f"  ! {f.text}: {f.advice}" for f in findings(timeline))
+
+
+def _middle_lines(middle: Middle) -> Iterator[str]:
+    yield f"  … {middle.exchanges} exchanges between (--json has each of them):"
+    for cells, count in middle.kinds:
+        yield f"    x{count}  {'  '.join(cell for cell in cells if cell)}"
+    if middle.further:
+        yield f"    and {_counted(middle.further, 'further kind')}"
 
 
 def _heading(timeline: Timeline) -> str:
@@ -105,25 +131,45 @@ def _heading(timeline: Timeline) -> str:
     return f"{who}, device {device} ({kind}), {_counted(timeline.exchanges, 'exchange')}"
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: Entry) -> Row:
     decided = entry.decided or entry.recorded
-    shown = "" if decided is None else _decision(decided)
+    return Row(
+        time_s=entry.time_s,
+        last_s=entry.last_s,
+        count=entry.count,
+        waited_s=entry.waited_s,
+        host=entry.signs.called,
+        cells=(
+            entry.command or entry.method,
+            entry.protocol_version or "-",
+            str(entry.status_code or "-"),
+            _status(entry),
+            "" if entry.evidence == "none" else entry.evidence,
+            "" if decided is None else _decision(decided),
+        ),
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """As they stand in a line, with time, count and the longest wait."""
+    command, version, code, status, evidence, decided = row.cells
     return (
-        _time(entry.time_s),
-        f"x{entry.count}" if entry.count > 1 else "",
-        entry.command or entry.method,
-        entry.protocol_version or "-",
-        str(entry.status_code or "-"),
-        _status(entry),
-        "" if entry.waited_s is None else f"{entry.waited_s:.1f} s",
-        "" if entry.evidence == "none" else entry.evidence,
-        shown,
+        _time(row.time_s),
+        f"x{row.count}" if row.count > 1 else "",
+        command,
+        version,
+        code,
+        status,
+        "" if row.waited_s is None else f"{row.waited_s:.1f} s",
+        evidence,
+        decided,
     )
 
 
 def _status(entry: Entry) -> str:
     number = "" if entry.eas_status is None else f"{entry.eas_status} "
-    return number + (entry.meaning or "")
+    later = f", Retry-After {entry.signs.retry_after}" if entry.signs.retry_after else ""
+    return number + (entry.meaning or "") + later
 
 
 def _decision(decision: Decision) -> str:

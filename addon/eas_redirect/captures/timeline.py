@@ -136,18 +136,41 @@ async def decided(captured: Captured, judge: Judge) -> Decision | None:
 async def report(
     found: Iterable[Captured | Trouble], judge: Judge | None, wanted: Filter
 ) -> Report:
-    """Timelines in the order in which the devices appear."""
+    """Timelines in the order in which the devices appear. What names no device (OPTIONS) belongs to
+    the one that speaks on the same connection, before or after it."""
     whole = Report()
     known: dict[tuple[str | None, ...], Timeline] = {}
+    early: dict[str, list[tuple[Captured, Entry]]] = {}  # by connection: no device has spoken yet
+    speaking: dict[str, Timeline] = {}
     for item in found:
         if isinstance(item, Trouble):
             whole.troubles.append(item.text)
         elif wanted.admits(item):
             decision = await decided(item, judge) if judge else None
-            timeline = known.setdefault(_key(item), _timeline(item))
-            timeline.add(entry_of(item, decision, foreign=item.foreign and judge is not None))
-    whole.timelines.extend(known.values())
+            entry = entry_of(item, decision, foreign=item.foreign and judge is not None)
+            before = speaking.get(item.connection)
+            if item.exchange.request.device_id is not None:
+                timeline = known.setdefault(_key(item), _timeline(item))
+                for other, said in early.pop(item.connection, ()):
+                    own = timeline if _may_be(timeline, other) else None
+                    (own or known.setdefault(_key(other), _timeline(other))).add(said)
+                timeline.add(entry)
+                speaking[item.connection] = timeline
+            elif before is not None and _may_be(before, item):
+                before.add(entry)
+            else:
+                early.setdefault(item.connection, []).append((item, entry))
+    for waiting in early.values():
+        for item, entry in waiting:
+            known.setdefault(_key(item), _timeline(item)).add(entry)
+    whole.timelines.extend(sorted(known.values(), key=lambda each: each.entries[0].time_s))
     return whole
+
+
+def _may_be(timeline: Timeline, captured: Captured) -> bool:
+    """A front may carry several devices over one connection: the user must fit."""
+    logon = captured.exchange.logon
+    return logon is None or _folded(logon.text) == _folded(timeline.user)
 
 
 def decision_of(judgement: Judgement) -> Decision:

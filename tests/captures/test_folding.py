@@ -1,0 +1,83 @@
+"""The time line as people read it: patterns, hosts, Retry-After, OPTIONS; and its length."""
+
+import random
+from pathlib import Path
+
+from mitmproxy import http
+
+from eas_redirect.captures.capture import read_exchanges
+from eas_redirect.captures.report import in_lines
+from eas_redirect.captures.timeline import Filter, report
+from tests.captures.captures import eas_flow, status, write_flows
+
+
+async def lines_of(tmp_path: Path, flows: list[http.HTTPFlow]) -> list[str]:
+    path = write_flows(tmp_path / "capture.flows", flows)
+    return list(in_lines(await report(read_exchanges(path), None, Filter())))
+
+
+def ping(at: float, number: int = 2) -> http.HTTPFlow:
+    return eas_flow(at, "Ping", body=status(13, "Ping", number))
+
+
+async def test_a_pattern_is_one_block(tmp_path: Path) -> None:
+    flows = [x for n in range(40) for x in (ping(n * 60), eas_flow(n * 60 + 30, "Sync"))]
+    heading, said, first, second, empty, summary = await lines_of(tmp_path, flows)
+    assert heading.endswith("80 exchanges")
+    assert said == "  these 2 in turn, 40 times, until 2026-03-02 08:39:30:"
+    assert first.split()[2:4] == ["x40", "Ping"]
+    assert second.split()[2:4] == ["x40", "Sync"]
+    assert (empty, summary) == ("", "1 device, 80 exchanges: nothing is wrong")
+
+
+async def test_what_is_rare_stands_where_it_came(tmp_path: Path) -> None:
+    flows = [x for n in range(10) for x in (ping(n * 60), eas_flow(n * 60 + 30, "Sync"))]
+    flows.insert(10, eas_flow(299, "FolderSync", code=503, headers={"Retry-After": "120"}))
+    lines = await lines_of(tmp_path, flows)
+    at = next(n for n, line in enumerate(lines) if "503" in line)
+    assert "server busy: come back later, Retry-After 120" in lines[at]
+    assert "in turn, 5 times" in lines[at - 3]
+    assert "in turn, 5 times" in lines[at + 1]
+
+
+async def test_five_thousand_exchanges_are_under_two_hundred_lines(tmp_path: Path) -> None:
+    chance = random.Random(17)  # noqa: S311 - the same each time
+    commands = ["Ping", "Sync", "FolderSync", "Settings", "SmartReply", "ItemOperations"]
+    flows = [eas_flow(n, chance.choice(commands)) for n in range(5000)]
+    lines = await lines_of(tmp_path, flows)
+    assert len(lines) < 200
+    middle = next(line for line in lines if "exchanges between" in line)
+    shown = sum(_count(line) for line in lines if line.startswith("  2026") or "    2026" in line)
+    assert shown + int(middle.split()[1]) == 5000
+
+
+def _count(line: str) -> int:
+    third = line.split()[2]
+    return int(third[1:]) if third[0] == "x" else 1
+
+
+async def test_the_host_is_shown_where_it_changes(tmp_path: Path) -> None:
+    flows = [eas_flow(n, "Sync") for n in range(3)]
+    flows[1].request.headers["Host"] = "mail.fabrikam.example"
+    lines = await lines_of(tmp_path, flows)
+    assert [line for line in lines if line.startswith("  at ")] == [
+        "  at mail.contoso.example:",
+        "  at mail.fabrikam.example:",
+        "  at mail.contoso.example:",
+    ]
+
+
+async def test_options_belongs_to_the_device_of_its_connection(tmp_path: Path) -> None:
+    flows = [
+        eas_flow(0, None),
+        eas_flow(5, "FolderSync", body=status(7, "FolderSync", 1)),
+        eas_flow(9, None),
+        eas_flow(12, None, user="CONTOSO\\bert"),
+    ]
+    for flow in flows:
+        flow.client_conn.id = "one connection"
+    lines = await lines_of(tmp_path, flows)
+    headings = [line for line in lines if line and not line.startswith(" ")]
+    assert headings[0].startswith("CONTOSO\\anna, device ApplDEVICE1")
+    assert headings[0].endswith("3 exchanges")
+    assert headings[1].startswith("CONTOSO\\bert, device 192.0.2.7")
