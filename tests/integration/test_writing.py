@@ -44,7 +44,9 @@ stop_timeout_s = 3
 path = "-"
 """
 WAYS = pytest.mark.parametrize("way", ["script", "run", "workers", "stock"])
-PHONES = [device for device in DEVICES if device.name != "moved-bare"]  # the others are in the file
+# One of the others is not in the file; the other's 403 counts only once Exchange is known to
+# ask for a logon.
+PHONES = [device for device in DEVICES if device.name not in ("moved-bare", "weak")]
 START_S, STOP_S = 60.0, 20.0
 
 
