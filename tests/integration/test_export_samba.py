@@ -10,6 +10,7 @@ import pytest
 
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
+    DEVICE_LIST_ATTRIBUTES,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
@@ -81,6 +82,7 @@ def test_the_export_has_every_attribute_that_is_read() -> None:
     assert set(users[2]) == {
         *RECIPIENT_ATTRIBUTES,
         *DEVICE_ATTRIBUTES,
+        *DEVICE_LIST_ATTRIBUTES,
         *TRUST_ATTRIBUTES,
         linked,
     }

@@ -80,6 +80,10 @@ async def test_findings_of_the_account(tmp_path: Path, planner: Planner) -> None
         async def everyone(self) -> tuple[Recipient, ...]:
             return ()
 
+        async def device_lists(self, user_dn: str) -> Unavailable:
+            assert user_dn.startswith("CN=Anna")
+            return Unavailable(error_type="timeout", message="too slow")
+
         async def devices(self, user_dn: str) -> Unavailable:
             assert user_dn.startswith("CN=Anna")
             return Unavailable(error_type="timeout", message="too slow")

@@ -66,6 +66,40 @@ def plan(
     called: Annotated[
         str | None, typer.Option(metavar="HOST", help="The name by which phones call this proxy.")
     ] = None,
+    allow_script: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.ps1",
+            help="Write PowerShell that lets approved devices in at the target, and a CSV beside"
+            " it. Nothing is run.",
+        ),
+    ] = None,
+    allow_form: Annotated[
+        str,
+        typer.Option(
+            metavar="FORM",
+            help="before: the target has the mailboxes already, or is on premises; after: a loop"
+            " for those whose move is completed; rule: rules for the days of the waves.",
+        ),
+    ] = "after",
+    known: Annotated[
+        bool,
+        typer.Option(
+            "--known", help="With --allow-script: every partnership that is allowed here, too."
+        ),
+    ] = False,
+    from_logs: Annotated[
+        bool,
+        typer.Option(
+            "--from-logs",
+            help="With --allow-script: devices that only --journal knows, where Exchange answered"
+            " 200, too.",
+        ),
+    ] = False,
+    letters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write what to tell each user, for a mail merge."),
+    ] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a row for each user and device as CSV.")
@@ -80,6 +114,12 @@ def plan(
         fail("Name either USERS.csv or --all, or --journal alone.", USAGE)
     if as_json and as_csv:
         fail("--json and --csv: choose one.", USAGE)
+    if allow_form not in ("before", "after", "rule"):
+        fail(f"--allow-form {allow_form}: say before, after or rule.", USAGE)
+    if (known or from_logs) and allow_script is None:
+        fail("--known and --from-logs go with --allow-script.", USAGE)
+    if from_logs and not journals:
+        fail("--from-logs: name the journals or IIS logs with --journal.", USAGE)
     names = _read(users) if users is not None else None
     settings = load(config)
     seen = _seen(journals or [])
@@ -87,6 +127,12 @@ def plan(
         names = tuple(sorted(seen.by_logon, key=str.lower))
     asked = Asked(names=names, protocol_version=protocol_version, called=called, seen=seen)
     planned = asyncio.run(_plan(settings, asked))
+    if allow_script is not None:
+        _write_scripts(allow_script, allow_form, planned, known=known, from_logs=from_logs)
+    if letters is not None:
+        from eas_redirect.planning.letters import letters as written
+
+        _write(letters, "".join(written(planned)))
     _print(planned, as_json=as_json, as_csv=as_csv)
     raise typer.Exit(_exit_code(planned))
 
@@ -173,6 +219,38 @@ def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -
             sys.stdout.write(piece)
     else:
         plan_output.print_table(console(), planned)
+
+
+def _write_scripts(
+    path: Path, form: str, planned: "tuple[PlannedUser, ...]", *, known: bool, from_logs: bool
+) -> None:
+    from eas_redirect.planning import approvals
+
+    found = approvals.approvals(planned, known=known, from_logs=from_logs)
+    chosen = approvals.Form(form)
+    _write(path, approvals.allow_script(found, chosen))
+    _write(path.with_suffix(".csv"), "".join(approvals.to_csv(found)))
+    if chosen is approvals.Form.RULE:
+        _write(path.with_name(f"{path.stem}-undo.ps1"), approvals.undo_script())
+    if any(one.blocked for one in found):
+        _write(path.with_name(f"{path.stem}-blocked.ps1"), approvals.block_script(found))
+    for one in found:
+        for sentence in one.left_out:
+            tell(sentence)
+    if not any(one.ids for one in found):
+        tell(
+            "No approved device is readable, or there is none: the account may lack the right to"
+            " read msExchMobileAllowedDeviceIDs and the device objects."
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    """With a byte order mark: without one Windows PowerShell and Excel read ANSI."""
+    try:
+        path.write_text(text, encoding="utf-8-sig", newline="")
+    except OSError as error:
+        fail(f"{path}: cannot be written ({error.strerror}).", USAGE)
+    tell(f"Written: {path}.")
 
 
 def _exit_code(planned: "tuple[PlannedUser, ...]") -> int:

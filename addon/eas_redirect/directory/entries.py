@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.names import domain_dn, fold
 from eas_redirect.directory.values import (
     AccountDomain,
+    DeviceLists,
     DirectoryDevice,
     OrganizationRelationship,
     Recipient,
@@ -55,7 +57,23 @@ DEVICE_ATTRIBUTES = (
     "msExchDeviceModel",
     "msExchDeviceOS",
     "msExchDeviceEASVersion",
+    "msExchDeviceAccessState",
+    "msExchDeviceAccessStateReason",
 )
+DEVICE_LIST_ATTRIBUTES = (
+    "msExchMobileAllowedDeviceIDs",
+    "msExchMobileBlockedDeviceIDs",
+    "preferredLanguage",
+)
+# What msExchDeviceAccessState and its reason hold, by the names of Get-MobileDevice.
+_ACCESS: dict[str, Literal["unknown", "allowed", "blocked", "quarantined", "discovery"]] = {
+    "0": "unknown",
+    "1": "allowed",
+    "2": "blocked",
+    "3": "quarantined",
+    "4": "discovery",
+}
+_INDIVIDUAL = "2"
 DEVICE_CLASS = "msExchActiveSyncDevice"
 PARTITION_ATTRIBUTES = ("objectClass", "nCName", "nETBIOSName", "dnsRoot", "systemFlags")
 SUFFIX_ATTRIBUTES = ("objectClass", "uPNSuffixes")
@@ -189,7 +207,14 @@ def device(entry: Entry) -> DirectoryDevice:
         model=first("msexchdevicemodel"),
         os=first("msexchdeviceos"),
         protocol_version=first("msexchdeviceeasversion"),
+        access=_ACCESS.get(first("msexchdeviceaccessstate") or ""),
+        approved_alone=first("msexchdeviceaccessstatereason") == _INDIVIDUAL,
     )
+
+
+def device_lists(entry: Entry) -> DeviceLists:
+    allowed, blocked, _ = (entry.values(name.lower()) for name in DEVICE_LIST_ATTRIBUTES)
+    return DeviceLists(allowed=allowed, blocked=blocked, language=entry.first("preferredlanguage"))
 
 
 def owner_of_device(dn: str) -> str | None:

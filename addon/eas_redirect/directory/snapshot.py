@@ -17,6 +17,7 @@ from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
     DEVICE_CLASS,
+    DEVICE_LIST_ATTRIBUTES,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
@@ -27,6 +28,7 @@ from eas_redirect.directory.entries import (
     Partition,
     Trust,
     device,
+    device_lists,
     of_one_organization,
     other_forests,
     owner_of_device,
@@ -42,6 +44,7 @@ from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, pl
 from eas_redirect.directory.sight import Sight, Witness
 from eas_redirect.directory.values import (
     AccountDomain,
+    DeviceLists,
     DirectoryAnswer,
     DirectoryDevice,
     Found,
@@ -63,6 +66,7 @@ _WANTED = frozenset(
         *PARTITION_ATTRIBUTES,
         *SUFFIX_ATTRIBUTES,
         *DEVICE_ATTRIBUTES,
+        *DEVICE_LIST_ATTRIBUTES,
         *TRUST_ATTRIBUTES,
         "msExchMasterAccountSid",
         "groupType",
@@ -83,7 +87,10 @@ _FACTS = (
     *("msexchremoterecipienttype", "useraccountcontrol", "msexchmasteraccountsid"),
 )
 # Of these a part says as much as it says. Of any other attribute it says nothing.
-_MAY_BE_CUT = frozenset({"proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"})
+_DEVICE_LISTS = tuple(map(str.lower, DEVICE_LIST_ATTRIBUTES))
+_MAY_BE_CUT = frozenset(
+    {*_DEVICE_LISTS, "proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"}
+)
 _NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "organizationalunit", "container"})
 
 
@@ -253,6 +260,9 @@ class Snapshot:
     async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...]:
         return tuple(self._index.devices.get(fold(user_dn), ()))
 
+    async def device_lists(self, user_dn: str) -> DeviceLists:
+        return self._index.device_lists.get(plain_dn(user_dn), DeviceLists())
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -265,6 +275,7 @@ class _Index:
         self.size = 0  # recipients
         self.relationships: list[OrganizationRelationship] = []
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
+        self.device_lists: dict[str, DeviceLists] = {}  # by the plain DN of the user
         self._name = name
         self._objects: dict[str, list[_Version]] = {}  # by plain DN, until the end
         self._parts: list[Entry] = []  # without a name to log on with, until the end
@@ -296,6 +307,8 @@ class _Index:
             dn = plain_dn(entry.dn)
             version = recipient(entry), "objectclass" in attributes
             self._witness.see(entry.dn, attributes)
+            if any(name in attributes for name in _DEVICE_LISTS):
+                self.device_lists[dn] = device_lists(entry)
             self._objects.setdefault(dn, []).append(version)
             if "proxyaddresses" in entry.cut:
                 self._cut.add(dn)

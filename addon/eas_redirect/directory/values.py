@@ -110,6 +110,17 @@ class DirectoryDevice:
     model: str | None = None
     os: str | None = None  # such as "iOS 12.1 16B92"
     protocol_version: str | None = None
+    access: Literal["unknown", "allowed", "blocked", "quarantined", "discovery"] | None = None
+    approved_alone: bool = False  # for this device, not by the organization's default or a rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLists:
+    """The ids that an administrator allowed or blocked for one user, and the user's language."""
+
+    allowed: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    language: str | None = None  # preferredLanguage, such as "de-DE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +274,9 @@ class Census(Protocol):
 
     async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
         """The devices that Exchange keeps below a user."""
+
+    async def device_lists(self, user_dn: str) -> DeviceLists | Unavailable:
+        """The user's own lists of allowed and blocked ids; empty where they may not be read."""
 
 
 type DriftListener = Callable[[tuple[Drift, ...]], None]

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from eas_redirect.directory.names import dns_name, domain_dn
-from eas_redirect.directory.values import Census, DirectoryDevice, Recipient, Unavailable
+from eas_redirect.directory.values import (
+    Census,
+    DeviceLists,
+    DirectoryDevice,
+    Recipient,
+    Unavailable,
+)
 from eas_redirect.judging.explain import Device, Explanation, explain_user, remarks
 from eas_redirect.judging.judge import Judge
 from eas_redirect.planning.known_devices import KnownDevice, SeenDevices, merged
@@ -56,6 +62,9 @@ class PlannedUser:
     devices: tuple[PlannedDevice, ...] = ()
     out_of_reach: bool = False  # the directory could not be asked
     readiness: Readiness | None = None  # where no device is known: what can be said all the same
+    address: str | None = None  # the primary one
+    user_principal_name: str | None = None
+    lists: DeviceLists = field(default_factory=DeviceLists)
     # Where Autodiscover tells phones: the reason of what it answers when the account is added again
     # (`mailbox_moved`: the new server). Of a device by its user agent, else by one that is listed.
     added_again: str | None = None
@@ -100,7 +109,7 @@ class Planner:
                 reason="no_logon",
                 detail="No logon: write a UPN, DOMAIN\\user, an address or an account name.",
             )
-        judgement = found.judgement
+        judgement, recipient = found.judgement, found.recipient
         known = await self._devices(found)
         spoken = (*(one.device.protocol_version for one in known), self.seen.ceiling)
         ceiling = max(filter(None, spoken), key=version, default=None)
@@ -119,6 +128,9 @@ class Planner:
             devices=tuple(devices),
             readiness=None if devices or not found.location else _nobody_seen(found.location),
             added_again=_added_again(found),
+            address=recipient.primary_address or recipient.mail if recipient else None,
+            user_principal_name=recipient.user_principal_name if recipient else None,
+            lists=await self._lists(recipient),
         )
 
     async def _devices(self, found: Explanation) -> tuple[KnownDevice, ...]:
@@ -132,6 +144,10 @@ class Planner:
             for device in self.seen.by_logon[logon]
         ]
         return merged(() if isinstance(stored, Unavailable) else stored, seen)
+
+    async def _lists(self, recipient: Recipient | None) -> DeviceLists:
+        found = await self.census.device_lists(recipient.dn) if recipient else DeviceLists()
+        return DeviceLists() if isinstance(found, Unavailable) else found
 
     async def _is_of(self, logon: str, recipient: Recipient) -> bool:
         """Whether the directory finds that account under that logon."""

@@ -83,6 +83,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
         silent_s=max(0, until_ms - row["called"]) / 1000,
         usual_interval_s=row["usual"] / 1000 if row["usual"] else None,
         calls=row["calls"],
+        accepted=bool(row["accepted"]),
         redirects=row["redirects"],
         returns=row["returns"],
         redirected_s=row["first_redirect"] / 1000 if row["first_redirect"] else None,

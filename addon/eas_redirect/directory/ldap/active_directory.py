@@ -19,6 +19,7 @@ from eas_redirect.directory.logons import account_domain, resolve
 from eas_redirect.directory.names import is_dn
 from eas_redirect.directory.values import (
     AccountDomain,
+    DeviceLists,
     DirectoryAnswer,
     DirectoryDevice,
     DirectorySettings,
@@ -147,6 +148,9 @@ class ActiveDirectory:
 
     async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
         return await self._census(lambda forest: forest.devices(user_dn))
+
+    async def device_lists(self, user_dn: str) -> DeviceLists | Unavailable:
+        return await self._census(lambda forest: forest.device_lists(user_dn))
 
     def close(self) -> None:
         self._closed = True

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
     DEVICE_CLASS,
+    DEVICE_LIST_ATTRIBUTES,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
@@ -22,6 +23,7 @@ from eas_redirect.directory.entries import (
     Partition,
     Trust,
     device,
+    device_lists,
     of_one_organization,
     other_forests,
     partition,
@@ -37,6 +39,7 @@ from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
 from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn, sid_bytes
 from eas_redirect.directory.sight import DomainSight, Portion, Sight
 from eas_redirect.directory.values import (
+    DeviceLists,
     DirectoryDevice,
     DirectorySettings,
     LeftOutObject,
@@ -209,6 +212,22 @@ class LinkedForest:
             except NoSuchObjectError:
                 return ()  # what may not be read looks absent
             return tuple(map(device, found))
+
+        return self._ask("users", question)
+
+    def device_lists(self, user_dn: str) -> DeviceLists:
+        def question(session: Session, patience_s: float) -> DeviceLists:
+            try:
+                found = session.find(
+                    user_dn,
+                    None,
+                    ("distinguishedName", user_dn),
+                    DEVICE_LIST_ATTRIBUTES,
+                    patience_s,
+                )
+            except NoSuchObjectError:
+                return DeviceLists()
+            return device_lists(found[0]) if len(found) == 1 else DeviceLists()
 
         return self._ask("users", question)
 

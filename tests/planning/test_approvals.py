@@ -1,0 +1,202 @@
+"""Who is let in at the target, and that nothing which a client sends becomes code."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.configuration.config import load_config
+from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import DeviceLists, DirectoryDevice
+from eas_redirect.judging.explain import judge_over
+from eas_redirect.planning.approvals import (
+    Approval,
+    Form,
+    allow_script,
+    approvals,
+    block_script,
+    quoted,
+    to_csv,
+    undo_script,
+)
+from eas_redirect.planning.known_devices import KnownDevice
+from eas_redirect.planning.letters import letters
+from eas_redirect.planning.plan import PlannedDevice, PlannedUser, Planner
+from eas_redirect.planning.readiness import readiness_of
+from eas_redirect.report.values import Device
+from eas_redirect.telemetry.ledger import LedgerState
+from tests.cli.running import run
+from tests.support import DATA
+
+STATES = """
+msExchMobileAllowedDeviceIDs: LISTED1
+msExchMobileAllowedDeviceIDs: BARRED1
+msExchMobileBlockedDeviceIDs: BARRED1
+preferredLanguage: de-DE
+"""
+
+
+def device(device_id: str, *, seen: Device | None = None, **fields: object) -> PlannedDevice:
+    stored = DirectoryDevice(dn="", device_id=device_id, device_type="iPhone", **fields)  # type: ignore[arg-type]
+    return PlannedDevice(
+        known=KnownDevice(device=stored, stored=seen is None, seen=seen),
+        family=None,
+        decision="redirect",
+        reason="mailbox_moved",
+        readiness=readiness_of(None, host="outlook.office365.com"),
+    )
+
+
+def seen(device_id: str, *, accepted: bool) -> Device:
+    return Device(
+        user="anna",
+        user_key=1,
+        device_id=device_id,
+        device_type="iPhone",
+        family=None,
+        user_agent=None,
+        state=LedgerState.SEEN,
+        confirmed=False,
+        first_seen_s=0,
+        last_seen_s=0,
+        silent_s=0,
+        usual_interval_s=None,
+        calls=1,
+        redirects=0,
+        returns=0,
+        accepted=accepted,
+    )
+
+
+def user(*devices: PlannedDevice, lists: DeviceLists | None = None) -> PlannedUser:
+    return PlannedUser(
+        user="anna",
+        decision="redirect",
+        reason="mailbox_moved",
+        detail="",
+        account="cn=anna,dc=contoso,dc=example",
+        user_principal_name="anna@contoso.example",
+        devices=devices,
+        lists=lists or DeviceLists(),
+    )
+
+
+DEVICES = (
+    device("ONE", access="allowed", approved_alone=True),
+    device("RULE", access="allowed"),
+    device("HELD", access="quarantined", approved_alone=True),
+    device("BAD", access="blocked"),
+    device("LOGGED", seen=seen("LOGGED", accepted=True)),
+    device("REFUSED", seen=seen("REFUSED", accepted=False)),
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "from_logs", "ids"),
+    [
+        (False, False, ("LISTED", "ONE")),
+        (True, False, ("LISTED", "ONE", "RULE")),
+        (False, True, ("LISTED", "ONE", "LOGGED")),
+    ],
+)
+def test_who_is_let_in(known: bool, from_logs: bool, ids: tuple[str, ...]) -> None:
+    lists = DeviceLists(allowed=("LISTED", "held", "bad"), blocked=("OUT",))
+    (found,) = approvals([user(*DEVICES, lists=lists)], known=known, from_logs=from_logs)
+    assert found.user == "anna@contoso.example"
+    assert found.ids == ids
+    assert found.blocked == ("OUT", "BAD")
+    rows = list(csv.DictReader(io.StringIO("".join(to_csv([found])))))
+    assert {row["device_id"] for row in rows if row["access"] == "allow"} == set(ids)
+
+
+@pytest.mark.parametrize(
+    "text", ["a'; Remove-Item C:\\ #", "a\N{RIGHT SINGLE QUOTATION MARK}; calc", "$(calc)", "`n"]
+)
+def test_nothing_in_quotes_ends_them(text: str) -> None:
+    literal = quoted(text)
+    inner = literal[1:-1]
+    assert literal[0] == literal[-1] == "'"
+    assert all(len(run) % 2 == 0 for run in re.findall("['\u2018-\u201b]+", inner))
+    (found,) = approvals([user(lists=DeviceLists(allowed=(text,)))])
+    assert found.ids == ()
+    assert "left out" in found.left_out[0]
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_scripts_only_add_and_begin_dry(form: Form) -> None:
+    one = Approval(user="o'neil@contoso.example", ids=("A1", "B2"), device_types=("iPhone",))
+    script = allow_script([one], form)
+    assert "[switch]$Apply" in script
+    assert "if (-not $Apply)" in script
+    assert "Remove" not in script
+    assert "{parameter}" not in script
+    assert script.count("{") == script.count("}")
+    if form is Form.RULE:
+        assert "  'iPhone'\n" in script
+        assert "Remove-ActiveSyncDeviceAccessRule" in undo_script()
+    else:
+        assert "@{ User = 'o''neil@contoso.example'; Ids = @('A1', 'B2') }" in script
+        assert "-ActiveSyncAllowedDeviceIDs @{ Add = $new }" in script
+    assert ("Start-Sleep" in script) is (form is Form.AFTER)
+
+
+def test_blocked_ids_have_a_script_of_their_own() -> None:
+    script = block_script([Approval(user="anna", ids=("A",), blocked=("B",))])
+    assert "Ids = @('B')" in script
+    assert "-ActiveSyncBlockedDeviceIDs @{ Add = $new }" in script
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    ldif = (DATA / "migration.ldif").read_text("utf-8")
+    anna = ldif.index("sAMAccountName: anna\n")
+    devices = (
+        (DATA / "ldif" / "devices.ldif")
+        .read_text("utf-8")
+        .replace(
+            "msExchDeviceID: 0815\n",
+            "msExchDeviceID: 0815\nmsExchDeviceAccessState: 1\nmsExchDeviceAccessStateReason: 2\n",
+        )
+    )
+    text = f"{ldif[:anna]}{STATES.lstrip()}{ldif[anna:]}\n{devices}"
+    (tmp_path / "forest.ldif").write_text(text, "utf-8")
+    path = tmp_path / "eas-redirect.toml"
+    path.write_text('mode = "enforce"\n[directory]\nsnapshot = "forest.ldif"\n')
+    return path
+
+
+async def test_the_snapshot_has_lists_states_and_the_language(config: Path) -> None:
+    snapshot = Snapshot.load(config.with_name("forest.ldif"))
+    planner = Planner(judge_over(load_config(config), snapshot), snapshot)
+    planned = await planner.plan(["CONTOSO\\anna"])
+    assert planned[0].lists == DeviceLists(
+        allowed=("LISTED1", "BARRED1"), blocked=("BARRED1",), language="de-DE"
+    )
+    (found,) = approvals(planned)
+    assert found.ids == ("LISTED1", "0815")
+    rows = list(csv.DictReader(io.StringIO("".join(letters(planned)))))
+    assert {row["device_id"]: row["what"] for row in rows} == {
+        "ApplDN6GW0CCDFJ2": "asks_to_sign_in",
+        "0815": "must_be_added_anew",
+    }
+    assert {row["language"] for row in rows} == {"de-DE"}
+
+
+def test_plan_writes_them(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "wave.csv").write_text("CONTOSO\\anna\n")
+    script, merge = tmp_path / "allow.ps1", tmp_path / "letters.csv"
+    args = ("plan", str(tmp_path / "wave.csv"), "-c", str(config))
+    ran = run(*args, "--allow-script", str(script), "--letters", str(merge))
+    assert ran.code == 0, ran.err
+    assert script.read_bytes().startswith(b"\xef\xbb\xbf#Requires")
+    assert "'LISTED1', '0815'" in script.read_text("utf-8-sig")
+    assert "'BARRED1'" in (tmp_path / "allow-blocked.ps1").read_text("utf-8-sig")
+    assert "BARRED1,block" in (tmp_path / "allow.csv").read_text("utf-8-sig")
+    assert "asks_to_sign_in" in merge.read_text("utf-8-sig")
+    assert run(*args, "--known").code == 2
+    assert run(*args, "--allow-script", str(script), "--allow-form", "never").code == 2
+    assert run(*args, "--allow-script", str(script), "--from-logs").code == 2
+    assert run(*args, "--allow-script", str(script), "--allow-form", "rule").code == 0
+    assert (tmp_path / "allow-undo.ps1").exists()
