@@ -1,6 +1,6 @@
 """`eas-redirect report`: who followed, who did not, and when the old server can go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
     from eas_redirect.report.handover import Account
     from eas_redirect.report.values import Report
+    from eas_redirect.telemetry.journal import Redaction
 
 
 def report(
@@ -74,8 +75,18 @@ def report(
             "--config",
             "-c",
             metavar="FILE",
-            help="With --target-devices: the eas-redirect.toml, for the key of hashed journals and"
-            " for the directory, which tells whose a name is.",
+            help="With --target-devices or --certificate: the eas-redirect.toml, for the key of"
+            " hashed journals and for the directory, which tells whose a name is.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write one page for signature: may it go?"),
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="USERS.csv", help="With --certificate: all users who are meant, as for plan."
         ),
     ] = None,
 ) -> None:
@@ -83,13 +94,22 @@ def report(
 
     From journals alone: of any number of proxies, over any time.
     """
-    if as_json and as_csv:
-        fail("--json and --csv: choose one.", USAGE)
-    if not target_devices and (target_dates is not None or config is not None):
-        fail("--target-dates and --config go with --target-devices.", USAGE)
-    made = read_journals(journals, output, until, _fields(iis_fields))
+    _check_options(
+        {
+            "--json and --csv: choose one.": as_json and as_csv,
+            "--target-dates goes with --target-devices.": target_dates and not target_devices,
+            "--users goes with --certificate.": users and not certificate,
+            "--config goes with --target-devices or --certificate.": config
+            and not (target_devices or certificate),
+        }
+    )
+    digests: list[tuple[str, str]] | None = [] if certificate is not None else None
+    made = read_journals(journals, output, until, _fields(iis_fields), digests)
     if target_devices:
         made = _with_target(made, target_devices, target_dates, config)
+    if certificate is not None and digests is not None:
+        digests += [(name, _digest(Path(name))) for name in target_devices or ()]
+        _certify(certificate, made, users, config, digests)
     if output is not None:
         _write_page(output, made)
     if as_json:
@@ -100,18 +120,27 @@ def report(
         from eas_redirect.report.exports import to_csv
 
         write_pieces(to_csv(made.devices))
-    elif output is None:
+    elif output is None and certificate is None:
         from eas_redirect.report.summary import print_summary
 
         print_summary(console(), made)
-    for note in made.notes:
+    for note in (*made.notes, *(made.target.notes if made.target else ())):
         tell(note)
-    for note in made.target.notes if made.target else ():
-        tell(note)
+    if _has_findings(made):
+        raise typer.Exit(FINDINGS)
+
+
+def _check_options(wrong: Mapping[str, object]) -> None:
+    for sentence, applies in wrong.items():
+        if applies:
+            fail(sentence, USAGE)
+
+
+def _has_findings(made: "Report") -> bool:
+    """A file that could not be used, or that is of somebody else."""
     if made.input.unread_files or (not made.input.exchanges and made.input.lines):
-        raise typer.Exit(FINDINGS)
-    if made.target is not None and not (made.target.matched or made.target.users_covered):
-        raise typer.Exit(FINDINGS)
+        return True
+    return made.target is not None and not (made.target.matched or made.target.users_covered)
 
 
 def read_journals(
@@ -119,8 +148,9 @@ def read_journals(
     output: Path | None = None,
     until: str | None = None,
     iis_fields: tuple[str, ...] = (),
+    digests: list[tuple[str, str]] | None = None,
 ) -> "Report":
-    """A report on them, or the end of the command with what is wrong."""
+    """A report on them, or the end of the command with what is wrong. `digests` is filled."""
     import time
 
     now_s = time.time()
@@ -137,6 +167,8 @@ def read_journals(
     try:
         with open_sources(journals) as sources:
             _keep_apart(output, (source.path for source in sources))
+            if digests is not None:
+                digests += [(source.name, _digest(source.path)) for source in sources]
             with progress("journals", sum(source.size for source in sources)) as advance:
                 return make_report(sources, now_s, advance, until_s, iis_fields)
     except SourceError as error:
@@ -169,15 +201,12 @@ def _with_target(
     from eas_redirect.report.store import StoreError
     from eas_redirect.report.target import read_target
     from eas_redirect.report.target_export import DATE_ORDERS, TargetError
-    from eas_redirect.telemetry.journal import Redaction
 
     chosen = next((one for one in DATE_ORDERS if one == order), None)
     if order is not None and chosen is None:
         fail(f"--target-dates {order}: say day-first or month-first.", USAGE)
     settings = load(config) if config is not None else None
-    redaction = Redaction()
-    if settings is not None and settings.journal.users == "hash" and settings.journal.hash_key_file:
-        redaction = Redaction(users="hash", key=settings.journal.hash_key_file.read_bytes().strip())
+    redaction = _redaction(settings)
     if (problem := unjoinable(made.devices, redaction)) is not None:
         fail(problem, USAGE)
     try:
@@ -190,6 +219,49 @@ def _with_target(
     if settings is not None and redaction.users != "hash":
         accounts = _accounts(settings, names_in_doubt(made.devices, target))
     return with_target(made, target, len(names), accounts, redaction)
+
+
+def _redaction(config: "Config | None") -> "Redaction":
+    """How the journals of that configuration name users."""
+    from eas_redirect.telemetry.journal import Redaction
+
+    if config is None or config.journal.users != "hash" or not config.journal.hash_key_file:
+        return Redaction()
+    return Redaction(users="hash", key=config.journal.hash_key_file.read_bytes().strip())
+
+
+def _certify(
+    path: Path,
+    made: "Report",
+    users: Path | None,
+    config: Path | None,
+    digests: list[tuple[str, str]],
+) -> None:
+    from eas_redirect.cli.common import load
+    from eas_redirect.configuration.user_list import UserListError, read_users
+    from eas_redirect.report.certificate import certify, render_certificate
+
+    named = None
+    try:
+        if users is not None:
+            named = read_users(users)
+            digests.append((str(users), _digest(users)))
+    except UserListError as error:
+        fail(str(error), USAGE)
+    settings = load(config) if config is not None else None
+    accounts = _accounts(settings, named) if settings is not None and named else {}
+    made_out = certify(made, named, accounts, _redaction(settings))
+    _keep_apart(path, (Path(name) for name, _ in digests))
+    _write_text(path, render_certificate(made_out, made, digests))
+    tell(made_out.outcome.value)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 in hexadecimal."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]":
@@ -240,8 +312,12 @@ def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:
 def _write_page(path: Path, made: "Report") -> None:
     from eas_redirect.report.page import render
 
+    _write_text(path, render(made))
+
+
+def _write_text(path: Path, text: str) -> None:
     try:
-        path.write_text(render(made), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"{path}: cannot be written ({error.strerror}).", USAGE)
     tell(f"The page is in {path}.")

@@ -126,6 +126,7 @@ def _input(sources: Sequence[Source], lines: Lines) -> Input:
         unread_files=len(lines.unread_files),
         untimed=lines.untimed,
         future=lines.future,
+        lost_s=None if lines.lost_ms is None else lines.lost_ms / 1000,
     )
 
 

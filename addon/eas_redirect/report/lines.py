@@ -161,7 +161,9 @@ WHERE class = {LineClass.EXCHANGE:d} AND (method NOT IN ('POST', 'OPTIONS')
 """
 
 COUNTS = "SELECT class, count(*) FROM lines GROUP BY class"
-LOST = "SELECT coalesce(sum(lost) FILTER (class = 1 AND lost > 0), 0)::BIGINT FROM lines"
+LOST = """
+SELECT coalesce(sum(lost), 0)::BIGINT, max(ts) FROM lines WHERE class = 1 AND lost > 0
+"""
 
 # Two kinds of lines that are no journal's: cut short, and another program's.
 TORN = f"""
@@ -182,6 +184,7 @@ class Lines:
     torn: int = 0
     foreign: int = 0
     lost: int = 0  # lines that a proxy could not write
+    lost_ms: int | None = None  # when the last line was that says so
     no_phones: int = 0  # of ActiveSync's path, but of no ActiveSync client
     headless: int = 0  # of IIS logs without #Fields
     machines: int = 0  # under the account of a server

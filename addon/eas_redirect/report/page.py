@@ -11,7 +11,7 @@ from importlib.resources import files
 from eas_redirect.report import page_front as front
 from eas_redirect.report import page_history as history
 from eas_redirect.report import page_lists as lists
-from eas_redirect.report.markup import HTML, tag
+from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.page_handover import handover
 from eas_redirect.report.values import Report
 from eas_redirect.report.words import counted, moment, number, size
@@ -19,6 +19,12 @@ from eas_redirect.report.words import counted, moment, number, size
 
 def render(report: Report) -> str:
     """The whole file."""
+    body = (_header(report), _main(report), _footer(report))
+    return document(f"Who followed · {_period(report)}", body)
+
+
+def document(title: str, body: Child) -> str:
+    """A self-contained file with this page's style and script."""
     style, script = _asset("report.css"), _asset("report.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}';"
@@ -30,11 +36,11 @@ def render(report: Report) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="robots", content="noindex"),
-        tag("title", f"Who followed · {_period(report)}"),
+        tag("title", title),
         tag("style", HTML(style)),
     )
-    body = tag("body", _header(report), _main(report), _footer(report), tag("script", HTML(script)))
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    whole = tag("html", head, tag("body", body, tag("script", HTML(script))), lang="en")
+    return f"<!doctype html>\n{whole}\n"
 
 
 def _main(report: Report) -> HTML:

@@ -185,7 +185,7 @@ class _Reader:
         lines.untimed = counts.get(LineClass.UNTIMED, 0)
         lines.future = counts.get(LineClass.FUTURE, 0)
         lines.no_phones = counts.get(LineClass.NO_PHONE, 0)
-        lines.lost = self._all(LOST)[0][0]
+        lines.lost, lines.lost_ms = self._all(LOST)[0]
         return lines
 
     def _all(self, sql: str, values: dict[str, str] | None = None) -> list[Any]:

@@ -250,6 +250,7 @@ class Input:
     unread_files: int  # from which no device could be read
     untimed: int
     future: int
+    lost_s: float | None = None  # when the last line was that stands for lost ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,247 @@
+"""One page for signature: may the old server go, what is against it, what is unknown. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from eas_redirect.report.handover import TITLES, Accounts, local_part
+from eas_redirect.report.markup import HTML, tag
+from eas_redirect.report.old_server import SILENCE_S
+from eas_redirect.report.page import document
+from eas_redirect.report.page_parts import section
+from eas_redirect.report.table import Head, table
+from eas_redirect.report.values import Device, Handover, Report
+from eas_redirect.report.words import counted, length, moment, number
+from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.ledger import LedgerState
+
+LISTED = 200  # names that are shown of a group
+
+ARRIVED = "arrived"
+NEVER_CALLED = "never called"
+PRESUMED = "followed (presumed from silence)"
+_WORKING = frozenset({Handover.CONFIRMED, Handover.ELSEWHERE})
+# Of a user's devices the first of these that one of them is.
+_ORDER = (
+    *(TITLES[Handover.STILL_HERE], TITLES[Handover.HELD], TITLES[Handover.ASKED_TO_SIGN_IN]),
+    *(TITLES[Handover.RE_ADDED], TITLES[Handover.UNKNOWN], PRESUMED, ARRIVED),
+)
+_AGAINST = frozenset(_ORDER[:4])
+
+
+class Outcome(StrEnum):
+    """What the page says at its head."""
+
+    MAY_GO = "The old server may go."
+    NOT_KNOWN = "Not known: nothing stands against it, and not everything is known."
+    NOT_YET = "The old server may not go yet."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """`groups`: what became of the users → who. Together they are all users that are meant."""
+
+    outcome: Outcome
+    groups: Mapping[str, tuple[str, ...]]
+    against: tuple[str, ...]
+    not_known: tuple[str, ...]
+    users: int
+
+
+def certify(
+    report: Report,
+    users: Sequence[str] | None,
+    accounts: Accounts | None = None,
+    redaction: Redaction | None = None,
+) -> Certificate:
+    """`users`: all who are meant; None: only those who called, which the page says."""
+    people = [device for device in report.devices if not device.machine]
+    callers: dict[int, list[Device]] = {}
+    for device in people:
+        callers.setdefault(device.user_key, []).append(device)
+    found: dict[str, list[str]] = {}
+    strangers = 0
+    if users is None:
+        for devices in callers.values():
+            found.setdefault(_state(devices), []).append(devices[0].user)
+    else:
+        keys = _match(users, people, accounts or {}, redaction or Redaction())
+        for user in users:
+            of_user = [one for key in keys[user] for one in callers[key]]
+            found.setdefault(_state(of_user), []).append(user)
+        strangers = len(callers.keys() - {key for some in keys.values() for key in some})
+    groups = {
+        name: tuple(sorted(found[name], key=str.lower))
+        for name in (*_ORDER, NEVER_CALLED)
+        if name in found
+    }
+    against = tuple(_against(report, groups))
+    not_known = tuple(_not_known(report, groups, users is None, strangers))
+    doubt = TITLES[Handover.UNKNOWN] in groups or PRESUMED in groups or users is None
+    return Certificate(
+        outcome=Outcome.NOT_YET if against else Outcome.NOT_KNOWN if doubt else Outcome.MAY_GO,
+        groups=groups,
+        against=against,
+        not_known=not_known,
+        users=sum(map(len, groups.values())),
+    )
+
+
+def _match(
+    users: Sequence[str], people: Sequence[Device], accounts: Accounts, redaction: Redaction
+) -> dict[str, set[int]]:
+    """Which callers each user of the list is: by the same name, by the directory, or by the account
+    name where one user of the list and one caller have it and no domain speaks against it."""
+    by_name: dict[str, set[int]] = {}
+    by_account: dict[str, set[int]] = {}
+    domains: dict[int, set[str]] = {}
+    for device in people:
+        name = device.user.lower()
+        by_name.setdefault(name, set()).add(device.user_key)
+        by_account.setdefault(local_part(name), set()).add(device.user_key)
+        domains.setdefault(device.user_key, set()).add(_domain(name))
+    listed = Counter(local_part(user) for user in users)
+    found: dict[str, set[int]] = {}
+    for user in users:
+        names = {user.lower(), *(accounts[user].logons if user in accounts else ())}
+        if redaction.users == "hash":
+            names |= {redaction.name(name) or "" for name in tuple(names)}
+        keys = {key for name in names for key in by_name.get(name, ())}
+        alike = by_account.get(local_part(user), set())
+        if not keys and len(alike) == 1 and listed[local_part(user)] == 1:
+            own = _domain(user.lower())
+            others = {domain for key in alike for domain in domains[key]}
+            if all(not own or not other or own[0] != other[0] or own == other for other in others):
+                keys = alike
+        found[user] = keys
+    return found
+
+
+def _domain(name: str) -> str:
+    """With its mark: two UPN suffixes, or two domains, contradict each other."""
+    if "@" in name:
+        return "@" + name.rpartition("@")[2]
+    return "\\" + name.rpartition("\\")[0] if "\\" in name else ""
+
+
+def _state(devices: Sequence[Device]) -> str:
+    states = set(map(_device_state, devices))
+    return next((state for state in _ORDER if state in states), NEVER_CALLED)
+
+
+def _device_state(device: Device) -> str:
+    arrival = device.arrival
+    if arrival is None:
+        if device.confirmed:
+            return ARRIVED
+        quiet = device.state is LedgerState.QUIET
+        silent = device.silent_s >= SILENCE_S and device.state is LedgerState.SEEN
+        if silent:
+            return TITLES[Handover.UNKNOWN]
+        return PRESUMED if quiet else TITLES[Handover.STILL_HERE]
+    working = arrival.handover is Handover.RE_ADDED and arrival.success_s is not None
+    if arrival.handover in _WORKING or working:
+        return ARRIVED
+    return TITLES[arrival.handover]
+
+
+def _against(report: Report, groups: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    if not report.arrivals.can_go:
+        yield report.arrivals.verdict
+    for name in _ORDER:
+        if name in _AGAINST and name in groups:
+            yield f"{counted(len(groups[name]), 'user')}: {name}."
+    lost, until = report.input.lost_s, report.until_s
+    if lost is not None and until is not None and until - lost < SILENCE_S:
+        yield (
+            f"Journal lines were lost, the last at {moment(lost)} UTC. Who called then is not"
+            f" known: it may go on {moment(lost + SILENCE_S)} UTC at the earliest."
+        )
+    if report.input.unread_files:
+        yield f"{counted(report.input.unread_files, 'file')} could not be read."
+    if until is not None and report.now_s - until >= SILENCE_S:
+        yield (
+            f"The journals end {length(report.now_s - until)} ago: nothing is known since. If"
+            " nobody has called since then and they are complete, say --until now."
+        )
+
+
+def _not_known(
+    report: Report, groups: Mapping[str, Sequence[str]], no_list: bool, strangers: int
+) -> Iterable[str]:
+    if no_list:
+        yield "No list of users was given (--users): only those who called are counted."
+    if report.target is None:
+        yield (
+            "No list of the target was given (--target-devices): who arrived is presumed from"
+            " silence."
+        )
+    elif report.target.newest_s is not None:
+        yield f"The target's lists reach to {moment(report.target.newest_s)} UTC."
+    if NEVER_CALLED in groups:
+        yield (
+            f"{counted(len(groups[NEVER_CALLED]), 'user')} of the list never called in these"
+            " journals, or called under another name: whether they have a phone is not known."
+        )
+    if TITLES[Handover.UNKNOWN] in groups:
+        users = counted(len(groups[TITLES[Handover.UNKNOWN]]), "user")
+        yield f"{users} with a device of which it is not known whether it arrived."
+    if strangers:
+        yield f"{counted(strangers, 'user')} called who are not on the list."
+    if report.input.lost_s is not None:
+        yield f"Lines of the journals were lost, the last at {moment(report.input.lost_s)} UTC."
+
+
+def render_certificate(
+    certificate: Certificate, report: Report, inputs: Sequence[tuple[str, str]]
+) -> str:
+    """The page. `inputs`: names of the files, and their SHA-256."""
+    heads = (Head(title="Users"), Head(title="How many", kind="number"), Head(title="Who"))
+    rows = [
+        (name.capitalize(), number(len(users)), _names(users))
+        for name, users in certificate.groups.items()
+    ]
+    total = ("All users that are meant", number(certificate.users), "")
+    period = f"{moment(report.since_s)} to {moment(report.until_s)} UTC"
+    go = certificate.outcome is Outcome.MAY_GO
+    body = [
+        tag("header", tag("h1", "Certificate of the move"), tag("p", period, class_="period")),
+        tag(
+            "main",
+            tag(
+                "section",
+                tag("h2", "May the old server go?"),
+                tag("p", certificate.outcome.value, class_="answer"),
+                tag("ul", [tag("li", sentence) for sentence in certificate.against]),
+                class_="verdict go" if go else "verdict",
+            ),
+            section("The users", None, table("Users by what is known", heads, [*rows, total])),
+            section(
+                "What is not known",
+                None if certificate.not_known else "Nothing that these files could tell.",
+                tag("ul", [tag("li", sentence) for sentence in certificate.not_known]),
+            ),
+            section(
+                "What this was made from",
+                None,
+                table("Files", (Head(title="File"), Head(title="SHA-256")), list(inputs)),
+            ),
+            section("Signature", None, [tag("p", line) for line in _SIGNATURE]),
+        ),
+        tag("footer", tag("p", f"Made {moment(report.now_s)} UTC by eas-redirect report.")),
+    ]
+    return document("Certificate of the move", body)
+
+
+_SIGNATURE = (
+    "Name: ________________________________",
+    "Place, date: ________________________________",
+    "Signature: ________________________________",
+)
+
+
+def _names(users: Sequence[str]) -> HTML | str:
+    shown = ", ".join(users[:LISTED])
+    more = f", and {number(len(users) - LISTED)} more" if len(users) > LISTED else ""
+    return tag("small", *(f"{part} " for part in f"{shown}{more}".split(" ")))

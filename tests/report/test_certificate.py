@@ -1,0 +1,121 @@
+"""The page for signature: its counts add up to all users, and what is not known is said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.report.certificate import (
+    ARRIVED,
+    NEVER_CALLED,
+    Outcome,
+    certify,
+    render_certificate,
+)
+from eas_redirect.report.figures import make_report
+from eas_redirect.report.handover import Account, with_target
+from eas_redirect.report.sources import find_sources
+from eas_redirect.report.target_export import TargetRow, TargetRows
+from eas_redirect.report.values import Report
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.records import lost_record
+from tests.cli.running import run
+from tests.report.simulator import START, Simulation, write_journal
+from tests.report.test_figures import call
+from tests.report.test_handover import DAY, MOVED
+
+END = START + 9 * DAY
+WORKS = TargetRow(
+    device_id="A", users=("CONTOSO\\anna",), state="allowed", success_s=START + 8 * DAY
+)
+
+
+def made_of(tmp_path: Path, *records: Record) -> Report:
+    path = write_journal(tmp_path / "some.jsonl", records)
+    return make_report(find_sources([str(path)]), END, None, END)
+
+
+def target(*rows: TargetRow) -> TargetRows:
+    return TargetRows(rows=list(rows), newest_s=END, exports=1)
+
+
+def test_everybody_arrived_and_it_may_go(tmp_path: Path) -> None:
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(WORKS), 1)
+    found = certify(made, ["anna@contoso.example", "zoe@contoso.example"])
+    assert found.outcome is Outcome.MAY_GO
+    assert found.groups == {
+        ARRIVED: ("anna@contoso.example",),
+        NEVER_CALLED: ("zoe@contoso.example",),
+    }
+    assert any("never called" in sentence for sentence in found.not_known)
+
+
+def test_without_a_list_or_a_target_it_is_not_known(tmp_path: Path) -> None:
+    made = made_of(tmp_path, call(0), call(60, **MOVED))
+    assert certify(made, None).outcome is Outcome.NOT_KNOWN
+    assert certify(made, ["anna"]).outcome is Outcome.NOT_KNOWN
+    arrived = with_target(made, target(WORKS), 1)
+    assert certify(arrived, None).outcome is Outcome.NOT_KNOWN
+    assert certify(arrived, ["anna"]).outcome is Outcome.MAY_GO
+
+
+def test_lost_lines_forbid_it_for_their_time(tmp_path: Path) -> None:
+    for days, outcome in ((1, Outcome.MAY_GO), (5, Outcome.NOT_YET)):
+        lost = lost_record(7, START + days * DAY)
+        made = with_target(made_of(tmp_path, call(0), call(60, **MOVED), lost), target(WORKS), 1)
+        found = certify(made, ["anna"])
+        assert found.outcome is outcome
+        assert any("lost" in sentence for sentence in (*found.against, *found.not_known))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [replace(WORKS, state="blocked"), replace(WORKS, success_s=START - DAY)],
+)
+def test_one_who_did_not_arrive_stands_against_it(tmp_path: Path, row: TargetRow) -> None:
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(row), 1)
+    found = certify(made, ["anna"])
+    assert found.outcome is Outcome.NOT_YET
+    assert found.against
+
+
+def test_a_name_in_two_domains_is_not_guessed(tmp_path: Path) -> None:
+    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS), 1)
+    for users in (["anna@contoso.example", "anna@fabrikam.example"], ["FABRIKAM\\anna"]):
+        assert certify(made, users).groups == {NEVER_CALLED: tuple(users)}
+    account = Account(logons=frozenset({"contoso\\anna"}), shown=frozenset())
+    found = certify(made, ["a.example@contoso.example"], {"a.example@contoso.example": account})
+    assert found.groups == {ARRIVED: ("a.example@contoso.example",)}
+
+
+def test_journals_that_ended_long_ago_forbid_it(tmp_path: Path) -> None:
+    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS), 1)
+    old = replace(made, now_s=END + 30 * DAY)
+    assert certify(old, ["anna"]).outcome is Outcome.NOT_YET
+
+
+def test_the_months_counts_add_up_to_the_list(tmp_path: Path) -> None:
+    month = Simulation(phones=60, length_s=10 * DAY)
+    journal = write_journal(tmp_path / "eas.jsonl", month.records())
+    made = make_report(find_sources([str(journal)]), month.end_s)
+    users = [phone.email for phone in month.cast] + ["never@contoso.example"]
+    found = certify(made, users)
+    assert sum(map(len, found.groups.values())) == found.users == len(users)
+    assert sorted(name for some in found.groups.values() for name in some) == sorted(users)
+    page = render_certificate(found, made, [("<eas>.jsonl", "0" * 64)])
+    assert "The old server may not go yet." in page
+    assert "&lt;eas&gt;.jsonl" in page
+
+
+def test_the_command_writes_it_with_digests(tmp_path: Path) -> None:
+    journal = write_journal(tmp_path / "eas.jsonl", [call(0), call(60, **MOVED)])
+    (tmp_path / "users.csv").write_text("anna\nzoe\n")
+    page = tmp_path / "certificate.html"
+    args = ("report", str(journal), "--users", str(tmp_path / "users.csv"))
+    ran = run(*args, "--certificate", str(page), "--until", "now")
+    assert ran.code == 0, ran.err
+    assert Outcome.NOT_KNOWN.value in ran.err
+    text = page.read_text("utf-8")
+    assert text.count("eas.jsonl") == 1
+    assert "SHA-256" in text
+    assert run(*args).code == 2
