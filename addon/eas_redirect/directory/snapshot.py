@@ -304,14 +304,7 @@ class _Index:
             name = min(entry.cut.keys() - _MAY_BE_CUT)
             self.leave_out(LeftOut(0, f"only a part of {name} came", entry, frozenset(entry.cut)))
         elif any(name in attributes for name in _IDENTITIES):
-            dn = plain_dn(entry.dn)
-            version = recipient(entry), "objectclass" in attributes
-            self._witness.see(entry.dn, attributes)
-            if any(name in attributes for name in _DEVICE_LISTS):
-                self.device_lists[dn] = device_lists(entry)
-            self._objects.setdefault(dn, []).append(version)
-            if "proxyaddresses" in entry.cut:
-                self._cut.add(dn)
+            self._take_recipient(entry)
         elif entry.is_a("crossref") or "netbiosname" in attributes:
             domain = partition(entry)
             self._partitions += (domain,) if domain else ()
@@ -370,6 +363,16 @@ class _Index:
 
     def _why(self, line: int, reason: str) -> str:
         return f"{self._name}:{line}: {reason}" if line else f"{self._name}: {reason}"
+
+    def _take_recipient(self, entry: Entry) -> None:
+        dn, attributes = plain_dn(entry.dn), entry.attributes
+        version = recipient(entry), "objectclass" in attributes
+        self._witness.see(entry.dn, attributes)
+        if any(name in attributes for name in _DEVICE_LISTS):
+            self.device_lists[dn] = device_lists(entry)
+        self._objects.setdefault(dn, []).append(version)
+        if "proxyaddresses" in entry.cut:
+            self._cut.add(dn)
 
     def _add_device(self, entry: Entry) -> None:
         if (owner := owner_of_device(entry.dn)) is not None:
