@@ -34,7 +34,7 @@ from eas_redirect.proxy.own_request import AUTODISCOVER, Behind
 from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.challenge_probe import ChallengeProbe
-from eas_redirect.service.monitor import Monitor, Proxy
+from eas_redirect.service.monitor import Monitor, ProxyFacts
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import ASK_TIMEOUT_S
@@ -67,7 +67,7 @@ class EASRedirect:
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
         self._engine: Engine | None = None
-        self._parts: dict[str, replaced.State] = {}
+        self._parts: dict[str, replaced.PartState] = {}
         self._heard = Listeners()
         self._loop_errors = LoopErrors()
         self._listeners_until = 0.0
@@ -385,8 +385,8 @@ class EASRedirect:
         if fault is not None and self.monitor is not None:
             self.monitor.upstream.doubt(fault.why)
 
-    def _proxy(self) -> Proxy:
-        return Proxy(
+    def _proxy(self) -> ProxyFacts:
+        return ProxyFacts(
             config_path=lambda: str(ctx.options.eas_config),
             engine_parts=lambda: [
                 (str(self._engine), name, state) for name, state in self._parts.items()

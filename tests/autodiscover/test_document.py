@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, Element, read_document
+from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, XMLElement, read_document
 
 LATIN1 = "<?xml version='1.0' encoding='ISO-8859-1'?><a>Jürgen</a>"
 UTF16 = '<?xml version="1.0" encoding="utf-16"?><a>Jürgen</a>'
@@ -28,7 +28,7 @@ UTF16 = '<?xml version="1.0" encoding="utf-16"?><a>Jürgen</a>'
     ],
 )
 def test_reads_the_encodings_of_clients(data: bytes, content_type: str) -> None:
-    assert read_document(data, content_type) == Element("", "a", "Jürgen", ())
+    assert read_document(data, content_type) == XMLElement("", "a", "Jürgen", ())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_any_bytes_are_a_document_or_the_one_error(data: bytes, content_type: st
 
 def test_every_proper_prefix_of_a_document_is_refused() -> None:
     whole = b'<?xml version="1.0"?><a xmlns="n"><b>x</b></a>'
-    assert read_document(whole).one("n", "b") == Element("n", "b", "x", ())
+    assert read_document(whole).one("n", "b") == XMLElement("n", "b", "x", ())
     for end in range(len(whole)):
         with pytest.raises(DocumentError):
             read_document(whole[:end])

@@ -10,9 +10,8 @@ from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
-from eas_redirect.captures.findings import Finding, findings
-from eas_redirect.captures.report import in_lines
-from eas_redirect.captures.timeline import Filter, report
+from eas_redirect.captures.device_timeline import Complaint, Filter, complaints, report
+from eas_redirect.captures.timeline_text import in_lines
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import START, WBXML, eas_flow, status, write_flows
 
@@ -230,12 +229,12 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
 }  # fmt: skip
 
 
-async def found_in(tmp_path: Path, flows: Flows) -> list[Finding]:
+async def found_in(tmp_path: Path, flows: Flows) -> list[Complaint]:
     path = write_flows(tmp_path / "capture.flows", flows)
     whole = await report(read_exchanges(path), None, Filter())
     assert whole.troubles == []
     said = "\n".join(in_lines(whole))
-    told = [found for timeline in whole.timelines for found in findings(timeline)]
+    told = [found for timeline in whole.timelines for found in complaints(timeline)]
     assert ("nothing is wrong" in said) is (told == [])
     return told
 

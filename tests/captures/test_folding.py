@@ -6,8 +6,8 @@ from pathlib import Path
 from mitmproxy import http
 
 from eas_redirect.captures.capture import read_exchanges
-from eas_redirect.captures.report import in_lines
-from eas_redirect.captures.timeline import Filter, report
+from eas_redirect.captures.device_timeline import Filter, report
+from eas_redirect.captures.timeline_text import in_lines
 from tests.captures.captures import eas_flow, status, write_flows
 
 

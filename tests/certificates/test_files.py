@@ -23,7 +23,7 @@ def certificate(ca: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(ca.read_bytes())
 
 
-def written(tmp_path: Path, content: bytes) -> Path:
+def file_of(tmp_path: Path, content: bytes) -> Path:
     path = tmp_path / "ca.pem"
     path.write_bytes(content)
     return path
@@ -40,9 +40,9 @@ def test_every_form_of_it_is_read(ca: Path, certificate: x509.Certificate, tmp_p
         "a byte order mark": b"\xef\xbb\xbf" + text,
     }
     for form, content in forms.items():
-        assert read_trusted(written(tmp_path, content)) == (certificate,), form
-    assert read_trusted(written(tmp_path, text + text)) == (certificate, certificate)
-    assert read_trusted(written(tmp_path, pem((certificate,)))) == (certificate,)
+        assert read_trusted(file_of(tmp_path, content)) == (certificate,), form
+    assert read_trusted(file_of(tmp_path, text + text)) == (certificate, certificate)
+    assert read_trusted(file_of(tmp_path, pem((certificate,)))) == (certificate,)
 
 
 def test_what_it_is_instead(ca: Path, certificate: x509.Certificate, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_it_is_instead(ca: Path, certificate: x509.Certificate, tmp_path: P
     }
     for words, content in forms.items():
         with pytest.raises(CertificateFileError, match=r"ca\.pem") as caught:
-            read_trusted(written(tmp_path, content))
+            read_trusted(file_of(tmp_path, content))
         assert words in str(caught.value)
         assert base64.b64encode(content)[:40].decode() not in str(caught.value)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.checking.certificates import check_front
+from eas_redirect.checking.certificate_dates import check_front
 from eas_redirect.configuration.config import load_config
 from eas_redirect.lab.authority import LabCertificates
 from tests.certificates.servers import Authority, Made

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from eas_redirect.checking.relationships import check_relationships, probe, targets
+from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
 from eas_redirect.directory.values import RelationshipsAnswer, Unavailable
 from eas_redirect.lab.authority import LabCertificates
 from eas_redirect.policy.decision import Policy

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eas_redirect.checking.upstream import check_autodiscover, check_upstream
-from eas_redirect.checking.values import Check
+from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
+from eas_redirect.checking.tried import Check
 from eas_redirect.lab.authority import LEAF_DAYS, LabCertificates
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering

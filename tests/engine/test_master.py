@@ -6,14 +6,14 @@ from mitmproxy.options import Options
 from mitmproxy.tools import cmdline
 
 from eas_redirect.engine.command_line import _profile
-from eas_redirect.engine.master import NEEDED, Engine, loaded
+from eas_redirect.engine.master import NEEDED, EngineMaster, loaded
 from eas_redirect.engine.process import _set_options
 
 
-async def engine(tmp_path_factory: pytest.TempPathFactory, *arguments: str) -> Engine:
+async def engine(tmp_path_factory: pytest.TempPathFactory, *arguments: str) -> EngineMaster:
     """An engine that has read its command line, as far as letting go of addons."""
     options = Options()
-    made = Engine(options, stop_timeout_s=1.0)
+    made = EngineMaster(options, stop_timeout_s=1.0)
     confdir = tmp_path_factory.mktemp("confdir")
     words = [
         "--set",

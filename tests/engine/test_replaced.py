@@ -12,7 +12,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from eas_redirect.engine import quick, replaced
 from eas_redirect.engine.dispatch import RememberingAddonManager
-from eas_redirect.engine.replaced import State
+from eas_redirect.engine.replaced import PartState
 from eas_redirect.fixes import http1
 from eas_redirect.fixes.part import Part
 from eas_redirect.fixes.without import WITHOUT_FIXES
@@ -29,9 +29,9 @@ def addons() -> Iterator[AddonManager]:
     replaced.put_back(manager)
 
 
-def states(text: str) -> dict[str, State]:
+def states(text: str) -> dict[str, PartState]:
     """`1`: in place, `0`: left out, in the order fixes, dispatch, values, events."""
-    words: dict[str, State] = {"1": "in place", "0": "left out", "?": "does not fit"}
+    words: dict[str, PartState] = {"1": "in place", "0": "left out", "?": "does not fit"}
     return dict(
         zip(("fixes", "dispatch", "values", "events"), (words[c] for c in text), strict=True)
     )

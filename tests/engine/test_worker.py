@@ -9,7 +9,7 @@ import pytest
 from eas_redirect.engine import supervisor, worker
 from eas_redirect.engine.supervisor import Supervisor
 from eas_redirect.engine.worker import Backoff, Worker
-from eas_redirect.telemetry.web import Address, Page, WebServer
+from eas_redirect.telemetry.web import ListenAddress, Page, WebServer
 
 
 def test_backoff_doubles_up_to_its_limit_and_forgets_after_a_long_life() -> None:
@@ -24,7 +24,7 @@ async def answering(socket: Path, body: bytes) -> WebServer:
         return Page(body=body)
 
     server = WebServer({"/metrics": metrics})
-    await server.start(Address(path=str(socket)))
+    await server.start(ListenAddress(path=str(socket)))
     return server
 
 

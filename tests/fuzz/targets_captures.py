@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mitmproxy import http
 
-from eas_redirect.captures.capture import Captured, Trouble, read_exchanges
+from eas_redirect.captures.capture import Captured, CaptureTrouble, read_exchanges
 from eas_redirect.redaction.redact import redact
 from tests.captures.captures import eas_flow, write_flows, write_har
 from tests.fuzz.scratch import directory, written
@@ -59,7 +59,7 @@ def fuzz_har(data: bytes) -> None:
 def _read(path: Path) -> None:
     for found in read_exchanges(path):
         match found:
-            case Trouble(text=text):
+            case CaptureTrouble(text=text):
                 assert text.isprintable()
             case Captured():
                 assert found.exchange.request.method

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.checking.carrier import check_haproxy
-from eas_redirect.checking.values import Check
+from eas_redirect.checking.tried import Check
 from eas_redirect.configuration.config import load_config
 from tests.haproxy.carrying import PROGRAM, Carried, carried, prepared
 from tests.integration.messages import CONFIG

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eas_redirect.checking.upstream import check_upstream
+from eas_redirect.checking.legacy_server import check_upstream
 from eas_redirect.lab.authority import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
 from tests.integration.mitmdump import Mitmdump, mitmdump

@@ -12,7 +12,7 @@ import pytest
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import Found, NotFound
-from eas_redirect.judging.explain import Device, explain_user
+from eas_redirect.judging.explain import AskedDevice, explain_user
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.service.service import Service
 from tests.directory.logons import logon
@@ -93,7 +93,7 @@ def test_a_misspelt_exception_stops_the_start(tmp_path: Path, slapd: Slapd) -> N
 
 
 async def reason(service: Service, user: str) -> Reason:
-    found = await explain_user(service.judge, user, Device())
+    found = await explain_user(service.judge, user, AskedDevice())
     assert found is not None
     return found.judgement.verdict.reason
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
-from eas_redirect.judging.explain import Device, explain_user, open_judge
+from eas_redirect.judging.explain import AskedDevice, explain_user, open_judge
 
 ORGANIZATION = "CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=corp,DC=example"
 
@@ -75,7 +75,7 @@ async def reason(
         f'[directory]\nsnapshot = "forest.ldif"\n{directory}\n'
     )
     judge = open_judge(load_config(file))
-    explanation = await explain_user(judge, who, Device())
+    explanation = await explain_user(judge, who, AskedDevice())
     assert explanation is not None
     return str(explanation.judgement.verdict.reason)
 

@@ -9,7 +9,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Found, Lookup, NotFound, Recipient, Unavailable
-from eas_redirect.judging.explain import Device, explain_user, open_judge
+from eas_redirect.judging.explain import AskedDevice, explain_user, open_judge
 from eas_redirect.judging.waves import ask_names, in_doubt, with_waves
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Criteria, UserNames, Wave, user_names
@@ -143,7 +143,7 @@ def test_who_is_redirected(folder: Path, table: str, redirected: str | None) -> 
         encoding="utf-8",
     )
     judge = with_waves(open_judge(load_config(file, environment={})))
-    found = asyncio.run(explain_user(judge, "CORP\\anna", Device()))
+    found = asyncio.run(explain_user(judge, "CORP\\anna", AskedDevice()))
     assert found is not None
     expected = Reason.MAILBOX_MOVED if redirected else Reason.NOT_IN_WAVE
     assert found.judgement.verdict.reason is expected, found.judgement.verdict.detail

@@ -3,7 +3,7 @@
 import pytest
 
 from eas_redirect.planning.readiness import (
-    Verdict,
+    Prospect,
     address_findings,
     logon_findings,
     os_version,
@@ -17,25 +17,25 @@ ONLINE = "outlook.office365.com"
 @pytest.mark.parametrize(
     ("user_agent", "device_type", "scheme", "verdict", "word"),
     [
-        ("Apple-iPhone14C5/2105.90", "iPhone", "basic", Verdict.ASKED, "password"),
-        ("Apple-iPhone14C5/2105.90", "iPhone", "bearer", Verdict.READY, "token"),
-        ("Apple-iPhone14C5/2105.90", "iPhone", "ntlm", Verdict.ASKED, "uses a password"),
-        ("Apple-iPhone14C5/2105.90", "iPhone", None, Verdict.ASKED, "does not show here"),
-        ("Apple-iPhone14C5/2105.90", "iPhone", "negotiate", Verdict.ASKED, "does not show here"),
-        ("Apple-iPhone3C1/902.206", "iPhone", "basic", Verdict.REFUSED, "16.0 at most"),
-        ("Apple-iPhone7C2/1401.403", "iPhone", "basic", Verdict.REFUSED, "passwords only"),
-        (None, "iPhone", "basic", Verdict.UNKNOWN, "depends on its version"),
-        ("Outlook-iOS-Android/1.0", "Outlook", "basic", Verdict.ASKED, "add the account anew"),
-        ("Android/4.4.2-EAS-1.3", "Android", "basic", Verdict.REFUSED, "14.1 at most"),
-        ("MSFT-WIN-3/6.2.9200", "WindowsMail", "basic", Verdict.REFUSED, "14.1 at most"),
-        ("MSFT-WP/8.10.14219", "WP8", "ntlm", Verdict.REFUSED, "14.1 at most"),
-        ("Android-Mail/2025.01", "Android", "basic", Verdict.UNKNOWN, "depends on its version"),
-        ("TestActiveSyncConnectivity", "x", "basic", Verdict.UNKNOWN, "probe"),
-        ("Toaster/1.0", "Toaster", "basic", Verdict.UNKNOWN, "Nobody knows this client"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "basic", Prospect.ASKED, "password"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "bearer", Prospect.READY, "token"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "ntlm", Prospect.ASKED, "uses a password"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", None, Prospect.ASKED, "does not show here"),
+        ("Apple-iPhone14C5/2105.90", "iPhone", "negotiate", Prospect.ASKED, "does not show here"),
+        ("Apple-iPhone3C1/902.206", "iPhone", "basic", Prospect.REFUSED, "16.0 at most"),
+        ("Apple-iPhone7C2/1401.403", "iPhone", "basic", Prospect.REFUSED, "passwords only"),
+        (None, "iPhone", "basic", Prospect.UNKNOWN, "depends on its version"),
+        ("Outlook-iOS-Android/1.0", "Outlook", "basic", Prospect.ASKED, "add the account anew"),
+        ("Android/4.4.2-EAS-1.3", "Android", "basic", Prospect.REFUSED, "14.1 at most"),
+        ("MSFT-WIN-3/6.2.9200", "WindowsMail", "basic", Prospect.REFUSED, "14.1 at most"),
+        ("MSFT-WP/8.10.14219", "WP8", "ntlm", Prospect.REFUSED, "14.1 at most"),
+        ("Android-Mail/2025.01", "Android", "basic", Prospect.UNKNOWN, "depends on its version"),
+        ("TestActiveSyncConnectivity", "x", "basic", Prospect.UNKNOWN, "probe"),
+        ("Toaster/1.0", "Toaster", "basic", Prospect.UNKNOWN, "Nobody knows this client"),
     ],
 )
 def test_verdicts_for_exchange_online(
-    user_agent: str | None, device_type: str, scheme: str | None, verdict: Verdict, word: str
+    user_agent: str | None, device_type: str, scheme: str | None, verdict: Prospect, word: str
 ) -> None:
     found = readiness_of(
         identify(user_agent, device_type),
@@ -52,16 +52,16 @@ def test_verdicts_for_exchange_online(
 @pytest.mark.parametrize(
     ("spoken", "ceiling", "verdict"),
     [
-        ("14.1", "14.1", Verdict.UNKNOWN),  # the ceiling is no verdict
-        ("12.1", "12.1", Verdict.UNKNOWN),  # an Exchange 2007
-        ("12.1", "14.1", Verdict.REFUSED),  # chose less than it was offered
-        ("16.1", "16.1", Verdict.UNKNOWN),
-        (None, "14.1", Verdict.UNKNOWN),
-        ("14.1", None, Verdict.UNKNOWN),
+        ("14.1", "14.1", Prospect.UNKNOWN),  # the ceiling is no verdict
+        ("12.1", "12.1", Prospect.UNKNOWN),  # an Exchange 2007
+        ("12.1", "14.1", Prospect.REFUSED),  # chose less than it was offered
+        ("16.1", "16.1", Prospect.UNKNOWN),
+        (None, "14.1", Prospect.UNKNOWN),
+        ("14.1", None, Prospect.UNKNOWN),
     ],
 )
 def test_only_a_version_below_the_ceiling_is_a_verdict(
-    spoken: str | None, ceiling: str | None, verdict: Verdict
+    spoken: str | None, ceiling: str | None, verdict: Prospect
 ) -> None:
     for client in (None, identify("Android-Mail/1", None)):
         found = readiness_of(client, host=ONLINE, protocol_version=spoken, ceiling=ceiling)
@@ -70,9 +70,9 @@ def test_only_a_version_below_the_ceiling_is_a_verdict(
 
 def test_other_targets_have_no_such_limits() -> None:
     old = identify("MSFT-WP/8.10.14219", "WP8")
-    assert readiness_of(old, host="mail.fabrikam.example").verdict is Verdict.READY
-    assert readiness_of(old, host=None).verdict is Verdict.UNKNOWN
-    assert readiness_of(old, host="OUTLOOK.office365.com").verdict is Verdict.REFUSED
+    assert readiness_of(old, host="mail.fabrikam.example").verdict is Prospect.READY
+    assert readiness_of(old, host=None).verdict is Prospect.UNKNOWN
+    assert readiness_of(old, host="OUTLOOK.office365.com").verdict is Prospect.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from eas_redirect.directory.values import OrganizationRelationship
-from eas_redirect.planning.readiness import Verdict, readiness_of
+from eas_redirect.planning.readiness import Prospect, readiness_of
 from eas_redirect.policy import exchange_online
 from eas_redirect.policy.endpoint import Endpoint, endpoint
 from eas_redirect.policy.exchange_online import CLOUDS, Cloud, cloud_of, host_map, is_eas_host
@@ -49,7 +49,7 @@ def test_a_new_cloud_shows_wherever_a_host_is_known(monkeypatch: pytest.MonkeyPa
     assert isinstance(found, Endpoint)
     assert found.host == "eas.moon.example"
     assert is_eas_host("EAS.moon.example")
-    assert readiness_of(None, host="eas.moon.example").verdict is Verdict.UNKNOWN
+    assert readiness_of(None, host="eas.moon.example").verdict is Prospect.UNKNOWN
     assert Pseudonyms().host("owa.moon.example") == "owa.moon.example"
     vanity = OrganizationRelationship(
         name="Moon",

@@ -7,9 +7,8 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from eas_redirect.captures.findings import findings
-from eas_redirect.captures.timeline import Decision, Entry, Timeline
-from eas_redirect.checking.users import check_user
+from eas_redirect.captures.device_timeline import Decision, Timeline, TimelineEntry, complaints
+from eas_redirect.checking.everything import check_user
 from eas_redirect.judging.explain import Explanation, as_json, in_lines
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.planning.plan import PlannedUser
@@ -117,7 +116,7 @@ class TestANewRowShows:
             device_id="A", device_type=None, user=None, user_agent=None, client_address=None
         )
         device.add(entry(Decision(decision="pass", reason=EXAMPLE, detail="It is full.")))
-        (found,) = findings(device)
+        (found,) = complaints(device)
         assert (found.kind, found.advice) == (EXAMPLE, "Wait a fortnight.")
 
     def test_in_the_metrics_the_status_page_and_the_short_journal(self) -> None:
@@ -138,8 +137,8 @@ class TestANewRowShows:
         assert is_decision(record)
 
 
-def entry(decided: Decision) -> Entry:
-    return Entry(
+def entry(decided: Decision) -> TimelineEntry:
+    return TimelineEntry(
         time_s=1.0,
         last_s=1.0,
         method="POST",

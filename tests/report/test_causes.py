@@ -2,11 +2,11 @@
 
 import pytest
 
-from eas_redirect.planning.readiness import Readiness, Verdict
+from eas_redirect.planning.readiness import Prospect, Readiness
 from eas_redirect.report.causes import Behaviour, likely_cause
 
-REFUSED = Readiness(verdict=Verdict.REFUSED, rule="Too old.", source="https://example.test")
-ASKED = Readiness(verdict=Verdict.ASKED, rule="Password.", source="https://example.test")
+REFUSED = Readiness(verdict=Prospect.REFUSED, rule="Too old.", source="https://example.test")
+ASKED = Readiness(verdict=Prospect.ASKED, rule="Password.", source="https://example.test")
 
 
 @pytest.mark.parametrize(

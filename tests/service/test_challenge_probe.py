@@ -10,7 +10,7 @@ import pytest
 
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.service.challenge_probe import ASK_EVERY_S, TRY_AGAIN_S, ChallengeProbe
-from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
 
 SERVER = "ex07.contoso.example:443"
 
@@ -18,11 +18,11 @@ SERVER = "ex07.contoso.example:443"
 class Server:
     """Answers as told, and counts."""
 
-    def __init__(self, outcome: Outcome | Exception) -> None:
+    def __init__(self, outcome: UpstreamOutcome | Exception) -> None:
         self.outcome = outcome
         self.asked = 0
 
-    async def ask(self, timeout_s: float) -> Outcome:
+    async def ask(self, timeout_s: float) -> UpstreamOutcome:
         assert timeout_s <= 10
         self.asked += 1
         if isinstance(self.outcome, Exception):
@@ -47,7 +47,7 @@ def probe(
     ],
 )
 async def test_only_a_401_says_that_logons_are_checked(
-    outcome: Outcome, known: str, again_s: float
+    outcome: UpstreamOutcome, known: str, again_s: float
 ) -> None:
     challenges = Challenges()
     assert await probe(Server(outcome), challenges).ask() == again_s

@@ -11,7 +11,7 @@ from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
-from eas_redirect.service.monitor import Monitor, Proxy, relationship_line
+from eas_redirect.service.monitor import Monitor, ProxyFacts, relationship_line
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_address
@@ -32,7 +32,7 @@ RELATIONSHIP = OrganizationRelationship(
 async def monitor(tmp_path: Path) -> AsyncIterator[Monitor]:
     path = write_config(tmp_path)
     service = Service(load_config(path, {"journal.path": str(tmp_path / "journal.jsonl")}))
-    made = Monitor(service, Proxy(config_path=lambda: str(path)), clock=lambda: 1000.0)
+    made = Monitor(service, ProxyFacts(config_path=lambda: str(path)), clock=lambda: 1000.0)
     service.start()
     async with asyncio.timeout(20):
         await service.judge.directory.relationships()
@@ -85,7 +85,7 @@ async def test_a_directory_that_shows_no_mailbox_is_blind(tmp_path: Path) -> Non
     service = Service(load_config(path, {"journal.path": str(tmp_path / "journal.jsonl")}))
     records: list[Record] = []
     service.sinks.append(records.append)
-    monitor = Monitor(service, Proxy(config_path=lambda: str(path)))
+    monitor = Monitor(service, ProxyFacts(config_path=lambda: str(path)))
     try:
         service.start()
         await service.judge.directory.relationships()
@@ -144,7 +144,7 @@ async def test_it_follows_the_configuration_and_keeps_a_good_address(
     taken = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     wanted = f"127.0.0.1:{port}"
-    monitor._proxy = Proxy(listen=lambda: wanted)
+    monitor._proxy = ProxyFacts(listen=lambda: wanted)
     await monitor.follow()
     assert monitor.port == first
     assert "cannot serve metrics" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.configuration.sources import Override
 from eas_redirect.directory.adoption import SETTLE_S
-from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
+from eas_redirect.service.reload import Loaded, Reloader, ReloadOutcome, ReloadRefused
 
 BASE = """\
 mode = "enforce"
@@ -48,7 +48,7 @@ def write(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def looks(reloader: Reloader, times: int = 2) -> list[Outcome]:
+def looks(reloader: Reloader, times: int = 2) -> list[ReloadOutcome]:
     return [outcome for _ in range(times) if (outcome := reloader.look()) is not None]
 
 
@@ -92,12 +92,12 @@ def test_half_of_a_file_has_none_of_the_brakes_of_the_other_half(file: Path) -> 
 def test_a_bad_change_is_said_once_and_its_mending_too(file: Path, reloader: Reloader) -> None:
     write(file, BASE.replace("enforce", "enforced"))
     [outcome] = looks(reloader, 5)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ReloadRefused)
     assert "mode" in outcome.problems[0]
 
     write(file, "x = 1\n" + BASE.replace("enforce", "nonsense"))
     [outcome] = looks(reloader, 5)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ReloadRefused)
     assert len(outcome.problems) == 2
 
     write(file, BASE)
@@ -117,7 +117,7 @@ def test_a_file_that_goes_away_and_comes_back(file: Path, reloader: Reloader) ->
     pilot = file.with_name("pilot.txt")
     pilot.unlink()
     [outcome] = looks(reloader, 5)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ReloadRefused)
     assert "pilot.txt" in outcome.problems[0]
 
     write(pilot, "anna\n")
@@ -128,7 +128,7 @@ def test_a_file_that_goes_away_and_comes_back(file: Path, reloader: Reloader) ->
 def test_a_missing_file_that_a_refused_configuration_names(file: Path, reloader: Reloader) -> None:
     write(file, BASE.replace("pilot.txt", "second.txt"))
     [outcome] = looks(reloader, 5)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ReloadRefused)
 
     write(file.with_name("second.txt"), "bert\n")
     [outcome] = looks(reloader, 5)
@@ -154,7 +154,7 @@ def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> N
     assert isinstance(reloader.reload(), Loaded)
     file.unlink()
     outcome = reloader.reload()
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ReloadRefused)
     assert "no such file" in outcome.problems[0]
     assert looks(reloader, 5) == []
 

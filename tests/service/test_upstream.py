@@ -9,7 +9,7 @@ import pytest
 
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.service import upstream
-from eas_redirect.service.upstream import Answered, NoAnswer, Outcome, Upstream
+from eas_redirect.service.upstream import Answered, NoAnswer, Upstream, UpstreamOutcome
 from eas_redirect.telemetry.record import Record
 from tests.integration.processes import free_port
 from tests.telemetry.test_metrics import EXCHANGE
@@ -23,13 +23,13 @@ FAILED = replace(
 class World:
     """An Exchange that is asked on a clock that is turned by hand."""
 
-    outcome: Outcome = field(default_factory=lambda: NoAnswer(why="refused"))
+    outcome: UpstreamOutcome = field(default_factory=lambda: NoAnswer(why="refused"))
     now_s: float = 1000.0
     asked: list[float] = field(default_factory=list)
     sleeping: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def ask(self, _timeout_s: float) -> Outcome:
+    async def ask(self, _timeout_s: float) -> UpstreamOutcome:
         self.asked.append(self.now_s)
         return self.outcome
 
@@ -168,7 +168,7 @@ async def test_a_fresh_proxy_that_cannot_reach_it_goes_on_asking() -> None:
 async def test_nobody_waits_for_a_slow_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "LOOK_S", 0.01)
 
-    async def never(_timeout_s: float) -> Outcome:
+    async def never(_timeout_s: float) -> UpstreamOutcome:
         await asyncio.Event().wait()
         raise AssertionError
 

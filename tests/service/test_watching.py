@@ -23,7 +23,7 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
     Source,
 )
-from eas_redirect.judging.explain import Device, explain_user
+from eas_redirect.judging.explain import AskedDevice, explain_user
 from eas_redirect.service import watching
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
@@ -71,7 +71,7 @@ class Bench:
         os.utime(self.directory / "forest.ldif", (long_ago, long_ago))
 
     async def reason(self, user: str) -> str:
-        explanation = await explain_user(self.service.judge, user, Device())
+        explanation = await explain_user(self.service.judge, user, AskedDevice())
         assert explanation is not None
         return str(explanation.judgement.verdict.reason)
 
@@ -116,7 +116,7 @@ async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:
     await bench.look()
     write(bench.config, CONFIG.replace("enforce", "observe"))
     await bench.look()
-    explanation = await explain_user(old, "anna", Device())
+    explanation = await explain_user(old, "anna", AskedDevice())
     assert explanation is not None
     assert explanation.judgement.decision == "pass"
     assert str(explanation.judgement.verdict.reason) == "not_in_wave"

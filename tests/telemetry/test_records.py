@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eas_redirect.configuration.config import load_config
-from eas_redirect.judging.explain import Device, explain_user, open_judge
+from eas_redirect.judging.explain import AskedDevice, explain_user, open_judge
 from eas_redirect.telemetry.records import WireFacts, exchange_record
 from tests.support import DATA
 
@@ -11,7 +11,7 @@ from tests.support import DATA
 async def account_of(folder: Path, logon: str) -> str | None:
     config = folder / "eas-redirect.toml"
     config.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n')
-    found = await explain_user(open_judge(load_config(config)), logon, Device())
+    found = await explain_user(open_judge(load_config(config)), logon, AskedDevice())
     assert found is not None
     return exchange_record(found.judgement, WireFacts(started_s=0.0)).user_id
 

@@ -19,7 +19,7 @@ from eas_redirect.telemetry.status import (
     UpstreamLine,
 )
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
-from eas_redirect.telemetry.web import Address
+from eas_redirect.telemetry.web import ListenAddress
 from tests.browser import complaints, open_browser, screenshot
 from tests.telemetry.statuses import HOSTILE_STATUS, LIVELY, NOW_S
 
@@ -135,7 +135,7 @@ def served(status: Status) -> Iterator[str]:
         await asyncio.sleep(0)  # what was cut is closed in the loop's next turn
 
     try:
-        asyncio.run_coroutine_threadsafe(site.start(Address()), loop).result(20)
+        asyncio.run_coroutine_threadsafe(site.start(ListenAddress()), loop).result(20)
         yield f"http://127.0.0.1:{site.port}/"
     finally:
         asyncio.run_coroutine_threadsafe(end(), loop).result(20)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.telemetry import web
-from eas_redirect.telemetry.web import Address, Page, WebServer, parse_address
+from eas_redirect.telemetry.web import ListenAddress, Page, WebServer, parse_address
 
 BODY = b"hello\n"
 
@@ -23,7 +23,7 @@ async def broken() -> Page:
 @pytest.fixture
 async def server() -> AsyncIterator[WebServer]:
     server = WebServer({"/": hello, "/broken": broken})
-    await server.start(Address())
+    await server.start(ListenAddress())
     yield server
     server.close()
     await asyncio.sleep(0)  # what was cut is closed in the loop's next turn
@@ -113,7 +113,7 @@ async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
         return Page(body=b"x" * 50_000_000)
 
     server = WebServer({"/": large})
-    await server.start(Address())
+    await server.start(ListenAddress())
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     await until(lambda: bool(server._connections))
@@ -151,7 +151,7 @@ async def test_whoever_only_holds_places_starves_nobody(server: WebServer, sent:
 async def named() -> AsyncIterator[WebServer]:
     pages = {"/": hello, "/metrics": hello}
     server = WebServer(pages, for_people={"/"}, host_names=lambda: ("proxy.contoso.example",))
-    await server.start(Address())
+    await server.start(ListenAddress())
     yield server
     server.close()
     await asyncio.sleep(0)
@@ -206,7 +206,7 @@ async def test_a_page_is_made_once_a_second_at_most() -> None:
         return Page(body=str(made).encode())
 
     server = WebServer({"/": counted}, clock=lambda: now)
-    await server.start(Address())
+    await server.start(ListenAddress())
     answers = await asyncio.gather(*(ask(server, b"GET / HTTP/1.1\r\n\r\n") for _ in range(20)))
     assert {answer[-1:] for answer in answers} == {b"1"}
     now += web.FRESH_S
@@ -218,7 +218,7 @@ async def test_unix_socket(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"left over from a crash")
     server = WebServer({"/": hello})
     path = str(tmp_path / "s")
-    await server.start(Address(path=path))
+    await server.start(ListenAddress(path=path))
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     assert (await reader.read()).endswith(BODY)

@@ -28,7 +28,7 @@ from eas_redirect.activesync.wbxml_values import (
     tag_name,
     token_of,
 )
-from eas_redirect.activesync.wbxml_writer import Writer
+from eas_redirect.activesync.wbxml_writer import WBXMLWriter
 
 __all__ = [
     "MAX_DEPTH",
@@ -75,7 +75,7 @@ def parse_partly(
 
 def write(document: Document) -> bytes:
     """The bytes of a document; WBXMLError for one that no bytes can stand for."""
-    return Writer(document).written()
+    return WBXMLWriter(document).written()
 
 
 def element(page: int, name: str, *children: Node) -> Element:

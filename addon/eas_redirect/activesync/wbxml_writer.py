@@ -39,7 +39,7 @@ from eas_redirect.activesync.wbxml_values import (
 )
 
 
-class Writer:
+class WBXMLWriter:
     """Canonical bytes: a SWITCH_PAGE only where the page changes, integers as short as can be."""
 
     def __init__(self, document: Document) -> None:

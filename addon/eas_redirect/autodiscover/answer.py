@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.request import Headers, header_values
-from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, Element, read_document
+from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, XMLElement, read_document
 from eas_redirect.autodiscover.request import RESPONSE
 
 FRAMEWORK = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
@@ -92,7 +92,7 @@ def _is_xml(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in _XML_TYPES
 
 
-def _evidence(root: Element) -> AutodiscoverEvidence:
+def _evidence(root: XMLElement) -> AutodiscoverEvidence:
     response = root.one(RESPONSE, "Response")
     if (root.namespace, root.name) != (FRAMEWORK, "Autodiscover") or len(root.children) != 1:
         return OtherAnswer("The answer is not one of Autodiscover's.")
@@ -114,7 +114,7 @@ def _evidence(root: Element) -> AutodiscoverEvidence:
     return OtherAnswer("The answer says nothing of a moved mailbox.")
 
 
-def _user(response: Element) -> User:
+def _user(response: XMLElement) -> User:
     culture = response.one(RESPONSE, "Culture")
     user = response.one(RESPONSE, "User")
     return User(
@@ -124,7 +124,7 @@ def _user(response: Element) -> User:
     )
 
 
-def _content(element: Element | None) -> str | None:
+def _content(element: XMLElement | None) -> str | None:
     return (element.text.strip() or None) if element is not None else None
 
 

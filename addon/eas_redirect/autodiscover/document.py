@@ -34,25 +34,25 @@ class DocumentError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class XMLElement:
     """An element. `text` is what stands directly in it; attributes are not kept."""
 
     namespace: str
     name: str
     text: str
-    children: tuple["Element", ...]
+    children: tuple["XMLElement", ...]
 
-    def all(self, namespace: str, name: str) -> tuple["Element", ...]:
+    def all(self, namespace: str, name: str) -> tuple["XMLElement", ...]:
         """The children of this name."""
         return tuple(c for c in self.children if (c.namespace, c.name) == (namespace, name))
 
-    def one(self, namespace: str, name: str) -> "Element | None":
+    def one(self, namespace: str, name: str) -> "XMLElement | None":
         """The only child of this name; None where there are none or several."""
         found = self.all(namespace, name)
         return found[0] if len(found) == 1 else None
 
 
-def read_document(data: bytes, content_type: str = "") -> Element:
+def read_document(data: bytes, content_type: str = "") -> XMLElement:
     """The root of a document of at most MAX_BYTES; anything else is a DocumentError.
 
     `content_type` is the header's value: its charset must not contradict the document.
@@ -119,10 +119,10 @@ class _Reader:
     """Builds elements from the parser's events."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[str, list[str], list[Element]]] = []
-        self._root: Element | None = None
+        self._open: list[tuple[str, list[str], list[XMLElement]]] = []
+        self._root: XMLElement | None = None
 
-    def read(self, text: str) -> Element:
+    def read(self, text: str) -> XMLElement:
         parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._doctype
@@ -159,7 +159,7 @@ class _Reader:
     def _end(self, _: str) -> None:
         name, texts, children = self._open.pop()
         namespace, _, local = name.rpartition(" ")
-        element = Element(namespace, local, "".join(texts), tuple(children))
+        element = XMLElement(namespace, local, "".join(texts), tuple(children))
         if self._open:
             self._open[-1][2].append(element)
         else:

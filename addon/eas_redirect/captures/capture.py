@@ -49,7 +49,7 @@ type Progress = Callable[[int], None]  # called with the bytes read since the la
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class CaptureTrouble:
     """Something in a capture that could not be read: one sentence."""
 
     text: str
@@ -92,14 +92,14 @@ def _no_progress(_: int) -> None:
 
 def read_flows(
     path: Path, progress: Progress = _no_progress
-) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     """Every flow of a flow file or a HAR, whatever its protocol."""
     tidied = _tidying(progress)
     try:
         with path.open("rb") as file:
             yield from _read(file, tidied)
     except OSError as error:
-        yield Trouble(f"{path.name} cannot be read: {error.strerror}")
+        yield CaptureTrouble(f"{path.name} cannot be read: {error.strerror}")
 
 
 def read_exchanges(
@@ -108,17 +108,17 @@ def read_exchanges(
     trusted: tuple[Network, ...] = (),
     progress: Progress = _no_progress,
     servers: Collection[str] = (),
-) -> Iterator[Captured | Trouble]:
+) -> Iterator[Captured | CaptureTrouble]:
     """The EAS exchanges of a capture; other flows are passed over. `servers`: see `is_ours`."""
     seen = Seen()
     for flow in read_flows(path, progress):
-        if isinstance(flow, Trouble):
+        if isinstance(flow, CaptureTrouble):
             yield flow
         elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
             try:
                 yield captured(flow, seen, weak_statuses, trusted, servers)
             except Exception as error:  # mitmproxy loads states of other types than its own
-                yield Trouble(f"a flow of the capture is damaged ({type(error).__name__})")
+                yield CaptureTrouble(f"a flow of the capture is damaged ({type(error).__name__})")
 
 
 def captured(
@@ -184,9 +184,9 @@ def _tidying(progress: Progress) -> Progress:
     return advance
 
 
-def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     if file.read(4) in _PACKETS:
-        yield Trouble(_PACKETS_ADVICE)
+        yield CaptureTrouble(_PACKETS_ADVICE)
         return
     file.seek(0)
     if (encoding := _json_encoding(file)) is not None:
@@ -206,18 +206,20 @@ def _json_encoding(file: BinaryIO) -> str | None:
 
 def _read_har(
     file: BinaryIO, encoding: str, progress: Progress
-) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
     try:
         for found in read_har(text, progress):
-            yield Trouble(str(found)) if isinstance(found, HARError) else found
+            yield CaptureTrouble(str(found)) if isinstance(found, HARError) else found
     except HARError as error:
-        yield Trouble(str(error))
+        yield CaptureTrouble(str(error))
     finally:
         text.detach()  # the caller closes the file
 
 
-def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | Trouble]:
+def _read_flow_file(
+    file: BinaryIO, progress: Progress
+) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     """mitmproxy raises whatever a damaged state leads to; nothing can be read behind it."""
     count, at = 0, 0
     try:
@@ -228,14 +230,14 @@ def _read_flow_file(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_fl
             yield flow
     except exceptions.FlowReadException as error:
         if "cannot read files with flow format version" in str(error):
-            yield Trouble(_NEWER if "please update" in str(error) else _OLDER)
+            yield CaptureTrouble(_NEWER if "please update" in str(error) else _OLDER)
         else:
-            yield Trouble(_unreadable(count))
+            yield CaptureTrouble(_unreadable(count))
     except Exception as error:
-        yield Trouble(f"{_unreadable(count)} ({type(error).__name__})")
+        yield CaptureTrouble(f"{_unreadable(count)} ({type(error).__name__})")
     else:
         if count == 0:
-            yield Trouble("the file is empty: it holds no flows")
+            yield CaptureTrouble("the file is empty: it holds no flows")
 
 
 def _unreadable(count: int) -> str:

@@ -34,7 +34,7 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
+class FrontRemark:
     """`grave`: phones refuse it as it is. Sentences without their full stop."""
 
     finding: str
@@ -76,18 +76,20 @@ def read_front(path: Path, passphrase: str | None = None) -> Front:
     return Front(path=path, certificates=certificates)
 
 
-def judge_front(front: Front, names: Sequence[str], now: datetime.datetime) -> Iterator[Remark]:
+def judge_front(
+    front: Front, names: Sequence[str], now: datetime.datetime
+) -> Iterator[FrontRemark]:
     """What phones will not like. `names`: those by which they call. Pure."""
     own = front.own
     yield from _dates(own, now)
     if issuer_title(own) == "mitmproxy":
-        yield Remark(
+        yield FrontRemark(
             grave=True,
             finding="it is one that mitmproxy made, which no phone trusts",
             advice="take the one for the name that phones call, from a public authority",
         )
     elif own.issuer == own.subject:
-        yield Remark(
+        yield FrontRemark(
             grave=True,
             finding="it is self-signed, so that phones refuse it",
             advice="take one from an authority that they trust",
@@ -96,7 +98,7 @@ def judge_front(front: Front, names: Sequence[str], now: datetime.datetime) -> I
         yield from _chain(front)
     missing = [name for name in names if not bears(own, name)]
     if missing:
-        yield Remark(
+        yield FrontRemark(
             grave=True,
             finding=f"it is for {', '.join(names_of(own)[:5])}, not for {', '.join(missing)}",
             advice="take one with every name that phones call, or mend exchange.host_names",
@@ -104,28 +106,28 @@ def judge_front(front: Front, names: Sequence[str], now: datetime.datetime) -> I
     yield from _age(own)
 
 
-def _dates(own: x509.Certificate, now: datetime.datetime) -> Iterator[Remark]:
+def _dates(own: x509.Certificate, now: datetime.datetime) -> Iterator[FrontRemark]:
     begins, ends = own.not_valid_before_utc, own.not_valid_after_utc
     if begins > now:
         finding = f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC"
-        yield Remark(grave=True, finding=finding, advice="look at the clock of this machine")
+        yield FrontRemark(grave=True, finding=finding, advice="look at the clock of this machine")
     elif ends < now:
-        yield Remark(grave=True, finding=f"it ended on {ends:%Y-%m-%d}", advice="renew it")
+        yield FrontRemark(grave=True, finding=f"it ended on {ends:%Y-%m-%d}", advice="renew it")
     elif (days := (ends - now).days) <= SOON_DAYS:
-        yield Remark(finding=f"it ends on {ends:%Y-%m-%d}, in {days} days", advice="renew it")
+        yield FrontRemark(finding=f"it ends on {ends:%Y-%m-%d}, in {days} days", advice="renew it")
 
 
-def _chain(front: Front) -> Iterator[Remark]:
+def _chain(front: Front) -> Iterator[FrontRemark]:
     signer = issuer_title(front.own)
     if len(front.certificates) == 1:
-        yield Remark(
+        yield FrontRemark(
             finding=f"the file has no chain: the certificate of “{signer}” is missing",
             advice="put the intermediate certificates behind it, since Android does not fetch them",
         )
         return
     for lower, upper in zip(front.certificates, front.certificates[1:], strict=False):
         if lower.issuer != upper.subject:
-            yield Remark(
+            yield FrontRemark(
                 finding=f"its chain is torn: behind “{title(lower)}” belongs the certificate of "
                 f"“{issuer_title(lower)}”, not “{title(upper)}”",
                 advice="put each certificate behind the one that it signed",
@@ -133,16 +135,16 @@ def _chain(front: Front) -> Iterator[Remark]:
             return
 
 
-def _age(own: x509.Certificate) -> Iterator[Remark]:
+def _age(own: x509.Certificate) -> Iterator[FrontRemark]:
     """What only some phones mind."""
     days = (own.not_valid_after_utc - own.not_valid_before_utc).days
     if days > LONGEST_DAYS:
         finding = f"it lives {days} days, and Apple devices take {LONGEST_DAYS} at most"
-        yield Remark(finding=finding, advice="take one that lives a year")
+        yield FrontRemark(finding=finding, advice="take one that lives a year")
     key = own.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < SHORTEST_KEY:
         finding = f"its key has {key.key_size} bits, which phones refuse"
-        yield Remark(grave=True, finding=finding, advice=f"take {SHORTEST_KEY} bits or P-256")
+        yield FrontRemark(grave=True, finding=finding, advice=f"take {SHORTEST_KEY} bits or P-256")
 
 
 def _fits(certificate: x509.Certificate, key: object) -> bool:

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from eas_redirect.certificates.files import pem
 
-type Address = tuple[str, int]
+type HostPort = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Distrust:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ServerTLS:
     """`distrust` says why the certificate was not believed, None when it was."""
 
     version: str
@@ -36,14 +36,14 @@ class Seen:
 
 
 def look(
-    address: Address,
+    address: HostPort,
     timeout_s: float,
     trusted: Sequence[x509.Certificate] = (),
     *,
     old: bool,
     name: str | None = None,
     any_name: bool = False,
-) -> Seen:
+) -> ServerTLS:
     """One handshake, with whatever the server speaks. Raises OSError (ssl.SSLError among them).
 
     `old`: a certificate is believed by the rules of its time, too, as mitmproxy does when it is
@@ -87,7 +87,7 @@ def any_tls() -> ssl.SSLContext:
     return context
 
 
-def http_status(address: Address, timeout_s: float) -> int | None:
+def http_status(address: HostPort, timeout_s: float) -> int | None:
     """What plain HTTP is answered there; None where it is not, as at a port for TLS alone."""
     try:
         with socket.create_connection(address, timeout_s) as plain:
@@ -101,8 +101,8 @@ def http_status(address: Address, timeout_s: float) -> int | None:
 
 
 def _believed(
-    address: Address, timeout_s: float, context: ssl.SSLContext, name: str
-) -> tuple[Seen | None, Distrust | None]:
+    address: HostPort, timeout_s: float, context: ssl.SSLContext, name: str
+) -> tuple[ServerTLS | None, Distrust | None]:
     """The handshake, or why the certificate is not believed, if it came to that."""
     try:
         return _handshake(address, timeout_s, context, name), None
@@ -118,12 +118,14 @@ def _allow_old_ciphers(context: ssl.SSLContext) -> None:
         context.set_ciphers("ALL:@SECLEVEL=0")
 
 
-def _handshake(address: Address, timeout_s: float, context: ssl.SSLContext, name: str) -> Seen:
+def _handshake(
+    address: HostPort, timeout_s: float, context: ssl.SSLContext, name: str
+) -> ServerTLS:
     with (
         socket.create_connection(address, timeout_s) as plain,
         context.wrap_socket(plain, server_hostname=name) as secured,
     ):
-        return Seen(
+        return ServerTLS(
             version=secured.version() or "unknown", certificate=_read(secured.getpeercert(True))
         )
 

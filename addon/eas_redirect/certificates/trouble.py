@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from eas_redirect.certificates.files import CertificateFileError, read_trusted
-from eas_redirect.certificates.handshake import Seen, http_status, look
+from eas_redirect.certificates.handshake import ServerTLS, http_status, look
 from eas_redirect.certificates.names import bears, issuer_title, names_of, title
 
-type Kind = Literal[
+type TroubleKind = Literal[
     "unreachable",
     "ca_file",
     "no_tls",
@@ -64,10 +64,10 @@ class Trouble:
     """`finding` is what was seen, `advice` what to do: sentences without their full stop. `seen`:
     what a handshake showed, if it came to that."""
 
-    kind: Kind
+    kind: TroubleKind
     finding: str
     advice: str
-    seen: Seen | None = None
+    seen: ServerTLS | None = None
 
     def __str__(self) -> str:
         return f"{self.finding}: {self.advice}"
@@ -79,7 +79,7 @@ def diagnose(peer: Peer, timeout_s: float) -> Trouble | None:
     return found if isinstance(found, Trouble) else None
 
 
-def examine(peer: Peer, timeout_s: float) -> Seen | Trouble | None:
+def examine(peer: Peer, timeout_s: float) -> ServerTLS | Trouble | None:
     """What is seen of its TLS, or what is wrong with it; None: it is called without, as it should
     be."""
     trusted: tuple[x509.Certificate, ...] = ()
@@ -109,7 +109,7 @@ def examine(peer: Peer, timeout_s: float) -> Seen | Trouble | None:
 
 
 def judge(
-    seen: Seen, peer: Peer, trusted: Sequence[x509.Certificate], now: datetime.datetime
+    seen: ServerTLS, peer: Peer, trusted: Sequence[x509.Certificate], now: datetime.datetime
 ) -> Trouble | None:
     """What is wrong with what a handshake showed. Pure."""
     certificate = seen.certificate
@@ -192,7 +192,7 @@ def _no_handshake(peer: Peer, timeout_s: float, error: ssl.SSLError) -> Trouble:
 
 
 def _distrusted(
-    seen: Seen,
+    seen: ServerTLS,
     certificate: x509.Certificate,
     peer: Peer,
     trusted: Sequence[x509.Certificate],
@@ -210,7 +210,7 @@ def _distrusted(
         case 18 | 19 | 20 | 21 | 2 | 27:
             return _unknown(certificate, peer.ca_file, trusted)
         case _ if code in _WEAK_KEYS:
-            kind: Kind = "weak_key"
+            kind: TroubleKind = "weak_key"
             finding = (
                 f"its certificate, or one that signed it, has a weak key ({_key(certificate)})"
             )
@@ -225,7 +225,7 @@ def _distrusted(
     return Trouble(kind=kind, finding=finding, advice=advice)
 
 
-def _old_version(seen: Seen) -> Trouble:
+def _old_version(seen: ServerTLS) -> Trouble:
     if seen.version in MODERN:
         finding = f"it speaks {seen.version} with old ciphers only"
     else:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from eas_redirect.checking.values import Check, failed, good, unreachable, warning
+from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
 from eas_redirect.configuration.config import Config
 from eas_redirect.haproxy.files import (
     CONFIGURATION,

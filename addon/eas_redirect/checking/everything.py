@@ -6,35 +6,54 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult
 
-from eas_redirect.checking.certificates import check_front
+from eas_redirect.checking.certificate_dates import check_front
+from eas_redirect.checking.domain_controllers import check_servers, check_sight
+from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.local import check_files, check_mitmproxy
-from eas_redirect.checking.relationships import check_relationships, probe, targets
-from eas_redirect.checking.servers import check_servers
-from eas_redirect.checking.sight import check_sight
-from eas_redirect.checking.upstream import check_autodiscover, check_upstream
-from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
+from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
+from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.configuration.sources import set_by_environment
 from eas_redirect.directory import adoption
 from eas_redirect.directory.adoption import acceptance, is_accepted
 from eas_redirect.directory.ldap.active_directory import account_forest
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer
+from eas_redirect.judging.explain import Explanation
 from eas_redirect.judging.waves import in_doubt
 from eas_redirect.policy.decision import Policy
+from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.web import parse_address
+
+
+def check_user(name: str, explanation: Explanation | None) -> Check:
+    """`explanation` is None for what is no logon at all."""
+    subject = f"user {name}"
+    if explanation is None:
+        advice = "Write a UPN, DOMAIN\\user, an address or an account name."
+        return failed(subject, "this is no logon", advice)
+    verdict = explanation.judgement.verdict
+    if explanation.location is not None:
+        return good(subject, f"{verdict.reason}: to {explanation.location}")
+    finding = f"{verdict.reason}: {verdict.detail}"
+    if explanation.judgement.out_of_reach:
+        return unreachable(subject, finding)
+    if in_order(verdict.reason):
+        return good(subject, finding)
+    return failed(subject, finding, f'eas-redirect explain "{name}" shows each step.')
+
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
 _LONGEST = 4 * 1024 * 1024  # bytes of a proxy's metrics that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class CheckScope:
     """What to try beside the configuration and the directory."""
 
     upstream: SplitResult | None = None
@@ -47,7 +66,7 @@ class Scope:
     mitmproxy_directory: Path = MITMPROXY_DIRECTORY
 
 
-def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
+def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]:
     """What needs no server."""
     yield good("configuration", f"{path}: mode {config.mode}")
     if keys := set_by_environment():
@@ -60,7 +79,7 @@ def check_here(config: Config, path: Path, scope: Scope) -> Iterator[Check]:
         yield good("UDP", f"`eas-redirect run` opens no port. With mitmdump or --stock, {advice}")
 
 
-def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]:
+def check_directory(config: Config, credentials: BindCredentials) -> Iterator[Check]:
     """Each server, those of account forests too."""
     if config.directory.snapshot is not None:
         return
@@ -69,10 +88,10 @@ def check_directory(config: Config, credentials: Credentials) -> Iterator[Check]
     for domain in settings.account_domains:
         if domain.servers:
             theirs = account_forest(settings, domain)
-            yield from _check_forest(theirs, Credentials(theirs))
+            yield from _check_forest(theirs, BindCredentials(theirs))
 
 
-def _check_forest(settings: DirectorySettings, credentials: Credentials) -> Iterator[Check]:
+def _check_forest(settings: DirectorySettings, credentials: BindCredentials) -> Iterator[Check]:
     """One that does not answer while another does is a failure, not an outage."""
     checks = list(check_servers(settings, credentials))
     some_answer = any(c.subject.endswith(" bind") and c.state == "good" for c in checks)
@@ -154,7 +173,7 @@ def check_waves(mode: str, wave: Wave) -> Iterator[Check]:
                 yield warning(subject, finding, f"{right}, or take the name out.")
 
 
-def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> Iterator[Check]:
+def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: CheckScope) -> Iterator[Check]:
     yield from check_sight(answer.sight)
     yield from check_relationships(answer, policy)
     if scope.probe:
@@ -162,7 +181,7 @@ def check_policy(answer: RelationshipsAnswer, policy: Policy, scope: Scope) -> I
             yield from probe(host, scope.timeout_s)
 
 
-def check_exchange(scope: Scope) -> Iterator[Check]:
+def check_exchange(scope: CheckScope) -> Iterator[Check]:
     if scope.upstream is not None:
         yield from check_upstream(
             scope.upstream,

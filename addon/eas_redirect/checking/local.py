@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from eas_redirect.checking.values import Check, failed, good, warning
+from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy import profile

@@ -25,8 +25,8 @@ from eas_redirect.cli.common import (
 from eas_redirect.telemetry.printable import printable
 
 if TYPE_CHECKING:
-    from eas_redirect.checking.everything import Scope
-    from eas_redirect.checking.values import Check
+    from eas_redirect.checking.everything import CheckScope
+    from eas_redirect.checking.tried import Check
     from eas_redirect.configuration.config import Config
     from eas_redirect.judging.explain import Explanation
     from eas_redirect.judging.judge import Judge
@@ -99,12 +99,12 @@ def check(
     raise typer.Exit(code)
 
 
-def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "Scope":
-    from eas_redirect.checking.everything import Scope
+def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "CheckScope":
+    from eas_redirect.checking.everything import CheckScope
     from eas_redirect.configuration.config import discovery_policy
 
     proxy = config.proxy
-    return Scope(
+    return CheckScope(
         upstream=urlsplit(proxy.upstream) if proxy.upstream else None,
         upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
         upstream_name=proxy.upstream_name,
@@ -125,11 +125,16 @@ def _names(file: Path) -> tuple[str, ...]:
 
 
 def _try_everything(
-    config: "Config", path: Path, scope: "Scope", names: Sequence[str], *, accept_snapshot: bool
+    config: "Config",
+    path: Path,
+    scope: "CheckScope",
+    names: Sequence[str],
+    *,
+    accept_snapshot: bool,
 ) -> tuple[list["Check"], list["Explanation"]]:
     from eas_redirect.checking import everything
     from eas_redirect.configuration.config import directory_settings
-    from eas_redirect.directory.ldap.credentials import Credentials
+    from eas_redirect.directory.ldap.credentials import BindCredentials
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import Snapshot
     from eas_redirect.judging.explain import judge_over
@@ -137,7 +142,7 @@ def _try_everything(
 
     settings = directory_settings(config)
     # One for all of it: what a server refused is not tried again by whoever asks next.
-    credentials = Credentials(settings)
+    credentials = BindCredentials(settings)
     checks = list(everything.check_here(config, path, scope))
     checks += everything.check_directory(config, credentials)
     directory = open_directory(settings, config.directory.snapshot, credentials)
@@ -159,7 +164,7 @@ def _try_everything(
 
 def _refusal(error: Exception) -> list["Check"]:
     """Each problem of a configuration with which nothing can be tried."""
-    from eas_redirect.checking.values import Check
+    from eas_redirect.checking.tried import Check
     from eas_redirect.configuration.config import ConfigError
 
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
@@ -167,11 +172,10 @@ def _refusal(error: Exception) -> list["Check"]:
 
 
 async def _ask(
-    judge: "Judge", config: "Config", scope: "Scope", names: Sequence[str]
+    judge: "Judge", config: "Config", scope: "CheckScope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
-    from eas_redirect.checking.everything import check_policy
-    from eas_redirect.checking.users import check_user
-    from eas_redirect.judging.explain import Device, explain_user
+    from eas_redirect.checking.everything import check_policy, check_user
+    from eas_redirect.judging.explain import AskedDevice, explain_user
 
     relationships = await judge.directory.relationships()
     policy_checks = list(check_policy(relationships, judge.policy, scope))
@@ -180,7 +184,7 @@ async def _ask(
 
     async def one(name: str) -> "Explanation | None":
         async with at_once:
-            explanation = await explain_user(judge, name, Device())
+            explanation = await explain_user(judge, name, AskedDevice())
             step()
             return explanation
 

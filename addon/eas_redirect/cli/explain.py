@@ -24,7 +24,7 @@ from eas_redirect.cli.common import (
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
-    from eas_redirect.judging.explain import Device, Explanation
+    from eas_redirect.judging.explain import AskedDevice, Explanation
 
 
 _CAPTURES = (".flow", ".flows", ".har", ".mitm")  # no name to log on with ends like these
@@ -82,9 +82,9 @@ def explain(
         code = explain_capture(capture, named, against, device=device, user=user, as_json=as_json)
         raise typer.Exit(code)
     _refuse_options_of_captures(subject, device, user, against)
-    from eas_redirect.judging.explain import Device
+    from eas_redirect.judging.explain import AskedDevice
 
-    made_up = Device(
+    made_up = AskedDevice(
         protocol_version=protocol_version,
         device_type=device_type,
         client_address=address,
@@ -93,7 +93,7 @@ def explain(
     raise typer.Exit(_explain_user(subject, config, made_up, as_json=as_json))
 
 
-def _explain_user(user: str, config: Path, device: "Device", *, as_json: bool) -> int:
+def _explain_user(user: str, config: Path, device: "AskedDevice", *, as_json: bool) -> int:
     """The exit code."""
     from eas_redirect.judging import explain as room
 
@@ -126,7 +126,7 @@ def _refuse_options_of_captures(
         fail(f"There is no capture {subject}: name a flow file of mitmproxy or a HAR.", USAGE)
 
 
-async def _explain(config: "Config", user: str, device: "Device") -> "Explanation":
+async def _explain(config: "Config", user: str, device: "AskedDevice") -> "Explanation":
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explain import explain_user, open_judge

@@ -19,8 +19,8 @@ from eas_redirect.cli.common import (
 from eas_redirect.cli.progress import progress
 
 if TYPE_CHECKING:
-    from eas_redirect.captures.capture import Captured, Trouble
-    from eas_redirect.captures.timeline import Filter
+    from eas_redirect.captures.capture import Captured, CaptureTrouble
+    from eas_redirect.captures.device_timeline import Filter
     from eas_redirect.configuration.config import Config
     from eas_redirect.judging.judge import Judge
 
@@ -36,7 +36,7 @@ def explain_capture(
 ) -> int:
     """The exit code: 0 when nothing is wrong, 1 when there is a finding or a difference, 3 when the
     directory that would decide could not be asked."""
-    from eas_redirect.captures.timeline import Filter
+    from eas_redirect.captures.device_timeline import Filter
 
     wanted = Filter(device=device, user=user)
     if against is None:
@@ -47,8 +47,8 @@ def explain_capture(
 
 
 def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bool) -> int:
-    from eas_redirect.captures import report as room
-    from eas_redirect.captures.timeline import report
+    from eas_redirect.captures import timeline_text as room
+    from eas_redirect.captures.device_timeline import report
 
     loaded = None if config is None else load(config)
     size = path.stat().st_size
@@ -66,8 +66,8 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
 def _differences(
     path: Path, config: Path, against: Path, wanted: "Filter", *, as_json: bool
 ) -> int:
-    from eas_redirect.captures import report as room
-    from eas_redirect.captures.compare import compare
+    from eas_redirect.captures import timeline_text as room
+    from eas_redirect.captures.timeline_text import compare
 
     one, other = load(config), load(against)
     bar = progress(path.name, path.stat().st_size)
@@ -85,7 +85,7 @@ def _differences(
 
 def _exchanges(
     path: Path, config: "Config | None", advance: Callable[[int], None]
-) -> "Iterator[Captured | Trouble]":
+) -> "Iterator[Captured | CaptureTrouble]":
     from eas_redirect.captures.capture import read_exchanges
     from eas_redirect.configuration.config import servers
 

@@ -33,7 +33,7 @@ CENSUS_S = 600.0  # for reading every account of the directory, which --all does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PlanOptions:
     """What the command line asks. `names` None: everybody who has moved."""
 
     names: tuple[str, ...] | None
@@ -125,7 +125,7 @@ def plan(
     seen = _seen(journals or [])
     if names is None and not everyone:
         names = tuple(sorted(seen.by_logon, key=str.lower))
-    asked = Asked(names=names, protocol_version=protocol_version, called=called, seen=seen)
+    asked = PlanOptions(names=names, protocol_version=protocol_version, called=called, seen=seen)
     planned = asyncio.run(_plan(settings, asked))
     if allow_script is not None:
         _write_scripts(allow_script, allow_form, planned, known=known, from_logs=from_logs)
@@ -159,11 +159,11 @@ def _seen(journals: list[str]) -> "SeenDevices":
     return SeenDevices.of(made.devices)
 
 
-async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
+async def _plan(config: "Config", asked: PlanOptions) -> "tuple[PlannedUser, ...]":
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import Device, judge_over
+    from eas_redirect.judging.explain import AskedDevice, judge_over
     from eas_redirect.judging.waves import doubts, with_waves
     from eas_redirect.planning.plan import Planner
 
@@ -179,7 +179,7 @@ async def _plan(config: "Config", asked: Asked) -> "tuple[PlannedUser, ...]":
         tell(doubt)
     try:
         names = await _everyone(config) if asked.names is None else asked.names
-        device = Device(protocol_version=asked.protocol_version, called_host=asked.called)
+        device = AskedDevice(protocol_version=asked.protocol_version, called_host=asked.called)
         planner = Planner(judge, directory, device, asked.seen)
         planned = await planner.plan(names, progress("users", len(names)))
     finally:

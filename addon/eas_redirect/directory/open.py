@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.servers import parse_address
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
@@ -13,7 +13,7 @@ _SHOWN = 3  # malformed entries of a snapshot
 
 
 def open_directory(
-    settings: DirectorySettings, snapshot: Path | None, credentials: Credentials | None = None
+    settings: DirectorySettings, snapshot: Path | None, credentials: BindCredentials | None = None
 ) -> Snapshot | ActiveDirectory:
     """Raises SnapshotError for a snapshot that cannot be used; servers are not asked yet."""
     if snapshot is not None:

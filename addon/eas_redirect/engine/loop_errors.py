@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 SAY_EVERY_S = 60.0
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
-type Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
+type LoopHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
 class LoopErrors:
@@ -27,7 +27,7 @@ class LoopErrors:
         self._next_at = float("-inf")
         self._unsaid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._before: Handler | None = None
+        self._before: LoopHandler | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on. A second call changes nothing."""

@@ -31,7 +31,7 @@ INERT = frozenset({"command_history", "dns_use_hosts_file", "dns_name_servers"})
 """Options that matter to other tools or protocols only."""
 
 
-class Engine(master.Master):
+class EngineMaster(master.Master):
     """Runs like mitmdump, stops gracefully (see `Drain`)."""
 
     def __init__(self, opts: options.Options, stop_timeout_s: float) -> None:
@@ -117,7 +117,7 @@ def _name(addon: object) -> str:
     return str(getattr(addon, "name", type(addon).__name__.lower()))
 
 
-def loaded(engine: Engine) -> Sequence[str]:
+def loaded(engine: EngineMaster) -> Sequence[str]:
     """The names of the addons that see events, for tests and for the curious."""
     chain: Iterable[object] = engine.addons.chain
     return [_name(addon) for addon in chain]

@@ -19,7 +19,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tools import cmdline
 from mitmproxy.tools.main import mitmdump, process_options
 
-from eas_redirect.engine.master import Engine
+from eas_redirect.engine.master import EngineMaster
 from eas_redirect.telemetry.writing import queue_standard_streams
 
 STOP_TIMEOUT_S = 25.0  # below the 30 s after which Kubernetes and others lose patience
@@ -59,7 +59,7 @@ def run_stock(arguments: Sequence[str]) -> int:
 async def _main(arguments: list[str], stop_timeout_s: float, *, worker: bool) -> int:
     _listen_over_tcp_only()
     options = Options()
-    engine = Engine(options, stop_timeout_s)
+    engine = EngineMaster(options, stop_timeout_s)
     parsed = cmdline.mitmdump(options).parse_args(arguments)
     try:
         _set_options(options, parsed)
@@ -98,7 +98,7 @@ def _set_options(options: Options, parsed: argparse.Namespace) -> None:
         options.update(save_stream_filter=wanted, readfile_filter=wanted, dumper_filter=wanted)
 
 
-def _on_signals(engine: Engine) -> None:
+def _on_signals(engine: EngineMaster) -> None:
     loop = asyncio.get_running_loop()
     try:
         loop.add_signal_handler(signal.SIGTERM, engine.shutdown)
@@ -110,7 +110,7 @@ def _on_signals(engine: Engine) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
-def _supervisor_left(engine: Engine) -> None:
+def _supervisor_left(engine: EngineMaster) -> None:
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
     engine.shutdown()
 

@@ -21,7 +21,7 @@ from eas_redirect.proxy.options import Engine
 
 logger = logging.getLogger(__name__)
 
-type State = Literal["in place", "left out", "does not fit"]
+type PartState = Literal["in place", "left out", "does not fit"]
 
 ADVICE = "Install a version that fits: pip install 'mitmproxy>=12.2.2,!=12.2.3,<12.4'."
 
@@ -39,10 +39,10 @@ _WANTED: dict[Engine, tuple[str, ...]] = {
 }
 
 
-def replace(engine: Engine, addons: AddonManager) -> dict[str, State]:
+def replace(engine: Engine, addons: AddonManager) -> dict[str, PartState]:
     """Put in place what this engine wants and what fits, and put the rest back. The state of each
     part by its name."""
-    states: dict[str, State] = {}
+    states: dict[str, PartState] = {}
     for name in _WHERE:
         if name not in _WANTED[engine]:
             _put_back(name, addons)
@@ -66,7 +66,7 @@ def put_back(addons: AddonManager) -> None:
         _put_back(name, addons)
 
 
-def say(engine: Engine, states: dict[str, State]) -> None:
+def say(engine: Engine, states: dict[str, PartState]) -> None:
     """For the log of the start."""
     lines = ", ".join(f"{name} {state}" for name, state in states.items())
     logger.info("eas-redirect: eas_engine=%s: %s", engine, lines)

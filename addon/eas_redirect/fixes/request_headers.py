@@ -23,15 +23,15 @@ from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
 
 from eas_redirect.fixes.part import Replacement
 
-type Commands = Generator[commands.Command, Any, None]
+type HeaderCommands = Generator[commands.Command, Any, None]
 
 MAX_KEPT = 64 * 1024  # bytes of a body that nobody sends on
 
-_wait_for_request_headers: Callable[..., Commands] = HttpStream.state_wait_for_request_headers
-_consume_request_body: Callable[..., Commands] = HttpStream.state_consume_request_body
+_wait_for_request_headers: Callable[..., HeaderCommands] = HttpStream.state_wait_for_request_headers
+_consume_request_body: Callable[..., HeaderCommands] = HttpStream.state_consume_request_body
 
 
-def _request_headers(self: HttpStream, event: RequestHeaders) -> Commands:
+def _request_headers(self: HttpStream, event: RequestHeaders) -> HeaderCommands:
     """Leave mitmproxy's 100 out, and put the header back that it takes away after that; do not
     stream what is answered already."""
     request = event.request
@@ -62,7 +62,7 @@ def _is_continue(command: commands.Command) -> bool:
     )
 
 
-def _body(self: HttpStream, event: HttpEvent) -> Commands:
+def _body(self: HttpStream, event: HttpEvent) -> HeaderCommands:
     if isinstance(event, RequestData) and self.flow.response is not None:
         if len(self.request_body_buf) + len(event.data) <= MAX_KEPT:
             self.request_body_buf += event.data

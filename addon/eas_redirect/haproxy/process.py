@@ -11,7 +11,7 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from eas_redirect import __version__
-from eas_redirect.certificates.handshake import Seen, any_tls
+from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import Peer, Trouble, examine
 from eas_redirect.configuration.config import Config
 from eas_redirect.configuration.sources import Override
@@ -21,10 +21,10 @@ from eas_redirect.haproxy.listener import Listener, ListenError
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.service.challenge_probe import ChallengeProbe
-from eas_redirect.service.monitor import Monitor, Proxy
+from eas_redirect.service.monitor import Monitor, ProxyFacts
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
-from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
 from eas_redirect.service.watching import Watcher
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.writing import queue_standard_streams, stop_within
@@ -73,7 +73,7 @@ async def _serve(
     ask = asker(lambda: peer_of(service.config))
     monitor = Monitor(
         service,
-        Proxy(
+        ProxyFacts(
             config_path=lambda: str(path),
             peer=lambda: peer_of(service.config),
             ask=ask,
@@ -137,23 +137,23 @@ def peer_of(config: Config) -> Peer:
     )
 
 
-def asker(peer: Callable[[], Peer]) -> Callable[[float], Awaitable[Outcome]]:
+def asker(peer: Callable[[], Peer]) -> Callable[[float], Awaitable[UpstreamOutcome]]:
     """One request of our own to Exchange, within so many seconds."""
 
-    async def ask(timeout_s: float) -> Outcome:
+    async def ask(timeout_s: float) -> UpstreamOutcome:
         return await asyncio.to_thread(_ask, peer(), timeout_s)
 
     return ask
 
 
-def _ask(peer: Peer, timeout_s: float) -> Outcome:
+def _ask(peer: Peer, timeout_s: float) -> UpstreamOutcome:
     """OPTIONS without a logon, once the certificate is the right one. It changes nothing."""
     expires = None
     if peer.tls:
         match examine(peer, timeout_s / 2):
             case Trouble() as trouble:
                 return NoAnswer(why=str(trouble))
-            case Seen(certificate=certificate):
+            case ServerTLS(certificate=certificate):
                 expires = None if certificate is None else certificate.not_valid_after_utc
             case None:
                 pass

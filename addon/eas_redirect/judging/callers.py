@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-type Address = IPv4Address | IPv6Address
+type IPAddress = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
 
 NAME_HEADERS = ("x-forwarded-host", "x-original-host")  # and `host=` in Forwarded (RFC 7239 5.3)
@@ -70,7 +70,7 @@ def forwarded_address(
     networks = tuple(trusted)
     if peer is None or not _is_trusted(_address(peer), networks):
         return None
-    client: Address | None = None
+    client: IPAddress | None = None
     for hop in reversed([part for value in forwarded_for for part in value.split(",")]):
         address = _address(hop)
         if address is None:
@@ -94,7 +94,7 @@ def device_address(
     return forwarded_address(peer, forwarded_for, networks)
 
 
-def _address(text: str) -> Address | None:
+def _address(text: str) -> IPAddress | None:
     """An address with or without a port and brackets; IPv4 mapped into IPv6 becomes IPv4."""
     bare = text.strip()
     if bare.startswith("["):
@@ -109,5 +109,5 @@ def _address(text: str) -> Address | None:
     return mapped or address
 
 
-def _is_trusted(address: Address | None, networks: tuple[Network, ...]) -> bool:
+def _is_trusted(address: IPAddress | None, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)

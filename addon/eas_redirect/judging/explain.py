@@ -32,7 +32,7 @@ _ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class AskedDevice:
     """The device that is made up. `called_host`: the name by which it calls this proxy."""
 
     protocol_version: str = "14.1"
@@ -81,7 +81,7 @@ def judge_over(config: Config, directory: Directory) -> Judge:
     )
 
 
-async def explain_user(judge: Judge, user: str, device: Device) -> Explanation | None:
+async def explain_user(judge: Judge, user: str, device: AskedDevice) -> Explanation | None:
     """None when `user` is no logon: empty, too long, control characters, half of a name."""
     logon = parse_logon(user)
     if logon is None:
@@ -95,12 +95,12 @@ async def explain_user(judge: Judge, user: str, device: Device) -> Explanation |
     return replace(found, added_again=again)
 
 
-def _called(device: Device, policy: Policy) -> str:
+def _called(device: AskedDevice, policy: Policy) -> str:
     """Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid)."""
     return device.called_host or min(policy.own_names, default="proxy.invalid")
 
 
-def _discovery(found: Explanation, device: Device, policy: Policy) -> Discovery:
+def _discovery(found: Explanation, device: AskedDevice, policy: Policy) -> Discovery:
     """The user adds the account again, and Exchange names the directory's targetAddress."""
     recipient = found.recipient
     address = (recipient.mail or recipient.primary_address) if recipient else None
@@ -117,7 +117,7 @@ def _discovery(found: Explanation, device: Device, policy: Policy) -> Discovery:
     )
 
 
-def _exchange(logon: Logon, device: Device, judge: Judge) -> Exchange:
+def _exchange(logon: Logon, device: AskedDevice, judge: Judge) -> Exchange:
     return Exchange(
         request=EASRequest(
             method="POST",

@@ -136,7 +136,7 @@ def names_and_addresses(interface: str, names: Mapping[str, str], work: Path) ->
     )
 
 
-type HostPort = tuple[str, int]
+type SocketAddress = tuple[str, int]
 type Inside = Callable[[], AbstractContextManager[None]]
 
 PHONE, GATE_TO_PHONES = "203.0.113.2", "203.0.113.1"  # RFC 5737: addresses for documentation
@@ -154,17 +154,17 @@ class Placement:
     `phone_shell` begins a command line that runs where the phone is.
     """
 
-    exchange: HostPort
-    target: HostPort
-    proxy: HostPort
-    page: HostPort
+    exchange: SocketAddress
+    target: SocketAddress
+    proxy: SocketAddress
+    page: SocketAddress
     at_servers: Inside = nullcontext
     at_proxy: Inside = nullcontext
     at_phone: Inside = nullcontext
     transparent: bool = False
     phone_shell: tuple[str, ...] = field(default=())
 
-    def dial(self, address: HostPort, timeout_s: float) -> socket.socket:
+    def dial(self, address: SocketAddress, timeout_s: float) -> socket.socket:
         """A connection from where the phone is."""
         with self.at_phone():
             return socket.create_connection(address, timeout_s)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from eas_redirect.directory.values import Recipient
-from eas_redirect.judging.explain import Device, explain_user
+from eas_redirect.judging.explain import AskedDevice, explain_user
 from eas_redirect.judging.judge import Judge
 from eas_redirect.report.handover import Account
 
@@ -22,7 +22,7 @@ async def accounts_of(
 
     async def one(user: str) -> None:
         async with gate:
-            explained = await explain_user(judge, user, Device())
+            explained = await explain_user(judge, user, AskedDevice())
         if explained is not None and explained.recipient is not None:
             found[user] = _account(explained.recipient)
         progress()

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Sequence
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
-from eas_redirect.planning.readiness import Verdict
+from eas_redirect.planning.readiness import Prospect
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.words import client_title
 
 COLUMNS = (*("user", "address", "language", "device_id", "device_type", "client", "what", "text"),)
 _KEEP = "Do not delete the account: that may give the phone a new id."
 _WORDS = {
-    Verdict.READY: ("moves_by_itself", f"This phone moves by itself. {_KEEP}"),
-    Verdict.ASKED: ("asks_to_sign_in", f"This phone will ask you to sign in. {_KEEP}"),
-    Verdict.REFUSED: (
+    Prospect.READY: ("moves_by_itself", f"This phone moves by itself. {_KEEP}"),
+    Prospect.ASKED: ("asks_to_sign_in", f"This phone will ask you to sign in. {_KEEP}"),
+    Prospect.REFUSED: (
         "must_be_added_anew",
         "The mail app of this phone is too old for the new server. Add your account again in"
         " Outlook or another current app.",
     ),
-    Verdict.UNKNOWN: (
+    Prospect.UNKNOWN: (
         "unknown",
         f"This phone should move by itself; it may ask you to sign in. {_KEEP}",
     ),

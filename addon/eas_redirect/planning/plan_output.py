@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
-from eas_redirect.planning.readiness import Readiness, Verdict
+from eas_redirect.planning.readiness import Prospect, Readiness
 from eas_redirect.policy.reasons import REASONS, Reason, title
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.words import (
@@ -133,7 +133,7 @@ def _verdicts(planned: Sequence[PlannedUser]) -> dict[str, int]:
         for device in user.devices
         if device.decision != "pass"
     )
-    return {verdict.value: counts[verdict] for verdict in Verdict}
+    return {verdict.value: counts[verdict] for verdict in Prospect}
 
 
 def _user(user: PlannedUser) -> dict[str, object]:

@@ -23,7 +23,7 @@ REDIRECT_SOURCE = "https://learn.microsoft.com/openspecs/exchange_server_protoco
 _PASSWORD_SCHEMES = frozenset({"basic", "ntlm"})
 
 
-class Verdict(StrEnum):
+class Prospect(StrEnum):
     """What to expect at the target."""
 
     READY = "ready"
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 class Readiness:
     """A verdict, the rule that led to it in one sentence, and where that is documented."""
 
-    verdict: Verdict
+    verdict: Prospect
     rule: str
     source: str
 
@@ -66,7 +66,7 @@ def readiness_of(
         return _unknown("Where the mailbox went is not known.", REDIRECT_SOURCE)
     if not is_eas_host(host):
         return Readiness(
-            verdict=Verdict.READY,
+            verdict=Prospect.READY,
             rule=f"{host} is not Exchange Online, which alone refuses old versions and passwords.",
             source=FLOOR_SOURCE,
         )
@@ -87,7 +87,7 @@ def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
         return _unknown(f"{title}: a probe, nobody's device.", row.source)
     if not row.eas_online:
         rule = f"{title} does not use ActiveSync towards Exchange Online: add the account anew."
-        return Readiness(verdict=Verdict.ASKED, rule=rule, source=row.source)
+        return Readiness(verdict=Prospect.ASKED, rule=rule, source=row.source)
     if client.speaks is not None and version(client.speaks) < version(ONLINE_FLOOR):
         return _refused(
             f"{title} speaks {client.speaks} at most; Exchange Online asks for {ONLINE_FLOOR}"
@@ -103,14 +103,14 @@ def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
         return None
     if auth_scheme == "bearer":
         rule = f"{title} speaks {client.speaks} and signs in with a token already."
-        return Readiness(verdict=Verdict.READY, rule=rule, source=row.source)
+        return Readiness(verdict=Prospect.READY, rule=rule, source=row.source)
     account = (
         "its account uses a password, which ends with the move."
         if auth_scheme in _PASSWORD_SCHEMES
         else "how its account signs in does not show here, and a password ends with the move."
     )
     rule = f"{title} speaks {client.speaks}; {account}"
-    return Readiness(verdict=Verdict.ASKED, rule=rule, source=BASIC_SOURCE)
+    return Readiness(verdict=Prospect.ASKED, rule=rule, source=BASIC_SOURCE)
 
 
 def _by_version(spoken: str | None, ceiling: str | None) -> Readiness | None:
@@ -138,11 +138,11 @@ def _titled(client: Client) -> str:
 
 
 def _refused(rule: str, source: str) -> Readiness:
-    return Readiness(verdict=Verdict.REFUSED, rule=rule, source=source)
+    return Readiness(verdict=Prospect.REFUSED, rule=rule, source=source)
 
 
 def _unknown(rule: str, source: str) -> Readiness:
-    return Readiness(verdict=Verdict.UNKNOWN, rule=rule, source=source)
+    return Readiness(verdict=Prospect.UNKNOWN, rule=rule, source=source)
 
 
 def logon_findings(logon_format: str | None, host: str | None) -> tuple[Finding, ...]:

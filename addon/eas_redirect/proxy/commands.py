@@ -9,7 +9,7 @@ from typing import Protocol
 from mitmproxy import command, flow
 
 from eas_redirect.captures.explain_flows import explained
-from eas_redirect.judging.explain import Device, explain_user, in_lines
+from eas_redirect.judging.explain import AskedDevice, explain_user, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
@@ -66,7 +66,7 @@ class Commands:
 
 
 async def _explain(judge: Judge, user: str) -> None:
-    explanation = await explain_user(judge, user, Device())
+    explanation = await explain_user(judge, user, AskedDevice())
     lines = in_lines(explanation) if explanation else ("This is no logon.",)
     logger.info("eas-redirect: %s", "\n".join(lines))
 

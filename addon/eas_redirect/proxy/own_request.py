@@ -26,7 +26,7 @@ from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.certificates import UpstreamTrust
 from eas_redirect.proxy.tls_advice import OLD_VERSIONS
-from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _GONE = "it closed the connection without an answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class OwnTarget:
     """The server behind a reverse proxy. `host` is what our Host header says; `only` the configured
     name of its certificate; `also` further ones that are good without that."""
 
@@ -80,7 +80,7 @@ class Behind:
             old=options.tls_version_server_min in OLD_VERSIONS,
         )
 
-    async def ask(self, timeout_s: float, line: str = OPTIONS) -> Outcome:
+    async def ask(self, timeout_s: float, line: str = OPTIONS) -> UpstreamOutcome:
         """One request of our own, by its method and path. Where it fails and the file of trusted
         certificates has changed, the new ones are taken, for the old ones do not help."""
         target = self._target()
@@ -123,7 +123,9 @@ class Behind:
             logger.error("eas-redirect: the certificates that it held before stay: %s", error)
             return None
 
-    async def _try(self, target: Target, timeout_s: float, line: str = OPTIONS) -> Outcome:
+    async def _try(
+        self, target: OwnTarget, timeout_s: float, line: str = OPTIONS
+    ) -> UpstreamOutcome:
         try:
             async with asyncio.timeout(timeout_s):
                 return await _ask(target, line, lambda: self._prepared(target))
@@ -134,21 +136,23 @@ class Behind:
         except (OSError, RuntimeError) as error:  # RuntimeError: mitmproxy cannot use the CA file
             return NoAnswer(why=getattr(error, "strerror", None) or str(error))
 
-    def _target(self) -> Target | None:
+    def _target(self) -> OwnTarget | None:
         mode, config = flows.reverse_upstream(), self._config()
         if mode is None or config is None:
             return None
         names = tuple(filter(None, (*config.exchange.host_names, self._called)))
         only = config.proxy.upstream_name
         host = only or next(iter(names), mode.address[0])
-        return Target(mode=mode, host=host, only=only, also=names, trust=self.trust.in_force)
+        return OwnTarget(mode=mode, host=host, only=only, also=names, trust=self.trust.in_force)
 
-    def _prepared(self, target: Target) -> SSL.Connection:
+    def _prepared(self, target: OwnTarget) -> SSL.Connection:
         with self.trust.tried(target.trust):
             return _prepared(target)
 
 
-async def _ask(target: Target, line: str, prepare: Callable[[], SSL.Connection]) -> Outcome:
+async def _ask(
+    target: OwnTarget, line: str, prepare: Callable[[], SSL.Connection]
+) -> UpstreamOutcome:
     host, port = target.mode.address[:2]
     reader, writer = await asyncio.open_connection(host, port)
     expires = None
@@ -173,7 +177,7 @@ async def _ask(target: Target, line: str, prepare: Callable[[], SSL.Connection])
         writer.transport.abort()
 
 
-def _answer(head: bytes, expires: datetime | None) -> Outcome:
+def _answer(head: bytes, expires: datetime | None) -> UpstreamOutcome:
     words = head.partition(b"\r\n")[0].split(b" ", 2)
     if len(words) > 1 and words[0].startswith(b"HTTP/1.") and words[1].isdigit():
         text = head.partition(b"\r\n\r\n")[0].decode("latin-1")
@@ -181,7 +185,7 @@ def _answer(head: bytes, expires: datetime | None) -> Outcome:
     return NoAnswer(why="what it answers is not HTTP" if head else _GONE)
 
 
-def _prepared(target: Target) -> SSL.Connection:
+def _prepared(target: OwnTarget) -> SSL.Connection:
     """TLS as a phone's exchange would have it that names no server."""
     mode = target.mode
     client = connection.Client(

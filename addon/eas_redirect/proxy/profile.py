@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-type Value = bool | int | str
+type OptionValue = bool | int | str
 type Mode = Literal["any", "reverse"]
 
 LONGEST_WAIT_S = 3600  # a Ping may wait 3540 s without a byte (MS-ASCMD 2.2.3.79.1)
@@ -24,7 +24,7 @@ class Setting:
     """
 
     option: str
-    value: Value
+    value: OptionValue
     reason: str
     mode: Mode = "any"
     at_least: int | None = None
@@ -42,7 +42,7 @@ class Hazard:
 class Review:
     """What to set because nobody else did, and one sentence for each setting that does harm."""
 
-    to_set: dict[str, Value]
+    to_set: dict[str, OptionValue]
     warnings: tuple[str, ...]
 
 

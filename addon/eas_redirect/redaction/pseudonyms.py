@@ -1,6 +1,9 @@
 """Stand-ins for what identifies or tells something: as long as the original, the same each time.
 
-Keyed with a key that is thrown away, so that nobody can try names. Imports the protocol only.
+Keyed with a key that is thrown away, so that nobody can try names. Other text is filled: letters
+become `x`, digits `0`. What was taken out is remembered, so that what was written can be searched
+for it: as hashes of runs of words, three in a row, since a capture of gigabytes has more text than
+memory holds. Imports the protocol only.
 """
 
 import hashlib

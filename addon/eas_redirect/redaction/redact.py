@@ -17,7 +17,7 @@ from mitmproxy.net.http.status_codes import RESPONSES
 
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
-from eas_redirect.captures.capture import Progress, Trouble, read_flows
+from eas_redirect.captures.capture import CaptureTrouble, Progress, read_flows
 from eas_redirect.proxy import flows
 from eas_redirect.redaction.filling import filled_bytes
 from eas_redirect.redaction.forms import METHODS
@@ -63,7 +63,7 @@ def _write(source: Path, file: BinaryIO, target: Path, progress: Progress) -> Re
     kept = left_out = 0
     troubles: list[str] = []
     for found in read_flows(source, progress):
-        if isinstance(found, Trouble):
+        if isinstance(found, CaptureTrouble):
             troubles.append(found.text)
         elif isinstance(found, http.HTTPFlow) and flows.is_eas(found):
             try:

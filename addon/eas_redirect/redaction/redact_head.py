@@ -1,6 +1,7 @@
-"""Headers without what they tell of people. Standard library and protocol only.
+"""Headers, targets and credentials without what they tell of people. They keep their shape.
 
-A header that is not known is filled, and so is a known one of another form than its own.
+A header or a parameter that is not known here is filled, its name too: a new one must not leak.
+Standard library and protocol only.
 """
 
 import re

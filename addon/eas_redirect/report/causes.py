@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eas_redirect.planning.readiness import Readiness, Verdict
+from eas_redirect.planning.readiness import Prospect, Readiness
 from eas_redirect.telemetry.clients import version
 
 FIRST_WITH_451 = "14.0"  # KB 2751417: devices below it were not expected to know 451
@@ -36,8 +36,8 @@ def likely_cause(did: Behaviour, readiness: Readiness | None) -> str:
             f"Speaks {did.protocol_version}, and apps below {FIRST_WITH_451} may not know the"
             " redirect. Set the account up anew."
         )
-    if readiness is not None and readiness.verdict is Verdict.REFUSED:
+    if readiness is not None and readiness.verdict is Prospect.REFUSED:
         return f"The target refuses it. {readiness.rule}"
-    if readiness is not None and readiness.verdict is Verdict.ASKED:
+    if readiness is not None and readiness.verdict is Prospect.ASKED:
         return "The target wants a sign-in that nobody has done yet. Ask the user to sign in."
     return "The app seems to ignore the redirect. Set the account up anew."

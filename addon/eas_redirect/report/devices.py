@@ -23,7 +23,7 @@ ORDER BY CASE state WHEN 'stuck' THEN 0 WHEN 'returned' THEN 1 WHEN 'redirected'
   returns DESC, redirects DESC, called DESC, key
 """
 
-type Row = dict[str, Any]  # the edge: a row as DuckDB gives it
+type SQLRow = dict[str, Any]  # the edge: a row as DuckDB gives it
 
 
 def follow_devices(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Device, ...]:
@@ -57,7 +57,7 @@ def _ceiling(connection: duckdb.DuckDBPyConnection) -> str | None:
     return row[0] if row else None
 
 
-def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
+def _device(row: SQLRow, until_ms: int, ceiling: str | None) -> Device:
     client = _client(row)
     state = LedgerState(row["state"])
     readiness = None
@@ -102,7 +102,7 @@ def _device(row: Row, until_ms: int, ceiling: str | None) -> Device:
     )
 
 
-def _client(row: Row) -> Client | None:
+def _client(row: SQLRow) -> Client | None:
     """By the User-Agent where it is known; older journals name the family only."""
     known = identify(row["user_agent"], row["device_type"])
     if known is None and row["family"] and (named := family(row["family"])):
@@ -110,7 +110,7 @@ def _client(row: Row) -> Client | None:
     return known
 
 
-def _cause(row: Row, state: LedgerState, readiness: Readiness | None) -> str | None:
+def _cause(row: SQLRow, state: LedgerState, readiness: Readiness | None) -> str | None:
     if state not in (LedgerState.STUCK, LedgerState.RETURNED):
         return None
     did = Behaviour(

@@ -6,9 +6,9 @@ from typing import Any
 
 import duckdb
 
-from eas_redirect.planning.readiness import Verdict
+from eas_redirect.planning.readiness import Prospect
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS
-from eas_redirect.report.devices import Row, follow_devices
+from eas_redirect.report.devices import SQLRow, follow_devices
 from eas_redirect.report.groups import group_by, totals
 from eas_redirect.report.lines import LET_IN, Lines
 from eas_redirect.report.notes import notes_about
@@ -109,7 +109,7 @@ def _readiness(devices: Sequence[Device]) -> dict[str, int]:
     """Verdicts on the devices that have a target, and are not known to have reached it."""
     judged = [d.readiness for d in devices if d.readiness is not None and not d.confirmed]
     counts = Counter(readiness.verdict for readiness in judged)
-    return {verdict.value: counts[verdict] for verdict in Verdict}
+    return {verdict.value: counts[verdict] for verdict in Prospect}
 
 
 def _input(sources: Sequence[Source], lines: Lines) -> Input:
@@ -130,5 +130,5 @@ def _input(sources: Sequence[Source], lines: Lines) -> Input:
     )
 
 
-def _one(connection: duckdb.DuckDBPyConnection, sql: str, values: Row | None = None) -> Any:
+def _one(connection: duckdb.DuckDBPyConnection, sql: str, values: SQLRow | None = None) -> Any:
     return connection.execute(sql, values or {}).fetchall()[0]

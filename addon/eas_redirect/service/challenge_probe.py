@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, assert_never
 
 from eas_redirect.judging.challenges import Challenges, shared_folder
-from eas_redirect.service.upstream import Answered, NoAnswer, Outcome
+from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
 
 with contextlib.suppress(ImportError):  # Windows: several workers do not share a port there
     import fcntl
@@ -34,7 +34,7 @@ class ChallengeProbe:
         self,
         challenges: Challenges,
         server: Callable[[], str | None],
-        ask: Callable[[float], Awaitable[Outcome]],
+        ask: Callable[[float], Awaitable[UpstreamOutcome]],
         folder: Path | None = None,
         *,
         asking: str = "OPTIONS",

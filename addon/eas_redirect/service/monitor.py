@@ -23,7 +23,7 @@ from eas_redirect.policy.reasons import Reason, title
 from eas_redirect.policy.target import leads_to
 from eas_redirect.service.descriptors import Descriptors
 from eas_redirect.service.service import Service
-from eas_redirect.service.upstream import Answered, Outcome, Upstream
+from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
 from eas_redirect.telemetry.metrics import Gauges, Metrics
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.site import Site, views
@@ -43,12 +43,12 @@ from eas_redirect.telemetry.writing import lost_of_log
 logger = logging.getLogger(__name__)
 
 
-async def _nobody(_timeout_s: float) -> Outcome:
+async def _nobody(_timeout_s: float) -> UpstreamOutcome:
     return Answered(status=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+class ProxyFacts:
     """What the proxy knows and the service does not. `peer`: the one server behind a reverse
     proxy, `ask` a request of our own to it. `open_waits`: of the open exchanges those that hang on
     purpose. `front_expires`: when the certificate that phones see ends."""
@@ -57,7 +57,7 @@ class Proxy:
     engine_parts: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # engine, part, its state
     listen: Callable[[], str] = lambda: ""  # overrides metrics.listen; "off": nowhere
     peer: Callable[[], Peer | None] = lambda: None
-    ask: Callable[[float], Awaitable[Outcome]] = _nobody
+    ask: Callable[[float], Awaitable[UpstreamOutcome]] = _nobody
     front_expires: Callable[[], datetime | None] = lambda: None
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
@@ -68,7 +68,7 @@ class Monitor:
     """The metrics and the site of one process."""
 
     def __init__(
-        self, service: Service, proxy: Proxy, clock: Callable[[], float] = time.time
+        self, service: Service, proxy: ProxyFacts, clock: Callable[[], float] = time.time
     ) -> None:
         self._service = service
         self._proxy = proxy

@@ -25,14 +25,14 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class ReloadRefused:
     """Something to mend; the last good configuration goes on."""
 
     problems: tuple[str, ...]
     changed: tuple[Path, ...] = ()
 
 
-type Outcome = Loaded | Refused
+type ReloadOutcome = Loaded | ReloadRefused
 
 
 class Reloader:
@@ -60,7 +60,7 @@ class Reloader:
         self._read = self._seen = self._signatures()
         self._still_since = clock()
 
-    def look(self) -> Outcome | None:
+    def look(self) -> ReloadOutcome | None:
         """What a change led to; None when there is nothing new to say."""
         settled = self._signatures()
         self._seen, before = settled, self._seen
@@ -73,16 +73,16 @@ class Reloader:
             return None
         known = self._problems
         outcome = self._load(settled)
-        if isinstance(outcome, Refused) and outcome.problems == known and not outcome.changed:
+        if isinstance(outcome, ReloadRefused) and outcome.problems == known and not outcome.changed:
             return None
         return outcome
 
-    def reload(self) -> Outcome:
+    def reload(self) -> ReloadOutcome:
         """Read everything now, changed or not, because somebody asked for it."""
         self._seen = self._signatures()
         return self._load(self._seen)
 
-    def _load(self, signatures: Mapping[Path, Signature | None]) -> Outcome:
+    def _load(self, signatures: Mapping[Path, Signature | None]) -> ReloadOutcome:
         changed = tuple(p for p, s in signatures.items() if self._read.get(p) != s)
         self._read = dict(signatures)
         try:
@@ -90,7 +90,7 @@ class Reloader:
             policy(config)  # reads the files of users, too
         except ConfigError as error:
             self._problems = error.problems
-            return Refused(problems=error.problems, changed=changed)
+            return ReloadRefused(problems=error.problems, changed=changed)
         self._config, self._problems = config, None
         # The new configuration may name other files; those just read keep the state they had then.
         self._read = {p: signatures.get(p, s) for p, s in self._signatures().items()}

@@ -46,7 +46,7 @@ class NoAnswer:
     why: str
 
 
-type Outcome = Answered | NoAnswer
+type UpstreamOutcome = Answered | NoAnswer
 
 
 class Upstream:
@@ -56,7 +56,7 @@ class Upstream:
     def __init__(
         self,
         peer: Callable[[], Peer | None],
-        ask: Callable[[float], Awaitable[Outcome]],
+        ask: Callable[[float], Awaitable[UpstreamOutcome]],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

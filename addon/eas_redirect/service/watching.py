@@ -11,7 +11,7 @@ from typing import assert_never
 
 from eas_redirect.configuration.config import ConfigError
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.service.reload import Loaded, Outcome, Refused, Reloader
+from eas_redirect.service.reload import Loaded, Reloader, ReloadOutcome, ReloadRefused
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.records import config_record
 
@@ -69,11 +69,11 @@ class Watcher:
             except Exception:  # a fault of ours must not end the watch
                 logger.exception("eas-redirect: the configuration could not be looked at")
 
-    async def _take(self, outcome: Outcome) -> None:
+    async def _take(self, outcome: ReloadOutcome) -> None:
         match outcome:
             case Loaded():
                 problems = await self._adopt(outcome)
-            case Refused(problems=problems):
+            case ReloadRefused(problems=problems):
                 pass
             case _:
                 assert_never(outcome)

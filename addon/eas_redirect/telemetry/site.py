@@ -17,7 +17,7 @@ from eas_redirect.telemetry.exposition import CONTENT_TYPE, Exposition
 from eas_redirect.telemetry.metrics import Metrics
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
-from eas_redirect.telemetry.web import Address, Maker, Page, WebServer
+from eas_redirect.telemetry.web import ListenAddress, Maker, Page, WebServer
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -58,7 +58,7 @@ class Site:
         self._host_names = host_names
         self._server: WebServer | None = None
 
-    async def start(self, address: Address) -> None:
+    async def start(self, address: ListenAddress) -> None:
         """Raises OSError when the address cannot be had."""
         pages: dict[str, Maker] = {
             "/": self._page,

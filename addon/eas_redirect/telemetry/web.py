@@ -58,7 +58,7 @@ type Maker = Callable[[], Awaitable[Page]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class ListenAddress:
     """Where to listen: a TCP address, or the path of a Unix socket."""
 
     host: str = "127.0.0.1"
@@ -71,17 +71,17 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> ListenAddress:
     """`host:port`, `[v6]:port`, `:port` (loopback) or `unix:PATH`. Raises ValueError."""
     if text.startswith("unix:"):
         if len(text) == len("unix:"):
             raise ValueError("unix: needs the path of a socket")
-        return Address(path=text.removeprefix("unix:"))
+        return ListenAddress(path=text.removeprefix("unix:"))
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not (port.isascii() and port.isdecimal()) or not 0 <= int(port) <= 65535:
         raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9120")
-    return Address(host=host or "127.0.0.1", port=int(port))
+    return ListenAddress(host=host or "127.0.0.1", port=int(port))
 
 
 class WebServer:
@@ -100,11 +100,11 @@ class WebServer:
         self._pages = {path: _Kept(maker, clock) for path, maker in pages.items()}
         self._for_people = frozenset(for_people)
         self._host_names = host_names
-        self._address = Address()
+        self._address = ListenAddress()
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
-    async def start(self, address: Address) -> None:
+    async def start(self, address: ListenAddress) -> None:
         """Raises OSError when the address cannot be had."""
         self._address = address
         if address.path is not None:
@@ -127,7 +127,7 @@ class WebServer:
         return int(name[1]) if isinstance(name, tuple) else 0
 
     @property
-    def address(self) -> Address:
+    def address(self) -> ListenAddress:
         """Where it listens, with the port in use."""
         return replace(self._address, port=self.port)
 

@@ -12,7 +12,7 @@ from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.ldap.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import RootDSE, Session
-from eas_redirect.directory.ldap.servers import Address
+from eas_redirect.directory.ldap.servers import ServerAddress
 from eas_redirect.directory.values import (
     Ambiguous,
     DirectorySettings,
@@ -64,7 +64,7 @@ class Forest:
         self.lock = threading.Lock()
 
     def connect(
-        self, address: Address, patience_s: float, opening: Callable[[Session], None]
+        self, address: ServerAddress, patience_s: float, opening: Callable[[Session], None]
     ) -> Session:
         assert 0 < patience_s <= 5
         session = FakeSession(self, str(address))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.directory.ldap.credentials import HOLD_S, HOLD_WRONG_S, PROVEN_S, Credentials
+from eas_redirect.directory.ldap.credentials import HOLD_S, HOLD_WRONG_S, PROVEN_S, BindCredentials
 from eas_redirect.directory.ldap.faults import Fault, refused_bind
 from eas_redirect.directory.values import DirectorySettings
 from tests.directory.fakes import Clock
@@ -33,12 +33,12 @@ def settings(**changes: str | None) -> DirectorySettings:
 def test_the_first_line_of_the_file(tmp_path: Path, content: str) -> None:
     file = tmp_path / "password"
     file.write_bytes(content.encode())
-    assert Credentials(settings(password_file=str(file))).password() == SECRET
+    assert BindCredentials(settings(password_file=str(file))).password() == SECRET
 
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EAS_TEST_PASSWORD", SECRET)
-    assert Credentials(settings(password_env="EAS_TEST_PASSWORD")).password() == SECRET
+    assert BindCredentials(settings(password_env="EAS_TEST_PASSWORD")).password() == SECRET
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_without_a_password_it_says_what_to_do(changes: dict[str, str | None], says: str) -> None:
     with pytest.raises(Fault) as caught:
-        Credentials(settings(**changes)).password()
+        BindCredentials(settings(**changes)).password()
     assert says in caught.value.message
     assert (caught.value.error_type, caught.value.scope) == ("no_password", "account")
 
@@ -65,7 +65,7 @@ def test_a_refused_password_is_left_alone_until_it_changes(
 ) -> None:
     clock, file = Clock(), tmp_path / "password"
     file.write_text("old")
-    credentials = Credentials(settings(password_file=str(file)), clock)
+    credentials = BindCredentials(settings(password_file=str(file)), clock)
     credentials.refused(credentials.password(), fault)
     clock.now += hold - 0.001
     with pytest.raises(Fault) as caught:
@@ -83,7 +83,7 @@ def test_a_refused_password_is_left_alone_until_it_changes(
 
 def test_a_password_that_nobody_has_tried_is_tried_by_one_thread_alone() -> None:
     """Whatever number of threads connects at once, a wrong one costs one try of the lock-out."""
-    credentials = Credentials(settings())
+    credentials = BindCredentials(settings())
     at_once = threading.Barrier(8)
     tried: list[int] = []
 
@@ -104,7 +104,7 @@ def test_a_password_that_nobody_has_tried_is_tried_by_one_thread_alone() -> None
 
 
 def test_whoever_waits_for_another_thread_s_bind_waits_no_longer_than_he_may() -> None:
-    credentials = Credentials(settings())
+    credentials = BindCredentials(settings())
     with (
         credentials.trying(SECRET, 1),
         ThreadPoolExecutor(1) as threads,
@@ -117,7 +117,7 @@ def test_whoever_waits_for_another_thread_s_bind_waits_no_longer_than_he_may() -
 
 def test_a_proven_password_is_used_by_all_at_once_for_a_while() -> None:
     clock = Clock()
-    credentials = Credentials(settings(), clock)
+    credentials = BindCredentials(settings(), clock)
     credentials.accepted(SECRET)
     clock.now += PROVEN_S - 0.001
     with credentials.trying(SECRET, 1), ThreadPoolExecutor(1) as threads:
@@ -131,6 +131,6 @@ def test_a_proven_password_is_used_by_all_at_once_for_a_while() -> None:
         threads.submit(_try, credentials, 0.01).result(30)
 
 
-def _try(credentials: Credentials, patience_s: float) -> None:
+def _try(credentials: BindCredentials, patience_s: float) -> None:
     with credentials.trying(SECRET, patience_s):
         pass

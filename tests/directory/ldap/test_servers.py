@@ -8,13 +8,13 @@ from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.servers import (
     ACCOUNT_COOL_DOWN_S,
     COOL_DOWN_S,
-    Address,
+    ServerAddress,
     Servers,
     parse_address,
 )
 from tests.directory.fakes import Clock
 
-DC1, DC2 = Address("dc1", 636, True), Address("dc2", 636, True)
+DC1, DC2 = ServerAddress("dc1", 636, True), ServerAddress("dc2", 636, True)
 DOWN = Fault("connection_refused", "refused")
 WRONG = Fault("invalid_credentials", "wrong password", "account")
 
@@ -22,13 +22,13 @@ WRONG = Fault("invalid_credentials", "wrong password", "account")
 @pytest.mark.parametrize(
     ("url", "address", "text"),
     [
-        ("ldaps://dc1.contoso.example", Address("dc1.contoso.example", 636, True), None),
-        ("ldap://DC1", Address("dc1", 389, False), "dc1:389"),
-        ("LDAPS://dc1:3269/", Address("dc1", 3269, True), "dc1:3269"),
-        ("ldap://[::1]:3268", Address("::1", 3268, False), "[::1]:3268"),
+        ("ldaps://dc1.contoso.example", ServerAddress("dc1.contoso.example", 636, True), None),
+        ("ldap://DC1", ServerAddress("dc1", 389, False), "dc1:389"),
+        ("LDAPS://dc1:3269/", ServerAddress("dc1", 3269, True), "dc1:3269"),
+        ("ldap://[::1]:3268", ServerAddress("::1", 3268, False), "[::1]:3268"),
     ],
 )
-def test_urls(url: str, address: Address, text: str | None) -> None:
+def test_urls(url: str, address: ServerAddress, text: str | None) -> None:
     assert parse_address(url) == address
     assert text is None or str(address) == text
 
@@ -47,8 +47,8 @@ def test_what_is_no_url_of_a_server(url: str) -> None:
 
 
 def test_a_global_catalogue_is_a_domain_controller_too() -> None:
-    assert parse_address("ldaps://dc1:3269").controller() == Address("dc1", 636, True)
-    assert parse_address("ldap://dc1:3268").controller() == Address("dc1", 389, False)
+    assert parse_address("ldaps://dc1:3269").controller() == ServerAddress("dc1", 636, True)
+    assert parse_address("ldap://dc1:3268").controller() == ServerAddress("dc1", 389, False)
     assert not parse_address("ldaps://dc1").is_global_catalogue
 
 

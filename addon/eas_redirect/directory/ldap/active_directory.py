@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eas_redirect.activesync.authorization import Logon, parse_logon
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
 from eas_redirect.directory.ldap.links import Connect, Links, Role, Session
-from eas_redirect.directory.ldap.servers import COOL_DOWN_S, Address, Servers, parse_address
+from eas_redirect.directory.ldap.servers import COOL_DOWN_S, ServerAddress, Servers, parse_address
 from eas_redirect.directory.ldap.session import LDAPSession
 from eas_redirect.directory.ldap.workers import Deadline, Workers
 from eas_redirect.directory.logons import account_domain, resolve
@@ -44,7 +44,7 @@ class ActiveDirectory:
     def __init__(
         self,
         settings: DirectorySettings,
-        credentials: Credentials | None = None,
+        credentials: BindCredentials | None = None,
         *,
         connect: Connect | None = None,
         cool_down_s: float = COOL_DOWN_S,
@@ -62,7 +62,7 @@ class ActiveDirectory:
             for domain in settings.account_domains
             if domain.servers
         } | (account_forests or {})
-        self._connect = connect or _connecting(settings, credentials or Credentials(settings))
+        self._connect = connect or _connecting(settings, credentials or BindCredentials(settings))
         self._maps = MapKeeper()
         self._servers = _by_role(settings, cool_down_s)
         self._timers: dict[Role, asyncio.TimerHandle] = {}
@@ -235,8 +235,10 @@ class ActiveDirectory:
         )
 
 
-def _connecting(settings: DirectorySettings, credentials: Credentials) -> Connect:
-    def connect(address: Address, patience_s: float, opening: Callable[[Session], None]) -> Session:
+def _connecting(settings: DirectorySettings, credentials: BindCredentials) -> Connect:
+    def connect(
+        address: ServerAddress, patience_s: float, opening: Callable[[Session], None]
+    ) -> Session:
         session = LDAPSession(address, settings, credentials)
         opening(session)
         session.open(patience_s)

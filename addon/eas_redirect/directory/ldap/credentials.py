@@ -23,7 +23,7 @@ HOLD_S = 30.0  # an expired password, a disabled or locked account: trying does 
 PROVEN_S = 60.0
 
 
-class Credentials:
+class BindCredentials:
     """Safe to use from several threads."""
 
     def __init__(

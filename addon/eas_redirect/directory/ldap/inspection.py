@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.links import RootDSE
 from eas_redirect.directory.ldap.servers import parse_address
@@ -33,7 +33,7 @@ class Inspection:
             return None
 
 
-def inspect(url: str, settings: DirectorySettings, credentials: Credentials) -> Inspection:
+def inspect(url: str, settings: DirectorySettings, credentials: BindCredentials) -> Inspection:
     """Connects, secures and binds to one server, once. Blocks; raises `Fault`."""
     began = time.perf_counter()
     session = LDAPSession(parse_address(url), settings, credentials)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.ldap.faults import Fault
-from eas_redirect.directory.ldap.servers import Address, Servers
+from eas_redirect.directory.ldap.servers import ServerAddress, Servers
 from eas_redirect.directory.ldap.wire import MAX_ANSWER
 from eas_redirect.directory.ldap.workers import Deadline
 
@@ -73,13 +73,13 @@ class Connect(Protocol):
     """Opens and binds a session; `opening` is told of it before it can block."""
 
     def __call__(
-        self, address: Address, patience_s: float, opening: Callable[[Session], None]
+        self, address: ServerAddress, patience_s: float, opening: Callable[[Session], None]
     ) -> Session: ...
 
 
 @dataclass(slots=True)
 class _Link:
-    address: Address
+    address: ServerAddress
     session: Session
     used_at: float
     asked: bool = field(default=False)  # an answer came over it: it may have gone stale since
@@ -119,7 +119,7 @@ class Links:
                 link.used_at, link.asked = time.monotonic(), True
                 return answer
 
-    def probe(self, role: Role, address: Address, deadline: Deadline) -> None:
+    def probe(self, role: Role, address: ServerAddress, deadline: Deadline) -> None:
         """Tries a rested server, so that no question pays for it; the connection is not kept."""
         servers = self._servers[role]
         try:
@@ -185,7 +185,7 @@ class Links:
         share = self._lookup_timeout_s * (_FIRST_SHARE if len(servers) > 1 else 1.0)
         return min(remaining, share)
 
-    def _open(self, address: Address, patience_s: float) -> Session:
+    def _open(self, address: ServerAddress, patience_s: float) -> Session:
         try:
             return self._connect(address, patience_s, self._wait_for)
         finally:

@@ -19,7 +19,7 @@ _CATALOGUE_TO_CONTROLLER = {3268: 389, 3269: 636}  # MS-ADTS 3.1.1.3.1.10, 6.1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """A server of `directory.servers`."""
 
     host: str
@@ -30,16 +30,18 @@ class Address:
     def is_global_catalogue(self) -> bool:
         return self.port in _CATALOGUE_TO_CONTROLLER
 
-    def controller(self) -> "Address":
+    def controller(self) -> "ServerAddress":
         """The same machine as a domain controller: a global catalogue is always one."""
-        return Address(self.host, _CATALOGUE_TO_CONTROLLER.get(self.port, self.port), self.tls)
+        return ServerAddress(
+            self.host, _CATALOGUE_TO_CONTROLLER.get(self.port, self.port), self.tls
+        )
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
-def parse_address(url: str) -> Address:
+def parse_address(url: str) -> ServerAddress:
     """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; raises ValueError with a sentence."""
     try:
         parts = urlsplit(url.strip())
@@ -51,12 +53,12 @@ def parse_address(url: str) -> Address:
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"{parts.scheme}://{host}: only a host and a port may be given")
     tls = parts.scheme == "ldaps"
-    return Address(host, port or (636 if tls else 389), tls)
+    return ServerAddress(host, port or (636 if tls else 389), tls)
 
 
 @dataclass(slots=True)
 class _State:
-    address: Address
+    address: ServerAddress
     fault: Fault | None = None  # None: it works, as far as is known
     rests_until: float = 0.0
 
@@ -66,7 +68,7 @@ class Servers:
 
     def __init__(
         self,
-        addresses: tuple[Address, ...],
+        addresses: tuple[ServerAddress, ...],
         clock: Callable[[], float],
         cool_down_s: float = COOL_DOWN_S,
     ) -> None:
@@ -78,7 +80,7 @@ class Servers:
     def __len__(self) -> int:
         return len(self._states)
 
-    def choose(self) -> Address:
+    def choose(self) -> ServerAddress:
         """The first that works; raises the fault of the last failure when there is none."""
         with self._lock:
             for state in self._states:
@@ -86,7 +88,7 @@ class Servers:
                     return state.address
             raise self._last_fault()
 
-    def working(self, address: Address) -> bool:
+    def working(self, address: ServerAddress) -> bool:
         """Whether it is the first that works: who is connected to another one should move."""
         with self._lock:
             first = next((state for state in self._states if state.fault is None), None)
@@ -103,7 +105,7 @@ class Servers:
         with self._lock:
             return min((s.rests_until for s in self._states if s.fault is not None), default=None)
 
-    def to_probe(self) -> Address | None:
+    def to_probe(self) -> ServerAddress | None:
         """A rested server, for this caller alone to try."""
         now = self._clock()
         with self._lock:
@@ -113,7 +115,7 @@ class Servers:
                     return state.address
             return None
 
-    def failed(self, address: Address, fault: Fault) -> None:
+    def failed(self, address: ServerAddress, fault: Fault) -> None:
         account = fault.scope == "account"
         rests_until = self._clock() + (ACCOUNT_COOL_DOWN_S if account else self._cool_down_s)
         with self._lock:
@@ -121,7 +123,7 @@ class Servers:
                 if account or state.address == address:
                     state.fault, state.rests_until = fault.anew(), rests_until
 
-    def succeeded(self, address: Address) -> None:
+    def succeeded(self, address: ServerAddress) -> None:
         with self._lock:
             for state in self._states:
                 if state.address == address:

@@ -30,7 +30,7 @@ from ldap3.core.results import (
 )
 
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import (
     Fault,
     NoSuchObjectError,
@@ -38,7 +38,7 @@ from eas_redirect.directory.ldap.faults import (
     refused_search,
 )
 from eas_redirect.directory.ldap.links import RootDSE
-from eas_redirect.directory.ldap.servers import Address
+from eas_redirect.directory.ldap.servers import ServerAddress
 from eas_redirect.directory.ldap.wire import (
     MAX_ANSWER,
     Done,
@@ -139,7 +139,7 @@ class LDAPSession:
     """A `links.Session`. Only the thread that opened it uses it, but for `interrupt`."""
 
     def __init__(
-        self, address: Address, settings: DirectorySettings, credentials: Credentials
+        self, address: ServerAddress, settings: DirectorySettings, credentials: BindCredentials
     ) -> None:
         self._address = address
         self._settings = settings

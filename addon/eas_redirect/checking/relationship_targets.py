@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from eas_redirect.certificates.handshake import look
-from eas_redirect.checking.certificates import judge_dates
-from eas_redirect.checking.challenge import ask_options, judge_options
-from eas_redirect.checking.values import Check, failed, good, in_two, unreachable, warning
+from eas_redirect.checking.certificate_dates import judge_dates
+from eas_redirect.checking.legacy_server import ask_options, judge_options
+from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.drift import standing
 from eas_redirect.directory.values import (
     Drift,

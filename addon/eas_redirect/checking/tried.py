@@ -5,7 +5,7 @@ from typing import Literal
 
 # `warning`: works, and somebody should know. `failed`: does not work as it is. `unreachable`: a
 # server does not answer. `skipped`: could not be tried because of an earlier one.
-type State = Literal["good", "warning", "failed", "unreachable", "skipped"]
+type Mark = Literal["good", "warning", "failed", "unreachable", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Check:
     """`subject` is what was tried, `finding` what was seen, `advice` what to do about it."""
 
     subject: str
-    state: State
+    state: Mark
     finding: str
     advice: str | None = None
 

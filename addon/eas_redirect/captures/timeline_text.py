@@ -1,15 +1,86 @@
-"""The timelines of a capture as text for people and as JSON for machines. Pure."""
+"""The timelines of a capture as text for people and as JSON for machines. Pure.
 
-from collections.abc import Iterator
-from dataclasses import asdict
+For two configurations over one capture: only what the second would decide otherwise.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import assert_never
 
-from eas_redirect.captures.compare import Change
-from eas_redirect.captures.findings import Finding, findings
+from eas_redirect.captures.capture import Captured, CaptureTrouble
+from eas_redirect.captures.device_timeline import (
+    CaptureReport,
+    Complaint,
+    Decision,
+    Filter,
+    Timeline,
+    TimelineEntry,
+    complaints,
+    decided,
+)
 from eas_redirect.captures.folding import Block, Middle, Row, folded
-from eas_redirect.captures.timeline import Decision, Entry, Report, Timeline
+from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.reasons import Reason
+
+# A configuration that does not name the server decides nothing about it.
+_NONE = Decision(decision="pass", reason="server_not_named")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One exchange about which they differ; `then` is what the second configuration decides."""
+
+    time_s: float
+    device: str
+    user: str
+    command: str
+    now: Decision
+    then: Decision
+
+
+async def compare(
+    before: Iterable[Captured | CaptureTrouble],
+    now: Judge,
+    after: Iterable[Captured | CaptureTrouble],
+    then: Judge,
+    wanted: Filter,
+) -> tuple[list[Change], list[str]]:
+    """The changes, and what of the capture could not be read.
+
+    `before` and `after` are the same capture, each read as its configuration reads answers.
+    """
+    changes: list[Change] = []
+    troubles: list[str] = []
+    for one, other in zip(before, after, strict=True):
+        if isinstance(one, CaptureTrouble) or isinstance(other, CaptureTrouble):
+            troubles.extend(item.text for item in (one,) if isinstance(item, CaptureTrouble))
+        elif wanted.admits(one):
+            first = await decided(one, now) or _NONE
+            second = await decided(other, then) or _NONE
+            if _differ(first, second):
+                changes.append(_change(one, first, second))
+    return changes, troubles
+
+
+def _differ(one: Decision, other: Decision) -> bool:
+    return (one.decision, one.reason, one.location) != (
+        other.decision,
+        other.reason,
+        other.location,
+    )
+
+
+def _change(captured: Captured, now: Decision, then: Decision) -> Change:
+    request, logon = captured.exchange.request, captured.exchange.logon
+    return Change(
+        time_s=captured.time_s,
+        device=request.device_id or captured.exchange.client_address or "unknown",
+        user=logon.text if logon else "nobody",
+        command=request.command or request.method,
+        now=now,
+        then=then,
+    )
 
 
 class Each(list[dict[str, object]]):
@@ -26,7 +97,7 @@ class Each(list[dict[str, object]]):
         return True
 
 
-def in_lines(report: Report) -> Iterator[str]:
+def in_lines(report: CaptureReport) -> Iterator[str]:
     """A block a device, then what could not be read."""
     for timeline in report.timelines:
         yield from _timeline_lines(timeline)
@@ -40,7 +111,7 @@ def in_lines(report: Report) -> Iterator[str]:
 
 def _summary(timelines: list[Timeline]) -> str:
     exchanges = sum(timeline.exchanges for timeline in timelines)
-    wrong = sum(1 for timeline in timelines if findings(timeline))
+    wrong = sum(1 for timeline in timelines if complaints(timeline))
     counted = f"{_counted(len(timelines), 'device')}, {_counted(exchanges, 'exchange')}"
     return f"{counted}: {f'{wrong} with something to look at' if wrong else 'nothing is wrong'}"
 
@@ -49,7 +120,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def as_json(report: Report) -> dict[str, object]:
+def as_json(report: CaptureReport) -> dict[str, object]:
     """The words are those of the journal. To be written once, by `iterencode`."""
     return {
         "devices": [_timeline_json(timeline) for timeline in report.timelines],
@@ -57,11 +128,11 @@ def as_json(report: Report) -> dict[str, object]:
     }
 
 
-def something_is_wrong(report: Report) -> bool:
-    return bool(report.troubles) or any(findings(timeline) for timeline in report.timelines)
+def something_is_wrong(report: CaptureReport) -> bool:
+    return bool(report.troubles) or any(complaints(timeline) for timeline in report.timelines)
 
 
-def directory_was_unreachable(report: Report) -> bool:
+def directory_was_unreachable(report: CaptureReport) -> bool:
     """Whether a decision of the configuration at hand failed for want of a directory."""
     decisions = (e.decided for timeline in report.timelines for e in timeline.entries)
     return any(d is not None and d.reason == Reason.DIRECTORY_UNAVAILABLE for d in decisions)
@@ -112,7 +183,7 @@ def _timeline_lines(timeline: Timeline) -> Iterator[str]:
                 yield from _middle_lines(block)
             case _:
                 assert_never(block)
-    yield from (f"  ! {f.text}: {f.advice}" for f in findings(timeline))
+    yield from (f"  ! {f.text}: {f.advice}" for f in complaints(timeline))
 
 
 def _middle_lines(middle: Middle) -> Iterator[str]:
@@ -131,7 +202,7 @@ def _heading(timeline: Timeline) -> str:
     return f"{who}, device {device} ({kind}), {_counted(timeline.exchanges, 'exchange')}"
 
 
-def _row(entry: Entry) -> Row:
+def _row(entry: TimelineEntry) -> Row:
     decided = entry.decided or entry.recorded
     return Row(
         time_s=entry.time_s,
@@ -166,7 +237,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _status(entry: Entry) -> str:
+def _status(entry: TimelineEntry) -> str:
     number = "" if entry.eas_status is None else f"{entry.eas_status} "
     later = f", Retry-After {entry.signs.retry_after}" if entry.signs.retry_after else ""
     return number + (entry.meaning or "") + later
@@ -192,16 +263,16 @@ def _timeline_json(timeline: Timeline) -> dict[str, object]:
         "user_agent": timeline.user_agent,
         "client_address": timeline.client_address,
         "exchanges": Each(_entry_json(entry) for entry in timeline.entries),
-        "findings": [_finding_json(finding) for finding in findings(timeline)],
+        "findings": [_finding_json(finding) for finding in complaints(timeline)],
     }
 
 
-def _entry_json(entry: Entry) -> dict[str, object]:
+def _entry_json(entry: TimelineEntry) -> dict[str, object]:
     facts = asdict(entry) | {"meaning": entry.meaning}
     facts |= facts.pop("signs")
     facts["time"], facts["last"] = _time(facts.pop("time_s")), _time(facts.pop("last_s"))
     return facts
 
 
-def _finding_json(finding: Finding) -> dict[str, str]:
+def _finding_json(finding: Complaint) -> dict[str, str]:
     return asdict(finding)

@@ -8,7 +8,7 @@ from cryptography import x509
 from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.certificates.front import SOON_DAYS, judge_front, read_front
 from eas_redirect.certificates.names import names_of
-from eas_redirect.checking.values import Check, failed, good, warning
+from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
 
 

@@ -1,15 +1,268 @@
-"""What is wrong with a device of a capture, its likely cause, and what to do about it. Pure.
+"""What each device of a capture did, in order, what is decided about it, and what is wrong with it.
 
-Each look takes the entries that it explains; what it took is not explained a second time. Whatever
-is left in the end and leads to no mail is told as it is, so that "nothing is wrong" is true.
-Looks see the entries of one server at a time: nobody is blamed for what another one said.
+Equal exchanges in a row are one entry with a count, so that hours of Pings stay readable; an entry
+takes a few hundred bytes of memory. No mitmproxy here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from eas_redirect.captures.timeline import Decision, Entry, Timeline
+from eas_redirect.activesync.request import EASRequest
+from eas_redirect.captures.capture import Captured, CaptureTrouble
+from eas_redirect.captures.signs import Signs
+from eas_redirect.judging.judge import Judge, Judgement
+from eas_redirect.policy.decision import Redirect
 from eas_redirect.policy.reasons import advice, in_order
+from eas_redirect.telemetry.clients import client_family
+from eas_redirect.view.meanings import global_meaning, http_meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a configuration decides about an exchange, or what was decided when it was live."""
+
+    decision: str
+    reason: str
+    location: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One exchange, or `count` equal ones in a row. `status_code` is Exchange's, 0 for none."""
+
+    time_s: float
+    last_s: float
+    count: int = 1
+    method: str
+    command: str | None
+    protocol_version: str | None
+    status_code: int
+    got_status_code: int | None
+    eas_status: int | None
+    evidence: str
+    waited_s: float | None  # the longest of them
+    least_s: float | None = None  # the shortest of them
+    decided: Decision | None  # by the configuration at hand
+    recorded: Decision | None  # when the flow was live
+    location: str | None  # X-MS-Location of Exchange itself
+    problem: str | None
+    error: str | None
+    body_missing: bool
+    contradiction: bool
+    foreign: bool = False  # the configuration at hand does not name the server
+    signs: Signs = field(default_factory=Signs)
+
+    @property
+    def meaning(self) -> str | None:
+        """What the answer says, in words."""
+        if self.eas_status is not None:
+            return global_meaning(self.command, self.eas_status)
+        return http_meaning(self.status_code) if self.status_code else "no answer"
+
+
+@dataclass(slots=True, kw_only=True)
+class Timeline:
+    """A device and its entries. It is known by its id and user, else by where it calls from."""
+
+    device_id: str | None
+    device_type: str | None
+    user: str | None
+    user_agent: str | None
+    client_address: str | None
+    entries: list[TimelineEntry] = field(default_factory=list)
+    _kinds: dict[TimelineEntry, TimelineEntry] = field(default_factory=dict, repr=False)
+    _last_kind: TimelineEntry | None = None
+
+    @property
+    def client_family(self) -> str | None:
+        return client_family(self.user_agent, self.device_type)
+
+    @property
+    def exchanges(self) -> int:
+        return sum(entry.count for entry in self.entries)
+
+    def add(self, entry: TimelineEntry) -> None:
+        """Entries of one kind share what they say: a capture of gigabytes has many entries."""
+        kind = _timeless(entry)
+        kind = self._kinds.setdefault(kind, kind)
+        if kind is self._last_kind:
+            self.entries[-1] = _joined(self.entries[-1], entry)
+        else:
+            self.entries.append(
+                replace(
+                    kind,
+                    time_s=entry.time_s,
+                    last_s=entry.last_s,
+                    waited_s=entry.waited_s,
+                    least_s=entry.waited_s,
+                )
+            )
+        self._last_kind = kind
+
+
+@dataclass(slots=True)
+class CaptureReport:
+    """All timelines of a capture, and what of it could not be read."""
+
+    timelines: list[Timeline] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Whose exchanges are looked at. None: everybody's. Compared without regard to case."""
+
+    device: str | None = None
+    user: str | None = None
+
+    def admits(self, captured: Captured) -> bool:
+        request, logon = captured.exchange.request, captured.exchange.logon
+        if self.device is not None and _folded(request.device_id) != self.device.casefold():
+            return False
+        names = () if logon is None else (logon.text, logon.user)
+        return self.user is None or self.user.casefold() in map(_folded, names)
+
+
+async def decided(captured: Captured, judge: Judge) -> Decision | None:
+    """What the addon would decide about a live exchange like this one; None: nothing, since the
+    configuration does not name the server."""
+    if captured.foreign:
+        return None
+    if not captured.answered:
+        return decision_of(judge.unanswered(captured.exchange))
+    return decision_of(await judge.judge(captured.exchange))
+
+
+async def report(
+    found: Iterable[Captured | CaptureTrouble], judge: Judge | None, wanted: Filter
+) -> CaptureReport:
+    """Timelines in the order in which the devices appear. What names no device (OPTIONS) belongs to
+    the one that speaks on the same connection, before or after it."""
+    whole = CaptureReport()
+    known: dict[tuple[str | None, ...], Timeline] = {}
+    early: dict[
+        str, list[tuple[Captured, TimelineEntry]]
+    ] = {}  # by connection: no device has spoken yet
+    speaking: dict[str, Timeline] = {}
+    for item in found:
+        if isinstance(item, CaptureTrouble):
+            whole.troubles.append(item.text)
+        elif wanted.admits(item):
+            decision = await decided(item, judge) if judge else None
+            entry = entry_of(item, decision, foreign=item.foreign and judge is not None)
+            before = speaking.get(item.connection)
+            if item.exchange.request.device_id is not None:
+                timeline = known.setdefault(_key(item), _timeline(item))
+                for other, said in early.pop(item.connection, ()):
+                    own = timeline if _may_be(timeline, other) else None
+                    (own or known.setdefault(_key(other), _timeline(other))).add(said)
+                timeline.add(entry)
+                speaking[item.connection] = timeline
+            elif before is not None and _may_be(before, item):
+                before.add(entry)
+            else:
+                early.setdefault(item.connection, []).append((item, entry))
+    for waiting in early.values():
+        for item, entry in waiting:
+            known.setdefault(_key(item), _timeline(item)).add(entry)
+    whole.timelines.extend(sorted(known.values(), key=lambda each: each.entries[0].time_s))
+    return whole
+
+
+def _may_be(timeline: Timeline, captured: Captured) -> bool:
+    """A front may carry several devices over one connection: the user must fit."""
+    logon = captured.exchange.logon
+    return logon is None or _folded(logon.text) == _folded(timeline.user)
+
+
+def decision_of(judgement: Judgement) -> Decision:
+    verdict = judgement.verdict
+    return Decision(
+        decision=judgement.decision,
+        reason=str(verdict.reason),
+        location=verdict.location if isinstance(verdict, Redirect) else None,
+        detail=verdict.detail,
+    )
+
+
+def entry_of(
+    captured: Captured, decided: Decision | None, *, foreign: bool = False
+) -> TimelineEntry:
+    request, answer = captured.exchange.request, captured.exchange.answer
+    return TimelineEntry(
+        time_s=captured.time_s,
+        last_s=captured.time_s,
+        method=request.method,
+        command=request.command,
+        protocol_version=request.protocol_version,
+        status_code=answer.status_code,
+        got_status_code=captured.got_status_code,
+        eas_status=answer.eas_status,
+        evidence=str(answer.evidence),
+        waited_s=captured.waited_s,
+        decided=decided,
+        recorded=_recorded(captured),
+        location=answer.location,
+        problem=_problem(request, captured),
+        error=captured.error,
+        body_missing=captured.body_missing,
+        contradiction=captured.contradiction,
+        foreign=foreign,
+        signs=captured.signs,
+    )
+
+
+def _recorded(captured: Captured) -> Decision | None:
+    record = captured.recorded
+    if record is None or record.decision is None or record.reason is None:
+        return None
+    return Decision(decision=record.decision, reason=record.reason, location=record.location)
+
+
+def _problem(request: EASRequest, captured: Captured) -> str | None:
+    exchange = captured.exchange
+    return exchange.answer.problem or request.problem or exchange.credentials.problem
+
+
+def _key(captured: Captured) -> tuple[str | None, ...]:
+    request, logon = captured.exchange.request, captured.exchange.logon
+    user = _folded(logon.user) if logon else None
+    if request.device_id is not None:
+        return (_folded(request.device_id), user)
+    return (None, user, captured.exchange.client_address, captured.user_agent)
+
+
+def _timeline(captured: Captured) -> Timeline:
+    request, logon = captured.exchange.request, captured.exchange.logon
+    return Timeline(
+        device_id=request.device_id,
+        device_type=request.device_type,
+        user=logon.text if logon else None,
+        user_agent=captured.user_agent,
+        client_address=captured.exchange.client_address,
+    )
+
+
+def _timeless(entry: TimelineEntry) -> TimelineEntry:
+    """What equal entries have in common: everything but the time."""
+    return replace(entry, time_s=0.0, last_s=0.0, count=1, waited_s=None, least_s=None)
+
+
+def _joined(one: TimelineEntry, other: TimelineEntry) -> TimelineEntry:
+    waits = [s for s in (one.least_s, one.waited_s, other.waited_s) if s is not None]
+    return replace(
+        one,
+        last_s=other.last_s,
+        count=one.count + other.count,
+        waited_s=max(waits, default=None),
+        least_s=min(waits, default=None),
+    )
+
+
+def _folded(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
 
 CAME_BACK = 2  # redirects after which a device that still calls has not followed
 LOOPING = 3  # answers of one kind after which a device is stuck
@@ -27,7 +280,7 @@ _WAITS = frozenset({"Ping", "Sync"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Complaint:
     """One thing that is wrong, and what to do."""
 
     kind: str
@@ -39,16 +292,16 @@ class Finding:
 class _Found:
     """A finding with the entries that it explains."""
 
-    finding: Finding
-    explains: tuple[Entry, ...]
+    finding: Complaint
+    explains: tuple[TimelineEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
     """What one server said to the device: all of it, and what no look has explained yet."""
 
-    entries: list[Entry]
-    left: list[Entry]
+    entries: list[TimelineEntry]
+    left: list[TimelineEntry]
     targets: frozenset[str]  # hosts to which the device was redirected
     is_target: bool
     followed: bool  # the device called a host to which it was redirected
@@ -57,13 +310,13 @@ class _Server:
 type _Look = Callable[[_Server], Iterator[_Found]]
 
 
-def findings(timeline: Timeline) -> list[Finding]:
+def complaints(timeline: Timeline) -> list[Complaint]:
     """What a person should look at, the gravest first."""
-    hosts: dict[str | None, list[Entry]] = {}
+    hosts: dict[str | None, list[TimelineEntry]] = {}
     for entry in timeline.entries:
         hosts.setdefault(entry.signs.called, []).append(entry)
     targets = frozenset(host for e in timeline.entries if (host := _target(e)) is not None)
-    told: list[Finding] = []
+    told: list[Complaint] = []
     for host, entries in hosts.items():
         is_target = host in targets
         if all(entry.foreign for entry in entries) and not is_target:
@@ -72,13 +325,13 @@ def findings(timeline: Timeline) -> list[Finding]:
         where = f"at {host}: " if len(hosts) > 1 else ""
         followed = any(other in targets for other in hosts if other != host)
         for finding in _at(entries, targets, is_target=is_target, followed=followed):
-            told.append(Finding(finding.kind, where + finding.text, finding.advice))
+            told.append(Complaint(finding.kind, where + finding.text, finding.advice))
     return told
 
 
 def _at(
-    entries: list[Entry], targets: frozenset[str], *, is_target: bool, followed: bool
-) -> Iterator[Finding]:
+    entries: list[TimelineEntry], targets: frozenset[str], *, is_target: bool, followed: bool
+) -> Iterator[Complaint]:
     left = list(entries)
     for look in _LOOKS:
         server = _Server(entries, left, targets, is_target, followed)
@@ -91,14 +344,14 @@ def _at(
         left = list(server.left)
 
 
-def _taken(kind: str, text: str, advised: str, explains: Sequence[Entry]) -> _Found:
-    return _Found(Finding(kind, text, advised), tuple(explains))
+def _taken(kind: str, text: str, advised: str, explains: Sequence[TimelineEntry]) -> _Found:
+    return _Found(Complaint(kind, text, advised), tuple(explains))
 
 
 # -- redirects and decisions ----------------------------------------------------------------------
 
 
-def _not_named(entries: list[Entry]) -> Iterator[_Found]:
+def _not_named(entries: list[TimelineEntry]) -> Iterator[_Found]:
     said = [e for e in entries if e.evidence == "certain" and e.recorded is None]
     if said:
         yield _taken(
@@ -112,7 +365,7 @@ def _not_named(entries: list[Entry]) -> Iterator[_Found]:
 
 def _decisions(server: _Server) -> Iterator[_Found]:
     """Passes that something can be done about, one finding a reason."""
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[TimelineEntry]] = {}
     for entry in server.left:
         decided = entry.decided or entry.recorded
         if decided is not None and not in_order(decided.reason):
@@ -123,7 +376,7 @@ def _decisions(server: _Server) -> Iterator[_Found]:
         yield _taken(reason, text, advice(reason) or "see docs/reference.md", entries)
 
 
-def _decided(entry: Entry) -> Decision:
+def _decided(entry: TimelineEntry) -> Decision:
     found = entry.decided or entry.recorded
     assert found is not None  # noqa: S101 - asked only of entries that have one
     return found
@@ -141,7 +394,7 @@ def _undecided(server: _Server) -> Iterator[_Found]:
         )
 
 
-def _is_undecided(entry: Entry) -> bool:
+def _is_undecided(entry: TimelineEntry) -> bool:
     return entry.decided is None and entry.recorded is None
 
 
@@ -180,12 +433,12 @@ def _not_followed(server: _Server) -> Iterator[_Found]:
         )
 
 
-def _is_good(entry: Entry) -> bool:
+def _is_good(entry: TimelineEntry) -> bool:
     target = _target(entry)
     return target is not None and target != entry.signs.called
 
 
-def _target(entry: Entry) -> str | None:
+def _target(entry: TimelineEntry) -> str | None:
     """Where an entry sends the device; None for one that does not."""
     decided = entry.recorded if entry.got_status_code == 451 else entry.decided
     if decided is not None and decided.location:
@@ -270,12 +523,12 @@ def _blocked_logon(server: _Server) -> Iterator[_Found]:
             )
 
 
-def _explained(entries: Sequence[Entry]) -> _Found:
+def _explained(entries: Sequence[TimelineEntry]) -> _Found:
     """What is in order, and is nothing to look at."""
     return _Found(_NOTHING, tuple(entries))
 
 
-_NOTHING = Finding("", "", "")
+_NOTHING = Complaint("", "", "")
 
 
 # -- policies, access, wipes ----------------------------------------------------------------------
@@ -305,7 +558,7 @@ def _wiped(server: _Server) -> Iterator[_Found]:
         )
 
 
-def _wants_policy(entry: Entry) -> bool:
+def _wants_policy(entry: TimelineEntry) -> bool:
     return entry.status_code == 449 or entry.eas_status in _PROVISIONING
 
 
@@ -375,7 +628,7 @@ def _pages(server: _Server) -> Iterator[_Found]:
         )
 
 
-def _is_elsewhere(entry: Entry) -> bool:
+def _is_elsewhere(entry: TimelineEntry) -> bool:
     at = entry.signs.page_at or ""
     rest = at.partition("://")[2]
     return bool(rest) and rest.partition("/")[0].partition(":")[0].lower() != entry.signs.called
@@ -412,7 +665,7 @@ def _codes(server: _Server) -> Iterator[_Found]:
             yield _taken(kind, f"was answered {code}{meaning} {_times(_sum(said))}", what, said)
 
 
-def _redirects(entry: Entry) -> bool:
+def _redirects(entry: TimelineEntry) -> bool:
     decided = entry.decided or entry.recorded
     return decided is not None and decided.decision in ("redirect", "would_redirect")
 
@@ -521,7 +774,7 @@ def _keys(server: _Server) -> Iterator[_Found]:
             yield _explained(said)
 
 
-def _is_sync(entry: Entry, status: int) -> bool:
+def _is_sync(entry: TimelineEntry, status: int) -> bool:
     return entry.command == "Sync" and entry.eas_status == status
 
 
@@ -640,7 +893,7 @@ _ORDINARY = {"FolderSync": (1,), "Ping": (1, 2), "MoveItems": (1, 2, 3)}
 
 def _others(server: _Server) -> Iterator[_Found]:
     """Whatever else leads to no mail, told as it is."""
-    groups: dict[tuple[int, int | None], list[Entry]] = {}
+    groups: dict[tuple[int, int | None], list[TimelineEntry]] = {}
     for entry in server.left:
         if not _leads_to_mail(entry):
             groups.setdefault((entry.status_code, entry.eas_status), []).append(entry)
@@ -656,7 +909,7 @@ def _others(server: _Server) -> Iterator[_Found]:
         )
 
 
-def _leads_to_mail(entry: Entry) -> bool:
+def _leads_to_mail(entry: TimelineEntry) -> bool:
     if _redirects(entry) or entry.got_status_code == 451 or entry.status_code == 451:
         return True
     if not 200 <= entry.status_code < 300:
@@ -665,7 +918,7 @@ def _leads_to_mail(entry: Entry) -> bool:
     return entry.eas_status is None or entry.eas_status in usual
 
 
-def _leads_on(entries: list[Entry], last: Entry) -> bool:
+def _leads_on(entries: list[TimelineEntry], last: TimelineEntry) -> bool:
     """Whether mail was had after this one."""
     at = next(n for n, entry in enumerate(entries) if entry is last)
     return any(
@@ -674,7 +927,9 @@ def _leads_on(entries: list[Entry], last: Entry) -> bool:
     )
 
 
-def _after_last(entries: list[Entry], fits: Callable[[Entry], bool]) -> list[Entry]:
+def _after_last(
+    entries: list[TimelineEntry], fits: Callable[[TimelineEntry], bool]
+) -> list[TimelineEntry]:
     """The entries behind the last one that fits."""
     at = max((n for n, entry in enumerate(entries) if fits(entry)), default=-1)
     return entries[at + 1 :]
@@ -707,7 +962,7 @@ _LOOKS: tuple[_Look, ...] = (
 )
 
 
-def _sum(entries: Sequence[Entry]) -> int:
+def _sum(entries: Sequence[TimelineEntry]) -> int:
     return sum(entry.count for entry in entries)
 
 

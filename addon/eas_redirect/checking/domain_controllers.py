@@ -1,15 +1,20 @@
-"""The domain controllers, each tried by itself: connect, TLS, bind, naming contexts, clock."""
+"""The domain controllers, each tried by itself, and what the directory cannot vouch for.
+
+Tried are: connect, TLS, bind, naming contexts, clock.
+"""
 
 import datetime
 from collections.abc import Iterator
 from dataclasses import replace
 
-from eas_redirect.checking.certificates import judge_dates
-from eas_redirect.checking.values import Check, failed, good, in_two, skipped, unreachable, warning
-from eas_redirect.directory.ldap.credentials import Credentials
+from eas_redirect.checking.certificate_dates import judge_dates
+from eas_redirect.checking.tried import Check, failed, good, in_two, skipped, unreachable, warning
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.inspection import Inspection, inspect
 from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.names import dns_name
+from eas_redirect.directory.sight import Sight
 from eas_redirect.directory.values import DirectorySettings
 
 CLOCK_S = 300  # what Kerberos tolerates (RFC 4120 1.6)
@@ -20,7 +25,7 @@ _BEFORE_CONNECTING = frozenset(
 _NOT_AGAIN = "not tried after that failure: each refusal counts towards a lock-out of the account"
 
 
-def check_servers(settings: DirectorySettings, credentials: Credentials) -> Iterator[Check]:
+def check_servers(settings: DirectorySettings, credentials: BindCredentials) -> Iterator[Check]:
     """Every server of the configuration, also those that are only asked when others fail.
 
     The account is tried until a server refuses it, and then no more: every try counts towards a
@@ -34,7 +39,7 @@ def check_servers(settings: DirectorySettings, credentials: Credentials) -> Iter
 
 
 def _check_server(
-    url: str, settings: DirectorySettings, credentials: Credentials, *, refused: bool
+    url: str, settings: DirectorySettings, credentials: BindCredentials, *, refused: bool
 ) -> Iterator[Check]:
     if url.startswith("ldap://") and not settings.start_tls and settings.bind == "simple":
         advice = "Use ldaps:// or directory.start_tls = true."
@@ -118,3 +123,16 @@ def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:
         yield failed(f"{url} clock", finding, "Let both follow the same time source.")
     else:
         yield good(f"{url} clock", "this machine's agrees with the server's")
+
+
+def check_sight(sight: Sight | None) -> Iterator[Check]:
+    """None: it could not be asked, which has lines of its own."""
+    if sight is None:
+        return
+    for remark in sight.remarks():
+        judge = failed if remark.blind else warning
+        advice = f"{remark.advice[:1].upper()}{remark.advice[1:]}."
+        yield judge(f"directory: {remark.kind.replace('_', ' ')}", remark.finding, advice)
+    seen = [dns_name(domain.nc_name) for domain in sight.domains if domain.mailboxes]
+    if seen:
+        yield good("directory: mailboxes", f"can be seen in {', '.join(seen)}")
