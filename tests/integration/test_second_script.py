@@ -358,3 +358,20 @@ def test_one_client_does_not_hold_up_another(way: Way, tmp_path: Path) -> None:
 def read_all(wire: Wire, count: int) -> None:
     for _ in range(count):
         wire.read_answer(bodiless=True)
+
+
+@pytest.mark.parametrize("hook", ["requestheaders", "request"])
+def test_an_answer_to_another_logon_is_not_about_the_client_s(tmp_path: Path, hook: str) -> None:
+    """Exchange speaks of the account that it saw."""
+    script = tmp_path / "swap.py"
+    script.write_text(
+        f"def {hook}(flow):\n    flow.request.headers['Authorization'] = 'Basic YmVydDp4'\n"
+    )
+    moved = {"moved": Scripted(200, {"Content-Type": "application/vnd.ms-sync.wbxml"}, NO_MAILBOX)}
+    with (
+        upstream(moved) as exchange,
+        run(
+            tmp_path / "run", f"http://127.0.0.1:{exchange.port}", "--", "-s", str(script)
+        ) as running,
+    ):
+        assert ask(running.port, "anna@contoso.example", "moved").status == 200

@@ -155,6 +155,8 @@ class Exchanges:
         self, flow: http.HTTPFlow, response: http.Response, asked: Asked
     ) -> Coroutine[None, None, None] | None:
         answer = self._answer(flow, response, asked)
+        if answer.evidence is not Evidence.NONE:
+            asked = _as_sent(flow, asked)
         exchange = self._exchange(flow, asked, answer)
         connections = (flow.client_conn.id, flow.server_conn.id)
         self._logons.answered(*connections, asked.credentials, answer.status_code)
@@ -281,6 +283,15 @@ class Exchanges:
     @property
     def _weak_statuses(self) -> frozenset[int]:
         return self._service.judge.policy.weak_statuses
+
+
+def _as_sent(flow: http.HTTPFlow, asked: Asked) -> Asked:
+    """A script or an option of mitmproxy's (stickyauth, modify_headers) may have put another logon
+    in place of the client's: then the answer is about somebody whom the client has not named."""
+    if flows.credentials_of(flows.headers_of(flow.request)) == asked.credentials:
+        return asked
+    problem = "another took its place on the way to Exchange"
+    return replace(asked, credentials=Credentials(scheme="other", problem=problem))
 
 
 def _is_longer_than(response: http.Response, limit: int) -> bool:
