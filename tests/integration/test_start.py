@@ -241,10 +241,11 @@ def test_a_script_that_is_touched_goes_on_as_it_was(tmp_path: Path) -> None:
             wait_until(lambda: clients.answered > 10, "answers")
             pages = PAGES.search(log.read_text("utf-8"))
             assert pages is not None
+            said = "eas-redirect: enforce for everyone"
             for turn in (1, 2):
                 before = clients.answered
                 os.utime(script, (time.time() + 10 * turn,) * 2)
-                wait_until(lambda turn=turn: log.read_text().count("mode ") > turn, "the reload")
+                wait_until(lambda turn=turn: log.read_text().count(said) > turn, "the reload")
                 wait_until(lambda before=before: clients.answered > before + 10, "answers")
             config = tmp_path / "eas-redirect.toml"
             config.write_text(config.read_text("utf-8").replace("enforce", "observe"), "utf-8")

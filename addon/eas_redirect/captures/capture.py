@@ -143,6 +143,8 @@ def captured(
     if flow.response is not None:
         seen.logons.answered(*connections, credentials, answer.status_code)
         seen.challenges.answered(server, credentials, answer.status_code)
+    if recorded is not None and recorded.shows_challenge:
+        seen.challenges.met(server)
     return Captured(
         time_s=time_s,
         waited_s=_waited(flow),

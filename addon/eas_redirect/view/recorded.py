@@ -5,7 +5,22 @@ from dataclasses import dataclass
 
 from mitmproxy import flow
 
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.proxy.flows import METADATA
+
+# What is decided only of a weak answer whose logon counts; others may come before that question.
+_AFTER_A_LOGON = frozenset(
+    {
+        Reason.MAILBOX_MOVED,
+        Reason.RECIPIENT_NOT_FOUND,
+        Reason.RECIPIENT_AMBIGUOUS,
+        Reason.RECIPIENT_HAS_MAILBOX,
+        Reason.NO_TARGET_ADDRESS,
+        Reason.NO_RELATIONSHIP,
+        Reason.NOT_IN_WAVE,
+        Reason.DIRECTORY_UNAVAILABLE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +34,13 @@ class RecordedExchange:
     location: str | None = None
     target_domain: str | None = None
     relationship: str | None = None
+    evidence: str | None = None  # certain, weak, none
+
+    @property
+    def shows_challenge(self) -> bool:
+        """Whether weak evidence was taken for one, so that the proxy knew that this server asks for
+        logons: from its own question, which no capture holds."""
+        return self.evidence == "weak" and self.reason in _AFTER_A_LOGON
 
 
 def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
@@ -34,6 +56,7 @@ def recorded_exchange(recorded: flow.Flow) -> RecordedExchange | None:
         location=_text(record, "eas", "redirect", "location"),
         target_domain=_text(record, "eas", "directory", "target_domain"),
         relationship=_text(record, "eas", "directory", "relationship"),
+        evidence=_text(record, "eas", "evidence"),
     )
 
 
