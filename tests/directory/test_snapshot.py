@@ -1,5 +1,6 @@
 """A snapshot answers like the forest that it was exported from."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,19 @@ async def test_versions_of_a_relationship_that_differ_tell_nothing(
         [one] = known
         assert (one.domains_unknown is None) is (other == CLOUD)
         assert one.domain_names == (("cloud.example",) if other == CLOUD else ())
+
+
+def test_a_file_is_bounded_in_bytes_and_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eas_redirect.directory.snapshot.MAX_FILE", 1 << 20)
+    large = tmp_path / "everything.ldif"
+    large.write_bytes(b"# " + b"x" * (1 << 20))
+    with pytest.raises(SnapshotError, match="longer than 1 MiB"):
+        Snapshot.load(large)
+    for endless in (Path("/dev/zero"), tmp_path):
+        with pytest.raises(SnapshotError, match="is no file"):
+            Snapshot.load(endless)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SnapshotError, match="is no file"):
+        Snapshot.load(tmp_path / "pipe")

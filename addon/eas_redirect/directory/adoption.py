@@ -18,7 +18,12 @@ from pathlib import Path
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.ldif import decode, ends_whole
-from eas_redirect.directory.snapshot import EmptySnapshotError, Snapshot, SnapshotError
+from eas_redirect.directory.snapshot import (
+    EmptySnapshotError,
+    Snapshot,
+    SnapshotError,
+    file_bytes,
+)
 from eas_redirect.directory.values import (
     AccountDomain,
     DirectoryAnswer,
@@ -164,7 +169,7 @@ class SnapshotFile:
         return changed_s <= now - SETTLE_S or now - self._seen[1] >= SETTLE_S
 
     def _judge(self, signature: _Signature) -> Snapshot | None:
-        data = _read(self.path)
+        data = file_bytes(self.path)
         if _signature(self.path) != signature:
             return None
         self._judged = signature
@@ -223,7 +228,7 @@ class SnapshotFile:
     def _looks_whole(self) -> bool:
         """Of a file that has just changed: whether it is worth to wait for."""
         try:
-            return ends_whole(decode(_read(self.path)))
+            return ends_whole(decode(file_bytes(self.path)))
         except SnapshotError:
             return False
 
@@ -293,12 +298,13 @@ def accepted_digest(snapshot: Path) -> str | None:
 def is_accepted(snapshot: Path) -> bool:
     """Whether somebody has said that this very version is right."""
     known = accepted_digest(snapshot)
-    return known is not None and known == hashlib.sha256(_read(snapshot)).hexdigest()
+    return known is not None and known == hashlib.sha256(file_bytes(snapshot)).hexdigest()
 
 
 def accept(snapshot: Path) -> None:
-    """Write down that this very version is right, whatever it has lost. Raises OSError."""
-    digest = hashlib.sha256(snapshot.read_bytes()).hexdigest()
+    """Write down that this very version is right, whatever it has lost. Raises OSError and
+    SnapshotError."""
+    digest = hashlib.sha256(file_bytes(snapshot)).hexdigest()
     _replace(acceptance(snapshot), f"{digest}\n")
 
 
@@ -311,13 +317,6 @@ def extent_of(snapshot: Snapshot, digest: str) -> Extent:
         domains=domains,
         cut=bool(snapshot.cut),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SnapshotError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _bounded(path: Path) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
+from stat import S_ISREG
 
 from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.entries import (
@@ -91,6 +92,9 @@ _DEVICE_LISTS = tuple(map(str.lower, DEVICE_LIST_ATTRIBUTES))
 _MAY_BE_CUT = frozenset(
     {*_DEVICE_LISTS, "proxyaddresses", "msexchfeddomainnames", "upnsuffixes", "dnsroot"}
 )
+# Bytes. Two million accounts with their mail attributes; what is longer would take the machine's
+# memory, many times over while it is read.
+MAX_FILE = 1 << 30
 _NOT_ACCOUNTS = frozenset({"contact", "group", "computer", "organizationalunit", "container"})
 
 
@@ -151,7 +155,7 @@ class Snapshot:
     ) -> "Snapshot":
         """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
         return cls.read(
-            _read(Path(path)),
+            file_bytes(Path(path)),
             path,
             default_domain=default_domain,
             no_mailboxes_here=no_mailboxes_here,
@@ -553,14 +557,27 @@ def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[En
         yield item
 
 
-def _read(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """The whole file, of at most MAX_FILE bytes; SnapshotError for anything else."""
     try:
-        return path.read_bytes()
+        if not S_ISREG(path.stat().st_mode):
+            raise SnapshotError(
+                f"{path}: is no file: set directory.snapshot to an LDIF file that ldifde or "
+                "ldapsearch wrote"
+            )
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise SnapshotError(
             f"{path}: cannot be read ({error.strerror}): set directory.snapshot to an LDIF file "
             "that ldifde or ldapsearch wrote"
         ) from None
+    if len(data) > MAX_FILE:
+        raise SnapshotError(
+            f"{path}: is longer than {MAX_FILE >> 20} MiB: export the mail attributes alone, as "
+            "docs/directory.md shows, or ask servers instead"
+        )
+    return data
 
 
 def _nothing_in(path: str | PathLike[str], problems: list[LeftOut]) -> str:
