@@ -14,14 +14,12 @@ from eas_redirect.addon import EASRedirect
 from eas_redirect.proxy.commands import Commands
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import PASSWORD, eas_flow
-from tests.test_addon import CONFIG, Bench
+from tests.test_addon import Bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
-    named = CONFIG + '[exchange]\nhost_names = ["mail.contoso.example"]\n'
-    (tmp_path / "eas.toml").write_text(named, "utf-8")
     with made.context:
         made.configure()
         yield made
