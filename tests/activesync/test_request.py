@@ -220,6 +220,15 @@ def test_options_usually_has_no_query() -> None:
     assert read("", method="OPTIONS") == EASRequest(method="OPTIONS")
 
 
+@pytest.mark.parametrize("named", ["Options", "OPTIONS", "options"])
+def test_options_with_its_own_name_as_a_command_is_options(named: str) -> None:
+    """Old K-9 Mail writes it; as a command it would count beside the OPTIONS without a query."""
+    request = read(f"Cmd={named}&User=anna&DeviceId=A", method="OPTIONS")
+    assert (request.command, request.user, request.device_id) == (None, "anna", "A")
+    assert read("Cmd=Sync", method="OPTIONS").command == "Sync"
+    assert read(f"Cmd={named}").command == named
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_as_a_base64_query(data: bytes) -> None:
     request = read(base64.b64encode(data).decode())

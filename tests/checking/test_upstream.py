@@ -37,11 +37,35 @@ def test_exchange_asks_to_log_on() -> None:
     head = ASKS + b"MS-Server-ActiveSync: 8.3\r\n"
     with RawServer(answering(answer(head))) as server:
         checks = tried(f"http://127.0.0.1:{server.port}")
-    assert states(checks) == {"OPTIONS": "good", "clock": "good"}
+    assert states(checks) == {"OPTIONS": "good", "version": "warning", "clock": "good"}
     assert checks[0].finding == "asks to log on by Negotiate, Basic; ActiveSync 8.3"
     sent = bytes(server.wires[0].received)
     assert sent.startswith(b"OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1\r\n")
     assert b"authorization" not in sent.lower()
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "warned"),
+    [
+        (b"8.3", "14.0", 'exchange.min_protocol_version = "12.1"'),
+        (b"8.0", "12.1", None),
+        (b"8.1", "2.5", None),
+        (b"6.5.7638.1", "12.1", 'exchange.min_protocol_version = "2.5"'),
+        (b"14.3", "14.0", None),
+        (b"15.0", "14.1", None),
+        (b"Exchange", "14.0", None),
+    ],
+)
+def test_a_server_whose_devices_would_all_be_left_alone(
+    said: bytes, least: str, warned: str | None
+) -> None:
+    head = ASKS + b"MS-Server-ActiveSync: " + said + b"\r\n"
+    with RawServer(answering(answer(head))) as server:
+        url = urlsplit(f"http://127.0.0.1:{server.port}")
+        checks = list(check_upstream(url, TIMEOUT_S, None, min_protocol_version=least))
+    found = [check for check in checks if check.subject.endswith(" version")]
+    assert [check.state for check in found] == (["warning"] if warned else [])
+    assert all(warned in (check.advice or "") for check in found if warned)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
+from tests.checking.test_upstream import ASKS, answer
+from tests.integration.rawserver import RawServer, answering
 from tests.report.simulator import write_journal
 from tests.report.test_figures import call
 from tests.support import DATA
@@ -114,3 +116,22 @@ def test_a_directory_that_is_down_is_out_of_reach(tmp_path: Path) -> None:
     for arguments in (["--all"], [str(users)]):
         result = RUNNER.invoke(app, ["plan", *arguments, "--config", str(config)])
         assert result.exit_code == 3, result.stdout
+
+
+def test_devices_are_judged_by_what_an_exchange_2007_speaks(config: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("EmailAddress\nnora@contoso.example\nanna@contoso.example\n")
+    head = answer(ASKS + b"MS-Server-ActiveSync: 8.3\r\n")
+    with RawServer(answering(head)) as server:
+        text = config.read_text()
+        config.write_text(f'{text}[proxy]\nupstream = "http://127.0.0.1:{server.port}"\n')
+        planned = RUNNER.invoke(app, ["plan", str(users), "--config", str(config)])
+        told = RUNNER.invoke(
+            app, ["plan", str(users), "--config", str(config), "--protocol-version", "14.1"]
+        )
+        checked = RUNNER.invoke(app, ["check", "--user", "anna", "--config", str(config), "--json"])
+    assert "speaks 12.1 at most: devices are judged by that" in planned.stderr
+    assert "protocol_version_too_low" in planned.stdout
+    assert "speaks 12.1" not in told.stderr
+    (user,) = (c for c in json.loads(checked.stdout)["checks"] if c["subject"] == "user anna")
+    assert "The device speaks 12.1" in user["finding"]

@@ -185,6 +185,16 @@ def test_what_is_no_phone_keeps_no_server_alive(method: str, agent: str, tmp_pat
     assert f"{method} by {'no User-Agent' if agent == '-' else agent}" in note
 
 
+def test_moved_devices_that_were_left_alone_for_their_version_are_told(tmp_path: Path) -> None:
+    low = "&Log=V121_Error:UserHasNoMailbox_Reason:protocol-version-too-low_"
+    text = HEAD
+    for hour, device in ((8, "A1"), (9, "A1"), (10, "A2")):
+        query = f"Cmd=Sync&User=anna&DeviceId={device}&DeviceType=PocketPC{low}"
+        text += line(f"01 {hour:02}:00:00", query)
+    made = read(tmp_path, a=text)
+    assert any(n.startswith("2 moved devices were left alone for their") for n in made.notes)
+
+
 def test_an_administrators_browser_is_no_phone(tmp_path: Path) -> None:
     visit = line("02 08:00:00", "-", r"CONTOSO\admin", "GET", "Mozilla/5.0", status=501)
     assert calls(read(tmp_path, a=HEAD + line("01 08:00:00") + visit)) == {ANNA: 1}

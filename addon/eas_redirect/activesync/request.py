@@ -80,7 +80,7 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
         problems.append("the MS-ASProtocolVersion header is not one version")
     return EASRequest(
         method=method.upper(),
-        command=query.command,
+        command=_command(method, query.command),
         query_encoding=query.encoding,
         protocol_version=version,
         device_id=query.device_id,
@@ -89,6 +89,12 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
         has_policy_key=query.has_policy_key or _has_policy_key(headers),
         problem="; ".join(problems) or None,
     )
+
+
+def _command(method: str, named: str | None) -> str | None:
+    """OPTIONS is no command (MS-ASHTTP 2.2.3), though some clients write `Cmd=OPTIONS` with it."""
+    is_options = method.upper() == "OPTIONS" and (named or "").upper() == "OPTIONS"
+    return None if is_options else named
 
 
 def header_values(headers: Headers, name: str) -> list[str]:

@@ -61,6 +61,7 @@ class CheckScope:
     upstream_name: str | None = None
     host_names: tuple[str, ...] = ()
     autodiscover: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
+    min_protocol_version: str = "14.0"
     probe: bool = False
     timeout_s: float = 10.0
     mitmproxy_directory: Path = MITMPROXY_DIRECTORY
@@ -189,6 +190,7 @@ def check_exchange(scope: CheckScope) -> Iterator[Check]:
             scope.upstream_ca,
             only=scope.upstream_name,
             also=scope.host_names,
+            min_protocol_version=scope.min_protocol_version,
         )
         if scope.autodiscover.phones != "off":
             yield from check_autodiscover(

@@ -13,6 +13,7 @@ from eas_redirect.autodiscover.request import PATH
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificate_dates import judge_dates
+from eas_redirect.checking.generation import judge_generation
 from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
 from eas_redirect.policy.endpoint import EAS_PATH
 
@@ -87,6 +88,7 @@ def check_upstream(
     *,
     only: str | None = None,
     also: Sequence[str] = (),
+    min_protocol_version: str = "14.0",
 ) -> Iterator[Check]:
     """`only` is `proxy.upstream_name`; without it the host is a good name of its certificate, and
     so are those of `also`, by which phones call."""
@@ -100,7 +102,7 @@ def check_upstream(
     )
     subject = f"upstream {peer.host}"
     if not peer.tls:
-        yield from _check_plain(subject, url, peer, timeout_s)
+        yield from _check_plain(subject, url, peer, timeout_s, min_protocol_version)
         return
     found = examine(peer, timeout_s)
     if isinstance(found, Trouble) and found.kind in _OF_AGE:
@@ -124,7 +126,7 @@ def check_upstream(
             yield failed(f"{subject} certificate", found.finding, _sentence(found.advice))
         case other:
             assert_never(other)
-    yield from _check_options(subject, url, peer.port, timeout_s)
+    yield from _check_options(subject, url, peer.port, timeout_s, min_protocol_version)
 
 
 def check_autodiscover(
@@ -147,9 +149,11 @@ def check_autodiscover(
         yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
 
 
-def _check_plain(subject: str, url: SplitResult, peer: Peer, timeout_s: float) -> Iterator[Check]:
+def _check_plain(
+    subject: str, url: SplitResult, peer: Peer, timeout_s: float, min_protocol_version: str
+) -> Iterator[Check]:
     """http, which is told from https when the answer is odd."""
-    checks = list(_check_options(subject, url, peer.port, timeout_s))
+    checks = list(_check_options(subject, url, peer.port, timeout_s, min_protocol_version))
     if checks[0].state == "failed" and (trouble := diagnose(peer, timeout_s)) is not None:
         yield failed(f"{subject} TLS", trouble.finding, _sentence(trouble.advice))
     else:
@@ -170,7 +174,9 @@ def _no_connection(subject: str, error: OSError) -> Check:
     return unreachable(subject, f"no connection: {error.strerror or error}", advice)
 
 
-def _check_options(subject: str, url: SplitResult, port: int, timeout_s: float) -> Iterator[Check]:
+def _check_options(
+    subject: str, url: SplitResult, port: int, timeout_s: float, min_protocol_version: str
+) -> Iterator[Check]:
     subject = f"{subject} OPTIONS"
     try:
         status, headers = ask_options(url, port, timeout_s)
@@ -181,6 +187,8 @@ def _check_options(subject: str, url: SplitResult, port: int, timeout_s: float) 
         yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
         return
     yield judge_options(subject, status, headers)
+    version_subject = subject.replace("OPTIONS", "version")
+    yield from judge_generation(version_subject, headers, min_protocol_version)
     yield from _judge_clock(subject.replace("OPTIONS", "clock"), headers.get("Date"))
 
 

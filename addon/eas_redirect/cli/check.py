@@ -110,6 +110,7 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "CheckScope":
         upstream_name=proxy.upstream_name,
         host_names=config.exchange.host_names,
         autodiscover=discovery_policy(config),
+        min_protocol_version=config.exchange.min_protocol_version,
         probe=probe,
         timeout_s=timeout_s,
     )
@@ -175,16 +176,21 @@ async def _ask(
     judge: "Judge", config: "Config", scope: "CheckScope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
     from eas_redirect.checking.everything import check_policy, check_user
+    from eas_redirect.checking.generation import ceiling_at
     from eas_redirect.judging.explain import AskedDevice, explain_user
 
     relationships = await judge.directory.relationships()
     policy_checks = list(check_policy(relationships, judge.policy, scope))
     at_once = asyncio.Semaphore(config.directory.pool_size)
+    # Devices speak what their server speaks.
+    server = scope.upstream if names else None
+    ceiling = await asyncio.to_thread(ceiling_at, server, scope.timeout_s)
+    device = Device(protocol_version=ceiling) if ceiling else AskedDevice()
     step = progress("users", len(names))
 
     async def one(name: str) -> "Explanation | None":
         async with at_once:
-            explanation = await explain_user(judge, name, AskedDevice())
+            explanation = await explain_user(judge, name, device)
             step()
             return explanation
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from eas_redirect.planning.known_devices import SeenDevices
     from eas_redirect.planning.plan import PlannedUser
 
+_ASK_S = 3.0  # for the one question to Exchange: which versions it speaks
 CENSUS_S = 600.0  # for reading every account of the directory, which --all does
 
 
@@ -61,8 +63,13 @@ def plan(
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     protocol_version: Annotated[
-        str, typer.Option(metavar="VERSION", help="What devices speak of which none is known.")
-    ] = "14.1",
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="What devices speak of which none is known; else what proxy.upstream speaks, or"
+            " 14.1.",
+        ),
+    ] = None,
     called: Annotated[
         str | None, typer.Option(metavar="HOST", help="The name by which phones call this proxy.")
     ] = None,
@@ -110,6 +117,8 @@ def plan(
     Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
     configuration; 3: the directory is out of reach.
     """
+    from eas_redirect.judging.explain import AskedDevice
+
     if (users is not None and everyone) or not (users or everyone or journals):
         fail("Name either USERS.csv or --all, or --journal alone.", USAGE)
     if as_json and as_csv:
@@ -125,7 +134,8 @@ def plan(
     seen = _seen(journals or [])
     if names is None and not everyone:
         names = tuple(sorted(seen.by_logon, key=str.lower))
-    asked = PlanOptions(names=names, protocol_version=protocol_version, called=called, seen=seen)
+    spoken = protocol_version or _spoken_by(settings) or AskedDevice().protocol_version
+    asked = PlanOptions(names=names, protocol_version=spoken, called=called, seen=seen)
     planned = asyncio.run(_plan(settings, asked))
     if allow_script is not None:
         _write_scripts(allow_script, allow_form, planned, known=known, from_logs=from_logs)
@@ -135,6 +145,17 @@ def plan(
         _write(letters, "".join(written(planned)))
     _print(planned, as_json=as_json, as_csv=as_csv)
     raise typer.Exit(_exit_code(planned))
+
+
+def _spoken_by(config: "Config") -> str | None:
+    """What an Exchange 2007 in front of which the proxy stands speaks at most."""
+    from eas_redirect.checking.generation import ceiling_at
+
+    upstream = urlsplit(config.proxy.upstream) if config.proxy.upstream else None
+    ceiling = ceiling_at(upstream, _ASK_S)
+    if ceiling is not None:
+        tell(f"{config.proxy.upstream} speaks {ceiling} at most: devices are judged by that.")
+    return ceiling
 
 
 def _read(path: Path) -> tuple[str, ...]:

@@ -33,6 +33,10 @@ SELECT method, user_agent, address, count(*) AS n FROM lines
 WHERE class = {LineClass.NO_PHONE:d} GROUP BY ALL ORDER BY n DESC, 1, 2, 3 LIMIT 3
 """
 
+_TOO_LOW = """
+SELECT count(DISTINCT key) FROM lines WHERE class = 0 AND reason = 'protocol_version_too_low'
+"""
+
 _WITHOUT_MAILBOX = """
 SELECT count(DISTINCT key), count(DISTINCT user_key) FROM lines
 WHERE class = 0 AND reason = $reason
@@ -83,6 +87,7 @@ def notes_about(
     without, users = connection.execute(_WITHOUT_MAILBOX, {"reason": NO_MAILBOX_REASON}).fetchall()[
         0
     ]
+    notes += _about_versions(connection)
     if without:
         notes.append(
             f"{counted(without, 'device')} of {counted(users, 'user')} got UserHasNoMailbox:"
@@ -92,6 +97,17 @@ def notes_about(
     if any(source.kind in (Kind.IIS, Kind.EXCERPT) for source in sources):
         notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
+
+
+def _about_versions(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    devices = connection.execute(_TOO_LOW).fetchall()[0][0]
+    if not devices:
+        return ()
+    were = "moved device was" if devices == 1 else "moved devices were"
+    return (
+        f"{devices} {were} left alone for their version: they speak less than"
+        " exchange.min_protocol_version. docs/why.md says which clients follow at 12.1.",
+    )
 
 
 def _about_no_phones(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str, ...]:
