@@ -11,8 +11,9 @@ import pytest
 from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
 from tests.activesync.vectors import VECTORS
+from tests.cli.running import run
 from tests.cli.test_redact import mail, provision, sent_mail
-from tests.support import require
+from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration
 
@@ -40,6 +41,25 @@ def nested() -> bytes:
 MESSAGES = [*VECTORS.values(), *pages(), mail(), provision(), sent_mail(), nested()]
 
 
+OPAQUE = element(7, "FolderSync", element(7, "Status", "123"), element(7, "Unknown-3F", b"\0\xff"))
+
+
+def exchange(number: int, query: str, answer: bytes, *, answered: bool = True) -> Iterator[bytes]:
+    """A request and its answer, in a stream of their own."""
+    asked = (
+        f"POST /Microsoft-Server-ActiveSync?{query} HTTP/1.1\r\nHost: mail.contoso.example\r\n"
+        "Authorization: Basic Q09OVE9TT1xhbm5hOnB3\r\nMS-ASProtocolVersion: 14.1\r\n"
+        "Content-Type: application/vnd.ms-sync.wbxml\r\nContent-Length: 13\r\n\r\n"
+    ).encode() + VECTORS["FolderSync"][:13]
+    port = 20_000 + number
+    for source, target, data in ((port, 80, asked), (80, port, answer))[: 1 + answered]:
+        tcp = struct.pack(">HHII", source, target, 1, 1 if source == port else 1 + len(asked))
+        tcp += struct.pack(">BBHHH", 5 << 4, 0x18, 65535, 0, 0) + data
+        ends = bytes([127, 0, 0, 1]) * 2
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), number, 0, 64, 6, 0)
+        yield ip + ends + tcp
+
+
 def packet(number: int, body: bytes) -> bytes:
     """An HTTP answer in one TCP segment. Checksums are left out; tshark does not ask for them."""
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
@@ -51,9 +71,13 @@ def packet(number: int, body: bytes) -> bytes:
 
 def write_pcap(path: Path, bodies: list[bytes]) -> None:
     raw_ip = 101  # LINKTYPE_RAW
-    found = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, raw_ip)
-    for number, body in enumerate(bodies):
-        data = packet(number, body)
+    write_packets(path, [packet(number, body) for number, body in enumerate(bodies)], raw_ip)
+
+
+def write_packets(path: Path, packets: list[bytes], link: int = 101) -> None:
+    """A second between one and the next."""
+    found = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, link)
+    for number, data in enumerate(packets):
         found += struct.pack("<IIII", number, 0, len(data), len(data)) + data
     path.write_bytes(found)
 
@@ -98,3 +122,50 @@ def test_strings_in_order(dissected: list[list[str]]) -> None:
         assert [
             c for e in walk(parse(body).root) for c in e.children if isinstance(c, str)
         ] == theirs
+
+
+@pytest.fixture
+def phones(tmp_path: Path) -> Path:
+    """Two devices: one is told UserHasNoMailbox, one gets a 403, a 451 and once no answer."""
+    require("tshark")
+    body = write(Document(OPAQUE))
+    head = f"Content-Type: application/vnd.ms-sync.wbxml\r\nContent-Length: {len(body)}\r\n\r\n"
+    moved = f"HTTP/1.1 200 OK\r\n{head}".encode() + body
+    empty = b"\r\nContent-Length: 0\r\n\r\n"
+    one, two = (f"Cmd=FolderSync&User=anna&DeviceId={d}&DeviceType=iPhone" for d in ("A1", "B1"))
+    write_packets(
+        tmp_path / "phones.pcap",
+        [
+            *exchange(1, one.replace("A1", "ApplDEVICE1"), moved),
+            *exchange(2, two, b"HTTP/1.1 403 Forbidden" + empty),
+            *exchange(3, two, b"HTTP/1.1 451 Redirect\r\nX-MS-Location: https://x.example" + empty),
+            *exchange(4, two, b"", answered=False),
+        ],
+    )
+    return tmp_path / "phones.pcap"
+
+
+def tshark(*arguments: str) -> str:
+    ran = subprocess.run(["tshark", *arguments], capture_output=True, check=True, timeout=120)
+    return ran.stdout.decode("utf-8", "replace")
+
+
+def test_the_display_filters_of_the_docs(phones: Path) -> None:
+    page = (ROOT / "docs" / "debugging.md").read_text("utf-8")
+    table = page[page.index("| display filter |") :]
+    filters = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)[:6]
+    shown = [len(tshark("-r", str(phones), "-Y", text).splitlines()) for text in filters]
+    assert shown == [4, 1, 1, 1, 5, 0]
+
+
+def test_what_tshark_exports_comes_back_to_explain(phones: Path) -> None:
+    arguments = ("-Y", "http", "-T", "json", "-x", "--no-duplicate-keys", "-j", "frame tcp http")
+    exported = phones.with_suffix(".json")
+    exported.write_text(tshark("-r", str(phones), *arguments), "utf-8")
+    told = run("explain", str(exported))
+    assert (told.code, told.err) == (1, "")
+    assert "ApplDEVICE1 (iPhone, apple_mail), 1 exchange" in told.out
+    assert "123 UserHasNoMailbox  1.0 s  certain" in told.out
+    assert "B1 (iPhone, apple_mail), 3 exchanges" in told.out
+    assert [code for code in (" 403 ", " 451 ") if code not in told.out] == []
+    assert "was not answered" in told.out

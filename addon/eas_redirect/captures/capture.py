@@ -1,6 +1,6 @@
 """Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved.
 
-One flow is in memory at a time. What cannot be read is a `Trouble` among the exchanges, never an
+One flow is in memory at a time. What cannot be read is a `CaptureTrouble` among the exchanges, never an
 exception. The exchanges are made by the functions that the addon uses on live flows.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from mitmproxy import exceptions, http
 from mitmproxy import flow as mitmproxy_flow
@@ -23,6 +23,7 @@ from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.captures.har import read_har
 from eas_redirect.captures.har_text import HARError
 from eas_redirect.captures.signs import Signs, signs_of
+from eas_redirect.captures.tshark import read_tshark
 from eas_redirect.judging.callers import Network
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.connection_logons import ConnectionLogons
@@ -191,27 +192,32 @@ def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | 
         yield CaptureTrouble(_PACKETS_ADVICE)
         return
     file.seek(0)
-    if (encoding := _json_encoding(file)) is not None:
-        yield from _read_har(file, encoding, progress)
+    if (found := _json_encoding(file)) is not None:
+        encoding, first = found
+        yield from _read_text(file, encoding, read_har if first == "{" else read_tshark, progress)
     else:
         yield from _read_flow_file(file, progress)
 
 
-def _json_encoding(file: BinaryIO) -> str | None:
-    """How a file that looks like JSON is encoded; shells of Windows write UTF-16."""
+def _json_encoding(file: BinaryIO) -> tuple[str, str] | None:
+    """How a file that looks like JSON is encoded, and its first sign: a HAR is an object, an export
+    of tshark a list. Shells of Windows write UTF-16."""
     start = file.read(4096)
     file.seek(0)
     encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     text = start.decode(encoding, "replace").lstrip()
-    return encoding if text.startswith("{") else None
+    return (encoding, text[0]) if text.startswith(("{", "[")) else None
 
 
-def _read_har(
-    file: BinaryIO, encoding: str, progress: Progress
+def _read_text(
+    file: BinaryIO,
+    encoding: str,
+    read: Callable[[TextIO, Progress], Iterator[http.HTTPFlow | HARError]],
+    progress: Progress,
 ) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
     try:
-        for found in read_har(text, progress):
+        for found in read(text, progress):
             yield CaptureTrouble(str(found)) if isinstance(found, HARError) else found
     except HARError as error:
         yield CaptureTrouble(str(error))

@@ -18,8 +18,19 @@ def entries(file: TextIO, progress: Callable[[int], None]) -> Iterator[Mapping[s
     found = window.enter("{") and window.member("log", "entries")
     if found == "log":
         found = window.enter("{") and window.member("entries")
-    if not found or not window.enter("["):
+    if not found:
         raise HARError("the file is no HAR: it has no entries")
+    yield from _items(window, "the file is no HAR: it has no entries")
+
+
+def items(file: TextIO, progress: Callable[[int], None]) -> Iterator[Mapping[str, object]]:
+    """The objects of a file that is one list of them, as `entries`."""
+    yield from _items(_Window(file, progress), "the file is no list")
+
+
+def _items(window: "_Window", otherwise: str) -> Iterator[Mapping[str, object]]:
+    if not window.enter("["):
+        raise HARError(otherwise)
     while (first := window.next_sign(",")) != "]":
         if first != "{":
             raise HARError("the HAR is cut short or damaged")
