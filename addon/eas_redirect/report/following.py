@@ -40,13 +40,16 @@ SELECT key, min(ts) AS known_since FROM lines
 WHERE class = 0 AND key IS NOT NULL AND {LET_IN} GROUP BY key
 """
 
-# Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call.
+# Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call, and
+# it is one whatever the target answers: a target that asks to sign in anew has been reached.
 _CALLS = f"""
 CREATE VIEW calls AS
-SELECT lines.*, lines.rowid AS line, lines.ts // 86400000 AS day, first_redirect,
-  coalesce(host = target_host AND ts >= first_redirect, false) AS arrives
-FROM lines JOIN known USING (key) LEFT JOIN redirected USING (key)
-WHERE class = 0 AND ts >= known_since AND {LET_IN}
+SELECT * FROM (
+  SELECT lines.*, lines.rowid AS line, lines.ts // 86400000 AS day, first_redirect,
+    coalesce(host = target_host AND ts >= first_redirect, false) AS arrives
+  FROM lines JOIN known USING (key) LEFT JOIN redirected USING (key)
+  WHERE class = 0 AND ts >= known_since
+) WHERE {LET_IN} OR arrives
 """
 
 # Logons that were refused after the redirect move nobody; they hint at a cause.
