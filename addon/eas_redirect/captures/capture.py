@@ -41,7 +41,8 @@ _PACKETS = frozenset(
 )
 _PACKETS_ADVICE = (
     "this is a capture of packets (pcap), in which TLS hides what was said. Capture with"
-    " mitmdump -w on the way (docs/debugging.md), or export what a browser or proxy saw as HAR"
+    " mitmdump -w on the way, or export it with tshark and the keys of TLS: docs/debugging.md"
+    " shows both"
 )
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
