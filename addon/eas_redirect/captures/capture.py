@@ -1,7 +1,7 @@
 """Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved.
 
-One flow is in memory at a time. What cannot be read is a `CaptureTrouble` among the exchanges, never an
-exception. The exchanges are made by the functions that the addon uses on live flows.
+One flow is in memory at a time. What cannot be read is a `CaptureTrouble` among the exchanges,
+never an exception. The exchanges are made by the functions that the addon uses on live flows.
 """
 
 import codecs

@@ -185,7 +185,7 @@ async def _ask(
     # Devices speak what their server speaks.
     server = scope.upstream if names else None
     ceiling = await asyncio.to_thread(ceiling_at, server, scope.timeout_s)
-    device = Device(protocol_version=ceiling) if ceiling else AskedDevice()
+    device = AskedDevice(protocol_version=ceiling) if ceiling else AskedDevice()
     step = progress("users", len(names))
 
     async def one(name: str) -> "Explanation | None":
