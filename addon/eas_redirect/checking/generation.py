@@ -7,9 +7,7 @@ so they are left alone unless `exchange.min_protocol_version` says otherwise.
 import http.client
 import re
 from collections.abc import Iterator
-from urllib.parse import SplitResult
 
-from eas_redirect.checking.legacy_server import ask_options
 from eas_redirect.checking.tried import Check, warning
 from eas_redirect.telemetry.clients import version
 
@@ -25,18 +23,6 @@ def ceiling_of(headers: http.client.HTTPMessage) -> tuple[str, str] | None:
     if found is None:
         return None
     return next(((top, name) for below, top, name in _CEILINGS if int(found[1]) < below), None)
-
-
-def ceiling_at(url: SplitResult | None, timeout_s: float) -> str | None:
-    """As `ceiling_of`, of a server that is asked; None where it does not answer."""
-    if url is None:
-        return None
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        found = ceiling_of(ask_options(url, port, timeout_s)[1])
-    except (OSError, http.client.HTTPException):
-        return None
-    return found[0] if found else None
 
 
 def judge_generation(

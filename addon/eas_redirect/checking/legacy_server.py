@@ -13,7 +13,7 @@ from eas_redirect.autodiscover.request import PATH
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificate_dates import judge_dates
-from eas_redirect.checking.generation import judge_generation
+from eas_redirect.checking.generation import ceiling_of, judge_generation
 from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
 from eas_redirect.policy.endpoint import EAS_PATH
 
@@ -44,6 +44,19 @@ def _ask(
         return response.status, response.headers
     finally:
         connection.close()
+
+
+def ceiling_at(url: SplitResult | None, timeout_s: float) -> str | None:
+    """The highest version that a server speaks, where that is below 14.0; None where it is not,
+    or does not answer."""
+    if url is None:
+        return None
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        found = ceiling_of(ask_options(url, port, timeout_s)[1])
+    except (OSError, http.client.HTTPException):
+        return None
+    return found[0] if found else None
 
 
 def judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -> Check:

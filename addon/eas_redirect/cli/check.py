@@ -176,7 +176,7 @@ async def _ask(
     judge: "Judge", config: "Config", scope: "CheckScope", names: Sequence[str]
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
     from eas_redirect.checking.everything import check_policy, check_user
-    from eas_redirect.checking.generation import ceiling_at
+    from eas_redirect.checking.legacy_server import ceiling_at
     from eas_redirect.judging.explain import AskedDevice, explain_user
 
     relationships = await judge.directory.relationships()

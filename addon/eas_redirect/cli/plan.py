@@ -149,7 +149,7 @@ def plan(
 
 def _spoken_by(config: "Config") -> str | None:
     """What an Exchange 2007 in front of which the proxy stands speaks at most."""
-    from eas_redirect.checking.generation import ceiling_at
+    from eas_redirect.checking.legacy_server import ceiling_at
 
     upstream = urlsplit(config.proxy.upstream) if config.proxy.upstream else None
     ceiling = ceiling_at(upstream, _ASK_S)
