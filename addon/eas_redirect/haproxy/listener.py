@@ -50,24 +50,30 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._socket_file: Path | None = None
         self._inode = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: set[_Asking] = set()
         self._said: dict[str, float] = {}  # when each kind of trouble was said last
         self.refused = 0  # questions that were not answered
 
     @property
     def open(self) -> int:
         """Questions under way."""
-        return len(self._tasks)
+        return len(self._asking)
 
     async def start(self, address: str) -> None:
         """`judge.listen`. Raises ListenError."""
         listening = _listening(address)
+        listening.setblocking(False)
+        loop = asyncio.get_running_loop()
         if address.startswith("unix:"):
             self._socket_file = Path(address.removeprefix("unix:"))
             self._inode = self._socket_file.stat().st_ino
-        listening.setblocking(False)
-        start = asyncio.start_unix_server if self._socket_file else asyncio.start_server
-        self._server = await start(self._accept, sock=listening, backlog=BACKLOG)
+            self._server = await loop.create_unix_server(
+                lambda: _Asking(self), sock=listening, backlog=BACKLOG
+            )
+        else:
+            self._server = await loop.create_server(
+                lambda: _Asking(self), sock=listening, backlog=BACKLOG
+            )
 
     async def stop(self, within_s: float) -> None:
         """Take no more, answer what is under way."""
@@ -78,44 +84,27 @@ class Listener:
             with contextlib.suppress(OSError):
                 if self._socket_file.stat().st_ino == self._inode:
                     self._socket_file.unlink()
-        if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=within_s)
-            for task in late:
-                task.cancel()
+        tasks = {asking.task for asking in self._asking if asking.task is not None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        for asking in tuple(self._asking):
+            asking.give_up()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._tasks) >= AT_ONCE:
-            self._refuse(f"{AT_ONCE} questions are under way; what comes beyond passes unjudged")
-            writer.transport.abort()
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def begin(self, asking: "_Asking") -> bool:
+        """Whether there is room for one more."""
+        if len(self._asking) >= AT_ONCE:
+            self.refuse(f"{AT_ONCE} questions are under way; what comes beyond passes unjudged")
+            return False
+        self._asking.add(asking)
+        return True
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(READ_S):
-                head = await reader.readline()
-                if not head:  # only looked whether somebody is there, as `check` does
-                    return
-                question = read_question(await reader.readexactly(_length(head)))
-            reply = await self._answer(question, lambda: not reader.at_eof())
-            if reply is not None:
-                writer.write(written_reply(reply))
-                async with asyncio.timeout(READ_S):
-                    await writer.drain()
-        except QuestionError as error:
-            self._refuse(
-                f"{error}: is eas.lua of this version? Write it again (eas-redirect haproxy)"
-            )
-        except (TimeoutError, ValueError, asyncio.IncompleteReadError):
-            self._refuse("a question did not come whole; its answer passed unjudged")
-        except OSError:
-            pass  # HAProxy has left: its client did
-        finally:
-            writer.close()
+    def end(self, asking: "_Asking") -> None:
+        self._asking.discard(asking)
 
-    def _refuse(self, why: str) -> None:
+    async def answer(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+        return await self._answer(question, still_there)
+
+    def refuse(self, why: str) -> None:
         """Counted, and said once a minute for each cause."""
         self.refused += 1
         now = time.monotonic()
@@ -124,10 +113,91 @@ class Listener:
             logger.warning("eas-redirect: %s (%d so far)", why, self.refused)
 
 
-def _length(head: bytes) -> int:
-    if len(head) > MAX_HEAD or not head.endswith(b"\n"):
-        raise QuestionError("the first line of a question is none")
-    return question_length(head)
+class _Asking(asyncio.Protocol):
+    """One connection, which is one question. A stream of asyncio's would take as long as the
+    judgement does."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._came = bytearray()
+        self._wanted: int | None = None  # bytes up to the question's end, once its head is here
+        self._gone = False
+        self.task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream of bytes
+        self._transport = transport
+        if not self._listener.begin(self):
+            transport.abort()
+            return
+        self._timer = asyncio.get_running_loop().call_later(READ_S, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        if self.task is not None:
+            return  # one question a connection
+        self._came += data
+        try:
+            if self._wanted is None:
+                self._wanted = _end_of_question(self._came)
+            if self._wanted is None or len(self._came) < self._wanted:
+                return
+            start = self._came.index(b"\n") + 1
+            question = read_question(bytes(self._came[start : self._wanted]))
+        except QuestionError as error:
+            self._listener.refuse(f"{error}: is eas.lua of this version? Write it again")
+            self.give_up()
+            return
+        self._came.clear()
+        self._stop_timer()
+        self.task = asyncio.get_running_loop().create_task(self._reply(question))
+
+    async def _reply(self, question: Question) -> None:
+        reply = await self._listener.answer(question, lambda: not self._gone)
+        if reply is not None and self._transport is not None:
+            self._transport.write(written_reply(reply))
+        if self._transport is not None:
+            self._transport.close()
+            # HAProxy that does not take its reply is not waited for.
+            self._timer = asyncio.get_running_loop().call_later(READ_S, self.give_up)
+
+    def eof_received(self) -> bool:
+        self._gone = True
+        return False
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._gone = True
+        self._stop_timer()
+        if self.task is None and self._came:
+            self._listener.refuse("a question did not come whole; its answer passed unjudged")
+        self._listener.end(self)
+
+    def give_up(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        self._came.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _late(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _end_of_question(came: bytearray) -> int | None:
+    """How many bytes there are with the first line; None until that is here."""
+    at = came.find(b"\n", 0, MAX_HEAD)
+    if at < 0:
+        if len(came) >= MAX_HEAD:
+            raise QuestionError("the first line of a question is none")
+        return None
+    return at + 1 + question_length(bytes(came[: at + 1]))
 
 
 def _listening(address: str) -> socket.socket:

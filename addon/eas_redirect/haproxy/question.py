@@ -68,8 +68,8 @@ def read_question(payload: bytes) -> Question:
 
 
 def _netstrings(payload: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(payload):
+    at, size = 0, len(payload)
+    while at < size:
         colon = payload.find(b":", at, at + 7)
         digits = payload[at:colon]
         if colon < 0 or not digits.isdigit():

@@ -1,0 +1,190 @@
+"""Where questions come in: one a connection, bounded in number, bytes and time."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eas_redirect.haproxy import listener
+from eas_redirect.haproxy.listener import Listener, ListenError
+from eas_redirect.haproxy.question import (
+    MAX_QUESTION,
+    Question,
+    QuestionError,
+    Reply,
+    question_length,
+    read_question,
+    written_question,
+    written_reply,
+)
+
+QUESTION = Question({"method": b"POST"}, (("date", b"x"),))
+PASS = Reply(word="pass", reason="other_answer")
+
+
+async def answers(_question: Question, _still_there: Callable[[], bool]) -> Reply | None:
+    return PASS
+
+
+def serve(
+    tmp_path: Path,
+    use: Callable[[Listener, str], Awaitable[None]],
+    answer: listener.Answer = answers,
+) -> Listener:
+    serving = Listener(answer)
+
+    async def run() -> None:
+        path = str(tmp_path / "j")
+        await serving.start(f"unix:{path}")
+        try:
+            await use(serving, path)
+        finally:
+            await serving.stop(1)
+
+    asyncio.run(run())
+    return serving
+
+
+async def said(path: str, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(data)
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+def test_a_question_is_answered_whole_or_byte_by_byte(tmp_path: Path) -> None:
+    async def use(_serving: Listener, path: str) -> None:
+        assert await said(path, written_question(QUESTION)) == written_reply(PASS)
+        reader, writer = await asyncio.open_unix_connection(path)
+        for byte in written_question(QUESTION):
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert await reader.read() == written_reply(PASS)
+        writer.close()
+
+    assert serve(tmp_path, use).refused == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"x" * 100,
+        b"EAS2 5\nhello",
+        b"EAS1 -5\nhello",
+        b"EAS1 %d\n" % (MAX_QUESTION + 1),
+        b"EAS1 5\nhello",
+        b"EAS1 4\n1:a,",
+        b"EAS1 16\n1:a,1:b,1:a,1:b,",
+    ],
+)
+def test_what_is_no_question_is_closed_and_counted(data: bytes, tmp_path: Path) -> None:
+    async def use(_serving: Listener, path: str) -> None:
+        assert await said(path, data) == b""
+
+    assert serve(tmp_path, use).refused == 1
+
+
+def test_whoever_begins_and_does_not_go_on_is_sent_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "READ_S", 0.05)
+
+    async def use(_serving: Listener, path: str) -> None:
+        assert await said(path, written_question(QUESTION)[:-1]) == b""
+
+    assert serve(tmp_path, use).refused == 1
+
+
+def test_more_than_there_is_room_for_are_sent_away_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "AT_ONCE", 2)
+
+    async def use(serving: Listener, path: str) -> None:
+        held = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert serving.open == 2
+        assert await said(path, written_question(QUESTION)) == b""
+        for _, writer in held:
+            writer.close()
+        await asyncio.sleep(0.05)
+        assert await said(path, written_question(QUESTION)) == written_reply(PASS)
+
+    assert serve(tmp_path, use).refused == 1
+
+
+def test_whoever_has_left_is_known_to_have(tmp_path: Path) -> None:
+    there: list[bool] = []
+
+    async def slow(_question: Question, still_there: Callable[[], bool]) -> Reply | None:
+        await asyncio.sleep(0.1)
+        there.append(still_there())
+        return PASS
+
+    async def use(_serving: Listener, path: str) -> None:
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(written_question(QUESTION))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.close()
+        assert await said(path, written_question(QUESTION)) == written_reply(PASS)
+
+    serve(tmp_path, use, slow)
+    assert there == [False, True]
+
+
+def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
+    async def slow(_question: Question, _still_there: Callable[[], bool]) -> Reply | None:
+        await asyncio.sleep(0.1)
+        return PASS
+
+    async def use(serving: Listener, path: str) -> None:
+        asked = asyncio.ensure_future(said(path, written_question(QUESTION)))
+        await asyncio.sleep(0.03)
+        await serving.stop(5)
+        assert await asked == written_reply(PASS)
+
+    serve(tmp_path, use, slow)
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "j").write_text("mine")
+    with pytest.raises(ListenError, match="is no socket"):
+        serve(tmp_path, lambda _serving, _path: asyncio.sleep(0))
+    assert (tmp_path / "j").read_text() == "mine"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ListenError, match="cannot be listened at"):
+            asyncio.run(Listener(answers).start(where))
+
+
+FACTS = st.dictionaries(
+    st.text(st.characters(codec="ascii", exclude_characters="<"), min_size=1), st.binary()
+)
+HEADERS = st.lists(st.tuples(st.text(st.characters(codec="latin-1")), st.binary())).map(tuple)
+
+
+@given(FACTS, HEADERS)
+def test_what_is_written_is_read(
+    facts: dict[str, bytes], headers: tuple[tuple[str, bytes], ...]
+) -> None:
+    head, _, payload = written_question(Question(facts, headers)).partition(b"\n")
+    assert question_length(head + b"\n") == len(payload)
+    assert read_question(payload) == Question(facts, headers)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_question_or_the_one_error(payload: bytes) -> None:
+    with contextlib.suppress(QuestionError):
+        assert isinstance(read_question(payload), Question)
