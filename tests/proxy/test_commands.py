@@ -113,3 +113,18 @@ async def test_explain_takes_the_marked_flows_of_the_console(
     await execute(bench, "eas.explain @marked")
     assert "POST FolderSync" in caplog.text
     assert "OTHER" not in caplog.text
+
+
+async def test_diff_says_in_what_two_flows_differ(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    [commands] = bench.addon.addons
+    one, other = eas_flow(0, body=VECTORS["FolderSync"]), eas_flow(1, device="OTHER", body=b"")
+    commands.diff([one, other])
+    assert "-  <Status>123</Status><!-- UserHasNoMailbox -->" in caplog.text
+    assert "+<!-- device OTHER (iPhone), policy key present, plain query -->" in caplog.text
+    commands.diff([one, one])
+    assert "the two flows say the same" in caplog.text
+    commands.diff([one])
+    assert "eas.diff compares two flows, and 1 were named" in caplog.text

@@ -1,5 +1,5 @@
 """The commands that the addon gives to mitmproxy's console: `eas.cache.clear`, `eas.reload`,
-`eas.lookup`, `eas.explain`. They say what they did in the event log."""
+`eas.lookup`, `eas.explain`, `eas.diff`. They say what they did in the event log."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from eas_redirect.judging.explain import AskedDevice, explain_user, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
+from eas_redirect.view.differences import differences
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,15 @@ class Commands:
         """Log why each flow was redirected or passed, step by step."""
         if self._running.service is not None:
             self._later(_explain_flows(self._running.service.judge, flows))
+
+    @command.command("eas.diff")
+    def diff(self, flows: Sequence[flow.Flow]) -> None:
+        """Log in what two flows differ: the requests, then the answers, as the view shows them."""
+        if len(flows) != 2:
+            logger.error("eas-redirect: eas.diff compares two flows, and %d were named", len(flows))
+            return
+        lines = list(differences(*flows))
+        logger.info("eas-redirect: %s", "\n".join(lines) or "the two flows say the same")
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         """Commands are not awaited; a task that nobody holds could vanish half-way."""

@@ -1,9 +1,11 @@
-"""What statuses mean, in few words. Data and look-ups; imports the protocol only.
+"""What statuses and other numbers mean, in few words. Data and look-ups; imports the protocol only.
 
 Sources: MS-ASCMD 2.2.2 (statuses of all commands), 2.2.3.177 (those of one command), MS-ASHTTP
-2.2.2.1.1 (HTTP statuses).
+2.2.2.1.1 (HTTP statuses); values of elements: MS-ASCMD 2.2.3, MS-ASAIRS 2.2.2, MS-ASPROV 2.2.2,
+MS-ASEMAIL 2.2.2, MS-ASCAL 2.2.2.
 """
 
+from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.response import ROOTS
 
 _COMMON: dict[int, str] = {
@@ -213,6 +215,138 @@ _HTTP: dict[int, str] = {
     505: "version not supported",
     507: "mailbox full",
 }
+
+
+_FOLDERS = (
+    "user-created folder",
+    "Inbox",
+    "Drafts",
+    "Deleted Items",
+    "Sent Items",
+    "Outbox",
+    "Tasks",
+    "Calendar",
+    "Contacts",
+    "Notes",
+    "Journal",
+    "user-created mail folder",
+    "user-created Calendar",
+    "user-created Contacts",
+    "user-created Tasks",
+    "user-created Journal",
+    "user-created Notes",
+    "unknown folder type",
+    "recipient information cache",
+)
+_AGES = (
+    "everything",
+    "1 day back",
+    "3 days back",
+    "1 week back",
+    "2 weeks back",
+    "1 month back",
+    "3 months back",
+    "6 months back",
+    "incomplete tasks",
+)
+_BODIES = {1: "plain text", 2: "HTML", 3: "RTF", 4: "MIME"}
+_YES = {0: "no", 1: "yes"}
+_ALLOWED = {0: "not allowed", 1: "allowed"}
+_BY = dict(enumerate(_AGES))
+
+# By code page and element.
+_VALUES: dict[tuple[int, str], dict[int, str]] = {
+    (7, "Type"): dict(enumerate(_FOLDERS, 1)),
+    (17, "Type"): _BODIES,
+    (17, "NativeBodyType"): {1: "plain text", 2: "HTML", 3: "RTF"},
+    (17, "Method"): {1: "normal attachment", 5: "embedded message", 6: "OLE object"},
+    (17, "Truncated"): _YES,
+    (17, "AllOrNone"): _YES,
+    (17, "IsInline"): _YES,
+    (0, "MIMESupport"): {0: "never MIME", 1: "MIME for S/MIME only", 2: "MIME for all"},
+    (0, "FilterType"): _BY,
+    (0, "Conflict"): {0: "the client wins", 1: "the server wins"},
+    (0, "GetChanges"): _YES,
+    (0, "DeletesAsMoves"): {0: "deleted for good", 1: "moved to Deleted Items"},
+    (0, "MIMETruncation"): {
+        **{n: f"cut after {size} characters" for n, size in
+           enumerate((4096, 5120, 7168, 10240, 20480, 51200, 102400), 1)},
+        0: "all of the body cut", 8: "not cut",
+    },
+    (2, "Importance"): {0: "low", 1: "normal", 2: "high"},
+    (4, "BusyStatus"): {
+        0: "free", 1: "tentative", 2: "busy", 3: "out of office", 4: "working elsewhere",
+    },
+    (4, "Sensitivity"): {0: "normal", 1: "personal", 2: "private", 3: "confidential"},
+    (4, "AttendeeStatus"): {
+        0: "unknown", 2: "tentative", 3: "accepted", 4: "declined", 5: "not responded",
+    },
+    (4, "AllDayEvent"): _YES,
+    (8, "UserResponse"): {1: "accepted", 2: "tentative", 3: "declined"},
+    (10, "Type"): {1: "from the global address list", 2: "from the contacts"},
+    (10, "CertificateRetrieval"): {1: "none", 2: "full certificates", 3: "mini certificates"},
+    (18, "OofState"): {0: "off", 1: "on", 2: "on for a time"},
+    (18, "Enabled"): _YES,
+    (14, "AllowBluetooth"): {0: "not allowed", 1: "hands-free only", 2: "allowed"},
+    (14, "MaxCalendarAgeFilter"): _BY,
+    (14, "MaxEmailAgeFilter"): _BY,
+    (14, "RequireSignedSMIMEAlgorithm"): {0: "SHA-1", 1: "MD5"},
+    (14, "RequireEncryptionSMIMEAlgorithm"): {
+        0: "3DES", 1: "DES", 2: "RC2 128 bit", 3: "RC2 64 bit", 4: "RC2 40 bit",
+    },
+    (14, "AllowSMIMEEncryptionAlgorithmNegotiation"): {
+        0: "no negotiation", 1: "strong algorithms", 2: "any algorithm",
+    },
+    (14, "DevicePasswordEnabled"): {0: "no password needed", 1: "password needed"},
+    (14, "AlphanumericDevicePasswordRequired"): _YES,
+    (14, "PasswordRecoveryEnabled"): _YES,
+    (14, "AttachmentsEnabled"): _ALLOWED,
+    (14, "DevicePasswordExpiration"): {0: "never"},
+    (14, "RequireStorageCardEncryption"): _YES,
+    (14, "RequireDeviceEncryption"): _YES,
+    (14, "RequireManualSyncWhenRoaming"): _YES,
+    (14, "RequireSignedSMIMEMessages"): _YES,
+    (14, "RequireEncryptedSMIMEMessages"): _YES,
+    **{
+        (14, name): _ALLOWED
+        for name in TAGS[14].values()
+        if name.startswith("Allow")
+        and name not in ("AllowBluetooth", "AllowSMIMEEncryptionAlgorithmNegotiation")
+    },
+}  # fmt: skip
+_SIZES = frozenset(
+    {
+        (17, "EstimatedDataSize"),
+        (17, "TruncationSize"),
+        (2, "MIMESize"),
+        (14, "MaxAttachmentSize"),
+        (14, "MaxEmailBodyTruncationSize"),
+        (10, "MaxSize"),
+    }
+)
+_SECONDS = frozenset(
+    {(13, "HeartbeatInterval"), (0, "HeartbeatInterval"), (14, "MaxInactivityTimeDeviceLock")}
+)
+_LONGEST_NUMBER = 10
+
+
+def value_meaning(page: int, name: str, text: str) -> str | None:
+    """What the number in an element says, or None when it says nothing but itself."""
+    if not (text.isdecimal() and text.isascii() and len(text) <= _LONGEST_NUMBER):
+        return None
+    number = int(text)
+    if name == "Status":
+        return status_meaning(page, number)
+    key = page, name
+    if (known := _VALUES.get(key)) is not None:
+        return known.get(number)
+    if key in _SIZES and number >= 1024:
+        return _size(number)
+    return f"{number / 60:g} min" if key in _SECONDS and number >= 60 else None
+
+
+def _size(number: int) -> str:
+    return f"{number / 1024:.1f} KiB" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"
 
 
 def status_meaning(page: int, status: int) -> str | None:

@@ -27,7 +27,7 @@ from eas_redirect.activesync.wbxml import (
     Value,
     page_name,
 )
-from eas_redirect.view.meanings import status_meaning
+from eas_redirect.view.meanings import value_meaning
 from eas_redirect.view.reading import (
     comment,
     described,
@@ -224,9 +224,7 @@ def _header(document: Document) -> str | None:
 
 
 def _meaning(element: Element, text: str) -> str:
-    if element.name != "Status" or not text.isdecimal() or len(text) > 5:
-        return ""
-    meaning = status_meaning(element.page, int(text))
+    meaning = value_meaning(element.page, element.name, text)
     return f"<!-- {meaning} -->" if meaning else ""
 
 
