@@ -16,7 +16,7 @@ from tests.support import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("certs/*.md")])
-COMMANDS = ("eas.explain", "eas.lookup", "eas.cache.clear", "eas.reload")
+COMMANDS = ("eas.explain", "eas.diff", "eas.lookup", "eas.cache.clear", "eas.reload")
 CRITERIA = ("users", "users_file", "percent", "device_types", "networks")
 
 
