@@ -340,7 +340,6 @@ def test_one_client_does_not_hold_up_another(way: Way, tmp_path: Path) -> None:
         other.send(post("/owa/", b"x"))
         other.read_answer()
         reading = threading.Thread(target=read_all, args=(greedy, PIPELINED))
-        started = time.monotonic()
         reading.start()
         threading.Thread(target=greedy.stream, args=(request * PIPELINED,)).start()
         while reading.is_alive():
@@ -348,11 +347,8 @@ def test_one_client_does_not_hold_up_another(way: Way, tmp_path: Path) -> None:
             other.send(post("/owa/", b"x"))
             other.read_answer()
             waits.append(time.monotonic() - began)
-        took = time.monotonic() - started
     assert len(waits) > 10, "they went on at the same time"
-    # Held up, it would wait for as long as the greedy one takes; a busy machine may delay one.
-    assert max(waits) < took / 3
-    assert sorted(waits)[len(waits) * 9 // 10] < 0.5
+    assert max(waits) < 0.5
 
 
 def read_all(wire: Wire, count: int) -> None:
