@@ -24,7 +24,7 @@ from eas_redirect.telemetry.writing import stop_within
 if TYPE_CHECKING:
     from mitmproxy.master import Master
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # <Ping><Status>1</Status></Ping>: page 13, tokens 05 and 07 (MS-ASWBXML 2.1.2.1.14).
 HEARTBEAT_EXPIRED = bytes.fromhex("03016a00 000d 45 47 033100 01 01")
@@ -62,7 +62,7 @@ class Drain:
         """Returns when nothing is left, or soon after the time is over."""
         self._draining = True
         stop_within(self._timeout_s)
-        _log.info(
+        logger.info(
             "eas-redirect: stopping; %d exchanges under way, at most %g s for them",
             len(self._flows),
             self._timeout_s,

@@ -13,7 +13,7 @@ from pathlib import Path
 from eas_redirect.directory.adoption import SIBLINGS
 from eas_redirect.engine import hangups
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 3.0
 LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of an exposition or a status

@@ -21,17 +21,17 @@ from eas_redirect.activesync.request import is_eas_path, read_request
 from eas_redirect.fixes.part import Replacement
 from eas_redirect.proxy import flows
 
-type CommandsOfWait = Iterator[commands.Command]
+type Commands = Iterator[commands.Command]
 
 LINGER_S = 1.0
 MAX_UNREAD = 1024 * 1024  # bytes; http.sys refuses heads above 16 KiB unless told otherwise
 
 _wait = Http1Server.wait
-_mark_done: Callable[..., CommandsOfWait] = Http1Server.mark_done
+_mark_done: Callable[..., Commands] = Http1Server.mark_done
 _lingering: WeakKeyDictionary[Http1Server, commands.RequestWakeup] = WeakKeyDictionary()
 
 
-def _while_waiting(self: Http1Server, event: events.Event) -> CommandsOfWait:
+def _while_waiting(self: Http1Server, event: events.Event) -> Commands:
     match event:
         case events.ConnectionClosed() if _may_be_half_closed(self):
             wakeup = _lingering[self] = commands.RequestWakeup(LINGER_S)
@@ -59,12 +59,12 @@ def _hangs_on_purpose(self: Http1Server) -> bool:
     return asked.command in ("Ping", "Sync")
 
 
-def _done(self: Http1Server, *, request: bool = False, response: bool = False) -> CommandsOfWait:
+def _done(self: Http1Server, *, request: bool = False, response: bool = False) -> Commands:
     done = _mark_done(self, request=request, response=response)
     return _then_ended(self, done) if response and self in _lingering else done
 
 
-def _then_ended(self: Http1Server, done: CommandsOfWait) -> CommandsOfWait:
+def _then_ended(self: Http1Server, done: Commands) -> Commands:
     yield from done
     yield from self.state(events.ConnectionClosed(self.conn))  # the end that was put off
 
