@@ -10,6 +10,7 @@ from eas_redirect.directory.names import (
     is_askable,
     lies_in,
     plain_dn,
+    rdn_value,
     sid_bytes,
     sid_text,
 )
@@ -148,3 +149,22 @@ def test_a_dn_is_the_same_in_each_spelling(one: str, other: str) -> None:
 )
 def test_other_dns_are_others(one: str, other: str) -> None:
     assert plain_dn(one) != plain_dn(other)
+
+
+@pytest.mark.parametrize(
+    ("dn", "value"),
+    [
+        ("CN=anna,OU=People,DC=contoso,DC=example", "anna"),
+        ("cn = anna,OU=People,DC=contoso,DC=example", "anna"),
+        ("CN=O365\\, main,CN=Federation,DC=contoso,DC=example", "O365, main"),
+        ("CN=O365\\2C main,CN=Federation,DC=contoso,DC=example", "O365, main"),
+        ("CN=Zo\\C3\\AB \\+ Co=1,DC=contoso,DC=example", "Zoë + Co=1"),
+        ("CN=ends so\\\\,DC=contoso,DC=example", "ends so\\"),
+        ("CN=two\\0Alines,DC=contoso,DC=example", "two\nlines"),
+        ("anna", ""),
+        ("", ""),
+    ],
+)
+def test_the_first_value_of_a_dn(dn: str, value: str) -> None:
+    """RFC 4514 2.4."""
+    assert rdn_value(dn) == value

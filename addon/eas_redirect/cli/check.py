@@ -20,8 +20,8 @@ from eas_redirect.cli.common import (
     fail,
     load_with,
     print_json,
-    progress,
 )
+from eas_redirect.cli.progress import progress_lines
 from eas_redirect.telemetry.printable import printable
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ async def _ask(
     server = scope.upstream if names else None
     ceiling = await asyncio.to_thread(ceiling_at, server, scope.timeout_s)
     device = AskedDevice(protocol_version=ceiling) if ceiling else AskedDevice()
-    step = progress("users", len(names))
+    step = progress_lines("users", len(names))
 
     async def one(name: str) -> "Explanation | None":
         async with at_once:

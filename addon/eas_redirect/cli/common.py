@@ -5,7 +5,7 @@ A command's result goes to standard output, its talk to standard error.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,8 +23,6 @@ GOOD = 0
 FINDINGS = 1  # something is wrong with what was looked at
 USAGE = 2  # usage or configuration
 UNREACHABLE = 3  # directory or server out of reach
-
-MANY = 50  # items of a command that begin to take long
 
 DEFAULT_CONFIG = Path("eas-redirect.toml")
 
@@ -118,16 +116,3 @@ def console() -> "Console":
     return PrintableConsole(
         highlight=False, markup=False, emoji=False, width=None if terminal else 160
     )
-
-
-def progress(what: str, total: int) -> Callable[[], None]:
-    """Says on standard error how far a long command is; call the result after each item."""
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if total >= MANY and (done % MANY == 0 or done == total):
-            tell(f"{what}: {done} of {total}")
-
-    return step

@@ -16,7 +16,7 @@ from eas_redirect.cli.common import (
     print_json,
     print_lines,
 )
-from eas_redirect.cli.progress import progress
+from eas_redirect.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from eas_redirect.captures.capture import Captured, CaptureTrouble
@@ -52,7 +52,7 @@ def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bo
 
     loaded = None if config is None else load(config)
     size = path.stat().st_size
-    with _judge(loaded) as judge, progress(path.name, size) as advance:
+    with _judge(loaded) as judge, progress_bar(path.name, size) as advance:
         whole = asyncio.run(report(_exchanges(path, loaded, advance), judge, wanted))
     if as_json:
         print_json(room.as_json(whole))
@@ -70,7 +70,7 @@ def _differences(
     from eas_redirect.captures.timeline_text import compare
 
     one, other = load(config), load(against)
-    bar = progress(path.name, path.stat().st_size)
+    bar = progress_bar(path.name, path.stat().st_size)
     with _judge(one) as now, _judge(other) as then, bar as advance:
         assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
         before = _exchanges(path, one, advance)

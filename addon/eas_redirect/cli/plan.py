@@ -21,9 +21,9 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
-    progress,
     tell,
 )
+from eas_redirect.cli.progress import progress_lines
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
@@ -202,7 +202,7 @@ async def _plan(config: "Config", asked: PlanOptions) -> "tuple[PlannedUser, ...
         names = await _everyone(config) if asked.names is None else asked.names
         device = AskedDevice(protocol_version=asked.protocol_version, called_host=asked.called)
         planner = Planner(judge, directory, device, asked.seen)
-        planned = await planner.plan(names, progress("users", len(names)))
+        planned = await planner.plan(names, progress_lines("users", len(names)))
     finally:
         judge.directory.close()
     if len(planned) < len(names):

@@ -24,13 +24,13 @@ def redact(capture: _Capture, output: _Output) -> None:
     Exit code 0: written and clean; 1: part of the capture could not be read, or something was
     found again and the file was removed; 2: usage.
     """
-    from eas_redirect.cli.progress import progress
+    from eas_redirect.cli.progress import progress_bar
     from eas_redirect.redaction.redact import redact as room
 
     if not capture.is_file():
         fail(f"There is no capture {capture}.", USAGE)
     try:
-        with progress(capture.name, capture.stat().st_size) as advance:
+        with progress_bar(capture.name, capture.stat().st_size) as advance:
             done = room(capture, output, advance)
     except FileExistsError:
         fail(f"{output} exists already: name a new file.", USAGE)

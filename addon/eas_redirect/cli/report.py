@@ -160,7 +160,7 @@ def read_journals(
         from eas_redirect.report.figures import make_report
     except ModuleNotFoundError as error:
         fail_without(error, "Reports need", "report")
-    from eas_redirect.cli.progress import progress
+    from eas_redirect.cli.progress import progress_bar
     from eas_redirect.report.sources import SourceError, open_sources
     from eas_redirect.report.store import StoreError
 
@@ -169,7 +169,7 @@ def read_journals(
             _keep_apart(output, (source.path for source in sources))
             if digests is not None:
                 digests += [(source.name, _digest(source.path)) for source in sources]
-            with progress("journals", sum(source.size for source in sources)) as advance:
+            with progress_bar("journals", sum(source.size for source in sources)) as advance:
                 return make_report(sources, now_s, advance, until_s, iis_fields)
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
@@ -268,7 +268,7 @@ def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]
     """What the directory says of these users; those whom it does not find are left out."""
     import asyncio
 
-    from eas_redirect.cli.common import progress
+    from eas_redirect.cli.progress import progress_lines
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import SnapshotError
@@ -283,7 +283,7 @@ def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]
         fail(str(error), USAGE)
     try:
         judge = judge_over(config, directory)
-        return asyncio.run(accounts_of(judge, names, progress("users", len(names))))
+        return asyncio.run(accounts_of(judge, names, progress_lines("users", len(names))))
     finally:
         directory.close()
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
-from eas_redirect.directory.names import domain_dn, fold
+from eas_redirect.directory.names import domain_dn, fold, rdn_value
 from eas_redirect.directory.values import (
     AccountDomain,
     DeviceLists,
@@ -338,9 +338,3 @@ def _integer(text: str | None) -> int | None:
 def _bits(text: str | None) -> int | None:
     """What is there and no number has no bit set."""
     return None if text is None else _integer(text) or 0
-
-
-def rdn_value(dn: str) -> str:
-    """`CN=O365\\, main,CN=Federation,…` → `O365, main`: for an entry whose `cn` was left out."""
-    head = dn.replace("\\,", "\0").partition(",")[0]
-    return head.partition("=")[2].replace("\0", ",")

@@ -10,6 +10,7 @@ _SID = re.compile(r"S-1-[0-9]{1,15}(?:-[0-9]{1,10}){0,15}", re.ASCII)
 # An escaped backslash, which begins no hexadecimal pair; or pairs, one after the other.
 _HEX_PAIRS = re.compile(r"(\\\\)|(?:\\[0-9A-Fa-f]{2})+")
 _SPECIAL = frozenset('\\,+"<>;=# ')
+_RDN = re.compile(r"[^=]*=\s*((?:\\.|[^,\\])*)", re.DOTALL)
 _DN = re.compile(r"(?:CN|OU|UID)\s*=.*,\s*DC\s*=.*", re.IGNORECASE)
 
 
@@ -80,6 +81,12 @@ def _without_hex(pairs: re.Match[str]) -> str:
     except UnicodeDecodeError:
         return pairs[0]
     return "".join(f"\\{c}" if c in _SPECIAL else c for c in text)
+
+
+def rdn_value(dn: str) -> str:
+    """The first value of a DN, unescaped: `CN=O365\\, main,CN=Federation,…` → `O365, main`."""
+    found = _RDN.match(_HEX_PAIRS.sub(_without_hex, dn))
+    return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else ""
 
 
 def is_dn(text: str) -> bool:

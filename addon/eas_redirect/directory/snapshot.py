@@ -34,14 +34,13 @@ from eas_redirect.directory.entries import (
     other_forests,
     owner_of_device,
     partition,
-    rdn_value,
     recipient,
     relationship,
     trust,
 )
 from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, plain_dn
+from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, plain_dn, rdn_value
 from eas_redirect.directory.sight import Sight, Witness
 from eas_redirect.directory.values import (
     AccountDomain,

@@ -1,15 +1,14 @@
 """Under which names the directory knows a user, so that the target's lists can be joined."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 
+from eas_redirect.directory.names import rdn_value
 from eas_redirect.directory.values import Recipient
 from eas_redirect.judging.explain import AskedDevice, explain_user
 from eas_redirect.judging.judge import Judge
 from eas_redirect.report.handover import Account
 
-_COMMON_NAME = re.compile(r"CN=((?:\\.|[^,\\])+)", re.IGNORECASE)
 AT_ONCE = 8  # users that are asked for at the same time
 
 
@@ -34,14 +33,8 @@ async def accounts_of(
 def _account(recipient: Recipient) -> Account:
     addresses = (address.partition(":")[2] for address in recipient.proxy_addresses)
     logons = (recipient.user_principal_name, recipient.mail, recipient.sam_account_name, *addresses)
-    shown = (recipient.display_name, recipient.mail_nickname, _common_name(recipient.dn))
+    shown = (recipient.display_name, recipient.mail_nickname, rdn_value(recipient.dn))
     return Account(
         logons=frozenset(name.lower() for name in logons if name),
         shown=frozenset(name.lower() for name in shown if name),
     )
-
-
-def _common_name(dn: str) -> str | None:
-    """The first part of a DN, unescaped (RFC 4514 2.4)."""
-    found = _COMMON_NAME.match(dn)
-    return re.sub(r"\\(.)", r"\1", found[1]) if found else None

@@ -45,7 +45,7 @@ class Taken:
 
     def holds(self, text: str) -> bool:
         """Whether something is in it that was taken."""
-        words = _words(text)
+        words = _folded_words(text)
         hashes = list(map(hash, words))
         if self._begins.isdisjoint(hashes):
             return False
@@ -62,7 +62,7 @@ class Taken:
 
 def runs(text: str) -> Iterator[str]:
     """Three words in a row each, or all words of a shorter text, as far as they tell anything."""
-    words = _words(text)
+    words = _folded_words(text)
     for start in range(max(1, len(words) - _RUN + 1)):
         run = " ".join(words[start : start + _RUN])
         enough = _TELLING_DIGITS if run.isdecimal() else _TELLING
@@ -70,7 +70,7 @@ def runs(text: str) -> Iterator[str]:
             yield run
 
 
-def _words(text: str) -> list[str]:
+def _folded_words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
