@@ -1,1 +1,6 @@
-"""The rehearsal of a wave: readiness, findings, lists of users and devices."""
+"""The rehearsal of a wave: for each user the location and the findings, for each device what awaits
+it. Nothing is changed, nothing is sent.
+
+Begin with `plan.py`, which asks the judge of the proxy; `readiness.py` looks at the devices, and
+`plan_output.py` shows both.
+"""
