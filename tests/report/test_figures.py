@@ -547,6 +547,8 @@ def test_accounts_that_were_added_again(tmp_path: Path) -> None:
         asked_again(START + 5, "dora", "pass", "other_answer", "Outlook"),
     )
     assert (report.totals.exchanges, report.totals.users, report.devices) == (0, 0, ())
+    assert (report.input.lines, report.input.no_phones) == (6, 0)
+    assert not [note for note in report.notes if "no phone" in note]
     asked = report.discoveries
     assert (asked.questions, asked.told, asked.would_be_told) == (5, 1, 1)
     assert [(one.user, one.user_agent, one.decision, one.questions) for one in asked.shown] == [
@@ -561,3 +563,13 @@ def test_accounts_that_were_added_again(tmp_path: Path) -> None:
     assert "<b>Apple" not in page
     told = json.loads("".join(json_pieces(report)))["autodiscover"]
     assert (told["users_told"], told["latest"][0]["user"]) == (1, "carl")
+
+
+def test_what_is_no_phone_asked_for_no_settings(tmp_path: Path) -> None:
+    monitor = Record(
+        timestamp_s=START, action="eas.exchange", message="", method="GET", reason="other_answer"
+    )
+    again = asked_again(START + 1, "anna", "redirect", "mailbox_moved", "Android/9")
+    report = made_of(tmp_path, monitor, again)
+    assert (report.input.lines, report.input.no_phones) == (2, 1)
+    assert (report.discoveries.questions, report.discoveries.told) == (1, 1)

@@ -10,7 +10,7 @@ from eas_redirect.planning.readiness import Prospect
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS
 from eas_redirect.report.devices import SQLRow, follow_devices
 from eas_redirect.report.groups import group_by, totals
-from eas_redirect.report.lines import LET_IN, Lines
+from eas_redirect.report.lines import LET_IN, LineClass, Lines
 from eas_redirect.report.notes import notes_about
 from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
 from eas_redirect.report.reasons import discoveries, latency, obstacles, reasons
@@ -23,6 +23,11 @@ REASONS_PLOTTED = 11
 
 # Lines as they come every day. Journals that hold decisions only have none of them.
 _EVERYDAY = [*(reason for reason, said in REASONS.items() if said.everyday), NO_MAILBOX_REASON]
+# A line of whatever kind shows that the journal was written then.
+_PERIOD = f"""
+SELECT min(ts), max(ts) FROM lines WHERE class IN ({LineClass.EXCHANGE:d}, {LineClass.EVENT:d},
+  {LineClass.DISCOVERY:d}, {LineClass.NO_PHONE:d})
+"""
 _REDIRECTS = """
 SELECT count(*) FILTER (decision = 'redirect'), count(*) FILTER (decision = 'would_redirect')
 FROM lines WHERE class = 0
@@ -47,9 +52,7 @@ def make_report(
     `iis_fields`: see `open_store`.
     """
     with open_store(sources, int(now_s * 1000), progress, iis_fields) as (connection, lines):
-        since, last = _one(
-            connection, "SELECT min(ts), max(ts) FROM lines WHERE class IN (0, 1, 5)"
-        )
+        since, last = _one(connection, _PERIOD)
         until = last if last is None or until_s is None else max(last, int(until_s * 1000))
         devices = follow_devices(connection, until or 0)
         listed, more = reasons(connection)

@@ -4,7 +4,7 @@ Users and devices are hashes beside their names; what is no line of ours is coun
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from eas_redirect.report.duck import READ_TEXT
 from eas_redirect.telemetry.ledger import NOT_LET_IN
@@ -57,6 +57,7 @@ CREATE TABLE lines (
 """
 
 
+@unique
 class LineClass(IntEnum):
     """What a line is to the report."""
 
@@ -64,9 +65,9 @@ class LineClass(IntEnum):
     EVENT = 1  # ours, but no exchange: a ledger, directory or configuration line
     UNTIMED = 2  # ours, but with no time that can be read, or one before any journal
     FUTURE = 3
-    DISCOVERY = 5  # a question to Autodiscover, which names no device
     FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
-    NO_PHONE = 5  # asked for ActiveSync's path, but no ActiveSync client; see NO_PHONES
+    DISCOVERY = 5  # a question to Autodiscover, which names no device
+    NO_PHONE = 6  # asked for ActiveSync's path, but no ActiveSync client; see NO_PHONES
 
 
 SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
