@@ -2,23 +2,27 @@
 
 import ast
 import asyncio
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType
 from typing import Self
 
 import pytest
 
+import eas_redirect
 from tests.support import ROOT
 from tests.test_addon import Bench, bench, eas_flow
 
 __all__ = ["bench"]  # a fixture
 
 PACKAGE = ROOT / "addon" / "eas_redirect"
+RUNS_FROM = str(Path(eas_redirect.__file__).parent) + os.sep
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 WALKS = ("An answer", "A logon", "A journal line")
 MOST_STEPS = 12
@@ -84,8 +88,9 @@ def defined(file: str) -> set[str]:
 
 def function_of(code: CodeType) -> Function | None:
     """None for what is not ours, and for what a function holds: generators, lambdas."""
-    _, ours, file = code.co_filename.partition("addon/eas_redirect/")
-    return (file, code.co_name) if ours and not code.co_name.startswith("<") else None
+    if code.co_name.startswith("<") or not code.co_filename.startswith(RUNS_FROM):
+        return None
+    return code.co_filename.removeprefix(RUNS_FROM).replace(os.sep, "/"), code.co_name
 
 
 @contextmanager
