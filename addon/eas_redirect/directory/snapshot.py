@@ -559,19 +559,20 @@ def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[En
 def file_bytes(path: Path) -> bytes:
     """The whole file, of at most MAX_FILE bytes; SnapshotError for anything else."""
     try:
-        if not S_ISREG(path.stat().st_mode):
+        found = path.stat()
+        if not S_ISREG(found.st_mode):
             raise SnapshotError(
                 f"{path}: is no file: set directory.snapshot to an LDIF file that ldifde or "
                 "ldapsearch wrote"
             )
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        too_long = found.st_size > MAX_FILE
+        data = b"" if too_long else path.read_bytes()
     except OSError as error:
         raise SnapshotError(
             f"{path}: cannot be read ({error.strerror}): set directory.snapshot to an LDIF file "
             "that ldifde or ldapsearch wrote"
         ) from None
-    if len(data) > MAX_FILE:
+    if too_long:
         raise SnapshotError(
             f"{path}: is longer than {MAX_FILE >> 20} MiB: export the mail attributes alone, as "
             "docs/directory.md shows, or ask servers instead"
