@@ -66,7 +66,13 @@ def test_many_small_exchanges_take_little_memory(tmp_path: Path, options: list[s
     one = explained(write_flows(tmp_path / "one.flows", small(1)), *options)
     many = explained(write_flows(tmp_path / "many.flows", small(EXCHANGES)), *options)
     assert many.returncode == 0, many.stderr.decode()
-    assert many.stdout.decode().count("Ping") == EXCHANGES // 2
+    said = many.stdout.decode()
+    if options:
+        assert said.count("Ping") == EXCHANGES // 2
+    else:  # what repeats is folded for people
+        assert f"{EXCHANGES} exchanges" in said
+        assert f"these 2 in turn, {EXCHANGES // 2} times" in said
+        assert said.count("\n") < 200
     assert peak_kib(many) - peak_kib(one) < SMALL_LIMIT_KIB
 
 
