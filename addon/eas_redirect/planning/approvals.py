@@ -14,7 +14,7 @@ from eas_redirect.report.exports import csv_rows
 
 MAX_IDS = 1300  # values that a non-linked attribute holds
 _ID = re.compile(r"[A-Za-z0-9_{}.-]{1,64}", re.ASCII)
-_QUOTES = re.compile("['\N{LEFT SINGLE QUOTATION MARK}-\N{SINGLE HIGH-REVERSED-9 QUOTATION MARK}]")
+_QUOTES = re.compile(r"['\u2018-\u201b]")
 
 
 class Form(StrEnum):
