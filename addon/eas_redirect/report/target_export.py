@@ -57,7 +57,7 @@ _CANONICAL = re.compile(r"([^/\\]+)[/\\]ExchangeActiveSyncDevices[/\\](.+)$", re
 _DN = re.compile(
     r"CN=(.+?),CN=ExchangeActiveSyncDevices,CN=((?:\\.|[^,\\])+)", re.IGNORECASE | re.DOTALL
 )
-_MARK = re.compile(r".*[§?\N{REPLACEMENT CHARACTER}]", re.DOTALL)
+_MARK = re.compile(r".*[\xa7?\ufffd]", re.DOTALL)  # a section sign, or what became of it
 _TIME = re.compile(
     r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})\.?[ T,]*(?:(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?"
     r"(?:[.,]\d+)?[\s\N{NARROW NO-BREAK SPACE}]*([AaPp])?\.?(?:[Mm]\.?)?)?"

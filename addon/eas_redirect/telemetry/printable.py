@@ -23,6 +23,7 @@ _WORDS = {
     "“": '"',
     "”": '"',
     "\N{NARROW NO-BREAK SPACE}": " ",
+    "\N{ZERO WIDTH NO-BREAK SPACE}": "",  # a byte order mark
     "\N{NO-BREAK SPACE}": " ",
     REPLACED: "?",
 }
