@@ -301,3 +301,17 @@ def test_base64_values_come_back_as_they_were(values: list[str]) -> None:
     expected = {"cn": values} if values else {}
     for form in (text, folded):
         assert read(form) == [Entry("CN=A", expected)]
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        ("1.2.840.113556.1.2.244", "homemdb"),
+        ("1.2.840.113556.1.4.7000.102.47", "msexchhomeservername"),
+    ],
+)
+def test_the_signs_of_a_mailbox_are_known_by_their_numbers(number: str, name: str) -> None:
+    text = f"dn: CN=jon,DC=corp,DC=example\n{number}: CN=DB01\n\n"
+    [entry] = read_entries(text, frozenset({name}))
+    assert isinstance(entry, Entry)
+    assert entry.attributes == {name: ["CN=DB01"]}

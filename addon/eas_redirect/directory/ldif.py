@@ -25,6 +25,11 @@ _NO_ENTRY = frozenset(
         *("extended", "partial"),
     }
 )
+# The signs of a mailbox as RFC 4512 2.5 allows them to be named, too: by their numbers.
+_BY_NUMBER = {
+    "1.2.840.113556.1.2.244": "homemdb",
+    "1.2.840.113556.1.4.7000.102.47": "msexchhomeservername",
+}
 _SIDS = frozenset(map(str.lower, SID_ATTRIBUTES))
 _NAME = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)(?:;[A-Za-z0-9=*-]+)*\Z")
 
@@ -263,6 +268,7 @@ def _attribute_name(
     if not _NAME.match(written):
         raise _MalformedError(f"not the name of an attribute: {_shown(written)}")
     name = written.partition(";")[0].lower()
+    name = _BY_NUMBER.get(name, name)
     if (came := value_range(written)) is not None:
         ranges.append((name, *came))
     else:
