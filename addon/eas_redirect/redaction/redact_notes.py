@@ -115,14 +115,14 @@ def _record(flow: http.HTTPFlow, record: RecordedExchange, names: Pseudonyms) ->
     location = redacted_url(record.location, names) if record.location else None
     domain = names.host(record.target_domain) if record.target_domain else None
     relationship = names.name(record.relationship) if record.relationship else None
-    status = stored.eas_status
+    status, code = stored.eas_status, record.status_code
     return {
         "event": {"reason": record.reason} if record.reason in REASONS else {},
         "eas": {
             **({"decision": record.decision} if record.decision in _DECISIONS else {}),
             "evidence": str(stored.evidence),
             "upstream": {
-                "status_code": stored.status_code if 0 <= stored.status_code <= _LAST_STATUS else 0,
+                **({"status_code": code} if code is not None and 0 <= code <= _LAST_STATUS else {}),
                 **(
                     {"status": status} if status is not None and 0 <= status <= _LAST_STATUS else {}
                 ),
