@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -133,3 +134,26 @@ def test_no_module_comes_to_import_itself() -> None:
 def test_each_module_says_what_it_is_for() -> None:
     trees = {name(module): ast.parse(module.read_text("utf-8")) for module in MODULES}
     assert [module for module, tree in trees.items() if not ast.get_docstring(tree)] == []
+
+
+def test_no_file_name_stands_twice() -> None:
+    named = Counter(m.name for m in MODULES if m.name != "__init__.py")
+    assert [name for name, times in named.items() if times > 1] == []
+
+
+def test_no_public_type_has_the_name_of_another() -> None:
+    """Classes and aliases: whoever looks for one finds one."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for found in types(ast.parse(module.read_text("utf-8"))):
+            places.setdefault(found, []).append(name(module))
+    assert {found: at for found, at in places.items() if len(at) > 1} == {}
+
+
+def types(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(name=found) | ast.TypeAlias(name=ast.Name(id=found)):
+                yield from () if found.startswith("_") else (found,)
+            case ast.Assign(targets=[ast.Name(id=found)]) if found[0].isupper():
+                yield from () if found.isupper() else (found,)  # `NewType`, `Annotated`

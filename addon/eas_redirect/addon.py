@@ -16,7 +16,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Address, Client
 from mitmproxy.optmanager import unset
 
-from eas_redirect.certificates.files import CertificateFileError
+from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import hangups, replaced, starting
@@ -24,7 +24,7 @@ from eas_redirect.engine.loop_errors import LoopErrors
 from eas_redirect.fixes import upstream_names
 from eas_redirect.proxy import flows, listeners, profile
 from eas_redirect.proxy.certificates import FrontCertificates
-from eas_redirect.proxy.commands import Commands
+from eas_redirect.proxy.commands import ConsoleCommands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
@@ -76,7 +76,7 @@ class EASRedirect:
         self._tasks: set[asyncio.Task[None]] = set()
         self._front = FrontCertificates()
         self._behind = Behind(lambda: None if self.service is None else self.service.config)
-        self.addons = [Commands(self)]
+        self.addons = [ConsoleCommands(self)]
 
     # -- start and stop --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from eas_redirect.autodiscover.answer import (
     write_settings,
 )
 from eas_redirect.autodiscover.document import read_document
-from eas_redirect.autodiscover.request import RESPONSE
+from eas_redirect.autodiscover.phone_request import RESPONSE
 from tests.autodiscover.vectors import (
     DOCTYPE,
     FRAMEWORK_ERROR,

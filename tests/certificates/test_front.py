@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.certificates.front import judge_front, read_front
+from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.lab.authority import LabCertificates
 from tests.certificates.servers import NOW, Authority, Made
 from tests.support import require

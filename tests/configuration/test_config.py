@@ -16,9 +16,9 @@ from eas_redirect.configuration.config import (
     load_config,
     policy,
 )
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.configuration.problems import known_keys
 from eas_redirect.configuration.sources import Override
-from eas_redirect.configuration.values import Listen
 from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP

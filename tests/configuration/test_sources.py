@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.configuration.config import Config, ConfigError, load_config
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.configuration.problems import is_text, leaves
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
     PREFIX,
-    Said,
+    AllSources,
     key_lines,
     read_document,
     set_by_environment,
 )
-from eas_redirect.configuration.values import Listen
 
 HEAD = 'mode = "observe"\n[directory]\nsnapshot = "people.ldif"\n'
 
@@ -124,7 +124,7 @@ WORDS_OF_OTHERS = ("Input should", "validation", "pydantic", "Expected '", "Inva
 def test_no_sentence_of_a_librarys_comes_through(parts: list[str]) -> None:
     folder = Path(__file__).parent.parent / "data"
     text = "".join(parts)
-    said = Said(folder / "e.toml")
+    said = AllSources(folder / "e.toml")
     read_document(said, text)
     for problem in said.problems:
         assert not any(word in problem.text for word in WORDS_OF_OTHERS), problem

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.values import (
     DirectoryAnswer,
     Found,
@@ -14,7 +15,6 @@ from eas_redirect.directory.values import (
     Recipient,
     Relationships,
     RelationshipsAnswer,
-    Source,
     Unavailable,
 )
 
@@ -55,7 +55,7 @@ class Clock:
 class FakeDirectory:
     """`gate`, when set to an unset event, holds every answer back until it is set."""
 
-    source: Source = "ldap"
+    source: DirectorySource = "ldap"
 
     def __init__(self) -> None:
         self.lookup: Lookup = NotFound()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.configuration.values import Listen
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.engine.command_line import (
     Plan,
     mitmdump_arguments,

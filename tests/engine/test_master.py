@@ -7,7 +7,7 @@ from mitmproxy.tools import cmdline
 
 from eas_redirect.engine.command_line import _profile
 from eas_redirect.engine.master import NEEDED, EngineMaster, loaded
-from eas_redirect.engine.process import _set_options
+from eas_redirect.engine.proxy_process import _set_options
 
 
 async def engine(tmp_path_factory: pytest.TempPathFactory, *arguments: str) -> EngineMaster:

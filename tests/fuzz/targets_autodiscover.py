@@ -2,7 +2,7 @@
 
 from eas_redirect.autodiscover.answer import RedirectAddress, read_answer, write_settings
 from eas_redirect.autodiscover.document import MAX_BYTES
-from eas_redirect.autodiscover.request import PhoneRequest, read_request
+from eas_redirect.autodiscover.phone_request import PhoneRequest, read_request
 from tests.autodiscover.vectors import (
     DOCTYPE,
     FRAMEWORK_ERROR,

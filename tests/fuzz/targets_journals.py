@@ -5,8 +5,8 @@ import json
 from eas_redirect.configuration.user_list import UserListError, read_users
 from eas_redirect.report.exports import to_json
 from eas_redirect.report.figures import make_report
+from eas_redirect.report.inputs import SourceError, find_sources
 from eas_redirect.report.page import render
-from eas_redirect.report.sources import SourceError, find_sources
 from eas_redirect.report.store import StoreError
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as journal_line

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.haproxy.question import (
+    JudgeReply,
     Question,
-    Reply,
     question_length,
     read_question,
     written_reply,
@@ -25,7 +25,7 @@ from tests.support import require
 pytestmark = pytest.mark.integration
 
 TARGET = b"https://outlook.office365.com/Microsoft-Server-ActiveSync"
-REDIRECT = written_reply(Reply(word="redirect", reason="mailbox_moved", given=TARGET))
+REDIRECT = written_reply(JudgeReply(word="redirect", reason="mailbox_moved", given=TARGET))
 ASKED = post(FOLDER_SYNC, ANNA)
 
 type Said = Callable[[socket.socket], None]
@@ -144,25 +144,29 @@ BAD_WORDS = {
     "a length with an exponent": b"EAS1 1.7e+1\npass other_answer",
     "a length below": b"EAS1 -00017\npass other_answer",
     "a length beyond": b"EAS1 999999\npass other_answer",
-    "an unknown word": written_reply(Reply(word="burn", reason="mailbox_moved")),
+    "an unknown word": written_reply(JudgeReply(word="burn", reason="mailbox_moved")),
     "no reason": b"EAS1 000004\npass",
-    "a reason with a quote": written_reply(Reply(word="pass", reason='a"b')),
-    "http": written_reply(Reply(word="redirect", reason="a", given=TARGET.replace(b"s:", b":"))),
-    "two lines": written_reply(
-        Reply(word="redirect", reason="a", given=TARGET.replace(b".com", b".com\r\nX: y"))
+    "a reason with a quote": written_reply(JudgeReply(word="pass", reason='a"b')),
+    "http": written_reply(
+        JudgeReply(word="redirect", reason="a", given=TARGET.replace(b"s:", b":"))
     ),
-    "another path": written_reply(Reply(word="redirect", reason="a", given=b"https://x.com/owa")),
+    "two lines": written_reply(
+        JudgeReply(word="redirect", reason="a", given=TARGET.replace(b".com", b".com\r\nX: y"))
+    ),
+    "another path": written_reply(
+        JudgeReply(word="redirect", reason="a", given=b"https://x.com/owa")
+    ),
     "a port": written_reply(
-        Reply(word="redirect", reason="a", given=TARGET.replace(b".com", b".com:444"))
+        JudgeReply(word="redirect", reason="a", given=TARGET.replace(b".com", b".com:444"))
     ),
     "a user": written_reply(
-        Reply(word="redirect", reason="a", given=TARGET.replace(b"//", b"//a@"))
+        JudgeReply(word="redirect", reason="a", given=TARGET.replace(b"//", b"//a@"))
     ),
     "a NUL": written_reply(
-        Reply(word="redirect", reason="a", given=TARGET.replace(b".com", b"\0.com"))
+        JudgeReply(word="redirect", reason="a", given=TARGET.replace(b".com", b"\0.com"))
     ),
-    "no place": written_reply(Reply(word="redirect", reason="mailbox_moved")),
-    "a place for a pass": written_reply(Reply(word="pass", reason="a", given=TARGET)),
+    "no place": written_reply(JudgeReply(word="redirect", reason="mailbox_moved")),
+    "a place for a pass": written_reply(JudgeReply(word="pass", reason="a", given=TARGET)),
 }
 
 
@@ -208,7 +212,7 @@ def test_after_three_failures_nobody_is_asked_for_two_seconds_then_one_tries(
 
 def test_a_pass_of_the_judge_is_no_failure(carrier: Carried) -> None:
     recover(carrier)
-    word = written_reply(Reply(word="pass", reason="directory_unavailable"))
+    word = written_reply(JudgeReply(word="pass", reason="directory_unavailable"))
     before = len(carrier.unjudged)
     with judge(carrier, says(word)) as asked:
         for _ in range(10):

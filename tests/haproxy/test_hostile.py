@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.haproxy.question import Reply, written_reply
+from eas_redirect.haproxy.question import JudgeReply, written_reply
 from tests.haproxy.carrying import Carried, carried
 from tests.haproxy.test_fail_open import read, scripted
 from tests.integration.messages import ANNA, CONFIG, FOLDER_SYNC, post
@@ -74,7 +74,7 @@ def words(chance: random.Random) -> bytes:
         )
     )
     word = chance.choice(("redirect", "redirect", "pass", "settings", "x" * 200, "re%direct"))
-    said = bytearray(written_reply(Reply(word=word, reason="mailbox_moved", given=place)))
+    said = bytearray(written_reply(JudgeReply(word=word, reason="mailbox_moved", given=place)))
     for _ in range(chance.choice((0, 0, 1, 5))):
         said[chance.randrange(len(said))] = chance.randrange(256)
     return bytes(said[: chance.randrange(len(said) + 1)] if chance.random() < 0.1 else said)

@@ -14,9 +14,9 @@ from eas_redirect.haproxy import listener
 from eas_redirect.haproxy.listener import Listener, ListenError
 from eas_redirect.haproxy.question import (
     MAX_QUESTION,
+    JudgeReply,
     Question,
     QuestionError,
-    Reply,
     question_length,
     read_question,
     written_question,
@@ -24,17 +24,17 @@ from eas_redirect.haproxy.question import (
 )
 
 QUESTION = Question({"method": b"POST"}, (("date", b"x"),))
-PASS = Reply(word="pass", reason="other_answer")
+PASS = JudgeReply(word="pass", reason="other_answer")
 
 
-async def answers(_question: Question, _still_there: Callable[[], bool]) -> Reply | None:
+async def answers(_question: Question, _still_there: Callable[[], bool]) -> JudgeReply | None:
     return PASS
 
 
 def serve(
     tmp_path: Path,
     use: Callable[[Listener, str], Awaitable[None]],
-    answer: listener.Answer = answers,
+    answer: listener.Answerer = answers,
 ) -> Listener:
     serving = Listener(answer)
 
@@ -126,7 +126,7 @@ def test_more_than_there_is_room_for_are_sent_away_at_once(
 def test_whoever_has_left_is_known_to_have(tmp_path: Path) -> None:
     there: list[bool] = []
 
-    async def slow(_question: Question, still_there: Callable[[], bool]) -> Reply | None:
+    async def slow(_question: Question, still_there: Callable[[], bool]) -> JudgeReply | None:
         await asyncio.sleep(0.1)
         there.append(still_there())
         return PASS
@@ -144,7 +144,7 @@ def test_whoever_has_left_is_known_to_have(tmp_path: Path) -> None:
 
 
 def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
-    async def slow(_question: Question, _still_there: Callable[[], bool]) -> Reply | None:
+    async def slow(_question: Question, _still_there: Callable[[], bool]) -> JudgeReply | None:
         await asyncio.sleep(0.1)
         return PASS
 

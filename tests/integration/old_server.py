@@ -10,7 +10,7 @@ from pathlib import Path
 from eas_redirect.lab.authority import LabCertificates
 from eas_redirect.lab.http_server import Server
 from eas_redirect.lab.ldif_export import DirectoryRelationship, DirectoryUser, write_ldif
-from eas_redirect.lab.legacy_exchange import Account, LegacyExchange, Treatment
+from eas_redirect.lab.legacy_exchange import LabAccount, LegacyExchange, Treatment
 
 PASSWORD = "secret"
 ANNA = "anna@contoso.example"
@@ -43,7 +43,7 @@ def old_server(directory: Path) -> Iterator[OldServer]:
     snapshot.write_text(_ldif(), "utf-8")
     exchange = LegacyExchange(
         [
-            Account(
+            LabAccount(
                 name=upn.partition("@")[0],
                 user_principal_name=upn,
                 password=PASSWORD,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import run
-from tests.cli.test_redact import everything
+from tests.cli.test_redact_command import everything
 from tests.integration.device import PASSWORD, ask
 from tests.integration.mitmdump import mitmdump
 from tests.integration.test_main_job import CASES, CONFIG

@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.activesync.vectors import VECTORS
 from tests.browser import open_browser
 from tests.captures.captures import eas_flow, write_flows
-from tests.cli.test_redact import mail
+from tests.cli.test_redact_command import mail
 from tests.integration.mitmdump import SHIM
 from tests.integration.processes import ServerProcess, free_port
 from tests.support import DATA, ROOT

@@ -14,7 +14,7 @@ from eas_redirect.lab.http_server import Server
 from eas_redirect.lab.ldif_export import write_ldif
 from eas_redirect.lab.legacy_exchange import (
     DEFAULT_FOLDERS,
-    Account,
+    LabAccount,
     LegacyExchange,
     ProductVersion,
     Treatment,
@@ -126,7 +126,7 @@ def test_an_everyday_session_is_untouched(proxy: Mitmdump) -> None:
 
 
 def test_an_account_of_its_own_password_is_needed(proxy: Mitmdump) -> None:
-    stranger = Account(
+    stranger = LabAccount(
         name="stranger",
         user_principal_name="stranger@contoso.example",
         password="another",

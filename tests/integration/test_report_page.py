@@ -9,8 +9,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from eas_redirect.report.figures import make_report
+from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import render
-from eas_redirect.report.sources import find_sources
 from tests.benchmarks.crowd import Crowd
 from tests.browser import complaints, open_browser, screenshot
 from tests.report.simulator import START, Simulation, write_journal

@@ -12,7 +12,7 @@ from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
 from tests.activesync.vectors import VECTORS
 from tests.cli.running import run
-from tests.cli.test_redact import mail, provision, sent_mail
+from tests.cli.test_redact_command import mail, provision, sent_mail
 from tests.support import ROOT, require
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ import pytest
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.values import Found, NotFound
-from eas_redirect.judging.explain import AskedDevice, explain_user
+from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.service.service import Service
 from tests.directory.logons import logon

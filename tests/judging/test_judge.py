@@ -19,9 +19,10 @@ from eas_redirect.directory.values import (
     RelationshipsAnswer,
     Unavailable,
 )
-from eas_redirect.judging.judge import Judge, Judgement, Mode, whereabouts
+from eas_redirect.judging.judge import Judge, Judgement, whereabouts
 from eas_redirect.policy.decision import Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.verdict import Mode
 
 ANNA = Logon(text="anna@contoso.example", user="anna", domain="contoso.example", format="upn")
 MOVED = Recipient(

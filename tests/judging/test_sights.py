@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
-from eas_redirect.judging.explain import AskedDevice, explain_user, open_judge
+from eas_redirect.judging.explanation import AskedDevice, explain_user, open_judge
 
 ORGANIZATION = "CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=corp,DC=example"
 

@@ -11,7 +11,7 @@ from eas_redirect.activesync.response import Evidence, read_answer
 from eas_redirect.lab.http_server import Reply, Request
 from eas_redirect.lab.legacy_exchange import (
     ROOTS,
-    Account,
+    LabAccount,
     LegacyExchange,
     ProductVersion,
     Treatment,
@@ -20,12 +20,12 @@ from eas_redirect.lab.legacy_exchange import (
     status_answer,
     texts,
 )
-from eas_redirect.lab.phone import Phone, PhoneRequest, base64_query, basic
+from eas_redirect.lab.phone import DeviceRequest, Phone, base64_query, basic
 from tests.activesync.vectors import VECTORS
 
 
-def account(behaviour: Treatment, *, gzip: bool = False) -> Account:
-    return Account(
+def account(behaviour: Treatment, *, gzip: bool = False) -> LabAccount:
+    return LabAccount(
         name="anna",
         user_principal_name="anna@contoso.example",
         password="secret: with a colon",
@@ -41,7 +41,7 @@ def device(logon: str = "anna@contoso.example", password: str | None = None) -> 
 
 async def ask(
     exchange: LegacyExchange,
-    asked: PhoneRequest,
+    asked: DeviceRequest,
     who: Phone | None = None,
     policy_key: int | None = None,
 ) -> Reply:
@@ -49,30 +49,34 @@ async def ask(
     return await exchange(Request(asked.method, who.target(asked), who.headers(asked)))
 
 
-FOLDERS, PING, OPTIONS = PhoneRequest(), PhoneRequest("Ping"), PhoneRequest("OPTIONS", query="none")
+FOLDERS, PING, OPTIONS = (
+    DeviceRequest(),
+    DeviceRequest("Ping"),
+    DeviceRequest("OPTIONS", query="none"),
+)
 
 
 @pytest.mark.parametrize(
     ("version", "asked", "status", "in_band"),
     [
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "14.1"), 200, True),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("Sync", "14.0", "base64"), 200, True),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("SendMail", "14.1"), 200, True),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("GetAttachment", "14.1"), 403, False),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("Nonsense", "14.1"), 403, False),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "16.1"), 403, False),
-        (ProductVersion.EXCHANGE_2013, PhoneRequest("FolderSync", "12.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("FolderSync", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("Sync", "14.0", "base64"), 200, True),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("SendMail", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("GetAttachment", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("Nonsense", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("FolderSync", "16.1"), 403, False),
+        (ProductVersion.EXCHANGE_2013, DeviceRequest("FolderSync", "12.1"), 403, False),
         (ProductVersion.EXCHANGE_2013, OPTIONS, 403, False),
-        (ProductVersion.EXCHANGE_2016, PhoneRequest("FolderSync", "16.1"), 200, True),
-        (ProductVersion.EXCHANGE_2010, PhoneRequest("Ping", "14.1"), 200, True),
-        (ProductVersion.EXCHANGE_2010, PhoneRequest("Ping", "2.5"), 403, False),
-        (ProductVersion.EXCHANGE_2007, PhoneRequest("FolderSync", "12.1"), 403, False),
-        (ProductVersion.EXCHANGE_2007, PhoneRequest("FolderSync", "14.1"), 403, False),
+        (ProductVersion.EXCHANGE_2016, DeviceRequest("FolderSync", "16.1"), 200, True),
+        (ProductVersion.EXCHANGE_2010, DeviceRequest("Ping", "14.1"), 200, True),
+        (ProductVersion.EXCHANGE_2010, DeviceRequest("Ping", "2.5"), 403, False),
+        (ProductVersion.EXCHANGE_2007, DeviceRequest("FolderSync", "12.1"), 403, False),
+        (ProductVersion.EXCHANGE_2007, DeviceRequest("FolderSync", "14.1"), 403, False),
         (ProductVersion.EXCHANGE_2007, OPTIONS, 403, False),
     ],
 )
 async def test_no_mailbox_in_the_form_of_version_and_command(
-    version: ProductVersion, asked: PhoneRequest, status: int, in_band: bool
+    version: ProductVersion, asked: DeviceRequest, status: int, in_band: bool
 ) -> None:
     reply = await ask(LegacyExchange([account(Treatment.MOVED)], version=version), asked)
     assert reply.status == status
@@ -91,7 +95,7 @@ def test_the_answer_123_is_the_known_bytes(command: str) -> None:
 @pytest.mark.parametrize("command", ROOTS)
 async def test_a_mailbox_answers_every_command(command: str) -> None:
     exchange = LegacyExchange([account(Treatment.MAILBOX)])
-    reply = await ask(exchange, PhoneRequest(command, "14.1"))
+    reply = await ask(exchange, DeviceRequest(command, "14.1"))
     assert reply.status == 200
     assert reply.body == ordinary_answer(command)
     if reply.body:
@@ -106,14 +110,14 @@ async def test_a_mailbox_answers_every_command(command: str) -> None:
         (Treatment.BUSY, FOLDERS, 503),
         (Treatment.NATIVE_REDIRECT, FOLDERS, 451),
         (Treatment.NEEDS_POLICY, FOLDERS, 200),
-        (Treatment.NEEDS_POLICY, PhoneRequest(version="12.1"), 449),
-        (Treatment.NEEDS_POLICY, PhoneRequest("Provision"), 200),
+        (Treatment.NEEDS_POLICY, DeviceRequest(version="12.1"), 449),
+        (Treatment.NEEDS_POLICY, DeviceRequest("Provision"), 200),
         (Treatment.MAILBOX, OPTIONS, 200),
-        (Treatment.MAILBOX, PhoneRequest("GetHierarchy"), 501),
-        (Treatment.MAILBOX, PhoneRequest(version="16.1"), 400),
+        (Treatment.MAILBOX, DeviceRequest("GetHierarchy"), 501),
+        (Treatment.MAILBOX, DeviceRequest(version="16.1"), 400),
     ],
 )
-async def test_other_answers(behaviour: Treatment, asked: PhoneRequest, status: int) -> None:
+async def test_other_answers(behaviour: Treatment, asked: DeviceRequest, status: int) -> None:
     reply = await ask(LegacyExchange([account(behaviour)]), asked)
     assert reply.status == status
     assert (reply.header("X-MS-Location") is not None) == (status == 451)
@@ -123,7 +127,7 @@ async def test_a_policy_key_opens_the_mailbox() -> None:
     exchange = LegacyExchange([account(Treatment.NEEDS_POLICY)])
     before = await ask(exchange, FOLDERS)
     assert before.body == status_answer("FolderSync", 142)
-    after = await ask(exchange, PhoneRequest(policy_key=1307199584))
+    after = await ask(exchange, DeviceRequest(policy_key=1307199584))
     assert after.body == ordinary_answer("FolderSync")
 
 
@@ -142,7 +146,7 @@ def request_body(root: wbxml.Element) -> bytes:
 
 async def post(exchange: LegacyExchange, command: str, root: wbxml.Element) -> wbxml.Element | None:
     """The root of the answer to a request with a body; None for an empty answer."""
-    asked, who = PhoneRequest(command), device()
+    asked, who = DeviceRequest(command), device()
     body = request_body(root)
     reply = await exchange(Request("POST", who.target(asked), who.headers(asked), body))
     assert reply.status == 200
@@ -259,7 +263,7 @@ async def test_what_is_not_eas_is_a_web_page(path: str, status: int) -> None:
 
 
 def test_a_base64_query_says_what_the_device_said() -> None:
-    asked = PhoneRequest("Sync", "14.1", "base64", policy_key=3)
+    asked = DeviceRequest("Sync", "14.1", "base64", policy_key=3)
     request = read_request(
         "POST", f"/Microsoft-Server-ActiveSync?{base64_query(device(), asked)}", ()
     )

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from eas_redirect.lab.http_server import Reply, Request
-from eas_redirect.lab.legacy_exchange import Account, Accounts
+from eas_redirect.lab.legacy_exchange import LabAccount, LabAccounts
 from eas_redirect.lab.phone import PATH, basic
-from eas_redirect.lab.target_server import Arrival, TargetServer, make_token
+from eas_redirect.lab.target_server import Newcomer, TargetServer, make_token
 
-ANNA = Account(name="anna", user_principal_name="anna@contoso.example", password="Example-Passw0rd")
+ANNA = LabAccount(
+    name="anna", user_principal_name="anna@contoso.example", password="Example-Passw0rd"
+)
 PASSWORD = basic(ANNA.user_principal_name, ANNA.password)
 TOKEN = f"Bearer {make_token(ANNA.user_principal_name)}"
 
@@ -17,7 +19,7 @@ TOKEN = f"Bearer {make_token(ANNA.user_principal_name)}"
 async def call(
     host: str, authorization: str | None, method: str = "POST"
 ) -> tuple[Reply, TargetServer]:
-    target = TargetServer(Accounts([ANNA]), modern_hosts=["outlook.office365.com"])
+    target = TargetServer(LabAccounts([ANNA]), modern_hosts=["outlook.office365.com"])
     headers = [("Host", host)] + ([("Authorization", authorization)] if authorization else [])
     path = PATH if method == "OPTIONS" else f"{PATH}?Cmd=FolderSync"
     return await target(Request(method, path, tuple(headers))), target
@@ -51,7 +53,7 @@ async def test_tokens_that_name_nobody_are_refused(token: str) -> None:
 async def test_arrivals_are_remembered() -> None:
     _, target = await call("outlook.office365.com", TOKEN)
     user, host = ANNA.user_principal_name, "outlook.office365.com"
-    assert target.arrivals == [Arrival(user, host, "FolderSync", 200)]
+    assert target.arrivals == [Newcomer(user, host, "FolderSync", 200)]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ async def test_whom_it_believes_to_be_elsewhere_it_sends_back(
     sent_back: bool, password: str, status: int
 ) -> None:
     back = "https://mail.contoso.example/Microsoft-Server-ActiveSync"
-    target = TargetServer(Accounts([replace(ANNA, sent_back=sent_back)]), back=back)
+    target = TargetServer(LabAccounts([replace(ANNA, sent_back=sent_back)]), back=back)
     headers = (("Host", "mail.fabrikam.example"), ("Authorization", basic("anna", password)))
     reply = await target(Request("POST", f"{PATH}?Cmd=FolderSync", headers))
     assert (reply.status, reply.header("X-MS-Location")) == (
@@ -73,5 +75,5 @@ async def test_whom_it_believes_to_be_elsewhere_it_sends_back(
 
 
 async def test_what_is_not_eas_is_not_found() -> None:
-    reply = await TargetServer(Accounts([]))(Request("GET", "/", ()))
+    reply = await TargetServer(LabAccounts([]))(Request("GET", "/", ()))
     assert reply.status == 404

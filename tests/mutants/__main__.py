@@ -21,7 +21,7 @@ TESTS = (
     *(f"tests/{room}" for room in ROOMS),
     "tests/test_addon.py",
     "tests/checking",
-    "tests/cli/test_explain.py",
+    "tests/cli/test_explain_command.py",
     "tests/cli/test_explain_capture.py",
 )
 SURVIVORS = Path(__file__).with_name("survivors.tsv")

@@ -10,10 +10,10 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import DeviceLists, DirectoryDevice
-from eas_redirect.judging.explain import judge_over
+from eas_redirect.judging.explanation import judge_over
 from eas_redirect.planning.approvals import (
     Approval,
-    Form,
+    ScriptForm,
     allow_script,
     approvals,
     block_script,
@@ -25,7 +25,7 @@ from eas_redirect.planning.known_devices import KnownDevice
 from eas_redirect.planning.letters import letters
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser, Planner
 from eas_redirect.planning.readiness import readiness_of
-from eas_redirect.report.values import Device
+from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.ledger import LedgerState
 from tests.cli.running import run
 from tests.support import DATA
@@ -124,8 +124,8 @@ def test_nothing_in_quotes_ends_them(text: str) -> None:
     assert "left out" in found.left_out[0]
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_scripts_only_add_and_begin_dry(form: Form) -> None:
+@pytest.mark.parametrize("form", list(ScriptForm))
+def test_scripts_only_add_and_begin_dry(form: ScriptForm) -> None:
     one = Approval(user="o'neil@contoso.example", ids=("A1", "B2"), device_types=("iPhone",))
     script = allow_script([one], form)
     assert "[switch]$Apply" in script
@@ -133,13 +133,13 @@ def test_scripts_only_add_and_begin_dry(form: Form) -> None:
     assert "Remove" not in script
     assert "{parameter}" not in script
     assert script.count("{") == script.count("}")
-    if form is Form.RULE:
+    if form is ScriptForm.RULE:
         assert "  'iPhone'\n" in script
         assert "Remove-ActiveSyncDeviceAccessRule" in undo_script()
     else:
         assert "@{ User = 'o''neil@contoso.example'; Ids = @('A1', 'B2') }" in script
         assert "-ActiveSyncAllowedDeviceIDs @{ Add = $new }" in script
-    assert ("Start-Sleep" in script) is (form is Form.AFTER)
+    assert ("Start-Sleep" in script) is (form is ScriptForm.AFTER)
 
 
 def test_blocked_ids_have_a_script_of_their_own() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from eas_redirect.captures.device_timeline import Decision, Timeline, TimelineEntry, complaints
 from eas_redirect.checking.everything import check_user
-from eas_redirect.judging.explain import Explanation, as_json, in_lines
+from eas_redirect.judging.explanation import Explanation, as_json, in_lines
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.planning.plan import PlannedUser
 from eas_redirect.planning.plan_output import print_table
@@ -18,8 +18,8 @@ from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS, Reason, Word
 from eas_redirect.policy.verdict import Pass
 from eas_redirect.report import advice
 from eas_redirect.report.page_tables import obstacle_table, reason_table
-from eas_redirect.report.reasons import obstacles
-from eas_redirect.report.values import Obstacle, ReasonRow
+from eas_redirect.report.report_values import Obstacle, ReasonRow
+from eas_redirect.report.tallies import obstacles
 from eas_redirect.service.service import is_decision
 from eas_redirect.telemetry.metrics import Metrics
 from eas_redirect.telemetry.record import Record

@@ -11,7 +11,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from eas_redirect.addon import EASRedirect
-from eas_redirect.proxy.commands import Commands
+from eas_redirect.proxy.commands import ConsoleCommands
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import PASSWORD, eas_flow
 from tests.test_addon import Bench
@@ -56,7 +56,7 @@ async def test_reload_reads_everything_again(bench: Bench) -> None:
 
 
 def test_before_the_start_there_is_nothing_to_do() -> None:
-    commands = Commands(EASRedirect())
+    commands = ConsoleCommands(EASRedirect())
     commands.cache_clear()
     commands.reload()
     commands.lookup("anna")

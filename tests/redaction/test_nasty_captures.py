@@ -15,7 +15,7 @@ from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.redaction import forms, redact_head
 from tests.captures.captures import PATH, eas_flow, status, write_flows
 from tests.cli.running import run
-from tests.cli.test_redact import everything, flows_in
+from tests.cli.test_redact_command import everything, flows_in
 
 WORD, OTHER, MAIL, PHONE = "Zebedee", "Quillfeather", "zebedee@quillfeather.example", "01705550199"
 TOKEN = base64.b64encode(WORD.encode() * 3).decode()

@@ -14,9 +14,9 @@ from eas_redirect.report.certificate import (
 )
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import Account, with_target
-from eas_redirect.report.sources import find_sources
+from eas_redirect.report.inputs import find_sources
+from eas_redirect.report.report_values import Report
 from eas_redirect.report.target_export import TargetRow, TargetRows
-from eas_redirect.report.values import Report
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.records import lost_record
 from tests.cli.running import run

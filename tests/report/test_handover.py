@@ -11,11 +11,11 @@ import pytest
 from eas_redirect.report.exports import to_csv, to_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import Account, unjoinable, with_target
+from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import render
-from eas_redirect.report.sources import find_sources
-from eas_redirect.report.target import read_target
+from eas_redirect.report.report_values import Device, Handover, Report
 from eas_redirect.report.target_export import TargetRow, TargetRows
-from eas_redirect.report.values import Device, Handover, Report
+from eas_redirect.report.target_rows import read_target
 from eas_redirect.report.words import stamp
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.record import Record

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
 from eas_redirect.report.figures import make_report
-from eas_redirect.report.sources import Kind, find_sources
-from eas_redirect.report.values import Report
+from eas_redirect.report.inputs import InputKind, find_sources
+from eas_redirect.report.report_values import Report
 
 NOW = 1_775_000_000.0  # 2026-03-31
 EAS = "/Microsoft-Server-ActiveSync/default.eas"
@@ -221,12 +221,12 @@ def test_the_option_must_name_what_is_needed(tmp_path: Path) -> None:
 
 def test_kinds_of_files_by_their_first_lines(tmp_path: Path) -> None:
     texts = {
-        "1": (line("01 08:00:00"), Kind.EXCERPT),
-        "2": (HEAD, Kind.IIS),
-        "3": ("u_ex.log:#Fields: date\n", Kind.IIS),
-        "4": ('{"@timestamp": "2026-03-01 08:00:00 "}\n', Kind.JOURNAL),
-        "5": ("milk\nbread\n", Kind.JOURNAL),
-        "6": ("", Kind.JOURNAL),
+        "1": (line("01 08:00:00"), InputKind.EXCERPT),
+        "2": (HEAD, InputKind.IIS),
+        "3": ("u_ex.log:#Fields: date\n", InputKind.IIS),
+        "4": ('{"@timestamp": "2026-03-01 08:00:00 "}\n', InputKind.JOURNAL),
+        "5": ("milk\nbread\n", InputKind.JOURNAL),
+        "6": ("", InputKind.JOURNAL),
     }
     for name, (text, _) in texts.items():
         (tmp_path / name).write_text(text, "utf-8")

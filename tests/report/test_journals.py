@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.report.figures import make_report
-from eas_redirect.report.sources import find_sources
+from eas_redirect.report.inputs import find_sources
 from eas_redirect.service.service import Service
 from tests.report.simulator import START
 from tests.report.test_figures import call

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.report.figures import make_report
+from eas_redirect.report.inputs import InputKind, find_sources, open_sources
 from eas_redirect.report.packing import Encoding, Packing, packing_of, unpack, zstd_is_whole
-from eas_redirect.report.sources import Kind, find_sources, open_sources
-from eas_redirect.report.values import Report
+from eas_redirect.report.report_values import Report
 from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.record import render as line
 from tests.report.simulator import START
@@ -135,7 +135,11 @@ def test_the_w3c_log_beside_a_journal_is_not_counted_again(tmp_path: Path) -> No
     (tmp_path / "eas.log.1.zst").write_bytes(packed_with_zstd((tmp_path / "eas.log").read_bytes()))
     sources = find_sources([str(tmp_path)])
     both = make_report(sources, NOW)
-    assert [source.kind for source in sources] == [Kind.JOURNAL, Kind.TWIN, Kind.TWIN]
+    assert [source.kind for source in sources] == [
+        InputKind.JOURNAL,
+        InputKind.TWIN,
+        InputKind.TWIN,
+    ]
     assert (alone.totals.exchanges, both.totals.exchanges) == (1, 1)
     assert sum("in W3C form: left out" in note for note in both.notes) == 2
 

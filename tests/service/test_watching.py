@@ -15,15 +15,15 @@ from eas_redirect.activesync.authorization import Logon
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.adoption import accept
 from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import (
     CacheSettings,
     DirectoryAnswer,
     NotFound,
     RelationshipsAnswer,
-    Source,
 )
-from eas_redirect.judging.explain import AskedDevice, explain_user
+from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.service import watching
 from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
@@ -239,7 +239,7 @@ async def test_devices_fall_quiet_by_mere_time(bench: Bench) -> None:
 class Slow:
     """A directory whose one answer takes until it is let go; closed, it answers nobody."""
 
-    source: Source = "ldap"
+    source: DirectorySource = "ldap"
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()

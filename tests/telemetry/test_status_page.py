@@ -11,7 +11,7 @@ import pytest
 from selenium import webdriver
 
 from eas_redirect.directory.values import CacheStatistics
-from eas_redirect.telemetry.site import Site, Views
+from eas_redirect.telemetry.site import MetricsSite, Views
 from eas_redirect.telemetry.status import (
     ConfigurationLine,
     DirectoryLine,
@@ -124,7 +124,7 @@ def served(status: Status) -> Iterator[str]:
     async def metrics() -> bytes:
         return b""
 
-    site = Site(Views(status=current, metrics=metrics))
+    site = MetricsSite(Views(status=current, metrics=metrics))
 
     async def end() -> None:
         site.close()

@@ -19,7 +19,7 @@ from eas_redirect.view.contentview import MULTIPART, WBXMLContentview, register
 from tests.activesync.documents import documents
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import eas_flow as captured_flow
-from tests.cli.test_redact import mail, provision, sent_mail
+from tests.cli.test_redact_command import mail, provision, sent_mail
 from tests.conftest import Golden
 from tests.support import DATA
 

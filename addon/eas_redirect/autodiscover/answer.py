@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.request import Headers, header_values
 from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, XMLElement, read_document
-from eas_redirect.autodiscover.request import RESPONSE
+from eas_redirect.autodiscover.phone_request import RESPONSE
 
 FRAMEWORK = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 CONTENT_TYPE = "text/xml; charset=utf-8"

@@ -24,9 +24,9 @@ from eas_redirect.captures.har import read_har
 from eas_redirect.captures.har_text import HARError
 from eas_redirect.captures.signs import Signs, signs_of
 from eas_redirect.captures.tshark import read_tshark
-from eas_redirect.judging.callers import Network
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.connection_logons import ConnectionLogons
+from eas_redirect.policy.waves import Network
 from eas_redirect.proxy import flows
 from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
@@ -47,7 +47,7 @@ _PACKETS_ADVICE = (
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
 
-type Progress = Callable[[int], None]  # called with the bytes read since the last call
+type ReadProgress = Callable[[int], None]  # called with the bytes read since the last call
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _no_progress(_: int) -> None:
 
 
 def read_flows(
-    path: Path, progress: Progress = _no_progress
+    path: Path, progress: ReadProgress = _no_progress
 ) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     """Every flow of a flow file or a HAR, whatever its protocol."""
     tidied = _tidying(progress)
@@ -108,7 +108,7 @@ def read_exchanges(
     path: Path,
     weak_statuses: frozenset[int] = frozenset({403}),
     trusted: tuple[Network, ...] = (),
-    progress: Progress = _no_progress,
+    progress: ReadProgress = _no_progress,
     servers: Collection[str] = (),
 ) -> Iterator[Captured | CaptureTrouble]:
     """The EAS exchanges of a capture; other flows are passed over. `servers`: see `is_ours`."""
@@ -173,7 +173,7 @@ def captured(
     )
 
 
-def _tidying(progress: Progress) -> Progress:
+def _tidying(progress: ReadProgress) -> ReadProgress:
     """Flows are in reference cycles, and few big ones do not move Python to look for garbage."""
     unseen = 0
 
@@ -188,7 +188,7 @@ def _tidying(progress: Progress) -> Progress:
     return advance
 
 
-def _read(file: BinaryIO, progress: Progress) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
+def _read(file: BinaryIO, progress: ReadProgress) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     if file.read(4) in _PACKETS:
         yield CaptureTrouble(_PACKETS_ADVICE)
         return
@@ -213,8 +213,8 @@ def _json_encoding(file: BinaryIO) -> tuple[str, str] | None:
 def _read_text(
     file: BinaryIO,
     encoding: str,
-    read: Callable[[TextIO, Progress], Iterator[http.HTTPFlow | HARError]],
-    progress: Progress,
+    read: Callable[[TextIO, ReadProgress], Iterator[http.HTTPFlow | HARError]],
+    progress: ReadProgress,
 ) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     text = io.TextIOWrapper(file, encoding=encoding, errors="replace")
     try:
@@ -227,7 +227,7 @@ def _read_text(
 
 
 def _read_flow_file(
-    file: BinaryIO, progress: Progress
+    file: BinaryIO, progress: ReadProgress
 ) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
     """mitmproxy raises whatever a damaged state leads to; nothing can be read behind it."""
     count, at = 0, 0

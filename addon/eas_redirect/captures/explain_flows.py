@@ -6,7 +6,7 @@ from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 
 from eas_redirect.captures.capture import Captured, Seen, captured
-from eas_redirect.judging.explain import Explanation, in_lines
+from eas_redirect.judging.explanation import Explanation, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Step
 from eas_redirect.proxy import flows

@@ -23,14 +23,14 @@ _HOW = (
 )
 
 type JSON = Mapping[str, object]
-type Message = dict[str, object]
+type TsharkMessage = dict[str, object]
 
 
 def read_tshark(
     file: TextIO, progress: Callable[[int], None]
 ) -> Iterator[http.HTTPFlow | HARError]:
     """Each exchange as a flow or as what is wrong with it. Raises HARError when nothing follows."""
-    waiting: deque[tuple[str, Message]] = deque()
+    waiting: deque[tuple[str, TsharkMessage]] = deque()
     found = False
     for packet in items(file, progress):
         for stream, time_s, message in _messages(packet):
@@ -50,7 +50,7 @@ def read_tshark(
         yield _flow(entry)
 
 
-def _messages(packet: JSON) -> Iterator[tuple[str, float, Message]]:
+def _messages(packet: JSON) -> Iterator[tuple[str, float, TsharkMessage]]:
     """TCP stream, Unix time and HTTP message, as a HAR writes it, of each in a packet."""
     layers = _object(_object(packet, "_source"), "layers")
     stream = str(_object(layers, "tcp").get("tcp.stream"))
@@ -64,7 +64,7 @@ def _messages(packet: JSON) -> Iterator[tuple[str, float, Message]]:
             yield stream, time_s, message
 
 
-def _message(layer: JSON) -> Message | None:
+def _message(layer: JSON) -> TsharkMessage | None:
     """None for what is no first line and head, such as a body alone."""
     first = next(iter(layer), "").removesuffix("\\r\\n").split(" ")
     raw = layer.get("http.file_data_raw")
@@ -93,26 +93,26 @@ def _headers(layer: JSON, key: str) -> list[dict[str, str]]:
     return [{"name": name, "value": value.strip()} for name, _, value in split]
 
 
-def _entry(time_s: float, message: Message) -> Message:
+def _entry(time_s: float, message: TsharkMessage) -> TsharkMessage:
     started = datetime.fromtimestamp(time_s, UTC).isoformat()
     sent = {**message, "postData": _content(message)}
     return {"startedDateTime": started, "request": sent, "began": time_s}
 
 
-def _answered(entry: Message, time_s: float, message: Message) -> Message:
+def _answered(entry: TsharkMessage, time_s: float, message: TsharkMessage) -> TsharkMessage:
     began = entry["began"]
     assert isinstance(began, float)  # noqa: S101 - ours
     took_ms = (time_s - began) * 1000
     return {**entry, "time": took_ms, "response": {**message, "content": _content(message)}}
 
 
-def _content(message: Message) -> Message:
+def _content(message: TsharkMessage) -> TsharkMessage:
     data = message.pop("body")
     assert isinstance(data, bytes)  # noqa: S101 - ours
     return {"size": len(data), "encoding": "base64", "text": b64encode(data).decode()}
 
 
-def _flow(entry: Message) -> http.HTTPFlow | HARError:
+def _flow(entry: TsharkMessage) -> http.HTTPFlow | HARError:
     try:
         return flow_of(entry)
     except (ValueError, KeyError, TypeError, OverflowError) as error:

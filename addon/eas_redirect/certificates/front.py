@@ -12,8 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from eas_redirect.certificates.files import CertificateFileError, read_bytes
-from eas_redirect.certificates.names import bears, issuer_title, names_of, title
+from eas_redirect.certificates.x509 import (
+    CertificateFileError,
+    bears,
+    issuer_title,
+    names_of,
+    read_bytes,
+    title,
+)
 
 SOON_DAYS = 21  # a certificate that ends within three weeks is worth a line
 LONGEST_DAYS = 398  # Apple devices refuse longer lives since September 2020

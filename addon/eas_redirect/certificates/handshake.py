@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from eas_redirect.certificates.files import pem
+from eas_redirect.certificates.x509 import pem
 
 type HostPort = tuple[str, int]
 

@@ -15,9 +15,15 @@ from typing import Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
-from eas_redirect.certificates.files import CertificateFileError, read_trusted
 from eas_redirect.certificates.handshake import ServerTLS, http_status, look
-from eas_redirect.certificates.names import bears, issuer_title, names_of, title
+from eas_redirect.certificates.x509 import (
+    CertificateFileError,
+    bears,
+    issuer_title,
+    names_of,
+    read_trusted,
+    title,
+)
 
 type TroubleKind = Literal[
     "unreachable",

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 from cryptography import x509
 
-from eas_redirect.certificates.files import CertificateFileError
 from eas_redirect.certificates.front import SOON_DAYS, judge_front, read_front
-from eas_redirect.certificates.names import names_of
+from eas_redirect.certificates.x509 import CertificateFileError, names_of
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
 

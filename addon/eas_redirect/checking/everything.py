@@ -21,8 +21,8 @@ from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.open import remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings, RelationshipsAnswer
-from eas_redirect.judging.explain import Explanation
-from eas_redirect.judging.waves import in_doubt
+from eas_redirect.judging.explanation import Explanation
+from eas_redirect.judging.wave_names import in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy

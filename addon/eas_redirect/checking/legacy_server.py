@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import assert_never
 from urllib.parse import SplitResult
 
-from eas_redirect.autodiscover.request import PATH
+from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificate_dates import judge_dates

@@ -15,17 +15,17 @@ if sys.argv[1:2] in (["run"], ["judge"]):
 import typer
 
 from eas_redirect import __version__
-from eas_redirect.cli.check import check
-from eas_redirect.cli.explain import explain
-from eas_redirect.cli.haproxy import haproxy
-from eas_redirect.cli.init import init
-from eas_redirect.cli.judge import judge
-from eas_redirect.cli.lab import lab
-from eas_redirect.cli.plan import plan
-from eas_redirect.cli.redact import redact
-from eas_redirect.cli.report import report
-from eas_redirect.cli.run import RunCommand, run
-from eas_redirect.cli.script import script
+from eas_redirect.cli.check_command import check
+from eas_redirect.cli.explain_command import explain
+from eas_redirect.cli.haproxy_command import haproxy
+from eas_redirect.cli.init_command import init
+from eas_redirect.cli.judge_command import judge
+from eas_redirect.cli.lab_command import lab
+from eas_redirect.cli.plan_command import plan
+from eas_redirect.cli.redact_command import redact
+from eas_redirect.cli.report_command import report
+from eas_redirect.cli.run_command import RunCommand, run
+from eas_redirect.cli.script_command import script
 from eas_redirect.telemetry.printable import WORDS
 
 app = typer.Typer(

@@ -12,14 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eas_redirect.configuration.problems import Place, in_words
-from eas_redirect.configuration.sources import (
-    ENVIRONMENT_ALONE,
-    Override,
-    collect,
-)
-from eas_redirect.configuration.user_list import UserListError, read_users
-from eas_redirect.configuration.values import (
+from eas_redirect.configuration.kinds import (
     AccountDomainValue,
     DistinguishedName,
     DomainName,
@@ -40,11 +33,18 @@ from eas_redirect.configuration.values import (
     SecretFile,
     Several,
     Text,
-    Upstream,
+    UpstreamAddress,
     UserName,
     UsersFile,
     WeakStatus,
 )
+from eas_redirect.configuration.problems import KeyPath, in_words
+from eas_redirect.configuration.sources import (
+    ENVIRONMENT_ALONE,
+    Override,
+    collect,
+)
+from eas_redirect.configuration.user_list import UserListError, read_users
 from eas_redirect.directory.values import (
     AccountDomain,
     CacheSettings,
@@ -53,12 +53,11 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
-from eas_redirect.policy.verdict import DiscoveryPolicy
+from eas_redirect.policy.verdict import DiscoveryPolicy, Mode
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 
 type ProtocolVersion = Literal["2.5", "12.0", "12.1", "14.0", "14.1", "16.0", "16.1"]
 
-type Mode = Literal["observe", "enforce"]
 
 JUDGE_SOCKET = "unix:/run/eas-redirect/judge.sock"
 # MobileSyncRedirectBypassClientPrefixes as Exchange has it (KB 3035227).
@@ -81,7 +80,7 @@ class _Table(BaseModel):
 class ProxyConfig(_Table):
     """What `run`, `haproxy` and `check` share."""
 
-    upstream: Upstream | None = None
+    upstream: UpstreamAddress | None = None
     listen: ListenValue = Listen("", 443)
     cert: InputFile | None = None
     upstream_ca: InputFile | None = None
@@ -307,7 +306,7 @@ def cache_settings(config: Config) -> CacheSettings:
     return CacheSettings(**config.cache.model_dump())
 
 
-def contradictions(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def contradictions(document: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Each problem with the place of the key that is to be changed."""
     directory = _table(document, "directory")
     yield from _directory_contradictions(directory)
@@ -328,7 +327,7 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     servers = directory.get("servers")
     if "snapshot" in directory:
         if servers:
@@ -349,7 +348,7 @@ def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place
         yield from _simple_bind_contradictions(directory)
 
 
-def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     if "bind_user" not in directory:
         yield ("directory", "bind_user"), 'is required by bind = "simple": a DN or UPN'
     passwords = {"password_file", "password_env"} & directory.keys()
@@ -362,7 +361,7 @@ def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Pla
         yield ("directory", "password_env"), "excludes password_file: keep one of the two"
 
 
-def _waves_of_nobody(redirect: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def _waves_of_nobody(redirect: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """A table that names nothing is either a mistake or says what has a word of its own."""
     meant = {
         "only": 'take the table out if everyone is meant; set mode = "observe" if nobody is',
@@ -380,7 +379,9 @@ def _waves_of_nobody(redirect: dict[str, Any]) -> Iterator[tuple[Place, str]]:
                 yield ("redirect", name, key), f"names nobody: {advice}"
 
 
-def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[Place, str]]:
+def _claimed_twice(
+    relationships: list[tuple[int, dict[str, Any]]],
+) -> Iterator[tuple[KeyPath, str]]:
     """An enabled relationship must be the only one for each of its domains."""
     claims: dict[str, int] = {}
     for index, relationship in relationships:
@@ -389,18 +390,18 @@ def _claimed_twice(relationships: list[tuple[int, dict[str, Any]]]) -> Iterator[
             continue
         for name in {str(n).lower() for n in names}:
             if claims.setdefault(name, index) != index:
-                place: Place = ("redirect", "relationships", index, "domain_names")
+                place: KeyPath = ("redirect", "relationships", index, "domain_names")
                 yield place, f"{name} is named by relationships[{claims[name]}] too"
 
 
 def _unusable_targets(
     relationships: list[tuple[int, dict[str, Any]]], hosts: dict[str, Any]
-) -> Iterator[tuple[Place, str]]:
+) -> Iterator[tuple[KeyPath, str]]:
     """A TargetOwaURL is judged with the host map, as the decision does it."""
     host_map = {**DEFAULT_HOST_MAP, **{str(k).lower(): str(v) for k, v in hosts.items()}}
     for index, relationship in relationships:
         url = relationship.get("target_owa_url")
         target = endpoint(url, host_map) if isinstance(url, str) and url.strip() else None
         if isinstance(target, Refused):
-            place: Place = ("redirect", "relationships", index, "target_owa_url")
+            place: KeyPath = ("redirect", "relationships", index, "target_owa_url")
             yield place, target.detail.removeprefix("The TargetOwaURL ").removesuffix(".")

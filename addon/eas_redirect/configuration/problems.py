@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from eas_redirect.configuration.values import WHERE_SECRETS_BELONG, Listen
+from eas_redirect.configuration.kinds import WHERE_SECRETS_BELONG, Listen
 
-type Place = tuple[int | str, ...]
+type KeyPath = tuple[int | str, ...]
 
 MODE_IS_NOT_SAID = (
     "is not said. Write one of these two lines at the top of the file,\n"
@@ -43,7 +43,7 @@ _MESSAGES = {
 }
 
 
-def dotted(place: Place) -> str:
+def dotted(place: KeyPath) -> str:
     """`("directory", "servers", 1)` as `directory.servers[1]`."""
     text = ""
     for part in place:
@@ -66,7 +66,7 @@ def in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
     return _MESSAGES.get(kind, "is no value for this key").format(**error.get("ctx", {}))
 
 
-def unknown_key(place: Place, model: type[BaseModel]) -> str:
+def unknown_key(place: KeyPath, model: type[BaseModel]) -> str:
     name = str(place[-1])
     if any(word in name.lower() for word in _SECRET_WORDS):
         return f"unknown key; {WHERE_SECRETS_BELONG}"

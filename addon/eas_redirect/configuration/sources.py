@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from eas_redirect.configuration.problems import Place, dotted, is_text, leaves, unknown_key
+from eas_redirect.configuration.problems import KeyPath, dotted, is_text, leaves, unknown_key
 
 type Override = str | int | float | Path
 
@@ -44,7 +44,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Said:
+class AllSources:
     """What all sources say together. `problems` are those that keep a source from being read;
     `unread` are the keys, dotted, whose values are lost by them: there is no more to say of those.
     """
@@ -53,10 +53,10 @@ class Said:
     document: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     _elsewhere: dict[str, str] = field(default_factory=dict)  # dotted key → who else says it
 
-    def problem(self, place: Place, message: str) -> Problem | None:
+    def problem(self, place: KeyPath, message: str) -> Problem | None:
         """A problem of a key's value, with its place; None when it follows from an earlier one."""
         key = dotted(place)
         for source, at in self._elsewhere.items():
@@ -91,9 +91,9 @@ def collect(
     overrides: Mapping[str, Override],
     environment: Mapping[str, str],
     model: type[BaseModel],
-) -> Said:
+) -> AllSources:
     """The document that all sources make together."""
-    said = Said(path)
+    said = AllSources(path)
     if path != ENVIRONMENT_ALONE:
         _read_file(said)
     for name, text in sorted(environment.items()):
@@ -133,7 +133,7 @@ def _meant_by(name: str, model: type[BaseModel]) -> str | None:
     return next((variable for variable in known if variable.replace("_", "") == plain), None)
 
 
-def _read_variable(said: Said, name: str, text: str, model: type[BaseModel]) -> None:
+def _read_variable(said: AllSources, name: str, text: str, model: type[BaseModel]) -> None:
     key = _key_of(name)
     known = leaves(model)
     if name != name.upper():
@@ -202,7 +202,7 @@ def read_text(path: Path) -> str:
     raise UnreadableFileError(f"{path}: {problem}")
 
 
-def _read_file(said: Said) -> None:
+def _read_file(said: AllSources) -> None:
     try:
         read_document(said, read_text(said.path))
     except UnreadableFileError as error:
@@ -210,7 +210,7 @@ def _read_file(said: Said) -> None:
         said.unread.add("")
 
 
-def read_document(said: Said, text: str) -> None:
+def read_document(said: AllSources, text: str) -> None:
     """Take in a file's text, without the statements that are no TOML: each is a problem."""
     lines = text.splitlines()
     for _ in range(MAX_GRAMMAR):
@@ -225,7 +225,7 @@ def read_document(said: Said, text: str) -> None:
     said.lines = key_lines("\n".join(lines))
 
 
-def _take_out(said: Said, message: str, lines: list[str]) -> int | None:
+def _take_out(said: AllSources, message: str, lines: list[str]) -> int | None:
     """Tell an error of grammar, and blank its statement so that the rest can be read; None when
     there is no line to blame."""
     at = _AT.match(message)
@@ -376,14 +376,14 @@ def parsed(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError("a number has too many digits") from None
 
 
-def key_lines(text: str) -> dict[Place, int]:
+def key_lines(text: str) -> dict[KeyPath, int]:
     """The line on which each key of a TOML document begins.
 
     `tomllib` keeps no lines, so each beginning of the document that is itself a document is
     parsed: a key stands in the statement that made it appear.
     """
     lines = text.splitlines()
-    found: dict[Place, int] = {}
+    found: dict[KeyPath, int] = {}
     begin: int | None = None
     for number, line in enumerate(lines[:MAX_LINES], start=1):
         if begin is None and line.strip() and not line.lstrip().startswith("#"):
@@ -400,7 +400,7 @@ def key_lines(text: str) -> dict[Place, int]:
     return found
 
 
-def _places(value: object, place: Place = ()) -> Iterator[Place]:
+def _places(value: object, place: KeyPath = ()) -> Iterator[KeyPath]:
     if place:
         yield place
     if len(place) >= MAX_DEPTH:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.ldif import decode, ends_whole
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.snapshot import (
     EmptySnapshotError,
     Snapshot,
@@ -29,7 +30,6 @@ from eas_redirect.directory.values import (
     DirectoryAnswer,
     Lookup,
     RelationshipsAnswer,
-    Source,
     Unavailable,
 )
 
@@ -262,7 +262,7 @@ class SnapshotFile:
 class HeldBack:
     """A `Directory` without a snapshot in force: it can say nothing of anybody."""
 
-    source: Source = "snapshot"
+    source: DirectorySource = "snapshot"
 
     def __init__(self, why: Callable[[], str | None]) -> None:
         self._why = why

@@ -10,6 +10,7 @@ from cachetools import TLRUCache
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.names import fold
 from eas_redirect.directory.relationships import RelationshipsKeeper, outdated
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.values import (
     CacheResult,
     CacheSettings,
@@ -22,7 +23,6 @@ from eas_redirect.directory.values import (
     Lookup,
     NotFound,
     RelationshipsAnswer,
-    Source,
     Unavailable,
 )
 
@@ -50,7 +50,7 @@ class CachedDirectory:
     the clock is handed in.
     """
 
-    source: Source
+    source: DirectorySource
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from eas_redirect.directory.names import dns_name, domain_begins, domain_dn, lies_in, plain_dn
 
-type Seen = Literal["ldap", "snapshot"]
+type DirectorySource = Literal["ldap", "snapshot"]
 # How much of a domain can be seen: all of it; a part of it, where a search or an export begins
 # below its root; accounts of one container alone, where the export may have begun; or mail
 # recipients alone, which the export may have been for.
@@ -74,7 +74,7 @@ class Sight:
     `no_mailboxes_here`: the administrator says that nobody is left.
     """
 
-    source: Seen
+    source: DirectorySource
     domains: tuple[DomainSight, ...] = ()
     named: bool = False
     missing: tuple[str, ...] = ()
@@ -273,7 +273,7 @@ def _of(domains: Iterable[str]) -> str:
     return f" of {names}" if names else ""
 
 
-def _show(source: Seen, attributes: str) -> str:
+def _show(source: DirectorySource, attributes: str) -> str:
     if source == "snapshot":
         return f"export {attributes} of all users (docs/operate.md has the command)"
     return f"let the account read {attributes} of all users"

@@ -41,7 +41,7 @@ from eas_redirect.directory.entries import (
 from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
 from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, plain_dn, rdn_value
-from eas_redirect.directory.sight import Sight, Witness
+from eas_redirect.directory.sight import DirectorySource, Sight, Witness
 from eas_redirect.directory.values import (
     AccountDomain,
     DeviceLists,
@@ -54,7 +54,6 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
-    Source,
     Unavailable,
 )
 
@@ -113,7 +112,7 @@ class Snapshot:
     as a whole file does. `cut`: lists of which only a part came.
     """
 
-    source: Source = "snapshot"
+    source: DirectorySource = "snapshot"
 
     def __init__(
         self,

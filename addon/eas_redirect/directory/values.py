@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from eas_redirect.activesync.authorization import Logon
-from eas_redirect.directory.sight import Sight
+from eas_redirect.directory.sight import DirectorySource, Sight
 
-type Source = Literal["ldap", "snapshot"]
 type CacheResult = Literal["hit", "miss", "stale", "negative"]
 
 
@@ -195,7 +194,7 @@ class DirectoryAnswer:
     """
 
     lookup: Lookup
-    source: Source
+    source: DirectorySource
     cache: CacheResult | None = None
     server: str | None = None
     duration_ms: float | None = None
@@ -209,7 +208,7 @@ class RelationshipsAnswer:
     the directory could vouch for then."""
 
     relationships: Relationships
-    source: Source
+    source: DirectorySource
     server: str | None = None
     age_s: float = 0.0
     sight: Sight | None = None
@@ -248,7 +247,7 @@ class CacheStatistics:
 class Directory(Protocol):
     """The questions. Coroutines never raise for a directory that is down: `Unavailable`."""
 
-    source: Source
+    source: DirectorySource
 
     async def recipient(self, logon: Logon) -> DirectoryAnswer: ...
 

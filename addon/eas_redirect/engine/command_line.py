@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eas_redirect.configuration.values import Listen
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.proxy import profile
 
 _TRUST = "ssl_verify_upstream_trusted_ca="

@@ -22,7 +22,7 @@ from eas_redirect.engine import hangups
 from eas_redirect.engine.worker import Backoff, Worker
 from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.printable import Printable
-from eas_redirect.telemetry.site import STATUS, Site, Views
+from eas_redirect.telemetry.site import STATUS, MetricsSite, Views
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.web import parse_address
 from eas_redirect.telemetry.writing import queue_standard_streams
@@ -50,7 +50,7 @@ class Supervisor:
         metrics_listen: str | None,
         metrics_host_names: Sequence[str] = (),
     ) -> None:
-        """`arguments`: those of `eas_redirect.engine.process`, without the metrics' address."""
+        """`arguments`: those of `engine.proxy_process`, without the metrics' address."""
         self._arguments = arguments
         self._count = workers
         self._stop_timeout_s = stop_timeout_s
@@ -100,11 +100,11 @@ class Supervisor:
                 site.close()
         return 1 if self._failed else 0
 
-    async def _open_site(self) -> Site | None:
+    async def _open_site(self) -> MetricsSite | None:
         if self._metrics_listen is None:
             return None
         views = Views(status=self._status, metrics=self._metrics)
-        site = Site(views, lambda: self._metrics_host_names)
+        site = MetricsSite(views, lambda: self._metrics_host_names)
         await site.start(parse_address(self._metrics_listen))
         logger.info("eas-redirect: metrics and status page at %s", site)
         return site

@@ -51,7 +51,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "eas_redirect.engine.process",
+                "eas_redirect.engine.proxy_process",
                 *self._arguments,
                 "--set",
                 f"eas_metrics=unix:{self._socket}",

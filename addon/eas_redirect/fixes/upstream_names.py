@@ -22,7 +22,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.proxy.mode_specs import ReverseMode
 from OpenSSL import SSL, crypto
 
-from eas_redirect.certificates.names import bears
+from eas_redirect.certificates.x509 import bears
 
 _MISMATCHES = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN

@@ -22,13 +22,14 @@ from eas_redirect.activesync.authorization import (
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
 from eas_redirect.activesync.response import read_answer
-from eas_redirect.haproxy.question import Question, Reply
+from eas_redirect.haproxy.question import JudgeReply, Question
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import bare_host
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.judge import Judgement, whereabouts
 from eas_redirect.policy.decision import Pass, Redirect
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.waves import Network
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
 
@@ -39,7 +40,7 @@ REMEMBERED_LINES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class LegacyServer:
     """The Exchange behind HAProxy, as the configuration names it."""
 
     host: str
@@ -55,7 +56,7 @@ class Answering:
     def __init__(
         self,
         service: Service,
-        server: Server,
+        server: LegacyServer,
         challenges: Challenges,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -64,7 +65,7 @@ class Answering:
         self._challenges = challenges
         self._clock = clock
 
-    async def reply(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+    async def reply(self, question: Question, still_there: Callable[[], bool]) -> JudgeReply | None:
         """What HAProxy is to do. None when it has left meanwhile: then the answer has passed, and
         HAProxy says so in its own log. Never raises."""
         try:
@@ -78,13 +79,15 @@ class Answering:
             )
             with contextlib.suppress(Exception):
                 self._service.record(fault_record(type(error).__name__, where, self._clock()))
-            return Reply(word="pass", reason=str(Reason.INTERNAL_ERROR))
+            return JudgeReply(word="pass", reason=str(Reason.INTERNAL_ERROR))
 
-    async def _reply(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+    async def _reply(
+        self, question: Question, still_there: Callable[[], bool]
+    ) -> JudgeReply | None:
         came_s = self._clock()
         target = question.text("target") or ""
         if not is_eas_path(target):  # HAProxy's look at the path is the wider one
-            return Reply(word="pass", reason=str(Reason.OTHER_ANSWER))
+            return JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER))
         request = _request(question, target)
         credentials = _credentials(question)
         exchange = self._exchange(question, request, credentials)
@@ -147,15 +150,15 @@ class Answering:
         )
 
 
-def _in_words(judgement: Judgement) -> Reply:
+def _in_words(judgement: Judgement) -> JudgeReply:
     verdict = judgement.verdict
     match verdict:
         case Redirect() if judgement.decision == "redirect":
-            return Reply(
+            return JudgeReply(
                 word="redirect", reason=str(verdict.reason), given=verdict.location.encode()
             )
         case Redirect() | Pass():
-            return Reply(word="pass", reason=str(verdict.reason))
+            return JudgeReply(word="pass", reason=str(verdict.reason))
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -213,7 +216,7 @@ def _authority(question: Question) -> str | None:
         return "?"  # no host: then nothing is the one name
 
 
-def _called_names(question: Question, trusted: tuple[callers.Network, ...]) -> tuple[str, ...]:
+def _called_names(question: Question, trusted: tuple[Network, ...]) -> tuple[str, ...]:
     told, names = _called(question), ("forwarded_host", "original_host", "forwarded")
     if any((question.number(f"{name}s") or 0) > REMEMBERED_LINES for name in names):
         return ()  # one of them may name the target, and is not known

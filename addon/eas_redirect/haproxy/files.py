@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.configuration.config import Config
-from eas_redirect.configuration.values import Listen
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.haproxy.answering import REMEMBERED_LINES
 from eas_redirect.judging.judge import GRACE_S
 from eas_redirect.telemetry.record import ECS_VERSION

@@ -15,12 +15,12 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from eas_redirect.configuration.values import Listen
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.haproxy.question import (
     MAX_HEAD,
+    JudgeReply,
     Question,
     QuestionError,
-    Reply,
     question_length,
     read_question,
     written_reply,
@@ -28,7 +28,7 @@ from eas_redirect.haproxy.question import (
 
 logger = logging.getLogger(__name__)
 
-type Answer = Callable[[Question, Callable[[], bool]], Awaitable[Reply | None]]
+type Answerer = Callable[[Question, Callable[[], bool]], Awaitable[JudgeReply | None]]
 
 GROUP = "haproxy"  # who may ask, where the system knows such a group
 MODE = 0o660
@@ -45,7 +45,7 @@ class ListenError(Exception):
 class Listener:
     """Takes questions and hands them to `answer`."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answerer) -> None:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._socket_file: Path | None = None
@@ -101,7 +101,9 @@ class Listener:
     def end(self, asking: "_Asking") -> None:
         self._asking.discard(asking)
 
-    async def answer(self, question: Question, still_there: Callable[[], bool]) -> Reply | None:
+    async def answer(
+        self, question: Question, still_there: Callable[[], bool]
+    ) -> JudgeReply | None:
         return await self._answer(question, still_there)
 
     def refuse(self, why: str) -> None:

@@ -16,7 +16,7 @@ from eas_redirect.certificates.trouble import Peer, Trouble, examine
 from eas_redirect.configuration.config import Config
 from eas_redirect.configuration.sources import Override
 from eas_redirect.engine import hangups
-from eas_redirect.haproxy.answering import Answering, Server
+from eas_redirect.haproxy.answering import Answering, LegacyServer
 from eas_redirect.haproxy.listener import Listener, ListenError
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.policy.endpoint import EAS_PATH
@@ -118,10 +118,12 @@ async def _stop(listener: Listener, within_s: float) -> None:
 # -- the Exchange behind HAProxy ----------------------------------------------------------------
 
 
-def server_of(config: Config) -> Server:
+def server_of(config: Config) -> LegacyServer:
     """Of a configuration that names one (`proxy.upstream`)."""
     url = urlsplit(config.proxy.upstream or "")
-    return Server(host=url.hostname or "", port=url.port or (443 if url.scheme == "https" else 80))
+    return LegacyServer(
+        host=url.hostname or "", port=url.port or (443 if url.scheme == "https" else 80)
+    )
 
 
 def peer_of(config: Config) -> Peer:

@@ -90,7 +90,7 @@ def written_question(question: Question) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class JudgeReply:
     """What HAProxy is to do: `word` is `pass`, `redirect` or `settings`.
 
     `given` is the location of a redirect, or the body of Autodiscover's settings.
@@ -101,7 +101,7 @@ class Reply:
     given: bytes = b""
 
 
-def written_reply(reply: Reply) -> bytes:
+def written_reply(reply: JudgeReply) -> bytes:
     payload = f"{reply.word} {reply.reason}".encode()
     if reply.given:
         payload += b"\n" + reply.given

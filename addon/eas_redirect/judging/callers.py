@@ -7,10 +7,11 @@ only add to those that a phone is never sent to.
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from eas_redirect.policy.waves import Network
 
 type IPAddress = IPv4Address | IPv6Address
-type Network = IPv4Network | IPv6Network
 
 NAME_HEADERS = ("x-forwarded-host", "x-original-host")  # and `host=` in Forwarded (RFC 7239 5.3)
 MAX_AUTHORITY = 512  # characters; a host has 253 at most (RFC 1035 2.3.4)

@@ -35,8 +35,7 @@ from eas_redirect.policy.discovery import (
     screen_discovery,
 )
 from eas_redirect.policy.reasons import Reason
-
-type Mode = Literal["observe", "enforce"]
+from eas_redirect.policy.verdict import Mode
 
 GRACE_S = 1.0  # beyond the directory's own limit, which normally ends a look-up
 

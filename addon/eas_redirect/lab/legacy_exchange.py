@@ -31,7 +31,7 @@ class Treatment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class LabAccount:
     """One account. It logs on as `DOMAIN\\name`, as its user principal name, or as `name`."""
 
     name: str
@@ -48,13 +48,13 @@ class Account:
         return tuple(spelling.lower() for spelling in spellings)
 
 
-class Accounts:
+class LabAccounts:
     """The accounts by every spelling of their logon."""
 
-    def __init__(self, accounts: Iterable[Account]) -> None:
+    def __init__(self, accounts: Iterable[LabAccount]) -> None:
         self._by_logon = {logon: account for account in accounts for logon in account.logons}
 
-    def authenticate(self, authorization: str | None) -> Account | None:
+    def authenticate(self, authorization: str | None) -> LabAccount | None:
         """The account whose name and password a Basic header holds (RFC 7617)."""
         logon, password = basic_credentials(authorization) or ("", "")
         account = self._by_logon.get(logon.lower())
@@ -283,7 +283,7 @@ class LegacyExchange:
 
     def __init__(
         self,
-        accounts: Iterable[Account],
+        accounts: Iterable[LabAccount],
         *,
         version: ProductVersion = ProductVersion.EXCHANGE_2013,
         host: str = "mail.contoso.example",
@@ -293,7 +293,7 @@ class LegacyExchange:
         diagnostics: bool = False,
         location: str = "https://eas.fabrikam.example/Microsoft-Server-ActiveSync",
     ) -> None:
-        self._accounts = Accounts(accounts)
+        self._accounts = LabAccounts(accounts)
         self._product = version.value
         self._host = host
         self._longest_ping_s = longest_ping_s
@@ -313,7 +313,7 @@ class LegacyExchange:
         reply = await self._answer(account, eas, request.body)
         return self._compress(request, account, reply)
 
-    async def _answer(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
+    async def _answer(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
         if account.behaviour is Treatment.LEAVING and account.name not in self._gone:
             return await self._answer_until_gone(account, eas, body)
         reply = self._behave(account, eas, body)
@@ -323,7 +323,7 @@ class LegacyExchange:
             await asyncio.sleep(self._error_delay_s)
         return reply
 
-    async def _answer_until_gone(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
+    async def _answer_until_gone(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
         """A hanging Ping or Sync ends with 123 when the mailbox goes away."""
         if eas.command not in ("Ping", "Sync"):
             return self._ordinary(eas, body)
@@ -331,7 +331,7 @@ class LegacyExchange:
         self._gone.add(account.name)
         return self._no_mailbox(eas)
 
-    def _behave(self, account: Account, eas: EASRequest, body: bytes) -> Reply:
+    def _behave(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
         match account.behaviour:
             case Treatment.MAILBOX:
                 return self._ordinary(eas, body)
@@ -416,7 +416,7 @@ class LegacyExchange:
         )
 
     @staticmethod
-    def _compress(request: Request, account: Account, reply: Reply) -> Reply:
+    def _compress(request: Request, account: LabAccount, reply: Reply) -> Reply:
         accepts = "gzip" in (request.header("Accept-Encoding") or "").lower()
         if not (account.gzip and accepts and reply.body and isinstance(reply.body, bytes)):
             return reply

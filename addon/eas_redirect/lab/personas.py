@@ -7,8 +7,8 @@ what they are checked against. Names and passwords are examples.
 from dataclasses import dataclass
 
 from eas_redirect.lab.ldif_export import DirectoryRelationship, DirectoryUser
-from eas_redirect.lab.legacy_exchange import Account, Treatment
-from eas_redirect.lab.phone import Phone, PhoneRequest, basic
+from eas_redirect.lab.legacy_exchange import LabAccount, Treatment
+from eas_redirect.lab.phone import DeviceRequest, Phone, basic
 
 PASSWORD = "Example-Passw0rd"  # noqa: S105 - an example that `--keep` prints
 DOMAIN = "contoso.example"
@@ -60,7 +60,7 @@ class Persona:
     display_name: str
     model: Model = IPHONE
     story: str
-    asks: tuple[PhoneRequest, ...] = (PhoneRequest(),)
+    asks: tuple[DeviceRequest, ...] = (DeviceRequest(),)
     expects: tuple[Expected, ...]
     behaviour: Treatment = Treatment.MOVED
     moved_to: str | None = CLOUD_DOMAIN
@@ -89,8 +89,8 @@ class Persona:
         return f"CONTOSO\\{self.name}" if self.down_level else self.user_principal_name
 
     @property
-    def account(self) -> Account:
-        return Account(
+    def account(self) -> LabAccount:
+        return LabAccount(
             name=self.name,
             user_principal_name=self.user_principal_name,
             password=PASSWORD,
@@ -175,7 +175,7 @@ PERSONAS = (
         display_name="Carla Costa",
         model=ANDROID,
         story="moved; her phone packs its query into base64",
-        asks=(PhoneRequest("Sync", "14.0", "base64"),),
+        asks=(DeviceRequest("Sync", "14.0", "base64"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -183,7 +183,7 @@ PERSONAS = (
         name="dora",
         display_name="Dóra Dvořák",
         story="moved; her phone first asks what the server can do",
-        asks=(PhoneRequest("OPTIONS", query="none"),),
+        asks=(DeviceRequest("OPTIONS", query="none"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -191,7 +191,7 @@ PERSONAS = (
         name="emil",
         display_name="Emil Eriksson",
         story="his mailbox moves while his phone waits for new mail",
-        asks=(PhoneRequest("FolderSync"), PhoneRequest("Ping")),
+        asks=(DeviceRequest("FolderSync"), DeviceRequest("Ping")),
         behaviour=Treatment.LEAVING,
         expects=(passes(200, "other_answer"), TO_CLOUD),
         arrives=200,
@@ -210,7 +210,7 @@ PERSONAS = (
         display_name="Gina Gallo",
         model=ANDROID,
         story="moved; her new phone speaks 16.1, which Exchange cannot read",
-        asks=(PhoneRequest(version="16.1"),),
+        asks=(DeviceRequest(version="16.1"),),
         expects=(TO_CLOUD,),
         arrives=200,
     ),
@@ -227,7 +227,7 @@ PERSONAS = (
         display_name="Ivo Ivanov",
         model=WINDOWS,
         story="moved; his tablet ignores the 451 and keeps coming back",
-        asks=(PhoneRequest(), PhoneRequest(), PhoneRequest()),
+        asks=(DeviceRequest(), DeviceRequest(), DeviceRequest()),
         follows=False,
         expects=(TO_CLOUD, TO_CLOUD, TO_CLOUD),
     ),
@@ -261,7 +261,7 @@ PERSONAS = (
         display_name="Marc Moreau",
         model=NOKIA,
         story="moved; his old phone speaks 12.1, which predates the 451",
-        asks=(PhoneRequest(version="12.1"),),
+        asks=(DeviceRequest(version="12.1"),),
         expects=(passes(403, "protocol_version_too_low"),),
     ),
     Persona(

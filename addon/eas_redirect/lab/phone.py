@@ -35,7 +35,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class PhoneRequest:
+class DeviceRequest:
     """One request of a device. `query` is `plain`, `base64` or `none` (OPTIONS has none)."""
 
     command: str = "FolderSync"
@@ -58,7 +58,7 @@ class Phone:
     user: str
     authorization: str | None
 
-    def target(self, ask: PhoneRequest) -> str:
+    def target(self, ask: DeviceRequest) -> str:
         match ask.query:
             case "none":
                 return PATH
@@ -68,7 +68,7 @@ class Phone:
                 fields = {"User": self.user, "DeviceId": self.id, "DeviceType": self.type}
                 return f"{PATH}?{urlencode({'Cmd': ask.command, **fields})}"
 
-    def headers(self, ask: PhoneRequest) -> HeaderFields:
+    def headers(self, ask: DeviceRequest) -> HeaderFields:
         fields = [("User-Agent", self.user_agent), ("Accept-Encoding", "gzip")]
         if self.authorization:
             fields.append(("Authorization", self.authorization))
@@ -80,7 +80,7 @@ class Phone:
         return tuple(fields)
 
 
-def base64_query(device: Phone, ask: PhoneRequest) -> str:
+def base64_query(device: Phone, ask: DeviceRequest) -> str:
     """The query as one base64 value (MS-ASHTTP 2.2.1.1.1.1)."""
     policy_key = b"" if ask.policy_key is None else struct.pack("<L", ask.policy_key)
     user = device.user.encode()

@@ -13,7 +13,7 @@ from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.lab.authority import InUseError, LabCertificates, locked
 from eas_redirect.lab.http_server import Server
 from eas_redirect.lab.ldif_export import write_ldif
-from eas_redirect.lab.legacy_exchange import Accounts, LegacyExchange, ProductVersion
+from eas_redirect.lab.legacy_exchange import LabAccounts, LegacyExchange, ProductVersion
 from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
 from eas_redirect.lab.phone import PATH, Route
@@ -158,7 +158,7 @@ class Lab:
         self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
         away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
         back = f"https://{HOST}{PATH}"
-        handler = TargetServer(Accounts(accounts), modern_hosts=(CLOUD,), back=back)
+        handler = TargetServer(LabAccounts(accounts), modern_hosts=(CLOUD,), back=back)
         self._arrivals = handler.arrivals
         host, port = self.site.target
         self.target = stack.enter_context(

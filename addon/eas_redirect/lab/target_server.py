@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from eas_redirect.activesync.request import is_eas_path, read_request
 from eas_redirect.lab import legacy_exchange
 from eas_redirect.lab.http_server import Reply, Request
-from eas_redirect.lab.legacy_exchange import WBXML_TYPE, Accounts, ordinary_answer
+from eas_redirect.lab.legacy_exchange import WBXML_TYPE, LabAccounts, ordinary_answer
 
 VERSIONS = "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Newcomer:
     """Somebody who came, under which name the target was called, and how it answered."""
 
     user: str
@@ -35,12 +35,12 @@ class TargetServer:
     """
 
     def __init__(
-        self, accounts: Accounts, modern_hosts: Iterable[str] = (), back: str | None = None
+        self, accounts: LabAccounts, modern_hosts: Iterable[str] = (), back: str | None = None
     ) -> None:
         self._accounts = accounts
         self._modern_hosts = frozenset(modern_hosts)
         self._back = back
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[Newcomer] = []
 
     async def __call__(self, request: Request) -> Reply:
         if not is_eas_path(request.target):
@@ -53,7 +53,7 @@ class TargetServer:
         if self._back and self._is_sent_back(request):
             reply = Reply(451, (("Cache-Control", "private"), ("X-MS-Location", self._back)))
         if request.header("Authorization"):
-            self.arrivals.append(Arrival(user or "", host, command, reply.status))
+            self.arrivals.append(Newcomer(user or "", host, command, reply.status))
         return reply
 
     def _user(self, request: Request, host: str) -> str | None:

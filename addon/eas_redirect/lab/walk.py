@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from eas_redirect.lab.personas import HOST, Persona
-from eas_redirect.lab.phone import PATH, Got, Line, Phone, PhoneRequest, Route
+from eas_redirect.lab.phone import PATH, DeviceRequest, Got, Line, Phone, Route
 from eas_redirect.lab.target_server import make_token
 
 MAX_HOPS = 3  # as Android's own mail follows
@@ -59,7 +59,7 @@ def walk(persona: Persona, network: Route) -> Walk:
     return done
 
 
-def _send(line: Line, device: Phone, ask: PhoneRequest) -> Got:
+def _send(line: Line, device: Phone, ask: DeviceRequest) -> Got:
     return line.send(ask.method, device.target(ask), device.headers(ask))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from eas_redirect.directory.names import rdn_value
 from eas_redirect.directory.values import Recipient
-from eas_redirect.judging.explain import AskedDevice, explain_user
+from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.judging.judge import Judge
 from eas_redirect.report.handover import Account
 

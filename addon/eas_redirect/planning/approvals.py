@@ -17,7 +17,7 @@ _ID = re.compile(r"[A-Za-z0-9_{}.-]{1,64}", re.ASCII)
 _QUOTES = re.compile(r"['\u2018-\u201b]")
 
 
-class Form(StrEnum):
+class ScriptForm(StrEnum):
     """When the script can run. Exchange Online has no mailbox to allow devices for before the move
     is completed."""
 
@@ -94,11 +94,11 @@ def quoted(text: str) -> str:
     return "'" + _QUOTES.sub(lambda found: found[0] * 2, text) + "'"
 
 
-def allow_script(found: Sequence[Approval], form: Form) -> str:
+def allow_script(found: Sequence[Approval], form: ScriptForm) -> str:
     """Adds ids only, may run again and again, and changes nothing without -Apply."""
-    if form is Form.RULE:
+    if form is ScriptForm.RULE:
         return _rules(found)
-    waits = form is Form.AFTER
+    waits = form is ScriptForm.AFTER
     parameters = "param([switch]$Apply, [int]$Hours = 24)" if waits else "param([switch]$Apply)"
     lists = _LISTS.format(
         users="\n".join(_entries(found, "ids")),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eas_redirect.directory.values import DirectoryDevice, Recipient
-from eas_redirect.report.values import Device
+from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.clients import version
 
 

@@ -17,7 +17,7 @@ from eas_redirect.directory.values import (
     Recipient,
     Unavailable,
 )
-from eas_redirect.judging.explain import AskedDevice, Explanation, explain_user, remarks
+from eas_redirect.judging.explanation import AskedDevice, Explanation, explain_user, remarks
 from eas_redirect.judging.judge import Judge
 from eas_redirect.planning.known_devices import KnownDevice, SeenDevices, merged
 from eas_redirect.planning.readiness import (

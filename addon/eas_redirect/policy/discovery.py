@@ -19,7 +19,7 @@ from eas_redirect.autodiscover.answer import (
     OtherAnswer,
     RedirectAddress,
 )
-from eas_redirect.autodiscover.request import NotForPhones, PhoneRequest
+from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest
 from eas_redirect.directory.names import plain_dn
 from eas_redirect.directory.values import (
     Ambiguous,

@@ -14,6 +14,8 @@ from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Wave
 
+type Mode = Literal["observe", "enforce"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:

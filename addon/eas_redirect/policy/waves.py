@@ -1,7 +1,7 @@
 """Who is meant by a wave: users, a stable percentage, device types, networks. Pure.
 
-Imports the protocol's and the directory's values. Files of users are read elsewhere, and elsewhere
-the directory is asked whom their names mean (`judging/waves.py`): a user is compared by the object,
+Imports the protocol's and the directory's values. Files of users are read elsewhere, and
+`judging/wave_names.py` asks the directory whom their names mean: a user is compared by the object,
 never by a text, since one text can name two people and one person has many names.
 """
 
@@ -18,7 +18,7 @@ from eas_redirect.directory.names import domain_dn, fold, plain_dn
 from eas_redirect.directory.values import Recipient
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-type Kind = Literal["users", "percent", "device_types", "networks"]
+type WaveKind = Literal["users", "percent", "device_types", "networks"]
 type Match = Literal["yes", "no", "unknown"]
 
 # A constant, so that every proxy puts a user into the same place, whatever its configuration.
@@ -113,8 +113,8 @@ class Criteria:
     networks: tuple[Network, ...] | None = None
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
-        kinds: tuple[Kind, ...] = ("users", "percent", "device_types", "networks")
+    def kinds(self) -> tuple[WaveKind, ...]:
+        kinds: tuple[WaveKind, ...] = ("users", "percent", "device_types", "networks")
         return tuple(kind for kind in kinds if getattr(self, kind) is not None)
 
 
@@ -194,13 +194,13 @@ def membership(wave: Wave, exchange: Exchange, recipient: Recipient) -> Membersh
     return Membership(member=True, detail=f"In the wave {wave.name or 'everyone'}.")
 
 
-_WORDS: dict[Kind, str] = {
+_WORDS: dict[WaveKind, str] = {
     "users": "names this user",
     "percent": "holds this user's place in the percentage",
     "device_types": "names this device type",
     "networks": "holds the client's address",
 }
-_UNKNOWN: dict[Kind, str] = {
+_UNKNOWN: dict[WaveKind, str] = {
     "users": "A name that does not tell one account may be this user's",
     "percent": "The user is not known",
     "device_types": "The request names no device type",
@@ -229,7 +229,7 @@ def _place_name(text: str) -> str:
     return text.strip().casefold().removeprefix("smtp:")
 
 
-def _matches(criteria: Criteria, kind: Kind, exchange: Exchange, recipient: Recipient) -> Match:
+def _matches(criteria: Criteria, kind: WaveKind, exchange: Exchange, recipient: Recipient) -> Match:
     match kind:
         case "users":
             users = criteria.users or UserNames()
@@ -314,5 +314,5 @@ def _in_words(criteria: Criteria) -> Iterator[str]:
         yield "1 network" if len(networks) == 1 else f"{len(networks)} networks"
 
 
-def _criterion_name(criteria: Criteria, kind: Kind) -> str:
+def _criterion_name(criteria: Criteria, kind: WaveKind) -> str:
     return f"percent:{criteria.percent:g}" if kind == "percent" else kind

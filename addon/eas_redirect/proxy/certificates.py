@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mitmproxy import ctx
 
-from eas_redirect.certificates.files import CertificateFileError, pem, read_trusted
 from eas_redirect.certificates.front import Front, judge_front, read_front
+from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trusted
 
 TRUST = "ssl_verify_upstream_trusted_ca"
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from mitmproxy import command, flow
 
 from eas_redirect.captures.explain_flows import explained
-from eas_redirect.judging.explain import AskedDevice, explain_user, in_lines
+from eas_redirect.judging.explanation import AskedDevice, explain_user, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
@@ -25,7 +25,7 @@ class Running(Protocol):
     watcher: Watcher | None
 
 
-class Commands:
+class ConsoleCommands:
     """Part of the addon, loaded and unloaded with it."""
 
     name = "eas-commands"

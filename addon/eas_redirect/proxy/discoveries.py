@@ -21,11 +21,7 @@ from eas_redirect.autodiscover.answer import (
     read_answer,
 )
 from eas_redirect.autodiscover.document import MAX_BYTES
-from eas_redirect.autodiscover.request import (
-    NotForPhones,
-    PhoneRequest,
-    read_request,
-)
+from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, read_request
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.policy.decision import Redirect
@@ -40,7 +36,7 @@ _NOT_WHOLE = NotForPhones("The request was not there whole when its answer came.
 
 
 @dataclass(slots=True)
-class Question:
+class OpenDiscovery:
     """What is known of a question. Its body is collected while it passes, within MAX_BYTES."""
 
     content_type: str
@@ -73,13 +69,13 @@ class Discoveries:
         """`device_names`: by which devices have called this server for ActiveSync."""
         self._service = service
         self._device_names = device_names
-        self._asked: dict[str, Question] = {}
+        self._asked: dict[str, OpenDiscovery] = {}
         self.challenges = Challenges(shared_folder(), name="challenge-autodiscover")
 
     def __len__(self) -> int:
         return len(self._asked)
 
-    def begin(self, flow: http.HTTPFlow) -> Question | None:
+    def begin(self, flow: http.HTTPFlow) -> OpenDiscovery | None:
         """Where phones are told by Autodiscover, and this may be one that asks."""
         policy = self._service.judge.policy
         if policy.discovery.phones == "off" or not flows.is_discovery(flow):
@@ -87,7 +83,7 @@ class Discoveries:
         if flow.live or flow.is_replay:
             flow.metadata.pop(METADATA, None)
         headers = flows.headers_of(flow.request)
-        question = Question(
+        question = OpenDiscovery(
             content_type=", ".join(header_values(headers, "content-type")),
             credentials=flows.credentials_of(headers),
             ours=flows.is_ours(flow, policy.servers),
@@ -129,13 +125,13 @@ class Discoveries:
         found = self._discovery(flow, question, OtherAnswer("There was no whole answer."), status)
         self._journal(flow, self._service.judge.undiscovered(found))
 
-    def _end(self, flow: http.HTTPFlow, question: Question) -> None:
+    def _end(self, flow: http.HTTPFlow, question: OpenDiscovery) -> None:
         """Somebody else wanted the body held, so that it did not pass by."""
         if not flow.request.stream and flow.request.raw_content is not None:
             question.ends(flow.request.raw_content)
 
     async def _judge(
-        self, flow: http.HTTPFlow, response: http.Response, question: Question
+        self, flow: http.HTTPFlow, response: http.Response, question: OpenDiscovery
     ) -> None:
         found = self._discovery(flow, question, self._said(response, question))
         judgement = await self._service.judge.discover(found)
@@ -148,7 +144,7 @@ class Discoveries:
             flow.comment = f"{'' if settings else 'would be '}Settings → {host} ({verdict.reason})"
         self._journal(flow, judgement)
 
-    def _said(self, response: http.Response, question: Question) -> AutodiscoverEvidence:
+    def _said(self, response: http.Response, question: OpenDiscovery) -> AutodiscoverEvidence:
         headers = flows.headers_of(response)
         said = read_answer(
             response.status_code,
@@ -167,7 +163,7 @@ class Discoveries:
     def _discovery(
         self,
         flow: http.HTTPFlow,
-        question: Question,
+        question: OpenDiscovery,
         said: AutodiscoverEvidence,
         status_code: int | None = None,
     ) -> Discovery:

@@ -21,9 +21,10 @@ from eas_redirect.activesync.request import (
 from eas_redirect.activesync.request import header_values as values_of
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
 from eas_redirect.autodiscover.answer import CONTENT_TYPE
-from eas_redirect.autodiscover.request import is_autodiscover
+from eas_redirect.autodiscover.phone_request import is_autodiscover
 from eas_redirect.judging import callers
-from eas_redirect.judging.callers import Network, bare_host
+from eas_redirect.judging.callers import bare_host
+from eas_redirect.policy.waves import Network
 from eas_redirect.proxy.failures import failure_of
 from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.records import WireFacts

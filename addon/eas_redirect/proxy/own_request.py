@@ -17,9 +17,9 @@ from mitmproxy.proxy.context import Context
 from OpenSSL import SSL
 
 from eas_redirect import __version__
-from eas_redirect.autodiscover.request import PATH
-from eas_redirect.certificates.files import CertificateFileError
+from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer
+from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import Config
 from eas_redirect.fixes import upstream_names
 from eas_redirect.policy.endpoint import EAS_PATH

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 type OptionValue = bool | int | str
-type Mode = Literal["any", "reverse"]
+type ProxyMode = Literal["any", "reverse"]
 
 LONGEST_WAIT_S = 3600  # a Ping may wait 3540 s without a byte (MS-ASCMD 2.2.3.79.1)
 WHOLE_EVIDENCE = 64 * 1024  # bytes of an answer that must stay readable; see activesync.response
@@ -26,7 +26,7 @@ class Setting:
     option: str
     value: OptionValue
     reason: str
-    mode: Mode = "any"
+    mode: ProxyMode = "any"
     at_least: int | None = None
 
 

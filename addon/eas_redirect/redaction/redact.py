@@ -17,7 +17,7 @@ from mitmproxy.net.http.status_codes import RESPONSES
 
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
-from eas_redirect.captures.capture import CaptureTrouble, Progress, read_flows
+from eas_redirect.captures.capture import CaptureTrouble, ReadProgress, read_flows
 from eas_redirect.proxy import flows
 from eas_redirect.redaction.filling import filled_bytes
 from eas_redirect.redaction.forms import METHODS
@@ -45,7 +45,7 @@ class Redacted:
     leaks: tuple[str, ...]
 
 
-def redact(source: Path, target: Path, progress: Progress) -> Redacted:
+def redact(source: Path, target: Path, progress: ReadProgress) -> Redacted:
     """Write `target` anew. Raises OSError when it cannot be written.
 
     What is not finished, or not searched to its end, is removed.
@@ -58,7 +58,7 @@ def redact(source: Path, target: Path, progress: Progress) -> Redacted:
             raise
 
 
-def _write(source: Path, file: BinaryIO, target: Path, progress: Progress) -> Redacted:
+def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -> Redacted:
     names, writer = Pseudonyms(), FlowWriter(file)
     kept = left_out = 0
     troubles: list[str] = []

@@ -10,8 +10,8 @@ from eas_redirect.report.markup import HTML, tag
 from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.page import document
 from eas_redirect.report.page_parts import section
+from eas_redirect.report.report_values import Device, Handover, Report
 from eas_redirect.report.table import Head, table
-from eas_redirect.report.values import Device, Handover, Report
 from eas_redirect.report.words import counted, length, moment, number
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState

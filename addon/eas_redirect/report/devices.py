@@ -10,7 +10,7 @@ import duckdb
 from eas_redirect.planning.readiness import Readiness, logon_findings, readiness_of
 from eas_redirect.report.causes import Behaviour, likely_cause
 from eas_redirect.report.following import make_tables
-from eas_redirect.report.values import Device
+from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.clients import Client, family, identify
 from eas_redirect.telemetry.ledger import LedgerState
 

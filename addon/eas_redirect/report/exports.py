@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 
 from eas_redirect.report.handover import NEXT_STEPS
-from eas_redirect.report.values import FORMAT, Device, Report, Target
+from eas_redirect.report.report_values import FORMAT, Device, Report, Target
 from eas_redirect.report.words import stamp
 from eas_redirect.telemetry.printable import printable
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from eas_redirect.report.values import STATES, Device, Group, Totals
+from eas_redirect.report.report_values import STATES, Device, Group, Totals
 from eas_redirect.report.words import NAMELESS
 from eas_redirect.telemetry.ledger import LedgerState
 

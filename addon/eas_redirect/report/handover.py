@@ -11,8 +11,15 @@ from dataclasses import dataclass, field, replace
 
 from eas_redirect.report.groups import group_by, totals
 from eas_redirect.report.old_server import SILENCE_S
+from eas_redirect.report.report_values import (
+    Arrival,
+    Device,
+    Handover,
+    HandoverCount,
+    Report,
+    Target,
+)
 from eas_redirect.report.target_export import TargetRow, TargetRows, folded_id
-from eas_redirect.report.values import Arrival, Device, Handover, HandoverCount, Report, Target
 from eas_redirect.report.words import counted, moment
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState

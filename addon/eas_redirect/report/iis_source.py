@@ -13,7 +13,7 @@ from eas_redirect.report.packing import Packing
 from eas_redirect.telemetry.record import encoded, to_json
 from eas_redirect.telemetry.w3c import EAS_STEM, W3CReader
 
-type Fields = tuple[str, ...]
+type FieldNames = tuple[str, ...]
 
 # A program that found lines may have written the name of the file before each.
 _LINES = f"""
@@ -29,7 +29,7 @@ def journal_from_iis(
     packing: Packing,
     path: Path,
     progress: Callable[[float], None] = lambda _: None,
-    candidates: tuple[Fields, ...] = (),
+    candidates: tuple[FieldNames, ...] = (),
 ) -> W3CReader:
     """Write the ActiveSync lines of an IIS log as a journal; the reader says what it met.
 

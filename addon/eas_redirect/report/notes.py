@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import duckdb
 
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON
+from eas_redirect.report.inputs import InputKind, Source
 from eas_redirect.report.lines import LET_IN, LineClass, Lines
 from eas_redirect.report.old_server import SILENCE_S
-from eas_redirect.report.sources import Kind, Source
-from eas_redirect.report.values import DAY_MS, SHOWN_DAYS
+from eas_redirect.report.report_values import DAY_MS, SHOWN_DAYS
 from eas_redirect.report.words import counted, length
 from eas_redirect.telemetry.record import ECS_VERSION
 
@@ -94,7 +94,7 @@ def notes_about(
             " the ones that a proxy would look up and redirect."
         )
     notes += _about_no_phones(connection, lines)
-    if any(source.kind in (Kind.IIS, Kind.EXCERPT) for source in sources):
+    if any(source.kind in (InputKind.IIS, InputKind.EXCERPT) for source in sources):
         notes += _about_iis(connection, lines)
     return tuple(note for note in notes if note)
 
@@ -182,7 +182,7 @@ def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str
 def _about_copies(sources: Sequence[Source]) -> Iterator[str]:
     first: dict[bytes, str] = {}
     for source in sources:
-        if source.kind is Kind.JOURNAL and source.head:
+        if source.kind is InputKind.JOURNAL and source.head:
             like = first.setdefault(source.head[:_TELLING], source.name)
             if like != source.name:
                 yield (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from eas_redirect.report.values import Arrivals, Device, StillCalling
+from eas_redirect.report.report_values import Arrivals, Device, StillCalling
 from eas_redirect.report.words import counted, day
 from eas_redirect.telemetry.ledger import LedgerState
 

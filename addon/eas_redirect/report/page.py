@@ -13,7 +13,7 @@ from eas_redirect.report import page_history as history
 from eas_redirect.report import page_lists as lists
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.page_handover import handover
-from eas_redirect.report.values import Report
+from eas_redirect.report.report_values import Report
 from eas_redirect.report.words import counted, moment, number, size
 
 

@@ -4,8 +4,8 @@ from eas_redirect.report.handover import NEXT_STEPS, TITLES
 from eas_redirect.report.markup import HTML
 from eas_redirect.report.page_parts import cut, section
 from eas_redirect.report.page_tables import SHOWN, count, time_cell
+from eas_redirect.report.report_values import Device, Handover, Report
 from eas_redirect.report.table import Head, table
-from eas_redirect.report.values import Device, Handover, Report
 from eas_redirect.report.words import client_title, counted, moment
 
 _DONE = frozenset({Handover.CONFIRMED, Handover.ELSEWHERE})

@@ -6,8 +6,8 @@ from eas_redirect.report import page_tables as tables
 from eas_redirect.report.markup import HTML, tag
 from eas_redirect.report.page_parts import section
 from eas_redirect.report.plots import Column, Series, legend, stacked
+from eas_redirect.report.report_values import DAY_MS, SHOWN_DAYS, STATES, Day, Report
 from eas_redirect.report.table import Cell, Head, table
-from eas_redirect.report.values import DAY_MS, SHOWN_DAYS, STATES, Day, Report
 from eas_redirect.report.words import STATE_TITLES, day, number
 
 _STATE_SERIES = tuple(Series(title=STATE_TITLES[s], colour=s.value) for s in STATES)

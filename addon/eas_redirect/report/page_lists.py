@@ -6,7 +6,7 @@ from eas_redirect.report import page_tables as tables
 from eas_redirect.report.markup import HTML
 from eas_redirect.report.page_parts import cut, section
 from eas_redirect.report.plots import bars
-from eas_redirect.report.values import Report
+from eas_redirect.report.report_values import Report
 from eas_redirect.report.words import (
     NAMELESS,
     VERDICT_TITLES,

@@ -6,8 +6,7 @@ from eas_redirect.policy.reasons import title
 from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.old_server import why
-from eas_redirect.report.table import Cell, Head, table
-from eas_redirect.report.values import (
+from eas_redirect.report.report_values import (
     AskedAgain,
     Device,
     Group,
@@ -15,6 +14,7 @@ from eas_redirect.report.values import (
     ReasonRow,
     StillCalling,
 )
+from eas_redirect.report.table import Cell, Head, table
 from eas_redirect.report.words import (
     STATE_TITLES,
     VERDICT_TITLES,

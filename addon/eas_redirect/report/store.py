@@ -14,7 +14,8 @@ from typing import Any
 import duckdb
 
 from eas_redirect.report.duck import literal
-from eas_redirect.report.iis_source import Fields, journal_from_iis
+from eas_redirect.report.iis_source import FieldNames, journal_from_iis
+from eas_redirect.report.inputs import InputKind, Source
 from eas_redirect.report.lines import (
     ADOPT,
     COUNTS,
@@ -30,7 +31,6 @@ from eas_redirect.report.lines import (
     Lines,
 )
 from eas_redirect.report.packing import Encoding, Packing, unpack, zstd_is_whole
-from eas_redirect.report.sources import Kind, Source
 from eas_redirect.report.users import join_logons
 
 MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2 GiB
@@ -54,7 +54,7 @@ def open_store(
     sources: Sequence[Source],
     now_ms: int,
     progress: Progress | None = None,
-    iis_fields: Fields = (),
+    iis_fields: FieldNames = (),
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Lines]]:
     """A database with the table `lines` of all the sources; it is gone afterwards.
 
@@ -79,10 +79,10 @@ def open_store(
             connection.execute("SET enable_progress_bar = true")
             connection.execute("SET enable_progress_bar_print = false")
             reader = _Reader(connection, Path(folder), now_ms + FUTURE_MS, progress, iis_fields)
-            journals = any(source.kind is Kind.JOURNAL and source.size for source in sources)
+            journals = any(source.kind is InputKind.JOURNAL and source.size for source in sources)
             # Excerpts come last: they are read under the fields of the others.
-            for source in sorted(sources, key=lambda source: source.kind is Kind.EXCERPT):
-                if source.kind is Kind.TWIN and journals:
+            for source in sorted(sources, key=lambda source: source.kind is InputKind.EXCERPT):
+                if source.kind is InputKind.TWIN and journals:
                     reader.lines.twins.append(source.name)
                 else:
                     reader.read(source)
@@ -98,10 +98,10 @@ class _Reader:
         folder: Path,
         newest_ms: int,
         progress: Progress | None,
-        iis_fields: Fields,
+        iis_fields: FieldNames,
     ) -> None:
         self._iis_fields = iis_fields
-        self._seen_fields: dict[Fields, None] = {}
+        self._seen_fields: dict[FieldNames, None] = {}
         self.lines = Lines()
         self._connection = connection
         self._folder = folder
@@ -133,7 +133,7 @@ class _Reader:
         plain.unlink()
 
     def _take(self, source: Source, path: Path, packing: Packing) -> None:
-        if source.kind is Kind.JOURNAL:
+        if source.kind is InputKind.JOURNAL:
             self._read_journal(path, packing, source.size)
             return
         journal, half = self._folder / "iis.jsonl", source.size // 2

@@ -26,7 +26,7 @@ from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
 from eas_redirect.telemetry.metrics import Gauges, Metrics
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.site import Site, views
+from eas_redirect.telemetry.site import MetricsSite, views
 from eas_redirect.telemetry.status import (
     ConfigurationLine,
     DirectoryLine,
@@ -81,7 +81,7 @@ class Monitor:
         self._descriptors = Descriptors()
         self._known: tuple[OrganizationRelationship, ...] = ()
         self._unseen: tuple[Remark, ...] = ()
-        self._site: Site | None = None
+        self._site: MetricsSite | None = None
         self._listen: str | None = None
         self._following: asyncio.Task[bool] | None = None
         self.metrics = Metrics(self._gauges())
@@ -110,7 +110,7 @@ class Monitor:
             return
         site = None
         if address is not None:
-            site = Site(
+            site = MetricsSite(
                 views(self.metrics, self.status, self._look),
                 lambda: self._service.config.metrics.host_names,
             )

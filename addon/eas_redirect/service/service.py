@@ -25,12 +25,12 @@ from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
-from eas_redirect.judging.callers import Network
 from eas_redirect.judging.judge import GRACE_S, Judge
-from eas_redirect.judging.waves import ask_names, doubts, in_doubt
+from eas_redirect.judging.wave_names import ask_names, doubts, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
+from eas_redirect.policy.waves import Network
 from eas_redirect.telemetry.clients import families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger

@@ -49,7 +49,7 @@ def views(
     return Views(status=current_status, metrics=current_metrics)
 
 
-class Site:
+class MetricsSite:
     """The pages over their server."""
 
     def __init__(self, views: Views, host_names: Callable[[], Collection[str]] = tuple) -> None:

@@ -168,7 +168,7 @@ class LogTokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LogEntry:
     """A line that is an exchange, and which server wrote it: the `inner` one of two that it passed
     through, an Exchange 2013's `front` end, which does not say what came of it, this addon
     (`ours`), or any other."""
@@ -243,7 +243,7 @@ class W3CReader:
     _software: str = ""
     _foreign_now: bool = False
 
-    def read(self, line: str) -> Entry | None:
+    def read(self, line: str) -> LogEntry | None:
         """None for directives, for other paths than ActiveSync's and for what is unread."""
         if not _DATED.match(line) and (found := _FOUND_IN.match(line)):
             line = line[found.end() :]
@@ -364,7 +364,7 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _entry(row: dict[str, str], at: float, *, ours: bool) -> Entry | None:
+def _entry(row: dict[str, str], at: float, *, ours: bool) -> LogEntry | None:
     path = row.get("cs-uri-stem", "")
     asked = _BACK_END.sub("", path, count=1)
     if not is_eas_path(asked):
@@ -374,7 +374,7 @@ def _entry(row: dict[str, str], at: float, *, ours: bool) -> Entry | None:
     side: Side = "front" if "&cafeReqId=" in query else "ours" if ours else "other"
     if tokens.proxied_from is not None or asked != path or _is_machine(row.get("cs-username")):
         side = "inner"
-    return Entry(record=_record(row, at, asked, query, tokens), side=side)
+    return LogEntry(record=_record(row, at, asked, query, tokens), side=side)
 
 
 def _record(row: dict[str, str], at: float, path: str, query: str, tokens: LogTokens) -> Record:

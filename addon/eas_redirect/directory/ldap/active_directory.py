@@ -17,6 +17,7 @@ from eas_redirect.directory.ldap.session import LDAPSession
 from eas_redirect.directory.ldap.workers import Deadline, Workers
 from eas_redirect.directory.logons import account_domain, resolve
 from eas_redirect.directory.names import is_dn
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.values import (
     AccountDomain,
     DeviceLists,
@@ -28,7 +29,6 @@ from eas_redirect.directory.values import (
     NotFound,
     Recipient,
     RelationshipsAnswer,
-    Source,
     Unavailable,
 )
 
@@ -39,7 +39,7 @@ class ActiveDirectory:
     """A forest's domain controllers and global catalogues as a `Directory`. Nothing is connected
     before the first question."""
 
-    source: Source = "ldap"
+    source: DirectorySource = "ldap"
 
     def __init__(
         self,

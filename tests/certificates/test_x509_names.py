@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from eas_redirect.certificates.names import bears
+from eas_redirect.certificates.x509 import bears
 from eas_redirect.lab.authority import LabCertificates
 from tests.integration.test_old_servers import made
 

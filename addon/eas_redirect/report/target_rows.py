@@ -6,7 +6,7 @@ Logs are IIS logs or journals of a target on premises. Exchange Online gives its
 from collections.abc import Sequence
 from pathlib import Path
 
-from eas_redirect.report.sources import find_sources
+from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.store import open_store
 from eas_redirect.report.target_export import (
     DateOrder,

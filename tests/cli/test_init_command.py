@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.cli.init import template
+from eas_redirect.cli.init_command import template
 from eas_redirect.configuration.config import Config, load_config
 from eas_redirect.configuration.problems import known_keys
 from tests.cli.running import run

@@ -29,7 +29,7 @@ _OUR_LOG = b"#Software: eas-redirect"
 _NOT_READ = frozenset({".html"})  # of a folder: pages like those that `report` writes
 
 
-class Kind(StrEnum):
+class InputKind(StrEnum):
     """What a file holds."""
 
     JOURNAL = "journal"
@@ -45,7 +45,7 @@ class Source:
 
     path: Path
     name: str
-    kind: Kind
+    kind: InputKind
     packing: Packing
     encoding: Encoding
     size: int
@@ -135,17 +135,17 @@ def _source(path: Path, name: str) -> Source:
     )
 
 
-def _kind(head: bytes) -> Kind:
+def _kind(head: bytes) -> InputKind:
     """IIS writes directives first (W3C Extended Log File Format); an excerpt may have none."""
     begin = head.decode(encoding_of(head), "replace").encode().lstrip()
     if begin.startswith(_OUR_LOG):
-        return Kind.TWIN
+        return InputKind.TWIN
     if _DIRECTIVE.match(begin):
-        return Kind.IIS
+        return InputKind.IIS
     if begin.startswith(b"{"):
-        return Kind.JOURNAL
+        return InputKind.JOURNAL
     excerpt = _EAS_STEM in begin.lower() or _DATED.match(begin)
-    return Kind.EXCERPT if excerpt else Kind.JOURNAL
+    return InputKind.EXCERPT if excerpt else InputKind.JOURNAL
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eas_redirect.checking.everything import CheckScope
     from eas_redirect.checking.tried import Check
     from eas_redirect.configuration.config import Config
-    from eas_redirect.judging.explain import Explanation
+    from eas_redirect.judging.explanation import Explanation
     from eas_redirect.judging.judge import Judge
 
 _MARKS = {"good": "✓", "warning": "!", "failed": "✗", "unreachable": "✗", "skipped": "-"}
@@ -138,8 +138,8 @@ def _try_everything(
     from eas_redirect.directory.ldap.credentials import BindCredentials
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import Snapshot
-    from eas_redirect.judging.explain import judge_over
-    from eas_redirect.judging.waves import with_waves
+    from eas_redirect.judging.explanation import judge_over
+    from eas_redirect.judging.wave_names import with_waves
 
     settings = directory_settings(config)
     # One for all of it: what a server refused is not tried again by whoever asks next.
@@ -177,7 +177,7 @@ async def _ask(
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
     from eas_redirect.checking.everything import check_policy, check_user
     from eas_redirect.checking.legacy_server import ceiling_at
-    from eas_redirect.judging.explain import AskedDevice, explain_user
+    from eas_redirect.judging.explanation import AskedDevice, explain_user
 
     relationships = await judge.directory.relationships()
     policy_checks = list(check_policy(relationships, judge.policy, scope))
@@ -242,7 +242,7 @@ def _print_json(
 ) -> None:
     from dataclasses import asdict
 
-    from eas_redirect.judging import explain
+    from eas_redirect.judging import explanation as explain
 
     print_json(
         {

@@ -13,7 +13,7 @@ from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.autodiscover.answer import RedirectAddress
-from eas_redirect.autodiscover.request import PhoneRequest
+from eas_redirect.autodiscover.phone_request import PhoneRequest
 from eas_redirect.configuration.config import Config, cache_settings, directory_settings, policy
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory

@@ -20,7 +20,7 @@ from eas_redirect.cli.common import (
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
     from eas_redirect.report.handover import Account
-    from eas_redirect.report.values import Report
+    from eas_redirect.report.report_values import Report
     from eas_redirect.telemetry.journal import Redaction
 
 
@@ -121,7 +121,7 @@ def report(
 
         write_pieces(to_csv(made.devices))
     elif output is None and certificate is None:
-        from eas_redirect.report.summary import print_summary
+        from eas_redirect.report.terminal import print_summary
 
         print_summary(console(), made)
     for note in (*made.notes, *(made.target.notes if made.target else ())):
@@ -161,7 +161,7 @@ def read_journals(
     except ModuleNotFoundError as error:
         fail_without(error, "Reports need", "report")
     from eas_redirect.cli.progress import progress_bar
-    from eas_redirect.report.sources import SourceError, open_sources
+    from eas_redirect.report.inputs import SourceError, open_sources
     from eas_redirect.report.store import StoreError
 
     try:
@@ -197,10 +197,10 @@ def _with_target(
 
     from eas_redirect.cli.common import load
     from eas_redirect.report.handover import names_in_doubt, unjoinable, with_target
-    from eas_redirect.report.sources import SourceError
+    from eas_redirect.report.inputs import SourceError
     from eas_redirect.report.store import StoreError
-    from eas_redirect.report.target import read_target
     from eas_redirect.report.target_export import DATE_ORDERS, TargetError
+    from eas_redirect.report.target_rows import read_target
 
     chosen = next((one for one in DATE_ORDERS if one == order), None)
     if order is not None and chosen is None:
@@ -272,7 +272,7 @@ def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import judge_over
+    from eas_redirect.judging.explanation import judge_over
     from eas_redirect.planning.accounts import accounts_of
 
     if not names or not (config.directory.snapshot or config.directory.servers):

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from eas_redirect.certificates.files import CertificateFileError, pem, read_trusted
+from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trusted
 from eas_redirect.lab.authority import LabCertificates
 from tests.support import require
 

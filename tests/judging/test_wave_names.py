@@ -9,8 +9,8 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Found, Lookup, NotFound, Recipient, Unavailable
-from eas_redirect.judging.explain import AskedDevice, explain_user, open_judge
-from eas_redirect.judging.waves import ask_names, in_doubt, with_waves
+from eas_redirect.judging.explanation import AskedDevice, explain_user, open_judge
+from eas_redirect.judging.wave_names import ask_names, in_doubt, with_waves
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Criteria, UserNames, Wave, user_names
 

@@ -1,7 +1,7 @@
 """One proxy process: takes mitmdump's own command line, runs the `Engine` on it.
 
-`python -m eas_redirect.engine.process -- MITMDUMP ARGUMENTS` is a worker of a supervisor. Exit
-codes are mitmdump's: 0 stopped, 1 the start failed.
+`python -m eas_redirect.engine.proxy_process -- MITMDUMP ARGUMENTS` is a worker of a supervisor.
+Exit codes are mitmdump's: 0 stopped, 1 the start failed.
 """
 
 import argparse
@@ -131,7 +131,7 @@ class _SharedPortLoop(asyncio.SelectorEventLoop):
 
 def main() -> int:
     """The command line of a worker; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="eas_redirect.engine.process")
+    parser = argparse.ArgumentParser(prog="eas_redirect.engine.proxy_process")
     parser.add_argument("--stop-timeout", type=float, default=STOP_TIMEOUT_S)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     parsed = parser.parse_args()

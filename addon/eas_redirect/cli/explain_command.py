@@ -1,7 +1,8 @@
 """`eas-redirect explain`: why a user, or the devices of a capture, are redirected or not."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +19,109 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
+    print_lines,
     print_text,
     tell,
 )
+from eas_redirect.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from eas_redirect.captures.capture import Captured, CaptureTrouble
+    from eas_redirect.captures.device_timeline import Filter
     from eas_redirect.configuration.config import Config
-    from eas_redirect.judging.explain import AskedDevice, Explanation
+    from eas_redirect.judging.explanation import AskedDevice, Explanation
+    from eas_redirect.judging.judge import Judge
+
+
+def explain_capture(
+    path: Path,
+    config: Path | None,
+    against: Path | None,
+    *,
+    device: str | None,
+    user: str | None,
+    as_json: bool,
+) -> int:
+    """The exit code: 0 when nothing is wrong, 1 when there is a finding or a difference, 3 when the
+    directory that would decide could not be asked."""
+    from eas_redirect.captures.device_timeline import Filter
+
+    wanted = Filter(device=device, user=user)
+    if against is None:
+        return _timelines(path, config, wanted, as_json=as_json)
+    if config is None:
+        fail("--against needs --config: it compares two configurations.", USAGE)
+    return _differences(path, config, against, wanted, as_json=as_json)
+
+
+def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bool) -> int:
+    from eas_redirect.captures import timeline_text as room
+    from eas_redirect.captures.device_timeline import report
+
+    loaded = None if config is None else load(config)
+    size = path.stat().st_size
+    with _judge(loaded) as judge, progress_bar(path.name, size) as advance:
+        whole = asyncio.run(report(_exchanges(path, loaded, advance), judge, wanted))
+    if as_json:
+        print_json(room.as_json(whole))
+    else:
+        print_lines(room.in_lines(whole))
+    if room.directory_was_unreachable(whole):
+        return UNREACHABLE
+    return FINDINGS if room.something_is_wrong(whole) else GOOD
+
+
+def _differences(
+    path: Path, config: Path, against: Path, wanted: "Filter", *, as_json: bool
+) -> int:
+    from eas_redirect.captures import timeline_text as room
+    from eas_redirect.captures.timeline_text import compare
+
+    one, other = load(config), load(against)
+    bar = progress_bar(path.name, path.stat().st_size)
+    with _judge(one) as now, _judge(other) as then, bar as advance:
+        assert now is not None and then is not None  # noqa: S101, PT018 - both have a configuration
+        before = _exchanges(path, one, advance)
+        after = _exchanges(path, other, lambda _: None)
+        changes, troubles = asyncio.run(compare(before, now, after, then, wanted))
+    if as_json:
+        print_json(room.changes_json(changes, troubles))
+    else:
+        print_lines(room.change_lines(changes, troubles))
+    return FINDINGS if changes or troubles else GOOD
+
+
+def _exchanges(
+    path: Path, config: "Config | None", advance: Callable[[int], None]
+) -> "Iterator[Captured | CaptureTrouble]":
+    from eas_redirect.captures.capture import read_exchanges
+    from eas_redirect.configuration.config import servers
+
+    if config is None:
+        return read_exchanges(path, progress=advance)
+    weak = frozenset(config.exchange.weak_statuses)
+    return read_exchanges(path, weak, config.exchange.trusted_proxies, advance, servers(config))
+
+
+@contextmanager
+def _judge(config: "Config | None") -> "Iterator[Judge | None]":
+    """The service's own way of deciding, without a journal."""
+    from eas_redirect.configuration.config import ConfigError
+    from eas_redirect.directory.snapshot import SnapshotError
+    from eas_redirect.judging.explanation import open_judge
+    from eas_redirect.judging.wave_names import with_waves
+
+    if config is None:
+        yield None
+        return
+    try:
+        judge = with_waves(open_judge(config))
+    except (ConfigError, SnapshotError) as error:
+        fail(str(error), USAGE)
+    try:
+        yield judge
+    finally:
+        judge.directory.close()
 
 
 _CAPTURES = (".flow", ".flows", ".har", ".mitm")  # no name to log on with ends like these
@@ -76,13 +173,11 @@ def explain(
     configuration; 3: the directory is out of reach.
     """
     if (capture := _capture(subject)) is not None:
-        from eas_redirect.cli.explain_capture import explain_capture
-
         named = config if _is_given(context, "config") else None
         code = explain_capture(capture, named, against, device=device, user=user, as_json=as_json)
         raise typer.Exit(code)
     _refuse_options_of_captures(subject, device, user, against)
-    from eas_redirect.judging.explain import AskedDevice
+    from eas_redirect.judging.explanation import AskedDevice
 
     made_up = AskedDevice(
         protocol_version=protocol_version,
@@ -95,7 +190,7 @@ def explain(
 
 def _explain_user(user: str, config: Path, device: "AskedDevice", *, as_json: bool) -> int:
     """The exit code."""
-    from eas_redirect.judging import explain as room
+    from eas_redirect.judging import explanation as room
 
     explanation = asyncio.run(_explain(load(config), user, device))
     if as_json:
@@ -129,8 +224,8 @@ def _refuse_options_of_captures(
 async def _explain(config: "Config", user: str, device: "AskedDevice") -> "Explanation":
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import explain_user, open_judge
-    from eas_redirect.judging.waves import doubts, with_waves
+    from eas_redirect.judging.explanation import explain_user, open_judge
+    from eas_redirect.judging.wave_names import doubts, with_waves
 
     try:
         judge = await asyncio.to_thread(with_waves, open_judge(config))

@@ -17,11 +17,11 @@ from pydantic import BeforeValidator, Strict, ValidationInfo
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
 from eas_redirect.configuration.user_list import UserListError, read_name, read_users
+from eas_redirect.policy.waves import Network
 
-type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # How the users of an account domain are found here: by the same account name, or by the SID that
 # its own controllers tell (msExchMasterAccountSid).
-type AccountDomain = Literal["same_name"] | tuple[str, ...]
+type AccountDomainRule = Literal["same_name"] | tuple[str, ...]
 
 _GLOB = re.compile(r"[a-z0-9.*?-]+", re.ASCII)
 _DOMAIN = re.compile(r"[^\W_](?:[\w.-]*\w)?")
@@ -222,7 +222,7 @@ def _judge(value: object, info: ValidationInfo) -> str:
     return text
 
 
-def _account_domain(value: object) -> "AccountDomain":
+def _account_domain(value: object) -> "AccountDomainRule":
     if value == "same_name":
         return "same_name"
     if isinstance(value, list) and value:
@@ -272,7 +272,7 @@ LdapUrl = Annotated[str, BeforeValidator(_of_text(_ldap_url))]
 ListenValue = Annotated[Listen, BeforeValidator(_listen)]
 PagesListen = Annotated[str, BeforeValidator(_of_text(_pages))]
 JudgeAddress = Annotated[str, BeforeValidator(_judge)]
-Upstream = Annotated[str, BeforeValidator(_of_text(parse_upstream))]
+UpstreamAddress = Annotated[str, BeforeValidator(_of_text(parse_upstream))]
 Lower = Annotated[str, BeforeValidator(_of_text(lambda text: text.strip().lower()))]
 WeakStatus = Annotated[int, BeforeValidator(_weak_status)]
 AccountDomainValue = Annotated[Any, BeforeValidator(_account_domain)]

@@ -16,7 +16,7 @@ from eas_redirect.shim import find
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import MetricsConfig, ProxyConfig
-    from eas_redirect.configuration.values import Listen
+    from eas_redirect.configuration.kinds import Listen
     from eas_redirect.engine.command_line import Plan
 
 
@@ -135,8 +135,8 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str], *, stock: bool
 
 def _read_certificates(proxy: "ProxyConfig", further: Sequence[str]) -> None:
     """What cannot be used is said in one sentence, and by no worker."""
-    from eas_redirect.certificates.files import CertificateFileError, read_trusted
     from eas_redirect.certificates.front import read_front
+    from eas_redirect.certificates.x509 import CertificateFileError, read_trusted
 
     try:
         if proxy.upstream_ca is not None:
@@ -160,21 +160,21 @@ def _take_all_descriptors() -> None:
 
 
 def _run_one(plan: "Plan", stop_timeout: float, *, stock: bool) -> int:
-    from eas_redirect.engine import process
+    from eas_redirect.engine import proxy_process
     from eas_redirect.engine.command_line import mitmdump_arguments
 
     with _held(plan.listen):
         pass  # only to say it in one sentence when the port cannot be had
     arguments = mitmdump_arguments(plan)
     return (
-        process.run_stock(arguments)
+        proxy_process.run_stock(arguments)
         if stock
-        else process.run(arguments, stop_timeout_s=stop_timeout)
+        else proxy_process.run(arguments, stop_timeout_s=stop_timeout)
     )
 
 
 def _run_workers(plan: "Plan", workers: int, stop_timeout: float, metrics: "MetricsConfig") -> int:
-    from eas_redirect.configuration.values import Listen
+    from eas_redirect.configuration.kinds import Listen
     from eas_redirect.engine.command_line import mitmdump_arguments
     from eas_redirect.engine.supervisor import Supervisor
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eas_redirect.configuration.values import Listen, parse_upstream
+from eas_redirect.configuration.kinds import Listen, parse_upstream
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ class AskedAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Discoveries:
+class DiscoveryFigures:
     """Accounts that were added again: who asked Autodiscover about a mailbox that has moved, or was
     kept from an answer. `told`, `would_be_told`: users; `shown`: the latest of them."""
 
@@ -271,7 +271,7 @@ class Report:
     reasons: tuple[ReasonRow, ...]
     more_reasons: int  # distinct reasons beyond those
     obstacles: tuple[Obstacle, ...]
-    discoveries: Discoveries
+    discoveries: DiscoveryFigures
     latency: Latency
     arrivals: Arrivals
     readiness: dict[str, int]

@@ -16,13 +16,13 @@ from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Un
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.waves import Criteria, UserNames, Wave, account_of
 
-type Ask = Callable[[str], Lookup]
+type AskDirectory = Callable[[str], Lookup]
 
 AT_ONCE = 4  # questions to the directory, beside those that devices cause
 SHOWN = 10  # names in one sentence
 
 
-def ask_names(wave: Wave, ask: Ask, patience_s: float) -> Wave:
+def ask_names(wave: Wave, ask: AskDirectory, patience_s: float) -> Wave:
     """The wave with what the directory says to each of its names; those of `except` come first.
 
     Waits, so not for the event loop. After `patience_s` no question begins: what is left stays as

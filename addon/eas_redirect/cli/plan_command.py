@@ -117,7 +117,7 @@ def plan(
     Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
     configuration; 3: the directory is out of reach.
     """
-    from eas_redirect.judging.explain import AskedDevice
+    from eas_redirect.judging.explanation import AskedDevice
 
     if (users is not None and everyone) or not (users or everyone or journals):
         fail("Name either USERS.csv or --all, or --journal alone.", USAGE)
@@ -172,7 +172,7 @@ def _seen(journals: list[str]) -> "SeenDevices":
 
     if not journals:
         return SeenDevices()
-    from eas_redirect.cli.report import read_journals
+    from eas_redirect.cli.report_command import read_journals
 
     made = read_journals(journals, until="now")  # when they ended is no matter here
     for note in made.notes:
@@ -184,8 +184,8 @@ async def _plan(config: "Config", asked: PlanOptions) -> "tuple[PlannedUser, ...
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory, remarks
     from eas_redirect.directory.snapshot import SnapshotError
-    from eas_redirect.judging.explain import AskedDevice, judge_over
-    from eas_redirect.judging.waves import doubts, with_waves
+    from eas_redirect.judging.explanation import AskedDevice, judge_over
+    from eas_redirect.judging.wave_names import doubts, with_waves
     from eas_redirect.planning.plan import Planner
 
     settings = directory_settings(config)
@@ -248,10 +248,10 @@ def _write_scripts(
     from eas_redirect.planning import approvals
 
     found = approvals.approvals(planned, known=known, from_logs=from_logs)
-    chosen = approvals.Form(form)
+    chosen = approvals.ScriptForm(form)
     _write(path, approvals.allow_script(found, chosen))
     _write(path.with_suffix(".csv"), "".join(approvals.to_csv(found)))
-    if chosen is approvals.Form.RULE:
+    if chosen is approvals.ScriptForm.RULE:
         _write(path.with_name(f"{path.stem}-undo.ps1"), approvals.undo_script())
     if any(one.blocked for one in found):
         _write(path.with_name(f"{path.stem}-blocked.ps1"), approvals.block_script(found))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eas_redirect.autodiscover.request import (
+from eas_redirect.autodiscover.phone_request import (
     NotForPhones,
     PhoneRequest,
     is_autodiscover,
