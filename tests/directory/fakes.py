@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.sight import DirectorySource
@@ -10,12 +10,14 @@ from eas_redirect.directory.values import (
     DirectoryAnswer,
     Found,
     Lookup,
+    MovedAnswer,
     NotFound,
     OrganizationRelationship,
     Recipient,
     Relationships,
     RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
 
 DOWN = Unavailable(error_type="connection_refused", message="no server answers")
@@ -63,6 +65,8 @@ class FakeDirectory:
         self.age_s = 0.0
         self.asked: Counter[str] = Counter()
         self.relationships_asked = 0
+        self.gone: set[str] = set()  # DNs of users who look moved
+        self.watched: list[tuple[str, ...]] = []  # DNs of each such question
         self.gate = asyncio.Event()
         self.gate.set()
         self.closed = 0
@@ -82,6 +86,14 @@ class FakeDirectory:
         self.relationships_asked += 1
         await self.gate.wait()
         return RelationshipsAnswer(relationships=self.known, source="ldap", age_s=self.age_s)
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        """Whose DN stands in `gone`; nobody is told while the directory is `DOWN`."""
+        self.watched.append(tuple(user.dn for user in users))
+        await self.gate.wait()
+        found = tuple(user for user in users if user.dn in self.gone)
+        down = self.lookup if isinstance(self.lookup, Unavailable) else None
+        return MovedAnswer(moved=down or found, source="ldap", age_s=self.age_s)
 
     def close(self) -> None:
         self.closed += 1

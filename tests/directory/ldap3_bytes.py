@@ -15,9 +15,17 @@ from eas_redirect.directory.ldap.wire import Search
 _DOMAIN_SCOPE = ("1.2.840.113556.1.4.1339", False, None)
 
 
+def _equal(name: str, value: str | bytes) -> str:
+    return f"({name}={escape_filter_chars(value)})"
+
+
 def ldap3_request(message_id: int, search: Search) -> bytes:
     """The same search as ldap3 writes it."""
-    conditions = [f"({name}={escape_filter_chars(value)})" for name, value in search.equals]
+    conditions = [_equal(*pair) for pair in search.equals]
+    if search.any_of:
+        conditions.append(f"(|{''.join(_equal(*pair) for pair in search.any_of)})")
+    conditions += [f"({name}=*)" for name in search.present]
+    conditions += [f"(!({name}=*))" for name in search.absent]
     text = "".join(conditions) or "(objectClass=*)"
     request = search_operation(
         search.base,

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import (
     CacheSettings,
     DirectoryAnswer,
+    MovedAnswer,
     NotFound,
     RelationshipsAnswer,
+    Watched,
 )
 from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.service import watching
@@ -255,6 +257,9 @@ class Slow:
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(relationships=(), source=self.source)
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:  # noqa: ARG002 - the protocol's
+        return MovedAnswer(moved=(), source=self.source)
 
     def close(self) -> None:
         self.closed = True

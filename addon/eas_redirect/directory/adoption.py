@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from eas_redirect.directory.values import (
     AccountDomain,
     DirectoryAnswer,
     Lookup,
+    MovedAnswer,
     RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
 
 SETTLE_S = 5.0  # a file that changed within this time may still be being written
@@ -275,6 +277,9 @@ class HeldBack:
 
     async def relationships(self) -> RelationshipsAnswer:
         return RelationshipsAnswer(relationships=self._unavailable(), source=self.source)
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:  # noqa: ARG002 - whoever it is
+        return MovedAnswer(moved=self._unavailable(), source=self.source)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cachetools import TLRUCache
@@ -21,9 +21,11 @@ from eas_redirect.directory.values import (
     Findings,
     Found,
     Lookup,
+    MovedAnswer,
     NotFound,
     RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
 
 JUST_NOW_S = 5.0  # however often a device asks, its user is asked for no more often
@@ -154,6 +156,14 @@ class CachedDirectory:
         """The last good copy at once when there is one; else asked now. `fresh`, for weak evidence:
         none that is older than `relationships_s`."""
         return await self._keeper.relationships(fresh=fresh)
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        """Which of at most MOST_WATCHED users look moved, asked now; nothing is kept. As for weak
+        evidence, a directory that is too old says nothing."""
+        answer = await self._directory.moved(users)
+        if answer.age_s >= self._settings.relationships_s:
+            return replace(answer, moved=outdated(answer.age_s))
+        return answer
 
     def start(self) -> None:
         """Begin reading the relationships in the background (needs a running event loop)."""

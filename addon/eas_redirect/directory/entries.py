@@ -39,6 +39,18 @@ RECIPIENT_ATTRIBUTES = (
 )
 # Of users of account forests, and of those who stand for them here.
 SID_ATTRIBUTES = ("objectSid", "msExchMasterAccountSid")
+# What tells an object from all others, for as long as it is there (MS-ADTS 3.1.1.1.4).
+GUID_ATTRIBUTE = "objectGUID"
+# What tells whether a mailbox has moved, of an object that is known.
+MOVE_ATTRIBUTES = (
+    GUID_ATTRIBUTE,
+    "mailNickname",
+    "targetAddress",
+    "homeMDB",
+    "msExchHomeServerName",
+    "msExchRecipientTypeDetails",
+    "msExchRemoteRecipientType",
+)
 RELATIONSHIP_ATTRIBUTES = (
     "objectClass",
     "cn",
@@ -180,6 +192,7 @@ def recipient(entry: Entry) -> Recipient:
         ms_exch_remote_recipient_type=_bits(first("msexchremoterecipienttype")),
         ms_exch_oma_admin_wireless_enable=_integer(first("msexchomaadminwirelessenable")),
         user_account_control=_integer(first("useraccountcontrol")),
+        object_guid=first("objectguid"),
         object_sid=first("objectsid"),
         ms_exch_master_account_sid=first("msexchmasteraccountsid"),
         is_account=_is_account(entry),

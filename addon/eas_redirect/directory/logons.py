@@ -213,18 +213,25 @@ def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
     """The same, with the reason why an absent attribute says nothing about the one found."""
     if not isinstance(lookup, Found) or not lookup.recipient.target_address:
         return lookup  # nothing follows from what is absent
-    one, sight = lookup.recipient, forest.sight()
-    if sight.sees_recipients or one.has_mailbox:
-        return lookup
-    domain = domain_dn(one.dn)
-    if not sight.sees_mailboxes(domain, says_remote=one.says_remote):
-        doubt = mailboxes_not_visible(sight, (domain,))
-    elif not one.mail_nickname and not sight.sees_aliases(domain):
-        doubt = aliases_not_visible(sight, (domain,))
-    else:
+    doubt = doubt_about(lookup.recipient, forest.sight())
+    if doubt is None:
         return lookup
     steps.append(doubt.message)
     return replace(lookup, unseen=_unavailable(doubt))
+
+
+def doubt_about(one: Recipient, sight: Sight) -> Remark | None:
+    """Why an attribute that it lacks may be there all the same."""
+    if one.has_mailbox:
+        return None
+    domain = domain_dn(one.dn)
+    if sight.sees_recipients(domain):
+        return None
+    if not sight.sees_mailboxes(domain, says_remote=one.says_remote):
+        return mailboxes_not_visible(sight, (domain,))
+    if not one.mail_nickname and not sight.sees_aliases(domain):
+        return aliases_not_visible(sight, (domain,))
+    return None
 
 
 def _unavailable(remark: Remark) -> Unavailable:

@@ -3,10 +3,13 @@
 import re
 import unicodedata
 from functools import lru_cache
+from uuid import UUID
 
 from eas_redirect.activesync.authorization import MAX_LOGON
 
 _SID = re.compile(r"S-1-[0-9]{1,15}(?:-[0-9]{1,10}){0,15}", re.ASCII)
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_GUID_BYTES = 16
 # An escaped backslash, which begins no hexadecimal pair; or pairs, one after the other.
 _HEX_PAIRS = re.compile(r"(\\\\)|(?:\\[0-9A-Fa-f]{2})+")
 _SPECIAL = frozenset('\\,+"<>;=# ')
@@ -125,6 +128,16 @@ def sid_bytes(text: str) -> bytes | None:
         return None
     head = bytes((1, len(parts))) + authority.to_bytes(6)
     return head + b"".join(part.to_bytes(4, "little") for part in parts)
+
+
+def guid_text(guid: bytes) -> str | None:
+    """`01234567-89ab-…` from the bytes of a GUID (MS-DTYP 2.3.4.2); None for others."""
+    return str(UUID(bytes_le=guid)) if len(guid) == _GUID_BYTES else None
+
+
+def guid_bytes(text: str) -> bytes | None:
+    """The other way round (MS-DTYP 2.3.4.3); None for text that is no GUID."""
+    return UUID(text).bytes_le if _GUID.fullmatch(text) else None
 
 
 def dn_of_domain(name: str) -> str:

@@ -84,9 +84,9 @@ class Sight:
     unread: bool = False
     no_mailboxes_here: bool = False
     # Asked in each look-up, and so worked out once: whether "nobody has this userPrincipalName"
-    # may be believed; whether every domain shows mailboxes and aliases.
+    # may be believed; which domains show mailboxes and aliases.
     sees_principal_names: bool = field(init=False, repr=False, compare=False)
-    sees_recipients: bool = field(init=False, repr=False, compare=False)
+    _showing: frozenset[str] = field(init=False, repr=False, compare=False)
     _sees_everybody: bool = field(init=False, repr=False, compare=False)
     _by_name: dict[str, DomainSight] = field(init=False, repr=False, compare=False)
 
@@ -94,7 +94,7 @@ class Sight:
         domains = self.domains
         settle = partial(object.__setattr__, self)
         settle("sees_principal_names", bool(domains) and all(d.principal_names for d in domains))
-        settle("sees_recipients", bool(domains) and all(d.mailboxes and d.aliases for d in domains))
+        settle("_showing", frozenset(d.nc_name for d in domains if d.mailboxes and d.aliases))
         settle("_sees_everybody", self._knows(None))
         settle("_by_name", {domain.nc_name: domain for domain in domains})
 
@@ -116,6 +116,10 @@ class Sight:
                 for domain in self.domains
             )
         )
+
+    def sees_recipients(self, nc_name: str) -> bool:
+        """Whether all that an object of this domain lacks may be believed."""
+        return nc_name in self._showing
 
     def sees_mailboxes(self, nc_name: str, *, says_remote: bool) -> bool:
         """Whether "no homeMDB" may be believed of an object in this domain.

@@ -50,12 +50,15 @@ from eas_redirect.directory.values import (
     Found,
     LeftOutObject,
     Lookup,
+    MovedAnswer,
     NotFound,
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
+from eas_redirect.directory.watch import checked, looking_moved
 
 _WANTED = frozenset(
     name.lower()
@@ -237,8 +240,11 @@ class Snapshot:
 
     def _resolved(self, logon: Logon, steps: list[str]) -> Lookup:
         if self.partial is not None:
-            return Unavailable(error_type="snapshot_not_whole", message=self.partial)
+            return self._not_whole()
         return resolve(logon, self._index, self._default_domain, steps, self._account_domains)
+
+    def _not_whole(self) -> Unavailable:
+        return Unavailable(error_type="snapshot_not_whole", message=self.partial or "")
 
     def meant_by(self, name: str) -> Lookup:
         if not is_dn(name):
@@ -255,6 +261,14 @@ class Snapshot:
             age_s=self._age_s(),
             sight=self._index.sight(),
         )
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        if self.partial is not None:
+            answer: tuple[Watched, ...] | Unavailable = self._not_whole()
+        else:
+            same = (one for user in checked(users) for one in self._index.same_as(user))
+            answer = looking_moved(users, dict.fromkeys(same), self._index.sight())
+        return MovedAnswer(moved=answer, source=self.source, age_s=self._age_s())
 
     async def everyone(self) -> tuple[Recipient, ...]:
         return self._index.everyone()
@@ -446,6 +460,13 @@ class _Index:
 
     def sight(self) -> Sight:
         return self._sight
+
+    def same_as(self, user: Watched) -> Iterator[Recipient]:
+        """The one that still has its name and its DN."""
+        holders = self.accounts("sAMAccountName", user.sam_account_name or "", None)
+        if not holders:
+            holders = self.accounts("userPrincipalName", user.user_principal_name or "", None)
+        return (one for one in holders if plain_dn(one.dn) == plain_dn(user.dn))
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
         return [one for one in self.everyone() if one.ms_exch_master_account_sid == sid]

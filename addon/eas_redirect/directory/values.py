@@ -1,6 +1,6 @@
 """What the directory answers: recipients, relationships, outcomes. Standard library only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,6 +20,7 @@ _LOCAL_MAILBOX_TYPES = frozenset(
 # there is an archive in the cloud at most, or a mailbox that was taken back.
 _CLOUD_MAILBOX = 1 | 4
 _ACCOUNT_OFF = 0x2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
+MOST_WATCHED = 100  # users of one question
 # msExchRecipientTypeDetails of a mailbox that another organization holds: remote user, room,
 # equipment, shared mailbox.
 _REMOTE_TYPES = frozenset(1 << bit for bit in (31, 33, 34, 35))
@@ -43,6 +44,7 @@ class Recipient:
     ms_exch_remote_recipient_type: int | None = None
     ms_exch_oma_admin_wireless_enable: int | None = None
     user_account_control: int | None = None
+    object_guid: str | None = None  # of a server that has it, as 01234567-89ab-…
     object_sid: str | None = None  # asked for in account forests only, as S-1-5-21-…
     ms_exch_master_account_sid: str | None = None  # asked for where there are account forests
     is_account: bool = True  # False: a contact, a group or a computer, which no person logs on as
@@ -87,6 +89,17 @@ class Recipient:
     def says_remote(self) -> bool:
         """Whether the object says by itself that its mailbox is in another organization."""
         return self.ms_exch_recipient_type_details in _REMOTE_TYPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A recipient that was found, as far as it tells the same object again: its GUID where there
+    is one, else its DN. A snapshot finds it by its names first."""
+
+    dn: str
+    object_guid: str | None = None
+    sam_account_name: str | None = None
+    user_principal_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +228,19 @@ class RelationshipsAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MovedAnswer:
+    """Those of the asked whose mailbox looks moved now, in the order in which they were asked.
+
+    `age_s`: how long ago the directory itself may have known better.
+    """
+
+    moved: tuple[Watched, ...] | Unavailable
+    source: DirectorySource
+    server: str | None = None
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """One change or finding about the relationships at a refresh.
 
@@ -257,6 +283,10 @@ class Directory(Protocol):
         ...
 
     async def relationships(self) -> RelationshipsAnswer: ...
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        """Which of at most MOST_WATCHED users look moved now, in one question."""
+        ...
 
     def close(self) -> None:
         """Let go of threads and connections. Idempotent, never blocks longer than a second."""

@@ -57,6 +57,8 @@ class Forest:
         self.entries = {"crossRef": [CONTOSO], "user": [ANNA]}
         self.asked: list[tuple[str, str]] = []
         self.looked_for: list[tuple[str, str, tuple[str, ...]]] = []
+        self.gone: list[Entry] = []  # what is answered to the question who has moved
+        self.watched: list[tuple[tuple[str, str | bytes], ...]] = []  # and who was asked about
         self.opened: Counter[str] = Counter()
         self.open_sessions = 0
         self.connect_faults: dict[str, Fault] = {}
@@ -106,6 +108,16 @@ class FakeSession:
         if base.startswith("CN=Microsoft Exchange"):
             raise NoSuchObjectError(base)
         return self.forest.entries.get(object_class or "", [])
+
+    def moved(
+        self, base: str, any_of: tuple[tuple[str, str | bytes], ...], patience_s: float
+    ) -> list[Entry]:
+        assert 0 < patience_s <= 5
+        self.forest.asked.append((self.server, base))
+        self.forest.watched.append(any_of)
+        if faults := self.forest.ask_faults.get(self.server.partition(":")[0]):
+            raise faults.pop(0)
+        return self.forest.gone
 
     def shows(
         self,

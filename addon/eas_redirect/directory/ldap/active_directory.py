@@ -4,7 +4,7 @@ never waits."""
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from eas_redirect.activesync.authorization import Logon, parse_logon
@@ -26,11 +26,14 @@ from eas_redirect.directory.values import (
     DirectorySettings,
     Found,
     Lookup,
+    MovedAnswer,
     NotFound,
     Recipient,
     RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
+from eas_redirect.directory.watch import checked
 
 _LEAST_REST_S = 0.05  # between two tries of a server, whatever the cool-down
 
@@ -142,6 +145,19 @@ class ActiveDirectory:
             return await self._ask("configuration", question)
         except Fault as fault:
             return RelationshipsAnswer(relationships=fault.as_unavailable(), source=self.source)
+
+    async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        asked = checked(users)
+
+        def question(links: Links, deadline: Deadline) -> MovedAnswer:
+            forest = LinkedForest(links, deadline, self._settings, self._maps)
+            found = forest.moved(asked)
+            return MovedAnswer(moved=found, source=self.source, server=links.last_server)
+
+        try:
+            return await self._ask("users", question)
+        except Fault as fault:
+            return MovedAnswer(moved=fault.as_unavailable(), source=self.source)
 
     async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
         return await self._census(LinkedForest.everyone)

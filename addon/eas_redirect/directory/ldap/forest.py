@@ -12,6 +12,7 @@ from eas_redirect.directory.entries import (
     DEVICE_ATTRIBUTES,
     DEVICE_CLASS,
     DEVICE_LIST_ATTRIBUTES,
+    GUID_ATTRIBUTE,
     PARTITION_ATTRIBUTES,
     RECIPIENT_ATTRIBUTES,
     RELATIONSHIP_ATTRIBUTES,
@@ -36,7 +37,15 @@ from eas_redirect.directory.ldap.links import Links, Role, RootDSE, Session
 from eas_redirect.directory.ldap.wire import MAX_ANSWER
 from eas_redirect.directory.ldap.workers import Deadline
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects
-from eas_redirect.directory.names import dn_of_domain, domain_dn, fold, lies_in, plain_dn, sid_bytes
+from eas_redirect.directory.names import (
+    dn_of_domain,
+    domain_dn,
+    fold,
+    guid_bytes,
+    lies_in,
+    plain_dn,
+    sid_bytes,
+)
 from eas_redirect.directory.sight import DomainSight, Portion, Sight
 from eas_redirect.directory.values import (
     DeviceLists,
@@ -46,7 +55,9 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
     Recipient,
     RelationshipsAnswer,
+    Watched,
 )
+from eas_redirect.directory.watch import looking_moved
 
 CENSUS_BYTES = 1024**3  # of all accounts: some 200 bytes to 2 KB each
 # DNS zones are naming contexts below the domain, and no domains (MS-ADTS 6.1.1.1.5).
@@ -56,7 +67,8 @@ _ZONES = ("dc=domaindnszones,", "dc=forestdnszones,")
 type _Reach = tuple[str, Portion]  # a domain, and how much of it can be seen
 # Containers of arbitration and of health mailboxes, which are users too.
 _SYSTEM_MAILBOXES = ("CN=Users", "CN=Microsoft Exchange System Objects")
-_WITH_SIDS = (*RECIPIENT_ATTRIBUTES, *SID_ATTRIBUTES)
+_ATTRIBUTES = (*RECIPIENT_ATTRIBUTES, GUID_ATTRIBUTE)
+_WITH_SIDS = (*_ATTRIBUTES, *SID_ATTRIBUTES)
 # What shows that an attribute can be read: one object that has a value of it.
 _SIGNS: Mapping[str, tuple[str, ...]] = {
     "mailboxes": ("homeMDB", "msExchHomeServerName"),
@@ -141,7 +153,7 @@ class LinkedForest:
         self._maps = maps
         self._sight: Sight | None = None
         sids = settings.tells_sids or settings.account_domains
-        self._attributes = _WITH_SIDS if sids else RECIPIENT_ATTRIBUTES
+        self._attributes = _WITH_SIDS if sids else _ATTRIBUTES
 
     def partitions(self) -> Sequence[Partition]:
         return self._map().partitions
@@ -173,6 +185,23 @@ class LinkedForest:
         """Those who stand for the account of another forest that has this SID."""
         value = sid_bytes(sid)
         return [] if value is None else self._users(None, ("msExchMasterAccountSid", value), None)
+
+    def moved(self, users: Sequence[Watched]) -> tuple[Watched, ...]:
+        """Those of them who look moved to a server that can vouch for it."""
+
+        def question(session: Session, patience_s: float) -> list[Recipient]:
+            by_dn = "distinguishedName" if session.root_dse.is_active_directory else "entryDN"
+            keys = tuple(_key(user, by_dn) for user in users)
+            return [
+                recipient(entry)
+                for base in self._bases(session.root_dse, None)
+                for entry in session.moved(base, keys, patience_s)
+            ]
+
+        if not users:
+            return ()
+        sight = self.sight()
+        return looking_moved(users, self._ask("users", question), sight)
 
     def left_out(self, _name: str) -> Sequence[LeftOutObject]:
         """A server gives each entry whole or none at all."""
@@ -357,6 +386,12 @@ class LinkedForest:
 
     def _ask[R](self, role: Role, question: Callable[[Session, float], R]) -> R:
         return self._links.ask(role, self._deadline, question)
+
+
+def _key(user: Watched, by_dn: str) -> tuple[str, str | bytes]:
+    """RFC 5020 2 has `entryDN`; Active Directory has `distinguishedName` (MS-ADTS 3.1.1.1.4)."""
+    guid = guid_bytes(user.object_guid) if user.object_guid is not None else None
+    return (GUID_ATTRIBUTE, guid) if guid is not None else (by_dn, user.dn)
 
 
 def _narrower(base: str | None, domain: str) -> str:

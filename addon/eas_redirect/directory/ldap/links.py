@@ -52,6 +52,16 @@ class Session(Protocol):
         all of its values."""
         ...
 
+    def moved(
+        self,
+        base: str,
+        any_of: tuple[tuple[str, str | bytes], ...],
+        patience_s: float,
+    ) -> list[Entry]:
+        """Entries below `base` that have one of these attributes and values, a targetAddress and no
+        homeMDB that can be seen; each with MOVE_ATTRIBUTES."""
+        ...
+
     def shows(
         self,
         base: str,

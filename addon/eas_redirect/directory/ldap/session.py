@@ -29,7 +29,7 @@ from ldap3.core.results import (
     RESULT_TIME_LIMIT_EXCEEDED,
 )
 
-from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.entries import MOVE_ATTRIBUTES, Entry
 from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import (
     Fault,
@@ -52,6 +52,7 @@ from eas_redirect.directory.values import DirectorySettings
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
 # Whether anything shows an attribute is looked for in so many entries, for so many seconds.
 _LOOKED_AT, _LOOK_S = 10_000, 2
+_MOST_OF_WATCHED = 16_384  # bytes of an answer about one user, who has a few short attributes
 _CUT_SHORT = (
     RESULT_TIME_LIMIT_EXCEEDED,
     RESULT_SIZE_LIMIT_EXCEEDED,
@@ -194,6 +195,22 @@ class LDAPSession:
             if not cookie:
                 return entries
             page = (_PAGE, cookie)
+
+    def moved(
+        self,
+        base: str,
+        any_of: tuple[tuple[str, str | bytes], ...],
+        patience_s: float,
+    ) -> list[Entry]:
+        self._begin(patience_s, _MOST_OF_WATCHED * max(1, len(any_of)))
+        search = Search(
+            base=base,
+            any_of=any_of,
+            present=("targetAddress",),
+            absent=("homeMDB",),
+            attributes=MOVE_ATTRIBUTES,
+        )
+        return self._search(search)[0]
 
     def _completed(self, entry: Entry) -> Entry:
         """With the values beyond those that came, asked for range after range (MS-ADTS

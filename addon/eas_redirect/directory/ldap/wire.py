@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
-from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry, value_range
-from eas_redirect.directory.names import sid_text
+from eas_redirect.directory.entries import GUID_ATTRIBUTE, SID_ATTRIBUTES, Entry, value_range
+from eas_redirect.directory.names import guid_text, sid_text
 
 _CHUNK = 65_536  # bytes of a read
 MAX_MESSAGE = 4 * 1024**2  # bytes; 1500 values, of which a range has at most, have less
@@ -23,9 +23,8 @@ MAX_ANSWER = 16 * 1024**2  # bytes of all messages that answer one question
 
 _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x02, 0x04, 0x0A, 0x30, 0x31
 _SEARCH, _ENTRY, _DONE = 0x63, 0x64, 0x65  # RFC 4511 4.5
-_AND, _EQUAL, _PRESENT = 0xA0, 0xA3, 0x87  # RFC 4511 4.5.1.7
+_AND, _OR, _NOT, _EQUAL, _PRESENT = 0xA0, 0xA1, 0xA2, 0xA3, 0x87  # RFC 4511 4.5.1.7
 _CONTROLS = 0xA0
-_SIDS = frozenset(map(str.lower, SID_ATTRIBUTES))
 _SCOPES = {"base": 0, "subtree": 2}
 _NEVER_DEREFERENCE = 0
 _FALSE = b"\x01\x01\x00"
@@ -43,8 +42,9 @@ class TooLongError(WireError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """`equals`: attributes and values that an object must have, `present`: attributes of which it
-    must have any value; all of them. None: any object.
+    """`equals`: attributes and values that an object must have, `any_of`: of which it must have one
+    at least, `present`: attributes of which it must have any value, `absent`: of which none. All of
+    these at once; nothing said: any object.
 
     `page`: how many entries a page may have, and the cookie of the page before. `most_bytes`: of
     the whole answer.
@@ -53,7 +53,9 @@ class Search:
     base: str
     scope: Literal["base", "subtree"] = "subtree"
     equals: tuple[tuple[str, str | bytes], ...] = ()
+    any_of: tuple[tuple[str, str | bytes], ...] = ()
     present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     attributes: Sequence[str] = ()
     time_limit_s: int = 0
     page: tuple[int, bytes] | None = None
@@ -100,13 +102,18 @@ def search_request(message_id: int, search: Search) -> bytes:
 
 
 def _filter(search: Search) -> bytes:
-    conditions = [
-        *(_tlv(_EQUAL, _octets(name.encode()), _value(value)) for name, value in search.equals),
-        *(_tlv(_PRESENT, name.encode()) for name in search.present),
-    ]
+    conditions = [_equal(name, value) for name, value in search.equals]
+    if search.any_of:
+        conditions.append(_tlv(_OR, *(_equal(name, value) for name, value in search.any_of)))
+    conditions += (_tlv(_PRESENT, name.encode()) for name in search.present)
+    conditions += (_tlv(_NOT, _tlv(_PRESENT, name.encode())) for name in search.absent)
     if not conditions:
         return _tlv(_PRESENT, b"objectClass")
     return conditions[0] if len(conditions) == 1 else _tlv(_AND, *conditions)
+
+
+def _equal(name: str, value: str | bytes) -> bytes:
+    return _tlv(_EQUAL, _octets(name.encode()), _value(value))
 
 
 def _value(value: str | bytes) -> bytes:
@@ -177,7 +184,7 @@ def _entry(data: bytes, start: int, end: int) -> Entry:
         name, option, _ = (written := _text(data, part)).lower().partition(";")
         if option and (came := value_range(written)) and came[1] is not None:
             cut[name] = came[1] + 1
-        read = _sid if name in _SIDS else _text
+        read = _BINARY.get(name, _text)
         texts = [read(data, value) for value in _parts(data, *values[1:])]
         found.setdefault(name, []).extend(texts)
     return Entry(_text(data, dn), found, cut)
@@ -205,6 +212,17 @@ def _text(data: bytes, part: _Part) -> str:
 
 def _sid(data: bytes, part: _Part) -> str:
     return sid_text(data[part[1] : part[2]]) or _text(data, part)
+
+
+def _guid(data: bytes, part: _Part) -> str:
+    return guid_text(data[part[1] : part[2]]) or _text(data, part)
+
+
+# How values are read that are no text.
+_BINARY: dict[str, Callable[[bytes, _Part], str]] = {
+    **{name.lower(): _sid for name in SID_ATTRIBUTES},
+    GUID_ATTRIBUTE.lower(): _guid,
+}
 
 
 def _integer(data: bytes, part: _Part) -> int:

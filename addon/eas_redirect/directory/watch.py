@@ -1,0 +1,62 @@
+"""Whose mailbox has moved, of users who are known and whose devices wait. Pure.
+
+A directory is asked about those who wait, not about what has changed: that needs no state, works on
+every server and also where an account may not read what changed, and costs nothing while nobody
+waits. What comes back is not believed beyond the question: only somebody who was asked about, whom
+one object answers for, and of whom the directory can vouch that what is absent is not hidden.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from eas_redirect.directory.logons import doubt_about
+from eas_redirect.directory.names import plain_dn
+from eas_redirect.directory.sight import Sight
+from eas_redirect.directory.values import MOST_WATCHED, Recipient, Watched
+
+
+def watched(found: Recipient) -> Watched:
+    """What has to be known of a recipient to ask about it again."""
+    return Watched(
+        dn=found.dn,
+        object_guid=found.object_guid,
+        sam_account_name=found.sam_account_name,
+        user_principal_name=found.user_principal_name,
+    )
+
+
+def checked(users: Sequence[Watched]) -> tuple[Watched, ...]:
+    """They, each once. Raises ValueError for more than one question may be about."""
+    if len(users) > MOST_WATCHED:
+        raise ValueError(f"{len(users)} users in a question, and {MOST_WATCHED} are the most")
+    return tuple(dict.fromkeys(users))
+
+
+def looking_moved(
+    users: Sequence[Watched], answered: Iterable[Recipient], sight: Sight
+) -> tuple[Watched, ...]:
+    """Those of `users` who look moved by the objects that were answered, in the order of `users`.
+
+    An object of somebody else counts for nothing, and two of one user speak for nobody.
+    """
+    by_guid: dict[str, list[Recipient]] = {}
+    by_dn: dict[str, list[Recipient]] = {}
+    for one in answered:
+        if one.object_guid is not None:
+            by_guid.setdefault(one.object_guid, []).append(one)
+        by_dn.setdefault(plain_dn(one.dn), []).append(one)
+    found: list[Watched] = []
+    for user in dict.fromkeys(users):
+        same = (
+            by_guid.get(user.object_guid, ())
+            if user.object_guid is not None
+            else by_dn.get(plain_dn(user.dn), ())
+        )
+        if len(same) == 1 and _looks_moved(same[0], sight):
+            found.append(user)
+    return tuple(found)
+
+
+def _looks_moved(one: Recipient, sight: Sight) -> bool:
+    if not one.target_address or one.has_mailbox:
+        return False
+    return doubt_about(one, sight) is None
