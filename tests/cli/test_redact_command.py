@@ -103,12 +103,12 @@ def revealing() -> list[http.HTTPFlow]:
         flow.request.headers["Authorization"] = token
     flows[9].request.path = f"/Microsoft-Server-ActiveSync?{base64_query()}"
     flows[10].request.path = f"/Microsoft-Server-ActiveSync?{base64_query()[:-9]}!"
-    flows[11].request.headers["X-Custom"] = SECRETS[5]
+    flows[11].request.headers["X-Requested-With"] = SECRETS[5]
     flows[12].request.headers["Cookie"] = COOKIE
     reverse = mode_specs.ProxyMode.parse("reverse:https://ex2007.intern.example")
     flows[3].client_conn.proxy_mode = reverse
     flows[4].backup()  # as mitmproxy does before somebody edits
-    flows[4].request.headers["X-Edited"] = "1"
+    flows[4].request.headers["X-Real-IP"] = "1"
     flows[5].comment, flows[5].marked = "Anna's telephone, 0170 5550199", "anna"
     flows[6].comment = "451 → mail.contoso.example (anna)"
     flows[7].error = mitmproxy_flow.Error("connecting 'EXCH1' ('2001:db8:77::25', 443) failed", 1.0)

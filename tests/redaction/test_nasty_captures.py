@@ -18,7 +18,11 @@ from tests.cli.running import run
 from tests.cli.test_redact_command import everything, flows_in
 
 WORD, OTHER, MAIL, PHONE = "Zebedee", "Quillfeather", "zebedee@quillfeather.example", "01705550199"
+SPACED, SHORT_PHONE = "0170-555-0199", "1705550199"
+IPV4, IPV6, MAC, IMEI = "10.20.30.40", "2001:678:4:1::25", "00:1b:44:11:3a:b7", "35-209900-176148-1"
+SECRETS = (WORD, OTHER, MAIL, PHONE, SPACED, SHORT_PHONE, IPV4, IPV6, MAC, IMEI, "Max", "Tom1975")
 TOKEN = base64.b64encode(WORD.encode() * 3).decode()
+type Report = dict[str, list[dict[str, list[dict[str, object]]]]]
 type Change = Callable[[http.HTTPFlow], object]
 
 
@@ -97,6 +101,20 @@ CASES: dict[str, Change] = {
     "a header's name": asked(f"X-{WORD}-{OTHER}", "1"),
     "a header's name of the answer": answered(f"X-Host-{WORD}", "1"),
     "User-Agent": asked("User-Agent", f"{WORD}s-Phone/1.0 ({MAIL})"),
+    "an address in Server": answered("Server", f"nginx {IPV4}"),
+    "an address as a version": answered("Server", f"nginx/{IPV4}"),
+    "an IPv6 address in Server": answered("Server", f"nginx {IPV6}"),
+    "a telephone in Server": answered("Server", f"Microsoft-IIS/8.5 ({SPACED})"),
+    "a telephone in Keep-Alive": answered("Keep-Alive", f"timeout=5, max={PHONE}"),
+    "an address as Exchange's version": answered("MS-Server-ActiveSync", IPV4),
+    "an address as the protocol's": asked("MS-ASProtocolVersion", IPV4),
+    "an address in User-Agent": asked("User-Agent", f"Android/{IPV4}"),
+    "a telephone in User-Agent": asked("User-Agent", f"Apple-iPhone12C1/{SHORT_PHONE}"),
+    "a telephone in groups": asked("User-Agent", f"iPhone {SPACED}"),
+    "an IMEI": asked("User-Agent", f"SAMSUNG {IMEI}"),
+    "a MAC address": asked("User-Agent", f"Android {MAC}"),
+    "a first name that is a model's": asked("User-Agent", "Max-iPhone/1.0 (iPhone von Max)"),
+    "a year of birth": asked("User-Agent", "Tom1975-iPhone"),
     "a token that is none": asked("Authorization", f"Negotiate {TOKEN}"),
     "the realm": answered("WWW-Authenticate", f'Basic realm="{WORD}"'),
     "the reason": reply("reason", f"Not for {WORD}".encode()),
@@ -116,6 +134,23 @@ CASES: dict[str, Change] = {
     "a collection's id": body((0, "CollectionId", f"{MAIL}/Inbox"), (0, "SyncKey", f"{{{WORD}}}7")),
     "a message's class": body((2, "MessageClass", f"IPM.Note.{WORD}"), (0, "Class", WORD)),
     "Search": body((15, "Name", WORD), (15, "Range", f"0-{PHONE}"), root=(15, "Search")),
+    "a telephone as a range": body((15, "Range", "0170-5550199"), root=(15, "Search")),
+    "an address as a version in a body": body((0, "Version", IPV4)),
+    "credentials of a share": body(
+        (20, "UserName", WORD), (20, "Password", OTHER), (19, "LinkId", f"https://{WORD}.example"),
+        root=(20, "ItemOperations"),
+    ),
+    "a certificate": body(
+        (11, "Certificate", base64.b64encode(f"CN={WORD} {OTHER}".encode()).decode()),
+        root=(11, "ValidateCert"),
+    ),
+    "a calendar's text": body(
+        (17, "Data", f"BEGIN:VCALENDAR\r\nATTENDEE;CN={WORD}:mailto:{MAIL}\r\n".encode()),
+        root=(20, "ItemOperations"),
+    ),
+    "an approved app": body((14, "ApplicationName", f"example.{WORD}"), root=(14, "Provision")),
+    "a string table": reply("content", b"\x03\x01j\x08Zebedee\0E\x4e\x83\0\x01\x01"),
+    "behind the document": reply("content", status(0, "Sync", 1) + WORD.encode()),
     "numbers that are none": body((0, "Status", PHONE), (0, "WindowSize", MAIL)),
     "DeviceInformation": body(
         (18, "Model", f"{WORD}s iPhone"), (18, "OS", f"iOS 17 {OTHER}"), (18, "FriendlyName", MAIL),
@@ -125,6 +160,9 @@ CASES: dict[str, Change] = {
     "opaque data": body((0, "Status", WORD.encode()), (17, "Data", MAIL.encode())),
     "an error": error(f"{WORD} refused: cannot reach {OTHER}"),
     "an error with an address": error(f"connection to {MAIL} timed out"),
+    "a telephone in an error": error("call 0170 555 0199"),
+    "a MAC address in an error": error(f"no route to {MAC}"),
+    "an IPv6 address in an error": error(f"cannot connect to [{IPV6}]:443"),
     "a comment": at("comment", f"451 → {WORD}.{OTHER}.example (mailbox_moved) · {MAIL}"),
     "a verdict of a look": at("comment", f"today: pass ({WORD})"),
     "a mark": at("marked", WORD),
@@ -155,17 +193,51 @@ def test_nothing_of_anybody_is_left(name: str, tmp_path: Path) -> None:
     ran = run("redact", str(source), "-o", str(clean))
     assert (ran.code, ran.err) == (0, "")
     found = everything(clean).lower()
-    for secret in (WORD, OTHER, MAIL, PHONE):
+    for secret in SECRETS:
         assert secret.lower().encode() not in found
         assert base64.b64encode(secret.encode()).strip(b"=")[:-1].lower() not in found
-    before, after = (
-        json.loads(run("explain", str(path), "--json").out) for path in (source, clean)
-    )
-    assert kinds(before) == kinds(after)
+    assert kinds(explained(source)) == kinds(explained(clean))
 
 
-def kinds(report: dict[str, list[dict[str, list[dict[str, object]]]]]) -> list[object]:
+def explained(path: Path) -> Report:
+    found: Report = json.loads(run("explain", str(path), "--json").out)
+    return found
+
+
+def kinds(report: Report) -> list[object]:
     return [[found["kind"] for found in device["findings"]] for device in report["devices"]]
+
+
+def test_whoever_is_somebody_else_stays_so(tmp_path: Path) -> None:
+    """Forty users of two letters and a digit, each with a device named as shortly."""
+    flows = [eas_flow(n, "Sync", user=f"u{n}", device=f"d{n}") for n in range(40)]
+    for n, found in enumerate(flows):
+        found.request.path = f"{PATH}?Cmd=Sync&User=u{n}&DeviceId=d{n}&DeviceType=iPhone"
+    source, clean = write_flows(tmp_path / "a.flows", flows), tmp_path / "b.flows"
+    assert run("redact", str(source), "-o", str(clean)).code == 0
+    assert len(explained(clean)["devices"]) == len(explained(source)["devices"]) == 40
+    assert len({found.request.path for found in flows_in(clean)}) == 40
+
+
+def test_a_logon_in_an_older_character_set_stays_one(tmp_path: Path) -> None:
+    nasty = eas_flow(0, "Sync")
+    logon = base64.b64encode("CONTOSO\\zébédée:Päss".encode("latin-1")).decode()
+    nasty.request.headers["Authorization"] = f"Basic {logon}"
+    nasty.request.path = f"{PATH}?Cmd=Sync&User=z%E9b%E9d%E9e&DeviceId=D1&DeviceType=iPhone"
+    source, clean = write_flows(tmp_path / "a.flows", [nasty]), tmp_path / "b.flows"
+    assert run("redact", str(source), "-o", str(clean)).code == 0
+    assert kinds(explained(source)) == kinds(explained(clean)) == [[]]
+
+
+def test_ids_as_exchange_counts_them_stay_in_a_query(tmp_path: Path) -> None:
+    query = "Cmd=GetAttachment&User=u&DeviceId=D&CollectionId=5%3A12&ItemId="
+    nasty = eas_flow(0, "GetAttachment")
+    nasty.request.path = f"{PATH}?{query}{WORD}"
+    source, clean = write_flows(tmp_path / "a.flows", [nasty]), tmp_path / "b.flows"
+    assert run("redact", str(source), "-o", str(clean)).code == 0
+    path = flows_in(clean)[0].request.path
+    assert "CollectionId=5%3A12" in path
+    assert WORD not in path
 
 
 def test_there_are_forty() -> None:

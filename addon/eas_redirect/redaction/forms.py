@@ -6,7 +6,7 @@ Standard library and protocol only.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.query import COMMAND_CODES
@@ -27,13 +27,13 @@ COMMANDS = frozenset(name.casefold() for name in COMMAND_CODES.values()) | _word
 METHODS = _words("OPTIONS POST GET HEAD PUT DELETE PATCH TRACE CONNECT PROPFIND")
 # Makers, systems and apps as they call themselves in User-Agent, DeviceType and Settings.
 DEVICES = _words("""
-    acer ally amazon android apple asus blackberry chrome client eas easclient edge exchange
+    acer amazon android apple asus blackberry chrome client eas easclient edge exchange
     fire fujitsu galaxy gmail google honor htc huawei intel ios ipad iphone ipod iphoneos ipados
     kindle lenovo lg linux mac macos mail microsoft mobile moto motorola mozilla ms msft nec
     nexus nine nokia oneplus oppo outlook palm panasonic pantech phone pixel pocketpc pro plus
     mini max ultra note realme redmi remoba samsung sec semc sharp smartphone sony sonyericsson
-    syncml symbian tab tablet thunderbird tbsync toshiba touchdown vivo vortex windows
-    windowsmail windowsphone wm windowsoutlook workspace xiaomi xperia zte email boxer
+    syncml symbian roadsync ksandroid tab tablet thunderbird tbsync toshiba touchdown vivo vortex
+    windows windowsmail windowsphone wm windowsoutlook workspace xiaomi xperia zte email boxer
     testactivesyncconnectivity air watch touch darwin safari applewebkit webkit gecko khtml like
     version build release outlookservice win airwatch mobileiron traveler universaloutlook
     exchangeactivesync activesync se xr xs
@@ -88,7 +88,6 @@ HEADER_NAMES = _words("""
     x-ms-policykey x-ms-rp x-ms-wl x-ms-noredirectcode x-original-host x-original-url
     x-owa-version x-powered-by x-real-ip x-requested-with x-rum-notupdatefrontendservers
     x-targetbeserver x-ms-mv x-ms-correlation-id request-id client-request-id ms-asdeviceid
-    x-custom x-edited x-anything
 """)
 COOKIE_NAMES = _words("""
     cadata cadatattl cadatakey cadataiv cadatasig x-backendcookie exchangecookie clientid
@@ -104,8 +103,21 @@ MEDIA_TYPES = _words("""
 _CHARSET = re.compile(
     r"(utf-(8|16)|us-ascii|iso-8859-\d{1,2}|windows-125\d|gb2312|big5)\Z", re.IGNORECASE
 )
-_NUMBER = re.compile(r"-?[0-9]{1,9}\Z")
-_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6}){0,4}\Z")
+# No number of a telephone: those begin with a zero, a plus, or are longer.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,8})\Z")
+_PROTOCOL_VERSION = re.compile(r"[0-9]{1,2}\.[0-9]\Z")
+# Of Exchange 2003 to today, and of a program; four small numbers would be an address.
+_SERVER_VERSION = re.compile(r"(6|8|14|15)\.[0-9]{1,2}(\.[0-9]{1,6}){0,2}\Z")
+_PROGRAM_VERSION = re.compile(r"(0|[1-9][0-9]{0,5})([._][0-9]{1,6}){0,4}\Z")
+_ADDRESS = re.compile(r"([0-9]{1,3}\.){3}(?!0\Z)[0-9]{1,3}\Z|[0-9]{3}([.])[0-9]{3}\2[0-9]{4}\Z")
+# Figures with what stands between them, and groups of hexadecimal digits: IPv6, MAC, UUID.
+_FIGURES = re.compile(r"(?<![^\W_])[0-9]+(?:[ .\-_:+,]{1,3}[0-9]+)*(?![^\W_])")
+_GROUPS = re.compile(r"(?<![^\W_])(?:[0-9A-Fa-f]{0,12}[:-]){3,}[0-9A-Fa-f]{0,12}(?![^\W_])")
+# Behind the word that it belongs to: IIS/8.5, timeout=5, q=0.8.
+_COUNTED = re.compile(
+    r"(?<=[A-Za-z])/(?P<version>[0-9]{1,4}(\.[0-9]{1,6}){0,3})(?![\w.:-])"
+    r"|(?<=[A-Za-z])=(0|[1-9][0-9]{0,8})(\.[0-9]{1,3})?(?![\w.:-])"
+)
 _VERSIONS = re.compile(r"\s*[0-9]{1,2}\.[0-9](\s*,\s*[0-9]{1,2}\.[0-9])*\s*\Z")
 _DATE = re.compile(
     r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d[ -](Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ -]"
@@ -115,19 +127,31 @@ _LANGUAGES = re.compile(
     r"\s*([a-z]{2}|\*)(-[A-Za-z]{2}|-Han[st]|-419)?(;\s*q=[01](\.\d{1,3})?)?"
     r"(\s*,\s*([a-z]{2}|\*)(-[A-Za-z]{2}|-Han[st]|-419)?(;\s*q=[01](\.\d{1,3})?)?)*\s*\Z"
 )
-# 12C1, G900F, SM, 1902, b4: what makers name models and builds by. No run of letters tells a name.
-_MODEL = re.compile(r"[A-Za-z]{0,3}[0-9]{1,6}[A-Z]{0,2}[0-9]{0,4}[a-z]?\Z|[A-Z]{1,2}\Z|v\Z")
+# 12C1, G900F, SM, b4: what makers name models and builds by. No run of letters tells a name.
+_MODEL = re.compile(
+    r"(?:[A-Z]{0,3}|[a-z])[0-9]{1,6}([A-Z]{1,2}[0-9]{0,4})?[a-z]?\Z|[A-Z]{1,2}\Z|v\Z"
+)
+# Of a model only where they follow something of it: Max is somebody's name, too.
+_LATER = _words("max mini pro plus ultra note air edge fire se xr xs")
 _LETTERS_FIRST = re.compile(r"([A-Za-z]+)[0-9]")  # iPhone12C1, SAMSUNGSMG900F
 _ID = re.compile(r"(RI|[0-9]{1,9})(:[0-9]{1,9}){0,3}\Z")
-_RANGE = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?\Z")
+_RANGE = re.compile(r"(0|[1-9][0-9]{0,4})(-(0|[1-9][0-9]{0,4}))?\Z")
 
 
 def is_number(text: str) -> bool:
     return _NUMBER.match(text.strip()) is not None
 
 
-def is_version(text: str) -> bool:
-    return _VERSION.match(text.strip()) is not None
+def _is_protocol_version(text: str) -> bool:
+    return _PROTOCOL_VERSION.match(text.strip()) is not None
+
+
+def _is_server_version(text: str) -> bool:
+    return _SERVER_VERSION.match(text.strip()) is not None
+
+
+def _is_program_version(text: str) -> bool:
+    return bool(_PROGRAM_VERSION.match(text)) and not _ADDRESS.match(text)
 
 
 def is_date(text: str) -> bool:
@@ -150,17 +174,39 @@ def is_device_word(word: str) -> bool:
     )
 
 
+def device_words(text: str) -> Iterator[tuple[str, bool]]:
+    """Each word of what a device calls itself, and whether it may stay: names of makers, models,
+    versions. Figures that are no version are a telephone, an address or a serial number."""
+    kept_figures = {
+        place
+        for figures in _FIGURES.finditer(text)
+        if _is_program_version(figures[0])
+        for place in range(*figures.span())
+    }
+    groups = {place for found in _GROUPS.finditer(text) for place in range(*found.span())}
+    kept = False
+    for word in WORD.finditer(text):
+        if word.start() in groups:
+            kept = False
+        elif word[0].isdecimal():
+            kept = word.start() in kept_figures
+        else:
+            kept = is_device_word(word[0]) and (kept or word[0].casefold() not in _LATER)
+        yield word[0], kept
+
+
 def is_technical(text: str) -> bool:
-    """Made of the words of HTTP and of short numbers."""
-    return all(_is_word_of(word, TECHNICAL) for word in WORD.findall(text))
+    """Made of the words of HTTP; a number only behind the word that it belongs to."""
+    words = WORD.findall(_COUNTED.sub(_uncounted, text))
+    return all(word.casefold() in TECHNICAL for word in words)
+
+
+def _uncounted(found: re.Match[str]) -> str:
+    return found[0] if _ADDRESS.match(found["version"] or "") else ""
 
 
 def is_error_word(word: str) -> bool:
-    return _is_word_of(word, ERRORS | TECHNICAL) and not (word.isdecimal() and len(word) > 4)
-
-
-def _is_word_of(word: str, known: frozenset[str]) -> bool:
-    return word.casefold() in known or (word.isdecimal() and word.isascii() and len(word) <= 9)
+    return word.casefold() in ERRORS or word.casefold() in TECHNICAL
 
 
 def one_of(known: frozenset[str]) -> Form:
@@ -213,9 +259,9 @@ HEADERS: Mapping[str, Form] = {
     "last-modified": is_date,
     "ms-asacceptmultipart": one_of(_words("T F")),
     "ms-asprotocolcommands": all_of(COMMANDS),
-    "ms-asprotocolversion": is_version,
+    "ms-asprotocolversion": _is_protocol_version,
     "ms-asprotocolversions": _versions,
-    "ms-server-activesync": is_version,
+    "ms-server-activesync": _is_server_version,
     "persistent-auth": one_of(_words("true false")),
     "pragma": one_of(_words("no-cache")),
     "proxy-connection": is_technical,
@@ -224,7 +270,7 @@ HEADERS: Mapping[str, Form] = {
     "server": is_technical,
     "transfer-encoding": is_technical,
     "vary": all_of(HEADER_NAMES | {"*"}),
-    "x-aspnet-version": is_version,
+    "x-aspnet-version": _is_program_version,
     "x-content-type-options": is_technical,
     "x-forwarded-proto": one_of(_words("http https")),
     "x-frame-options": is_technical,
@@ -263,7 +309,7 @@ def _is_content_class(text: str) -> bool:
 
 
 def is_device_text(text: str) -> bool:
-    return all(map(is_device_word, WORD.findall(text)))
+    return all(kept for _, kept in device_words(text))
 
 
 def _range(text: str) -> bool:
@@ -283,7 +329,7 @@ ELEMENTS: Mapping[int, Mapping[str, Form]] = {
         **_all(is_number, "MIMESupport MIMETruncation Wait Limit ConversationMode MaxItems"),
         **_all(is_number, "HeartbeatInterval SyncKey"),
         **_all(is_id, "CollectionId ServerId"),
-        "Version": is_version,
+        "Version": _is_protocol_version,
         "Class": _CLASSES,
     },
     2: {
@@ -294,7 +340,7 @@ ELEMENTS: Mapping[int, Mapping[str, Form]] = {
     5: {"Status": is_number, **_all(is_id, "SrcFldId DstFldId SrcMsgId DstMsgId")},
     6: {
         **_all(is_number, "Status Estimate"),
-        "Version": is_version,
+        "Version": _is_protocol_version,
         "Class": _CLASSES,
         "CollectionId": is_id,
     },
@@ -302,7 +348,7 @@ ELEMENTS: Mapping[int, Mapping[str, Form]] = {
         **_all(is_number, "Status Type SyncKey Count"),
         **_all(is_id, "ServerId ParentId"),
         "ContentClass": _is_content_class,
-        "Version": is_version,
+        "Version": _is_protocol_version,
     },
     8: {**_all(is_number, "Status UserResponse"), "CollectionId": is_id},
     10: _all(
@@ -336,7 +382,7 @@ ELEMENTS: Mapping[int, Mapping[str, Form]] = {
         **_all(is_number, "Status Total Part DeleteSubFolders"),
         "Store": _STORES,
         "Range": _range,
-        "Version": is_version,
+        "Version": _is_protocol_version,
     },
     21: {"Status": is_number},
     25: {**_all(is_number, "Status Total DeepTraversal MaxSize MaxPictures"), "Range": _range},

@@ -12,13 +12,18 @@ import ipaddress
 import re
 import secrets
 import uuid
+from itertools import groupby
+from operator import itemgetter
 
 from eas_redirect.policy.exchange_online import is_public_host
 from eas_redirect.redaction.filling import WORD, filled, without_signs
-from eas_redirect.redaction.forms import is_device_text, is_device_word
+from eas_redirect.redaction.forms import device_words, is_device_text
 from eas_redirect.redaction.taken import Taken
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel: a stand-in is never somebody's name
+_SHORT = 8  # bytes; among a million longer words, hardly two get the same
+_TRIES = 400
+MAX_SHORT = 200_000  # words that are remembered, about 40 MB
 _TEST_NETWORK = int(ipaddress.IPv4Address("198.18.0.0"))  # RFC 2544: 198.18.0.0/15
 _TEST_NETWORK_6 = int(ipaddress.IPv6Address("2001:db8::"))  # RFC 3849
 
@@ -29,6 +34,8 @@ class Pseudonyms:
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or secrets.token_bytes(32)
         self.taken = Taken()
+        self._short: dict[str, str] = {}  # words that could meet by chance, and their stand-ins
+        self._given: set[str] = set()
 
     def name(self, text: str) -> str:
         """A user, an address, a device id: word by word, so that `anna` is the same in
@@ -49,11 +56,13 @@ class Pseudonyms:
         """What a device says it is: makers, models and versions stay, other words get stand-ins."""
         if is_device_text(text):
             return text
-        self.taken.take(text)
-        return WORD.sub(
-            lambda word: word[0] if is_device_word(word[0]) else self._word(word[0]),
-            without_signs(text),
-        )
+        told = list(device_words(text))
+        for kept, words in groupby(told, itemgetter(1)):
+            if not kept:
+                self.taken.take(" ".join(word for word, _ in words))
+        each = iter(told)
+        clean = WORD.sub(lambda word: word[0] if next(each)[1] else self._word(word[0]), text)
+        return without_signs(clean)
 
     def binary(self, value: bytes) -> bytes:
         """For ids that are no text: other bytes, the first of which is no text either."""
@@ -98,13 +107,24 @@ class Pseudonyms:
         return filled(text)
 
     def _word(self, word: str) -> str:
-        """As many bytes as the word has in UTF-8; a digit first where it began with one."""
-        length = len(word.encode("utf-8"))
-        digest = self._digest(word.casefold())
+        """As many bytes as the word has in UTF-8. Two short words never get the same, as far as
+        there are letters: `u1` and `u2` are two users."""
+        length, folded = len(word.encode("utf-8")), word.casefold()
+        text = self._short.get(folded) or self._letters(folded, length)
+        if length <= _SHORT and folded not in self._short and len(self._short) < MAX_SHORT:
+            for again in range(_TRIES):
+                if text not in self._given:
+                    break
+                text = self._letters(f"{folded} {again}", length)
+            self._short[folded] = text
+            self._given.add(text)
+        return text.upper() if word.isascii() and word.isupper() else text
+
+    def _letters(self, text: str, length: int) -> str:
+        digest = self._digest(text)
         while len(digest) < length:
             digest += hashlib.sha256(digest).digest()
-        text = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:length])
-        return text.upper() if word.isascii() and word.isupper() else text
+        return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:length])
 
     def _digest(self, text: str) -> bytes:
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")

@@ -9,6 +9,7 @@ import json
 import struct
 
 from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
+from eas_redirect.activesync.query import legacy_text
 from eas_redirect.redaction.filling import filled
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 
@@ -40,9 +41,10 @@ def _redacted(scheme: str, rest: str, names: Pseudonyms) -> str:
 def _basic(rest: str, names: Pseudonyms) -> str:
     names.secret(rest)
     try:
-        user, colon, password = base64.b64decode(rest + "==").decode("utf-8").partition(":")
+        text = legacy_text(base64.b64decode(rest + "=="))
     except ValueError:
         return filled(rest)
+    user, colon, password = text.partition(":")
     names.secret(password)
     clean = names.name(user) + colon + "x" * len(password.encode("utf-8"))
     return base64.b64encode(clean.encode("utf-8")).decode()

@@ -27,6 +27,7 @@ _OUR_COMMENT = re.compile(
 _NAMED = re.compile(
     r"""'([^']*)'|"([^"]*)"|([0-9A-Fa-f]*(?::[0-9A-Fa-f.]*){2,})|([\w-]+(?:\.[\w-]+)+)"""
 )
+_NUMBERED = re.compile(r"(?i:\b(?:errno|error|code|status|alert|after|http))[ /=]{1,2}[0-9]{1,4}\Z")
 _PROTOCOLS = frozenset({b"http/1.0", b"http/1.1", b"h2", b"h3", b""})
 _TLS_VERSIONS = frozenset(
     {"SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "DTLSv0.9", "DTLSv1", "DTLSv1.2", "QUICv1"}
@@ -100,7 +101,14 @@ def _sentence(text: str, names: Pseudonyms) -> str:
 
 
 def _known_words(text: str, names: Pseudonyms) -> str:
-    return WORD.sub(lambda word: word[0] if is_error_word(word[0]) else names.name(word[0]), text)
+    """A number stays behind the word that says what it counts; others may be a telephone's."""
+
+    def known(word: re.Match[str]) -> str:
+        if is_error_word(word[0]) or _NUMBERED.search(text, 0, word.end()):
+            return word[0]
+        return names.name(word[0])
+
+    return WORD.sub(known, text)
 
 
 def _named(found: re.Match[str], names: Pseudonyms) -> str:

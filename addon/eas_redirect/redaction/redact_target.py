@@ -8,9 +8,9 @@ import binascii
 import re
 from urllib.parse import quote, unquote
 
-from eas_redirect.activesync.query import encoding_of, unquoted
+from eas_redirect.activesync.query import encoding_of, legacy_text, unquoted
 from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.redaction.forms import COMMANDS
+from eas_redirect.redaction.forms import COMMANDS, is_id
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 
 # MS-ASHTTP 2.2.1.1.1.2.5, and those of early versions.
@@ -33,6 +33,7 @@ _PARAMETERS = frozenset(
 )
 _FLAGS = frozenset({"saveinsent", "acceptmultipart"})
 _NAMED_PARAMETERS = frozenset({"user", "deviceid"})
+_IDS = frozenset({"collectionid", "itemid", "parentid"})
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(.*)", re.DOTALL)
 _USER, _OPTIONS = 8, 7  # MS-ASHTTP 2.2.1.1.1.1.3: tags of a base64 query
 
@@ -80,8 +81,10 @@ def _parameter(pair: str, names: Pseudonyms) -> str:
     if key == "devicetype":
         clean = names.device(unquote(value))
         return pair if clean == value else f"{name}{equals}{_quoted(clean)}"
-    if key in _NAMED_PARAMETERS:
-        clean = names.name(unquote(value))  # bytes that are no UTF-8 are surrogates (PEP 383)
+    if key in _IDS and is_id(unquote(value)):
+        return pair
+    if key in _NAMED_PARAMETERS | _IDS:
+        clean = names.name(legacy_text(unquoted(value)))
         return f"{name}{equals}{_quoted(clean)}"
     return f"{name}{equals}{names.secret(value)}"
 
@@ -137,7 +140,7 @@ def _device_type(value: bytes, names: Pseudonyms) -> bytes:
 def _tagged(tag: int, value: bytes, names: Pseudonyms) -> bytes:
     if tag == _OPTIONS and len(value) == 1:
         return value
-    text = value.decode("utf-8", "replace")
+    text = legacy_text(value)
     if tag == _USER:
         return names.name(text).encode("utf-8")[:255]
     names.secret(text)
