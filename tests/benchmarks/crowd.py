@@ -1,5 +1,6 @@
 """Journals of any size, quickly: the lines of a few templates, with truth that is known."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,13 +18,18 @@ _AGENTS = (
     ("Outlook-iOS-Android/1.0", "Outlook", "outlook_mobile"),
     ("MSFT-WP/8.10.14219", "WP8", "windows_phone"),
 )
+_TARGET_COLUMNS = (
+    *("User", "DeviceID", "DeviceType", "DeviceAccessState", "DeviceAccessStateReason"),
+    *("FirstSyncTime", "LastSyncAttemptTime", "LastSuccessSync", "ClientType"),
+)
 _AT = "2000-01-01T00:00:00.000Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """`devices` that write `lines` over a month at most. Of a hundred, three are stuck and forty
-    followed after a quarter of it; the others are not redirected."""
+    followed after a quarter of it; the others are not redirected. Of those that followed, every
+    tenth is in quarantine at the target, and every tenth unknown there."""
 
     lines: int
     devices: int
@@ -37,13 +43,55 @@ class Crowd:
             file.writelines(self._lines())
         return path
 
+    def write_target(self, path: Path) -> Path:
+        """What the target's Get-MobileDeviceStatistics says of each device that it knows, at the
+        end of the month."""
+        end = START.timestamp() + (self.rounds + 1) * self.turn_s
+        with path.open("w", encoding="utf-8-sig", newline="", buffering=1 << 20) as file:
+            file.write(",".join(f'"{name}"' for name in _TARGET_COLUMNS) + "\r\n")
+            for number in range(self.devices):
+                if (verdict := self.verdict(number)) == "unknown":
+                    continue
+                held = verdict == "quarantined_or_blocked"
+                cells = (
+                    f"user{number}@contoso.example",
+                    f"APPL{number}",
+                    _AGENTS[number % len(_AGENTS)][1],
+                    *(("Quarantined", "Global") if held else ("Allowed", "Individual")),
+                    *("2025-01-05T08:00:00Z", _stamp(end), "" if held else _stamp(end), "EAS"),
+                )
+                file.write(",".join(f'"{cell}"' for cell in cells) + "\r\n")
+        return path
+
+    def verdicts(self) -> dict[str, int]:
+        return Counter(map(self.verdict, range(self.devices)))
+
+    def verdict(self, number: int) -> str:
+        match self._kind(number), number // 100 % 10:
+            case "stuck", _:
+                return "confirmed"  # the target has seen it after its last call here
+            case "quiet", 0:
+                return "quarantined_or_blocked"
+            case "quiet", 1:
+                return "unknown"
+            case "quiet", _:
+                return "confirmed"
+            case _:
+                return "elsewhere_already"
+
+    @property
+    def rounds(self) -> int:
+        return max(6, self.lines // self.devices)
+
+    @property
+    def turn_s(self) -> float:
+        return min(6 * 3600, DAYS * 86400 / self.rounds)
+
     def _lines(self) -> Iterator[bytes]:
         passed, told = _templates("other_answer"), _templates("mailbox_moved")
-        rounds = max(6, self.lines // self.devices)
+        rounds = self.rounds
         for turn in range(rounds):
-            at = START.timestamp() + turn * min(6 * 3600, DAYS * 86400 / rounds)
-            stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-            when = stamp.replace("+00:00", "Z").encode()
+            when = _stamp(START.timestamp() + turn * self.turn_s).encode()
             for number in range(self.devices):
                 kind = self._kind(number)
                 moved = kind != "seen" and turn >= rounds // 4
@@ -58,6 +106,11 @@ class Crowd:
         if place < _STUCK_OF_100:
             return "stuck"
         return "quiet" if place < _STUCK_OF_100 + _QUIET_OF_100 else "seen"
+
+
+def _stamp(at_s: float) -> str:
+    stamp = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")
 
 
 def _templates(reason: str) -> list[bytes]:
