@@ -58,7 +58,6 @@ def seen(device_id: str, *, accepted: bool) -> Device:
         family=None,
         user_agent=None,
         state=LedgerState.SEEN,
-        confirmed=False,
         first_seen_s=0,
         last_seen_s=0,
         silent_s=0,

@@ -127,7 +127,6 @@ def phone(user: str, device_id: str, **fields: object) -> SeenDevice:
         family="apple_mail",
         user_agent="Apple-iPhone14C5/2105.90",
         state=LedgerState.SEEN,
-        confirmed=False,
         first_seen_s=0.0,
         last_seen_s=1_772_409_600.0,
         silent_s=0.0,

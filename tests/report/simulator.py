@@ -37,7 +37,7 @@ PERSONAS = {
     "staying": ("seen", 25),
     "dead": ("seen", 5),  # fell silent before its mailbox moved
     "obedient": ("quiet", 45),
-    "arrived": ("quiet", 5),  # seen at the target too
+    "arrived": ("confirmed", 5),  # seen at the target too
     "impatient": ("quiet", 4),  # two comebacks within a minute, then it followed
     "ignoring": ("stuck", 6),
     "looping": ("stuck", 3),

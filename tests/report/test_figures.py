@@ -21,7 +21,7 @@ from eas_redirect.report.page_history import each_day
 from eas_redirect.report.report_values import Report
 from eas_redirect.report.words import number
 from eas_redirect.telemetry.journal import IISLog, Redaction
-from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.ledger import Ledger, LedgerState
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as render_line
 from tests.report.simulator import CLOUD, MINUTE, OLD_HOST, START, Simulation, write_journal
@@ -48,7 +48,7 @@ def made_of(tmp_path: Path, *records: Record) -> Report:
 def test_every_device_is_labelled_rightly(report: Report) -> None:
     found = {device.device_id: device.state.value for device in report.devices}
     truths = MONTH.truths() | {"Probe": "seen"}
-    assert set(truths.values()) == {"seen", "redirected", "returned", "stuck", "quiet"}
+    assert set(truths.values()) == {"seen", "redirected", "returned", "stuck", "quiet", "confirmed"}
     assert found == truths
 
 
@@ -66,7 +66,7 @@ def test_the_live_ledger_says_the_same(report: Report) -> None:
 
 
 def test_only_those_seen_at_the_target_are_confirmed(report: Report) -> None:
-    confirmed = {device.device_id for device in report.devices if device.confirmed}
+    confirmed = {d.device_id for d in report.devices if d.state is LedgerState.CONFIRMED}
     assert confirmed == {phone.device_id for phone in MONTH.cast if phone.persona == "arrived"}
     assert report.totals.devices_confirmed == len(confirmed) > 0
 
@@ -91,7 +91,7 @@ def test_page_json_and_csv_agree(report: Report) -> None:
     assert tiles == {
         "Devices seen": number(truths.total()),
         "Redirected": number(as_json["totals"]["devices_redirected"]),
-        "Followed": number(truths["quiet"]),
+        "Followed": number(truths["quiet"] + truths["confirmed"]),
         "Came back": number(truths["returned"]),
         "Stuck": number(truths["stuck"]),
     }
@@ -308,11 +308,13 @@ def test_users_are_where_the_worst_of_their_devices_is(tmp_path: Path) -> None:
         call(4 * 3600, user_name="carl", device_id="C1"),
     )
     totals = made.totals
-    assert totals.states == {"seen": 3, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 2}
+    assert totals.states == {
+        "seen": 3, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 2, "confirmed": 0
+    }  # fmt: skip
     assert (totals.users, totals.users_redirected, totals.users_followed) == (3, 2, 1)
     assert (totals.users_returned, totals.users_stuck) == (0, 1)
     assert made.states_over_time[-1].users == {
-        "seen": 1, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 1
+        "seen": 1, "redirected": 0, "returned": 0, "stuck": 1, "quiet": 1, "confirmed": 0
     }  # fmt: skip
     phones = made.by_device_type[0]
     assert (phones.devices, phones.users, phones.users_followed, phones.users_stuck) == (6, 3, 1, 1)
@@ -466,7 +468,6 @@ def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
     made = made_of(tmp_path_factory.mktemp("any"), *records)
     live = {record.device_id: ledger.state(record) for record in records}
     assert {d.device_id: d.state for d in made.devices} == {k: v for k, v in live.items() if v}
-    assert made.totals.devices_confirmed == sum(d.confirmed for d in made.devices)
     states = {s.value: count for s, count in ledger.statistics().states.items()}
     assert made.totals.states == states == made.states_over_time[-1].states
 

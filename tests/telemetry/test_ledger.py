@@ -176,13 +176,13 @@ def test_a_request_to_the_target_confirms() -> None:
     bench.call(redirect=True)
     bench.after(2)
     assert bench.call(url_domain="Outlook.Office365.com").redirect_confirmed is True
-    assert bench.states() == ["seen", "redirected", "quiet"]
+    assert bench.states() == ["seen", "redirected", "confirmed"]
     assert bench.changes[-1].redirect_confirmed is True
     assert bench.ledger.statistics().confirmed == 1
     for _ in range(5):
         bench.after(20 * MINUTE)
         bench.call(url_domain="outlook.office365.com")
-    assert bench.counted() == {"quiet": 1}
+    assert bench.counted() == {"confirmed": 1}
     assert bench.ledger.statistics().confirmed == 1
 
 
@@ -197,7 +197,7 @@ def test_a_target_that_asks_to_sign_in_anew_has_been_reached() -> None:
         url_domain="outlook.office365.com", reason="unauthenticated", device_id="OTHER"
     )
     assert stranger.redirect_confirmed is None
-    assert bench.counted() == {"quiet": 1}
+    assert bench.counted() == {"confirmed": 1}
 
 
 def test_the_old_address_does_not_confirm() -> None:

@@ -14,6 +14,10 @@ _STATES = {
         "followed (presumed), and silent for less than a week",
         "Nothing: a week of silence takes them off this list.",
     ),
+    "confirmed": (
+        "seen at the target, and silent here for less than a week",
+        "Nothing: a week of silence takes them off this list.",
+    ),
 }
 
 

@@ -133,7 +133,7 @@ def _state(devices: Sequence[Device]) -> str:
 def _device_state(device: Device) -> str:
     arrival = device.arrival
     if arrival is None:
-        if device.confirmed:
+        if device.state is LedgerState.CONFIRMED:
             return ARRIVED
         quiet = device.state is LedgerState.QUIET
         silent = device.silent_s >= SILENCE_S and device.state is LedgerState.SEEN

@@ -77,7 +77,6 @@ def _device(row: SQLRow, until_ms: int, ceiling: str | None) -> Device:
         family=client.family.name if client else row["family"],
         user_agent=row["user_agent"],
         state=state,
-        confirmed=(row["arrived"] or 0) > (row["returned"] or row["first_redirect"] or 0),
         first_seen_s=row["first_seen"] / 1000,
         last_seen_s=row["called"] / 1000,
         silent_s=max(0, until_ms - row["called"]) / 1000,

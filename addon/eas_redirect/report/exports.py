@@ -9,6 +9,7 @@ from dataclasses import asdict, is_dataclass
 from eas_redirect.report.handover import NEXT_STEPS
 from eas_redirect.report.report_values import FORMAT, Device, Report, Target
 from eas_redirect.report.words import stamp
+from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import printable
 
 # Spreadsheets take a cell that begins like this for a formula; names in journals come from clients.
@@ -158,7 +159,7 @@ def device_row(device: Device) -> dict[str, object]:
         "client_family": device.family,
         "user_agent": device.user_agent,
         "state": device.state.value,
-        "confirmed": device.confirmed,
+        "confirmed": device.state is LedgerState.CONFIRMED,
         "first_seen": stamp(device.first_seen_s),
         "last_seen": stamp(device.last_seen_s),
         "silent_s": device.silent_s,

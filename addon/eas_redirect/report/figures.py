@@ -24,6 +24,7 @@ from eas_redirect.report.tallies import (
     reasons,
     states_over_time,
 )
+from eas_redirect.telemetry.ledger import LedgerState
 
 REASONS_PLOTTED = 11
 
@@ -116,8 +117,8 @@ def _arrivals(
 
 def _readiness(devices: Sequence[Device]) -> dict[str, int]:
     """Verdicts on the devices that have a target, and are not known to have reached it."""
-    judged = [d.readiness for d in devices if d.readiness is not None and not d.confirmed]
-    counts = Counter(readiness.verdict for readiness in judged)
+    awaited = (device for device in devices if device.state is not LedgerState.CONFIRMED)
+    counts = Counter(device.readiness.verdict for device in awaited if device.readiness)
     return {verdict.value: counts[verdict] for verdict in Prospect}
 
 

@@ -19,7 +19,7 @@ _STATE = """
 CREATE MACRO state_at(
   moment, first_redirect, first_return, stuck_at, called, returned, arrived, quiet_after) AS
   CASE WHEN first_redirect IS NULL OR first_redirect > moment THEN 'seen'
-       WHEN arrived > coalesce(returned, first_redirect) THEN 'quiet'
+       WHEN arrived > coalesce(returned, first_redirect) THEN 'confirmed'
        WHEN moment - called >= quiet_after THEN 'quiet'
        WHEN stuck_at <= moment THEN 'stuck'
        WHEN first_return <= moment THEN 'returned'

@@ -13,11 +13,13 @@ OTHERS = "(others)"
 # A user is where the worst of the redirected devices is.
 RANKS = {
     LedgerState.SEEN: 0,
-    LedgerState.QUIET: 1,
-    LedgerState.REDIRECTED: 2,
-    LedgerState.RETURNED: 3,
-    LedgerState.STUCK: 4,
+    LedgerState.CONFIRMED: 1,
+    LedgerState.QUIET: 2,
+    LedgerState.REDIRECTED: 3,
+    LedgerState.RETURNED: 4,
+    LedgerState.STUCK: 5,
 }
+FOLLOWED = (LedgerState.QUIET, LedgerState.CONFIRMED)
 _STATES = {rank: state for state, rank in RANKS.items()}
 
 
@@ -46,11 +48,11 @@ def totals(
         redirects=redirects,
         would_redirects=would_redirects,
         users_redirected=users.total() - users[LedgerState.SEEN],
-        users_followed=users[LedgerState.QUIET],
+        users_followed=sum(users[state] for state in FOLLOWED),
         users_returned=users[LedgerState.RETURNED],
         users_stuck=users[LedgerState.STUCK],
         devices_redirected=sum(1 for device in devices if device.redirects),
-        devices_confirmed=sum(1 for device in devices if device.confirmed),
+        devices_confirmed=states[LedgerState.CONFIRMED],
         states={state.value: states[state] for state in STATES},
     )
 
@@ -70,13 +72,13 @@ def _group(name: str, devices: Sequence[Device]) -> Group:
         name=name,
         devices=len(devices),
         redirected=sum(1 for device in devices if device.redirects),
-        followed=states[LedgerState.QUIET],
-        confirmed=sum(1 for device in devices if device.confirmed),
+        followed=sum(states[state] for state in FOLLOWED),
+        confirmed=states[LedgerState.CONFIRMED],
         returned=states[LedgerState.RETURNED],
         stuck=states[LedgerState.STUCK],
         users=users.total(),
         users_redirected=users.total() - users[LedgerState.SEEN],
-        users_followed=users[LedgerState.QUIET],
+        users_followed=sum(users[state] for state in FOLLOWED),
         users_returned=users[LedgerState.RETURNED],
         users_stuck=users[LedgerState.STUCK],
     )

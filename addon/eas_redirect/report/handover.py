@@ -51,7 +51,7 @@ NEXT_STEPS = {
 _PSEUDONYM = re.compile(r"[0-9a-f]{16}")
 _HELD = {"quarantined", "blocked"}
 _LOOKED_AT = "devicediscovery"
-_SILENT = frozenset({LedgerState.QUIET, LedgerState.REDIRECTED})
+_SILENT = frozenset({LedgerState.QUIET, LedgerState.REDIRECTED, LedgerState.CONFIRMED})
 _RANK = {"user": 0, "directory": 1, "display_name": 2, "id": 3}
 
 
@@ -249,8 +249,9 @@ def with_target(
 
 
 def _with(device: Device, arrival: Arrival) -> Device:
-    confirmed = device.confirmed or arrival.handover is Handover.CONFIRMED
-    return replace(device, arrival=arrival, confirmed=confirmed)
+    confirmed = arrival.handover is Handover.CONFIRMED
+    state = LedgerState.CONFIRMED if confirmed else device.state
+    return replace(device, arrival=arrival, state=state)
 
 
 def _counts(devices: Sequence[Device]) -> tuple[HandoverCount, ...]:
@@ -338,7 +339,7 @@ def _judge(
         if row.state is None and row.from_log:
             words += " A log does not show whether a device is quarantined."
         return verdict(Handover.CONFIRMED, words)
-    if device.confirmed:
+    if device.state is LedgerState.CONFIRMED:
         return verdict(Handover.CONFIRMED, "The proxy itself saw it call its target.")
     if (again := new.get(id(device))) is not None:
         return _re_added(join, again, told)

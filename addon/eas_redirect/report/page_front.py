@@ -1,6 +1,7 @@
 """What an administrator reads first: can the old server go, who keeps it, who is stuck. Pure."""
 
 from eas_redirect.report import page_tables as tables
+from eas_redirect.report.groups import FOLLOWED
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.page_parts import cut, section
 from eas_redirect.report.plots import bars
@@ -36,7 +37,7 @@ def tiles(report: Report) -> HTML:
     totals = report.totals
     stuck = totals.states.get(LedgerState.STUCK, 0)
     returned = totals.states.get(LedgerState.RETURNED, 0)
-    followed = totals.states.get(LedgerState.QUIET, 0)
+    followed = sum(totals.states.get(state, 0) for state in FOLLOWED)
     rows: tuple[tuple[str, int, str, str], ...] = (
         ("Devices seen", totals.devices, f"of {counted(totals.users, 'user')}", ""),
         (

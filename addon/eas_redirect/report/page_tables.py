@@ -45,7 +45,7 @@ def badge(title: str, colour: str) -> HTML:
 
 def _state(device: Device) -> Cell:
     """Of a device that got no redirect: why."""
-    title = "arrived (confirmed)" if device.confirmed else STATE_TITLES[device.state]
+    title = STATE_TITLES[device.state]
     reason = why(device) if device.state is LedgerState.SEEN else ""
     words = tag("small", meaning(reason)) if reason else None
     return Cell(shown=[badge(title, device.state.value), words], sort=f"{title} {reason}")

@@ -71,7 +71,6 @@ class Device:
     family: str | None  # eas.client_family
     user_agent: str | None
     state: LedgerState
-    confirmed: bool
     first_seen_s: float
     last_seen_s: float
     silent_s: float  # up to the end of the journals
@@ -99,12 +98,13 @@ class Device:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Devices that have something in common, and their users. `redirected` is how many ever were.
-    A user has followed when every redirected device is quiet, and is stuck when one is."""
+    A user has followed when every redirected device is quiet or confirmed, and is
+    stuck when one is stuck."""
 
     name: str
     devices: int
     redirected: int
-    followed: int  # quiet
+    followed: int  # quiet or confirmed
     confirmed: int
     returned: int
     stuck: int
@@ -125,7 +125,7 @@ class Totals:
     redirects: int = 0
     would_redirects: int = 0
     users_redirected: int = 0
-    users_followed: int = 0  # every redirected device of theirs is quiet
+    users_followed: int = 0  # every redirected device of theirs is quiet or confirmed
     users_returned: int = 0  # at least one came back, and none is stuck
     users_stuck: int = 0  # at least one stuck device
     devices_redirected: int = 0

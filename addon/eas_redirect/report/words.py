@@ -11,6 +11,7 @@ STATE_TITLES = {
     LedgerState.RETURNED: "came back",
     LedgerState.STUCK: "stuck",
     LedgerState.QUIET: "followed (presumed)",
+    LedgerState.CONFIRMED: "arrived (confirmed)",
 }
 
 VERDICT_TITLES = {

@@ -3,7 +3,7 @@
 Fed with the record of each exchange, it answers with the state changes to journal. In memory only,
 bounded in number and in bytes, on an injected clock. Only what Exchange answered, other than 401,
 makes a device or moves one. A proxy sees who still calls it, not who arrived elsewhere: `quiet`
-is a presumption. Only where both sides pass through the proxy does a request to the target confirm.
+is a presumption. A request to the target, where both sides pass through the proxy, is `confirmed`.
 """
 
 import heapq
@@ -36,6 +36,7 @@ class LedgerState(StrEnum):
     RETURNED = "returned"  # came back after a 451
     STUCK = "stuck"  # came back three times or more, over at least ten minutes
     QUIET = "quiet"  # redirected and silent since: presumed to have followed
+    CONFIRMED = "confirmed"  # redirected, and seen at its target
 
 
 NOT_LET_IN = frozenset({"unauthenticated", "no_answer"})
@@ -77,7 +78,6 @@ class _Device:
     device_type: str | None = None
     family: str | None = None
     texts: int = 0  # bytes of its names and ids
-    confirmed: bool = False
     queued_at: float = inf  # its place in the queue; an older one of the same device is void
 
     @property
@@ -137,8 +137,8 @@ class Ledger:
             changes += (self._change(key, device, None),)
         previous = device.state
         if _arrives(device, record):
-            self._confirmed += not device.confirmed
-            device.confirmed, device.state = True, LedgerState.QUIET
+            self._confirmed += device.state is not LedgerState.CONFIRMED
+            device.state = LedgerState.CONFIRMED
             record.redirect_confirmed = None if redirected else True
         else:
             self._devices.move_to_end(key)
@@ -251,7 +251,7 @@ class Ledger:
             client_family=device.family,
             redirect_location=device.location,
             redirect_count=device.redirects or None,
-            redirect_confirmed=device.confirmed or None,
+            redirect_confirmed=device.state is LedgerState.CONFIRMED or None,
             ledger_state=device.state.value,
             ledger_previous=previous.value if previous else None,
         )
@@ -266,7 +266,7 @@ class Ledger:
                 return f"came back after a redirect ({device.returns} times)"
             case LedgerState.STUCK:
                 return f"stuck: came back {device.returns} times"
-            case LedgerState.QUIET if device.confirmed:
+            case LedgerState.CONFIRMED:
                 return "arrived at the target"
             case LedgerState.QUIET:
                 silent = (self.clock() - device.last_seen) / 60
@@ -300,7 +300,6 @@ def _take_in(device: _Device, record: Record) -> None:
 
 def _count_return(device: _Device, record: Record) -> None:
     device.returns += 1
-    device.confirmed = False
     device.first_return = device.first_return or record.timestamp_s
     span = record.timestamp_s - device.first_return
     stuck = device.returns >= RETURNS_UNTIL_STUCK and span >= STUCK_SPAN_S

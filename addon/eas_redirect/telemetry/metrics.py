@@ -15,6 +15,7 @@ from itertools import accumulate
 from eas_redirect.activesync.query import COMMAND_CODES
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.policy.reasons import REASONS, Reason
+from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.record import Record
 
 SPECIAL_STATUSES = frozenset({401, 403, 449, 451, 503})  # those that say something in EAS
@@ -23,7 +24,7 @@ DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
 SOURCES = frozenset({"ldap", "snapshot"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "negative"})
 OUTCOMES = frozenset({"success", "failure"})
-LEDGER_STATES = ("seen", "redirected", "returned", "stuck", "quiet")
+LEDGER_STATES = tuple(state.value for state in LedgerState)
 
 LOOKUP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Up to the longest wait that a Ping may ask for, 3540 s (MS-ASCMD 2.2.3.79).

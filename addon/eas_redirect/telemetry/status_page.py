@@ -49,6 +49,9 @@ def render(status: Status) -> str:
     )
 
 
+_GONE_OVER = ("quiet", "confirmed")
+
+
 def _tiles(status: Status) -> tuple[tuple[str, int, str], ...]:
     """Name, figure, and the tone of one that is not zero."""
     by_decision: dict[str, int] = {}
@@ -58,7 +61,7 @@ def _tiles(status: Status) -> tuple[tuple[str, int, str], ...]:
         ("exchanges", sum(by_decision.values()), ""),
         ("redirected", by_decision.get("redirect", 0), "good"),
         ("would be redirected", by_decision.get("would_redirect", 0), "good"),
-        ("devices gone over", status.ledger.get("quiet", 0), "good"),
+        ("devices gone over", sum(status.ledger.get(one, 0) for one in _GONE_OVER), "good"),
         ("devices stuck", status.ledger.get("stuck", 0), "bad"),
         ("waiting now", status.open_waits, ""),
         ("addon errors", status.errors, "bad"),
