@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -55,7 +56,7 @@ async def said(path: str, data: bytes) -> bytes:
     writer.write(data)
     try:
         return await reader.read()
-    except ConnectionResetError:
+    except (ConnectionResetError, BrokenPipeError):
         return b""
     finally:
         writer.close()
@@ -156,6 +157,81 @@ def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
 
     serve(tmp_path, use, slow)
     assert not (tmp_path / "j").exists()
+
+
+def test_a_stop_takes_whoever_had_connected(tmp_path: Path) -> None:
+    """HAProxy is through to us as soon as the kernel is: it must not wait for nothing."""
+
+    async def use(serving: Listener, path: str) -> None:
+        asking = [socket.socket(socket.AF_UNIX) for _ in range(listener.ACCEPTS + 5)]
+        for client in asking:
+            client.connect(path)
+            client.sendall(written_question(QUESTION))
+        await serving.stop(5)
+        assert [client.recv(100) for client in asking] == [written_reply(PASS)] * len(asking)
+        for client in asking:
+            client.close()
+
+    serve(tmp_path, use)
+
+
+def test_a_stop_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    async def never(_question: Question, _still_there: Callable[[], bool]) -> JudgeReply | None:
+        await asyncio.sleep(60)
+        return PASS
+
+    async def use(serving: Listener, path: str) -> None:
+        asked = asyncio.ensure_future(said(path, written_question(QUESTION)))
+        await asyncio.sleep(0.05)
+        await serving.stop(0.1)
+        assert await asked == b""
+        assert serving.open == 0
+
+    serve(tmp_path, use, never)
+
+
+def test_a_reply_that_is_not_taken_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "READ_S", 0.1)
+    long = JudgeReply(word="settings", reason="mailbox_moved", given=bytes(4 << 20))
+
+    async def talks(_question: Question, _still_there: Callable[[], bool]) -> JudgeReply | None:
+        return long
+
+    async def use(serving: Listener, path: str) -> None:
+        assert await said(path, written_question(QUESTION)) == written_reply(long)
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.connect(path)
+            deaf.sendall(written_question(QUESTION))
+            await asyncio.sleep(0.05)
+            assert serving.open == 1
+            await asyncio.sleep(0.2)
+            assert serving.open == 0
+
+    serve(tmp_path, use, talks)
+
+
+def test_where_no_descriptor_is_left_they_are_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(serving: Listener, path: str) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+        client.sendall(written_question(QUESTION))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+        try:
+            await asyncio.sleep(0.05)
+            assert serving.refused == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await asyncio.sleep(0.1)
+        assert client.recv(100) == written_reply(PASS)
+        client.close()
+
+    monkeypatch.setattr(listener, "ACCEPT_AGAIN_S", 0.05)
+    serve(tmp_path, use)
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:

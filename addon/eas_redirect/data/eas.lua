@@ -36,13 +36,18 @@ end
 
 -- What HAProxy remembered of the request (haproxy.cfg), by the names of the question.
 local FACTS = { --[[FACTS]] }
+local VARIABLES, NAMES = {}, {}
+for index = 1, #FACTS do
+  VARIABLES[index] = "txn.eas_" .. FACTS[index]
+  NAMES[index] = netstring(FACTS[index])
+end
 
 local function question(txn, body)
   local parts = {}
   for index = 1, #FACTS do
-    local value = txn:get_var("txn.eas_" .. FACTS[index])
+    local value = txn:get_var(VARIABLES[index])
     if value ~= nil then
-      parts[#parts + 1] = netstring(FACTS[index]) .. netstring(tostring(value))
+      parts[#parts + 1] = NAMES[index] .. netstring(tostring(value))
     end
   end
   local status = txn.f:status()

@@ -90,16 +90,21 @@ class Answering:
             return JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER))
         request = _request(question, target)
         credentials = _credentials(question)
-        exchange = self._exchange(question, request, credentials)
+        called = _called(question)
+        exchange = self._exchange(question, request, credentials, called)
         judgement = await self._service.judge.judge(exchange)
         if not still_there():
             return None
-        wire = self._wire(question, request, credentials, came_s)
+        wire = self._wire(question, request, credentials, called, came_s)
         self._service.exchange(exchange_record(judgement, wire))
         return _in_words(judgement)
 
     def _exchange(
-        self, question: Question, request: EASRequest, credentials: Credentials
+        self,
+        question: Question,
+        request: EASRequest,
+        credentials: Credentials,
+        called: str | None,
     ) -> Exchange:
         headers: Headers = tuple(
             (name, value.decode("utf-8", "surrogateescape")) for name, value in question.headers
@@ -116,7 +121,7 @@ class Answering:
                 _whole_body(question),
                 self._service.judge.policy.weak_statuses,
             ),
-            called_names=_called_names(question, trusted),
+            called_names=_called_names(question, called, trusted),
             further_names=_unique(question.text("sni"), self._server.host),
             client_address=callers.device_address(
                 question.text("src"), _lines(question, "forwarded_for"), trusted
@@ -125,7 +130,12 @@ class Answering:
         )
 
     def _wire(
-        self, question: Question, request: EASRequest, credentials: Credentials, came_s: float
+        self,
+        question: Question,
+        request: EASRequest,
+        credentials: Credentials,
+        called: str | None,
+        came_s: float,
     ) -> WireFacts:
         started_us = question.number("started")
         started_s = came_s if started_us is None else started_us / 1e6
@@ -143,7 +153,7 @@ class Answering:
             ),
             server_address=self._server.host,
             server_port=self._server.port,
-            url_domain=_called(question),
+            url_domain=called,
             url_path=(question.text("target") or "").partition("?")[0],
             user_agent=question.text("user_agent"),
             contradiction=contradicts(request, credentials),
@@ -197,6 +207,8 @@ def _lines(question: Question, name: str) -> list[str]:
     """The lines of a header of the request, in their order. Where there are more than HAProxy
     remembers, one stands before them that says nothing."""
     count = question.number(f"{name}s") or 0
+    if count == 0:
+        return []
     values = [question.text(f"{name}{n}") or "" for n in range(1, min(count, REMEMBERED_LINES) + 1)]
     return [*([""] if count > REMEMBERED_LINES else []), *reversed(values)]
 
@@ -216,15 +228,17 @@ def _authority(question: Question) -> str | None:
         return "?"  # no host: then nothing is the one name
 
 
-def _called_names(question: Question, trusted: tuple[Network, ...]) -> tuple[str, ...]:
-    told, names = _called(question), ("forwarded_host", "original_host", "forwarded")
+def _called_names(
+    question: Question, called: str | None, trusted: tuple[Network, ...]
+) -> tuple[str, ...]:
+    names = ("forwarded_host", "original_host", "forwarded")
     if any((question.number(f"{name}s") or 0) > REMEMBERED_LINES for name in names):
         return ()  # one of them may name the target, and is not known
     named = [value for name in names[:2] for value in _lines(question, name)]
     further = callers.forwarded_names(
         question.text("src"), named, _lines(question, "forwarded"), trusted
     )
-    return (*(() if told is None else (told,)), *further)
+    return (*(() if called is None else (called,)), *further)
 
 
 def _unique(*names: str | None) -> tuple[str, ...]:

@@ -36,6 +36,9 @@ AT_ONCE = 256  # questions; with MAX_QUESTION some 64 MiB
 READ_S = 5.0  # for a question from its first byte to its last, and for the reply to leave
 SAY_EVERY_S = 60.0
 BACKLOG = 1024
+ACCEPTS = 32  # questions taken in one turn of the loop
+ACCEPT_AGAIN_S = 0.2
+READ = 65536  # bytes at once
 
 
 class ListenError(Exception):
@@ -47,10 +50,11 @@ class Listener:
 
     def __init__(self, answer: Answerer) -> None:
         self._answer = answer
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._socket_file: Path | None = None
         self._inode = 0
         self._asking: set[_Asking] = set()
+        self._nobody_asks = asyncio.Event()
         self._said: dict[str, float] = {}  # when each kind of trouble was said last
         self.refused = 0  # questions that were not answered
 
@@ -63,43 +67,73 @@ class Listener:
         """`judge.listen`. Raises ListenError."""
         listening = _listening(address)
         listening.setblocking(False)
-        loop = asyncio.get_running_loop()
         if address.startswith("unix:"):
             self._socket_file = Path(address.removeprefix("unix:"))
             self._inode = self._socket_file.stat().st_ino
-            self._server = await loop.create_unix_server(
-                lambda: _Asking(self), sock=listening, backlog=BACKLOG
-            )
-        else:
-            self._server = await loop.create_server(
-                lambda: _Asking(self), sock=listening, backlog=BACKLOG
-            )
+        self._listening = listening
+        asyncio.get_running_loop().add_reader(listening, self._accept)
 
     async def stop(self, within_s: float) -> None:
-        """Take no more, answer what is under way."""
-        if self._server is not None:
-            self._server.close()
+        """Take no more, answer what is under way: whoever had connected is under way too."""
         if self._socket_file is not None:
             # A judge that has taken our place already keeps its own.
             with contextlib.suppress(OSError):
                 if self._socket_file.stat().st_ino == self._inode:
                     self._socket_file.unlink()
-        tasks = {asking.task for asking in self._asking if asking.task is not None}
-        if tasks:
-            await asyncio.wait(tasks, timeout=within_s)
+        if self._listening is not None:
+            while self._accept():
+                pass
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+        if self._asking and within_s > 0:
+            self._nobody_asks.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._nobody_asks.wait()
         for asking in tuple(self._asking):
             asking.give_up()
 
-    def begin(self, asking: "_Asking") -> bool:
-        """Whether there is room for one more."""
-        if len(self._asking) >= AT_ONCE:
-            self.refuse(f"{AT_ONCE} questions are under way; what comes beyond passes unjudged")
+    def _accept(self) -> bool:
+        """Take those who wait, some at a time; whether there may be more."""
+        if self._listening is None:
             return False
-        self._asking.add(asking)
+        for _ in range(ACCEPTS):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return False
+            except OSError as error:
+                self._cannot_accept(error)
+                return False
+            connection.setblocking(False)
+            if len(self._asking) >= AT_ONCE:
+                connection.close()
+                self.refuse(f"{AT_ONCE} questions are under way; what comes beyond passes unjudged")
+                continue
+            asking = _Asking(self, connection)
+            self._asking.add(asking)
+            asking.read()
         return True
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """No descriptor is left, say: whoever waits is taken a little later."""
+        self.refuse(f"a question cannot be taken ({error.strerror}); its answer passes unjudged")
+        listening, loop = self._listening, asyncio.get_running_loop()
+        if listening is None:
+            return
+        loop.remove_reader(listening)
+
+        def again() -> None:
+            if self._listening is listening:
+                loop.add_reader(listening, self._accept)
+
+        loop.call_later(ACCEPT_AGAIN_S, again)
 
     def end(self, asking: "_Asking") -> None:
         self._asking.discard(asking)
+        if not self._asking:
+            self._nobody_asks.set()
 
     async def answer(
         self, question: Question, still_there: Callable[[], bool]
@@ -115,81 +149,106 @@ class Listener:
             logger.warning("eas-redirect: %s (%d so far)", why, self.refused)
 
 
-class _Asking(asyncio.Protocol):
-    """One connection, which is one question. A stream of asyncio's would take as long as the
-    judgement does."""
+class _Asking:
+    """One connection: its question, then its answer.
 
-    def __init__(self, listener: Listener) -> None:
+    On the bare socket: a transport and its protocol cost twice what judging from a warm cache does.
+    A question is mostly there when its connection is taken, and then it is answered in that turn.
+    """
+
+    __slots__ = ("_came", "_connection", "_listener", "_loop", "_task", "_timer", "_wanted")
+
+    def __init__(self, listener: Listener, connection: socket.socket) -> None:
         self._listener = listener
-        self._transport: asyncio.Transport | None = None
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._came = bytearray()
         self._wanted: int | None = None  # bytes up to the question's end, once its head is here
-        self._gone = False
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream of bytes
-        self._transport = transport
-        if not self._listener.begin(self):
-            transport.abort()
+    def read(self) -> None:
+        """What is there of the question; when it is whole it is answered, else waited for."""
+        try:
+            data = self._connection.recv(READ)
+        except BlockingIOError:
+            self._wait()
             return
-        self._timer = asyncio.get_running_loop().call_later(READ_S, self._late)
-
-    def data_received(self, data: bytes) -> None:
-        if self.task is not None:
-            return  # one question a connection
+        except OSError:
+            data = b""
+        if not data:
+            self._leave_half()
+            return
         self._came += data
         try:
             if self._wanted is None:
                 self._wanted = _end_of_question(self._came)
             if self._wanted is None or len(self._came) < self._wanted:
+                self._wait()
                 return
             start = self._came.index(b"\n") + 1
             question = read_question(bytes(self._came[start : self._wanted]))
         except QuestionError as error:
             self._listener.refuse(f"{error}: is eas.lua of this version? Write it again")
-            self.give_up()
+            self.close()
             return
-        self._came.clear()
-        self._stop_timer()
-        self.task = asyncio.get_running_loop().create_task(self._reply(question))
+        self._came = bytearray()
+        self._wait_no_more()
+        self._task = asyncio.Task(self._reply(question), loop=self._loop, eager_start=True)
 
     async def _reply(self, question: Question) -> None:
-        reply = await self._listener.answer(question, lambda: not self._gone)
-        if reply is not None and self._transport is not None:
-            self._transport.write(written_reply(reply))
-        if self._transport is not None:
-            self._transport.close()
-            # HAProxy that does not take its reply is not waited for.
-            self._timer = asyncio.get_running_loop().call_later(READ_S, self.give_up)
+        try:
+            reply = await self._listener.answer(question, self._is_there)
+            if reply is not None:
+                await self._send(written_reply(reply))
+        finally:
+            self.close()
 
-    def eof_received(self) -> bool:
-        self._gone = True
-        return False
+    async def _send(self, data: bytes) -> None:
+        """HAProxy that does not take its reply is not waited for."""
+        with contextlib.suppress(OSError, TimeoutError):
+            try:
+                sent = self._connection.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                async with asyncio.timeout(READ_S):
+                    await self._loop.sock_sendall(self._connection, data[sent:])
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._gone = True
-        self._stop_timer()
-        if self.task is None and self._came:
-            self._listener.refuse("a question did not come whole; its answer passed unjudged")
-        self._listener.end(self)
+    def _is_there(self) -> bool:
+        try:
+            return self._connection.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def give_up(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-        self._came.clear()
-        if self._transport is not None:
-            self._transport.abort()
+        """Without an answer."""
+        if self._task is not None:
+            self._task.cancel()
+        self.close()
 
-    def _late(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+    def close(self) -> None:
+        self._wait_no_more()
+        self._connection.close()
+        self._listener.end(self)
 
-    def _stop_timer(self) -> None:
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(READ_S, self._leave_half)
+            self._loop.add_reader(self._connection, self.read)
+
+    def _wait_no_more(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._loop.remove_reader(self._connection)
+
+    def _leave_half(self) -> None:
+        if self._came:
+            self._listener.refuse("a question did not come whole; its answer passed unjudged")
+        self.close()
 
 
 def _end_of_question(came: bytearray) -> int | None:

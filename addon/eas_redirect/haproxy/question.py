@@ -11,12 +11,12 @@ them. A question holds the Authorization header: it is for a socket of this mach
 log.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 VERSION = b"EAS1"
 MAX_QUESTION = 256 * 1024  # bytes: two bodies of 64 KiB and two heads, with room to spare
 MAX_HEAD = len(VERSION) + 1 + 6 + 1
+_COMMA = ord(",")
 
 
 class QuestionError(ValueError):
@@ -52,33 +52,40 @@ def question_length(head: bytes) -> int:
 
 def read_question(payload: bytes) -> Question:
     """The question that the bytes behind the first line hold."""
-    values = list(_netstrings(payload))
+    values = _values(payload)
     if len(values) % 2:
         raise QuestionError("a name has no value")
     facts: dict[str, bytes] = {}
     headers: list[tuple[str, bytes]] = []
-    for name, value in zip(values[::2], values[1::2], strict=True):
+    pairs = iter(values)
+    for name, value in zip(pairs, pairs, strict=True):
         if name.startswith(b"<"):
             headers.append((name[1:].decode("latin-1"), value))
-            continue
-        if not name.isascii() or (fact := name.decode()) in facts:
-            raise QuestionError("a fact stands twice, or its name is none")
-        facts[fact] = value
+        elif name.isascii():
+            facts[name.decode()] = value
+        else:
+            raise QuestionError("the name of a fact is none")
+    if len(facts) + len(headers) != len(values) // 2:
+        raise QuestionError("a fact stands twice")
     return Question(facts, tuple(headers))
 
 
-def _netstrings(payload: bytes) -> Iterator[bytes]:
-    at, size = 0, len(payload)
+def _values(payload: bytes) -> list[bytes]:
+    """The netstrings, in their order. One loop without calls of ours: it reads every question."""
+    values: list[bytes] = []
+    at, size, find = 0, len(payload), payload.find
     while at < size:
-        colon = payload.find(b":", at, at + 7)
+        colon = find(b":", at, at + 7)
         digits = payload[at:colon]
         if colon < 0 or not digits.isdigit():
             raise QuestionError("a length is no number")
-        end = colon + 1 + int(digits)
-        if payload[end : end + 1] != b",":
+        start = colon + 1
+        at = start + int(digits)
+        if at >= size or payload[at] != _COMMA:
             raise QuestionError("a value is cut short")
-        yield payload[colon + 1 : end]
-        at = end + 1
+        values.append(payload[start:at])
+        at += 1
+    return values
 
 
 def written_question(question: Question) -> bytes:

@@ -1,6 +1,7 @@
 """From a relationship to the endpoint that this device may be sent to. Pure."""
 
 import re
+from functools import lru_cache
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
@@ -104,6 +105,7 @@ def _cloud_by_another_sign(relationship: OrganizationRelationship) -> Cloud | No
     return next((cloud for name in names if (cloud := cloud_of(name.lower()))), None)
 
 
+@lru_cache(maxsize=1024)
 def _host_of(address: str | None) -> str | None:
     """The host of a URL, or of a bare name as an application URI is; None for what is neither."""
     text = (address or "").strip()
