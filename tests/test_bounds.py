@@ -16,16 +16,14 @@ import eas_redirect
 from eas_redirect.activesync.authorization import MAX_LOGON, identify, read_authorization
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.host_name import MAX_HOST, MAX_LABEL, same_host
-from eas_redirect.activesync.query import MAX_USUAL, MAX_VALUE
-from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.activesync.request import MAX_USUAL, MAX_VALUE, is_eas_path, read_request
 from eas_redirect.activesync.response import SHORT_BODY, Answer, Evidence
 from eas_redirect.judging.callers import MAX_AUTHORITY, bare_host
 from eas_redirect.policy.decision import Pass, screen
 from eas_redirect.telemetry import clients, w3c
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.metrics import Metrics
-from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.records import WireFacts, clipped
+from eas_redirect.telemetry.record import Record, WireFacts, clipped
 from eas_redirect.telemetry.status import LastDecisions
 
 MIB = 2**20

@@ -23,7 +23,7 @@ from eas_redirect.engine import hangups, replaced, starting
 from eas_redirect.engine.loop_errors import LoopErrors
 from eas_redirect.fixes import upstream_names
 from eas_redirect.proxy import flows, listeners, profile
-from eas_redirect.proxy.certificates import FrontCertificates
+from eas_redirect.proxy.certificates import FrontCertificates, tls_advice
 from eas_redirect.proxy.commands import ConsoleCommands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
@@ -32,13 +32,11 @@ from eas_redirect.proxy.looking import is_captured, only_looks
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import AUTODISCOVER, Behind
 from eas_redirect.proxy.printing import queue_printing
-from eas_redirect.proxy.tls_advice import tls_advice
 from eas_redirect.service.challenge_probe import ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
-from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import ASK_TIMEOUT_S
-from eas_redirect.service.watching import Watcher
+from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry import writing
 from eas_redirect.view import contentview
 

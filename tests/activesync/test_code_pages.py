@@ -3,8 +3,7 @@
 import pytest
 
 from eas_redirect.activesync.code_pages import PAGES, TAGS
-from eas_redirect.activesync.wbxml import page_name, tag_name
-from eas_redirect.activesync.wbxml_values import token_of
+from eas_redirect.activesync.wbxml import page_name, tag_name, token_of
 
 
 def test_all_pages_are_there_and_named_once() -> None:

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.activesync.query import COMMAND_CODES, MAX_QUERY, MAX_VALUE
-from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.request import (
+    COMMAND_CODES,
+    MAX_QUERY,
+    MAX_VALUE,
+    EASRequest,
+    Headers,
+    is_eas_path,
+    read_request,
+)
 from tests.support import DATA
 
 PATH = "/Microsoft-Server-ActiveSync"

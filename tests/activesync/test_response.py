@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.activesync.query import COMMAND_CODES
-from eas_redirect.activesync.request import EASRequest, Headers
+from eas_redirect.activesync.request import COMMAND_CODES, EASRequest, Headers
 from eas_redirect.activesync.response import (
     MAX_BODY,
     Answer,

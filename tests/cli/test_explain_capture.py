@@ -13,7 +13,7 @@ from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.io import tnetstring
 
 from eas_redirect.activesync.wbxml import Document, element, write
-from eas_redirect.captures.har_text import entries
+from eas_redirect.captures.har import entries
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import (
     COOKIE,

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
-from tests.checking.test_upstream import ASKS, answer
+from tests.checking.test_legacy_server import ASKS, answer
 from tests.integration.rawserver import RawServer, answering
 from tests.report.simulator import write_journal
 from tests.report.test_figures import call

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mitmproxy import hooks, http, options
 from mitmproxy.test import tutils
 
-from eas_redirect.engine import quick_values
+from eas_redirect.engine import quick
 from eas_redirect.engine.quick import EVENTS, VALUES
 from eas_redirect.fixes.part import Part
 
@@ -32,10 +32,10 @@ def quickened() -> None:
 @given(FIELDS, ASKED)
 def test_header_values(fields: list[tuple[bytes, bytes]], asked: str | bytes) -> None:
     headers = http.Headers(fields)
-    assert quick_values.header_values(headers, asked) == headers.get_all(asked)
-    assert quick_values.header(headers, asked) == headers.get(asked)
-    assert quick_values.header(headers, asked, 7) == headers.get(asked, 7)
-    assert quick_values.has_header(headers, asked) == (asked in headers)
+    assert quick.header_values(headers, asked) == headers.get_all(asked)
+    assert quick.header(headers, asked) == headers.get(asked)
+    assert quick.header(headers, asked, 7) == headers.get(asked, 7)
+    assert quick.has_header(headers, asked) == (asked in headers)
 
 
 def test_headers_are_still_checked_when_they_are_made(quickened: None) -> None:

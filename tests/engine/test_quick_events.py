@@ -18,8 +18,8 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
-from eas_redirect.engine import quick_events
-from eas_redirect.engine.dispatch import remember
+from eas_redirect.engine import quick
+from eas_redirect.engine.quick import remember
 from tests.engine.driver import Proxied
 
 type Script = Callable[[events.Event], Iterator[commands.Command]]
@@ -71,7 +71,7 @@ class Handler:
         self.closed.append((connection, half_close, list(self.writers[connection].written)))
 
     async def server_event(self, event: events.Event) -> None:
-        await quick_events.server_event(cast("ProxyConnectionHandler", self), event)
+        await quick.server_event(cast("ProxyConnectionHandler", self), event)
 
 
 async def turns() -> None:
@@ -281,7 +281,7 @@ ANSWERED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nyo"
 def test_a_stream_that_ended_is_untied_unless_events_wait_for_it(
     monkeypatch: pytest.MonkeyPatch, waiting: bool
 ) -> None:
-    monkeypatch.setattr(HttpStream, "flow_done", quick_events.flow_done)
+    monkeypatch.setattr(HttpStream, "flow_done", quick.flow_done)
     streams: list[HttpStream] = []
 
     def on_flow(name: str, _flow: http.HTTPFlow) -> None:
@@ -320,16 +320,16 @@ async def test_only_what_is_not_written_yet_is_waited_for(
     async def drain(handler: object) -> None:
         drained.append(handler)
 
-    monkeypatch.setattr(quick_events, "_drain_writers", drain)
+    monkeypatch.setattr(quick, "_drain_writers", drain)
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
     transport = cast("Any", Transport(waiting))
     writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
     io = ConnectionIO(handler=None, reader=reader, writer=writer)
     handler = cast("Any", SimpleNamespace(transports={1: io, 2: ConnectionIO()}))
-    await quick_events.drain_writers(handler)
+    await quick.drain_writers(handler)
     assert len(drained) == waiting
     reader.set_exception(OSError("gone"))
-    await quick_events.drain_writers(handler)
+    await quick.drain_writers(handler)
     assert len(drained) == waiting + 1
     transport.is_closing = lambda: True  # else it complains when it is collected

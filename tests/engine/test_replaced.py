@@ -11,7 +11,7 @@ from mitmproxy.proxy.layers.http import HttpStream, _http1
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from eas_redirect.engine import quick, replaced
-from eas_redirect.engine.dispatch import RememberingAddonManager
+from eas_redirect.engine.quick import RememberingAddonManager
 from eas_redirect.engine.replaced import PartState
 from eas_redirect.fixes import http1
 from eas_redirect.fixes.part import Part

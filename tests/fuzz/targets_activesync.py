@@ -14,8 +14,13 @@ from eas_redirect.activesync.authorization import (
     read_authorization,
 )
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
-from eas_redirect.activesync.query import COMMAND_CODES
-from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.request import (
+    COMMAND_CODES,
+    EASRequest,
+    Headers,
+    is_eas_path,
+    read_request,
+)
 from eas_redirect.activesync.response import ROOTS, Evidence, may_hold_evidence, read_answer
 from eas_redirect.activesync.wbxml import Element, Extension, WBXMLError, parse, parse_partly, write
 from tests.activesync.test_authorization import spnego

@@ -9,8 +9,7 @@ from mitmproxy.test import tflow
 
 from eas_redirect.activesync.wbxml import WBXMLError, parse, parse_partly, write
 from eas_redirect.view.contentview import MULTIPART, WBXMLContentview
-from eas_redirect.view.xml_edit import document_from_xml
-from eas_redirect.view.xml_view import XMLText
+from eas_redirect.view.xml_text import XMLText, document_from_xml
 from tests.fuzz.target import target
 from tests.fuzz.targets_activesync import HEADER, TARGET_TOKENS, WBXML_TOKENS, vectors
 

@@ -16,8 +16,7 @@ from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.ledger import Ledger
-from eas_redirect.telemetry.record import FIELD_NAMES, render
-from eas_redirect.telemetry.records import WireFacts, exchange_record
+from eas_redirect.telemetry.record import FIELD_NAMES, WireFacts, exchange_record, render
 from tests.fuzz.target import target
 from tests.fuzz.targets_activesync import ANSWER_TYPE, TARGET_TOKENS, WBXML_TOKENS, vectors
 from tests.support import DATA

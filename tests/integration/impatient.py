@@ -6,12 +6,12 @@ Nothing else differs. With the real limits a test of a hung worker would take mo
 import sys
 
 from eas_redirect.cli.main import main
-from eas_redirect.engine import supervisor, worker
+from eas_redirect.engine import supervisor
 
 LOOK_S, ASK_S, HUNG_S, GRACE_S = 0.3, 1.5, 3.0, 0.5
 PROGRAM = (sys.executable, "-m", "tests.integration.impatient")
 
 if __name__ == "__main__":
     supervisor.LOOK_S, supervisor.HUNG_S, supervisor.KILL_GRACE_S = LOOK_S, HUNG_S, GRACE_S
-    worker.ASK_TIMEOUT_S = ASK_S
+    supervisor.ASK_TIMEOUT_S = ASK_S
     main()

@@ -12,7 +12,7 @@ from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.processes import free_port
 from tests.integration.running import run, wait_until
 from tests.integration.upstream import Scripted, Upstream, upstream
-from tests.service.test_reload import write
+from tests.service.test_watching_reload import write
 from tests.support import DATA
 
 pytestmark = pytest.mark.integration

@@ -21,9 +21,8 @@ from eas_redirect.planning.approvals import (
     to_csv,
     undo_script,
 )
-from eas_redirect.planning.known_devices import KnownDevice
 from eas_redirect.planning.letters import letters
-from eas_redirect.planning.plan import PlannedDevice, PlannedUser, Planner
+from eas_redirect.planning.plan import KnownDevice, PlannedDevice, PlannedUser, Planner
 from eas_redirect.planning.readiness import readiness_of
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.ledger import LedgerState

@@ -12,8 +12,7 @@ from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Recipient, Unavailable
 from eas_redirect.judging.explanation import judge_over
-from eas_redirect.planning.known_devices import SeenDevices
-from eas_redirect.planning.plan import PlannedUser, Planner, everyone_moved
+from eas_redirect.planning.plan import PlannedUser, Planner, SeenDevices, everyone_moved
 from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.report.report_values import Device as SeenDevice

@@ -7,7 +7,7 @@ from eas_redirect.planning.readiness import Prospect, readiness_of
 from eas_redirect.policy import exchange_online
 from eas_redirect.policy.endpoint import Endpoint, endpoint
 from eas_redirect.policy.exchange_online import CLOUDS, Cloud, cloud_of, host_map, is_eas_host
-from eas_redirect.policy.findings import findings
+from eas_redirect.policy.relationship import findings
 from eas_redirect.policy.verdict import Policy
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 

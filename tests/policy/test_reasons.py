@@ -16,7 +16,7 @@ from eas_redirect.planning.plan_output import print_table
 from eas_redirect.policy import reasons
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS, Reason, Words
 from eas_redirect.policy.verdict import Pass
-from eas_redirect.report import advice
+from eas_redirect.report import words as advice
 from eas_redirect.report.page_tables import obstacle_table, reason_table
 from eas_redirect.report.report_values import Obstacle, ReasonRow
 from eas_redirect.report.tallies import obstacles

@@ -17,8 +17,7 @@ from eas_redirect.report.handover import Account, with_target
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.report_values import Report
 from eas_redirect.report.target_export import TargetRow, TargetRows
-from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.records import lost_record
+from eas_redirect.telemetry.record import Record, lost_record
 from tests.cli.running import run
 from tests.report.simulator import START, Simulation, write_journal
 from tests.report.test_figures import call

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from eas_redirect.report.exports import json_pieces, to_csv, to_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
-from eas_redirect.report.page_history import each_day
+from eas_redirect.report.page import each_day, render
 from eas_redirect.report.report_values import Report
 from eas_redirect.report.words import number
 from eas_redirect.telemetry.journal import IISLog, Redaction

@@ -1,8 +1,9 @@
 """What a running service shows: relationships with their hosts, trouble, the configuration."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
-from eas_redirect.service.monitor import Monitor, ProxyFacts, relationship_line
+from eas_redirect.service.monitor import (
+    Descriptors,
+    Monitor,
+    ProxyFacts,
+    limit,
+    open_descriptors,
+    relationship_line,
+)
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_address
@@ -19,6 +27,55 @@ from tests.integration.processes import free_port
 from tests.integration.running import write_config
 from tests.support import DATA
 from tests.telemetry.test_metrics import REDIRECT
+
+
+@dataclass
+class Process:
+    count: int
+    allowed: int
+    now_s: float = 0.0
+
+    def looked_at(self) -> Descriptors:
+        return Descriptors(lambda: self.count, lambda: self.allowed, lambda: self.now_s)
+
+
+@pytest.mark.parametrize(
+    ("count", "allowed", "short"),
+    [
+        (10, 1024, False),
+        (1003, 1024, False),
+        (1005, 1024, True),
+        (1024, 1024, True),
+        (65_336, 65_536, False),
+        (65_337, 65_536, True),
+        (50, 64, True),
+        (5, 0, False),
+        (0, 1024, False),
+    ],
+)
+def test_short(count: int, allowed: int, short: bool) -> None:
+    assert Process(count, allowed).looked_at().are_short() is short
+
+
+def test_it_is_short_until_there_are_enough_again() -> None:
+    process = Process(1010, 1024)
+    descriptors = process.looked_at()
+    assert descriptors.are_short()
+    for now_s, count, short in ((0.5, 10, True), (1.5, 990, True), (3.0, 980, False)):
+        process.now_s, process.count = now_s, count
+        assert descriptors.are_short() is short
+
+
+def test_the_real_ones() -> None:
+    before = open_descriptors()
+    reading, writing = os.pipe()
+    try:
+        assert open_descriptors() >= before + 2 > 2
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert limit() > 2
+
 
 POLICY = Policy(host_map=dict(DEFAULT_HOST_MAP), allowed_hosts=("*.office365.com",))
 RELATIONSHIP = OrganizationRelationship(

@@ -27,11 +27,10 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.service import watching
-from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
-from eas_redirect.service.watching import Watcher
+from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.record import Record
-from tests.service.test_reload import hurrying, write
+from tests.service.test_watching_reload import hurrying, write
 from tests.support import DATA
 
 CONFIG = """\

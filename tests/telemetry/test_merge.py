@@ -6,9 +6,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from eas_redirect.directory.values import CacheStatistics
-from eas_redirect.telemetry.exposition import Exposition
 from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
-from eas_redirect.telemetry.metrics import Gauges, Metrics
+from eas_redirect.telemetry.metrics import Exposition, Gauges, Metrics
 from eas_redirect.telemetry.site import STATUS
 from eas_redirect.telemetry.status import (
     ConfigurationLine,

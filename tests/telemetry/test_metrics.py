@@ -9,8 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.engine.supervisor import Supervisor
-from eas_redirect.telemetry.exposition import Exposition, families
-from eas_redirect.telemetry.metrics import Gauges, Metrics, fold_command, upstream_class
+from eas_redirect.telemetry.metrics import (
+    Exposition,
+    Gauges,
+    Metrics,
+    families,
+    fold_command,
+    upstream_class,
+)
 from eas_redirect.telemetry.record import Record
 from tests.support import ROOT
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eas_redirect.engine.supervisor import Supervisor
-from eas_redirect.telemetry.exposition import families
-from eas_redirect.telemetry.metrics import Metrics
+from eas_redirect.telemetry.metrics import Metrics, families
 from tests.support import ROOT, require
 
 FOLDER = ROOT / "docs" / "prometheus"

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from eas_redirect.activesync.wbxml import Document, WBXMLError, element, parse, write
 from eas_redirect.view.contentview import WBXMLContentview
 from eas_redirect.view.reading import mail_as_read
-from eas_redirect.view.xml_edit import document_from_xml
-from eas_redirect.view.xml_view import XMLText
+from eas_redirect.view.xml_text import XMLText, document_from_xml
 from tests.view.test_contentview import metadata
 
 SEND_MAIL, BODIES = 21, 17  # code pages ComposeMail and AirSyncBase

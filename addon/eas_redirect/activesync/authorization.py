@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from eas_redirect.activesync.query import legacy_text
-from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.request import EASRequest, legacy_text
 
 type Scheme = Literal["basic", "ntlm", "bearer", "negotiate", "other", "none"]
 type LogonFormat = Literal["upn", "down_level", "bare"]

@@ -20,8 +20,7 @@ from mitmproxy.io import FlowReader
 from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
-from eas_redirect.captures.har import read_har
-from eas_redirect.captures.har_text import HARError
+from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.signs import Signs, signs_of
 from eas_redirect.captures.tshark import read_tshark
 from eas_redirect.judging.challenges import Challenges

@@ -13,8 +13,7 @@ from typing import TextIO
 
 from mitmproxy import http
 
-from eas_redirect.captures.har import flow_of
-from eas_redirect.captures.har_text import HARError, items
+from eas_redirect.captures.har import HARError, flow_of, items
 
 MAX_WAITING = 10_000  # requests without an answer that are remembered
 _HOW = (

@@ -10,7 +10,7 @@ from eas_redirect.certificates.handshake import look
 from eas_redirect.checking.certificate_dates import judge_dates
 from eas_redirect.checking.legacy_server import ask_options, judge_options
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
-from eas_redirect.directory.drift import standing
+from eas_redirect.directory.relationships import standing
 from eas_redirect.directory.values import (
     Drift,
     OrganizationRelationship,
@@ -20,8 +20,8 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy import reasons
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.endpoint import Endpoint, is_own_name
-from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.relationship import findings
 from eas_redirect.policy.target import leads_to
 
 _HARMLESS = frozenset({"host_mapped"})

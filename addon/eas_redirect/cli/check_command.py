@@ -242,13 +242,13 @@ def _print_json(
 ) -> None:
     from dataclasses import asdict
 
-    from eas_redirect.judging import explanation as explain
+    from eas_redirect.judging.explanation import as_json
 
     print_json(
         {
             "config": str(path),
             "exit_code": code,
             "checks": [asdict(done) for done in checks],
-            "users": [explain.as_json(explanation) for explanation in explanations],
+            "users": [as_json(explanation) for explanation in explanations],
         }
     )

@@ -27,8 +27,7 @@ from eas_redirect.cli.progress import progress_lines
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
-    from eas_redirect.planning.known_devices import SeenDevices
-    from eas_redirect.planning.plan import PlannedUser
+    from eas_redirect.planning.plan import PlannedUser, SeenDevices
 
 _ASK_S = 3.0  # for the one question to Exchange: which versions it speaks
 CENSUS_S = 600.0  # for reading every account of the directory, which --all does
@@ -168,7 +167,7 @@ def _read(path: Path) -> tuple[str, ...]:
 
 
 def _seen(journals: list[str]) -> "SeenDevices":
-    from eas_redirect.planning.known_devices import SeenDevices
+    from eas_redirect.planning.plan import SeenDevices
 
     if not journals:
         return SeenDevices()

@@ -14,7 +14,7 @@ from typing import Literal
 
 from mitmproxy.addonmanager import AddonManager
 
-from eas_redirect.engine import dispatch
+from eas_redirect.engine import quick
 from eas_redirect.fixes.part import Part, is_in_place
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy.options import Engine
@@ -98,14 +98,14 @@ def _put(name: str, addons: AddonManager) -> bool:
     part = _part(name)
     if part is None or (name == "events" and not is_in_place("dispatch")):
         return False
-    if name == "dispatch" and not (part.digest() in part.known and dispatch.remember(addons)):
+    if name == "dispatch" and not (part.digest() in part.known and quick.remember(addons)):
         return False
     return part.put()
 
 
 def _put_back(name: str, addons: AddonManager) -> None:
     if name == "dispatch":
-        dispatch.forget(addons)
+        quick.forget(addons)
     part = _part(name)
     if part is not None:
         part.put_back()

@@ -23,7 +23,7 @@ Each is a wrapper around one method that leaves every other message to the origi
   what it sent, or what stands here; and a device gets 503 with Retry-After where Exchange is away:
   it comes back, where some take a 502 for a fault of the account.
 
-`request_headers.py`, `idle.py` and `waiting.py` hold more. Tests hold each against the version of
+`request_headers.py` and `waiting.py` hold more. Tests hold each against the version of
 mitmproxy that is installed, and show that it is still needed.
 """
 
@@ -46,7 +46,7 @@ from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.fixes import idle, request_headers, waiting
+from eas_redirect.fixes import request_headers, waiting
 from eas_redirect.fixes.part import Part, Replacement
 from eas_redirect.fixes.waiting import MAX_UNREAD, Commands
 from eas_redirect.proxy.failures import ASK_ELSEWHERE, RETRY_AFTER_S, has_by_pass, without_bytes
@@ -268,7 +268,7 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
     if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
         yield from _refuse(self, "the head of the answer does not end")
     if is_idle and not self.conn.connected:
-        yield from idle.close_client(self)
+        yield from waiting.close_client(self)
 
 
 def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:

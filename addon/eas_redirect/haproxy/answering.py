@@ -31,7 +31,7 @@ from eas_redirect.policy.decision import Pass, Redirect
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Network
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.records import WireFacts, exchange_record, fault_record
+from eas_redirect.telemetry.record import WireFacts, exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 

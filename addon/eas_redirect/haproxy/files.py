@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from eas_redirect.activesync.query import COMMAND_CODES
+from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.configuration.config import Config
 from eas_redirect.configuration.kinds import Listen
 from eas_redirect.haproxy.answering import REMEMBERED_LINES

@@ -22,10 +22,9 @@ from eas_redirect.judging.challenges import Challenges
 from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.service.challenge_probe import ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
-from eas_redirect.service.reload import Reloader
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
-from eas_redirect.service.watching import Watcher
+from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.writing import queue_standard_streams, stop_within
 

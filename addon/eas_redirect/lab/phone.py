@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from eas_redirect.activesync.query import COMMAND_CODES
+from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.lab.http_server import HeaderFields, field_value
 from eas_redirect.lab.legacy_exchange import WBXML_TYPE
 

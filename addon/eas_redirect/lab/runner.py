@@ -28,7 +28,7 @@ from eas_redirect.lab.processes import (
 )
 from eas_redirect.lab.target_server import TargetServer
 from eas_redirect.lab.walk import Walk, knock, walk_all
-from eas_redirect.telemetry.records import Carrier
+from eas_redirect.telemetry.record import Carrier
 
 JOURNAL_WAIT_S = 10.0
 LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1

@@ -2,18 +2,48 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain
 from eas_redirect.directory.values import (
+    Drift,
     OrganizationRelationship,
     Recipient,
     Relationships,
     Unavailable,
 )
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.target import leads_to
 from eas_redirect.policy.verdict import Pass, Policy, Trail
+
+# What is odd about a reading of the relationships, as the decision sees them.
+
+
+def findings(
+    relationships: Iterable[OrganizationRelationship], policy: Policy
+) -> tuple[Drift, ...]:
+    """One finding at most for each enabled relationship: its `kind` is the reason that users of it
+    would pass with, or `host_mapped`."""
+    judged = (_judge(known, policy) for known in relationships if known.enabled)
+    return tuple(finding for finding in judged if finding is not None)
+
+
+def _judge(relationship: OrganizationRelationship, policy: Policy) -> Drift | None:
+    name = relationship.name
+    target = leads_to(relationship, policy)
+    if isinstance(target, Pass):
+        message = f"the relationship {name} redirects nobody: {target.detail}"
+        return Drift(kind=str(target.reason), message=message, relationship=name)
+    if target.mapped:
+        message = (
+            f"the TargetOwaURL of {name} names {target.named_host}, where no ActiveSync is: "
+            f"phones are sent to {target.host}"
+        )
+        return Drift(kind="host_mapped", message=message, relationship=name)
+    return None
+
 
 _ADDRESS_TYPE = re.compile(r"([A-Za-z0-9]+):", re.ASCII)
 # RFC 5322 3.2.3 and 3.2.4, RFC 6531 3.3: a part of atoms, whatever their dots, or a quoted one.

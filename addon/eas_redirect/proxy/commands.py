@@ -13,7 +13,7 @@ from eas_redirect.judging.explanation import AskedDevice, explain_user, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
-from eas_redirect.view.differences import differences
+from eas_redirect.view.contentview import differences
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from eas_redirect.proxy import flows
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.records import exchange_record
+from eas_redirect.telemetry.record import exchange_record
 
 _NOT_WHOLE = NotForPhones("The request was not there whole when its answer came.")
 

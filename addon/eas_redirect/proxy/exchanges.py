@@ -32,7 +32,7 @@ from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.proxy.looking import Looking, is_captured
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.records import exchange_record, fault_record
+from eas_redirect.telemetry.record import exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from eas_redirect.judging.callers import bare_host
 from eas_redirect.policy.waves import Network
 from eas_redirect.proxy.failures import failure_of
 from eas_redirect.proxy.profile import advice_on_udp
-from eas_redirect.telemetry.records import WireFacts
+from eas_redirect.telemetry.record import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451

@@ -24,8 +24,7 @@ from eas_redirect.configuration.config import Config
 from eas_redirect.fixes import upstream_names
 from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.certificates import UpstreamTrust
-from eas_redirect.proxy.tls_advice import OLD_VERSIONS
+from eas_redirect.proxy.certificates import OLD_VERSIONS, UpstreamTrust
 from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from eas_redirect.activesync.wbxml import (
     parse,
     write,
 )
-from eas_redirect.redaction.filling import filled_bytes
-from eas_redirect.redaction.forms import ELEMENTS, Form, is_device_text
+from eas_redirect.redaction.forms import ELEMENTS, Form, filled_bytes, is_device_text
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.view.multipart import split_parts
 

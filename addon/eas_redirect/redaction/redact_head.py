@@ -4,25 +4,257 @@ A header or a parameter that is not known here is filled, its name too: a new on
 Standard library and protocol only.
 """
 
+import base64
+import binascii
+import json
 import re
+import struct
 from collections.abc import Mapping
+from urllib.parse import quote, unquote
 
-from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.redaction.filling import filled
+from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
+from eas_redirect.activesync.request import encoding_of, is_eas_path, legacy_text, unquoted
 from eas_redirect.redaction.forms import (
+    COMMANDS,
     COOKIE_NAMES,
     HEADER_NAMES,
     HEADERS,
     Form,
+    filled,
     is_date,
+    is_id,
     is_media_type,
     is_number,
     is_technical,
     one_of,
 )
 from eas_redirect.redaction.pseudonyms import Pseudonyms
-from eas_redirect.redaction.redact_credentials import redacted_credentials
-from eas_redirect.redaction.redact_target import redacted_url
+
+# Authorization and its challenges without secrets and names: they keep their shape.
+
+_SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})
+_NTLM_NAMES = (28, 36, 44)  # MS-NLMP 2.2.1.3: domain, user, workstation; length and offset
+_NTLM_FIXED = 64
+
+
+def redacted_credentials(value: str, names: Pseudonyms) -> str:
+    """The value of a header that carries a scheme and what belongs to it."""
+    scheme, space, rest = value.partition(" ")
+    if scheme.lower() not in _SCHEMES:
+        return names.secret(value)  # a token may stand alone
+    return scheme + space + (_redacted(scheme.lower(), rest, names) if rest else "")
+
+
+def _redacted(scheme: str, rest: str, names: Pseudonyms) -> str:
+    match scheme:
+        case "basic" if "=" not in rest.rstrip("=") and " " not in rest:
+            return _basic(rest, names)
+        case "ntlm" | "negotiate":
+            return _ntlm(rest, names)
+        case "bearer":
+            return _bearer(rest, names)
+        case _:
+            return names.secret(rest)
+
+
+def _basic(rest: str, names: Pseudonyms) -> str:
+    names.secret(rest)
+    try:
+        text = legacy_text(base64.b64decode(rest + "=="))
+    except ValueError:
+        return filled(rest)
+    user, colon, password = text.partition(":")
+    names.secret(password)
+    clean = names.name(user) + colon + "x" * len(password.encode("utf-8"))
+    return base64.b64encode(clean.encode("utf-8")).decode()
+
+
+def _ntlm(rest: str, names: Pseudonyms) -> str:
+    """Messages 1 and 2 keep their first bytes; message 3 keeps its shape with other names. It
+    comes out of its SPNEGO for that: a signature of the whole exchange stands there too."""
+    try:
+        token = base64.b64decode(rest + "==")
+    except binascii.Error:
+        return names.secret(rest)
+    if read_authorization(f"Negotiate {rest}").logon is None:
+        shown = 12 if token.startswith(b"NTLMSSP\0") else 1  # the kind of message, or of token
+        if len(token) > shown:
+            names.secret(rest)
+        return base64.b64encode(token[:shown] + bytes(len(token[shown:]))).decode()
+    names.secret(rest)
+    message = response_token(token) or token
+    return base64.b64encode(_authenticate(message, names)).decode()
+
+
+def _authenticate(message: bytes, names: Pseudonyms) -> bytes:
+    """MS-NLMP 2.2.1.3: the fixed part, stand-ins where the names stood, no response to anything."""
+    unicode = bool(struct.unpack_from("<I", message, 60)[0] & 1)
+    codec = "utf-16-le" if unicode else "latin-1"
+    clean = bytearray(message[:_NTLM_FIXED]) + bytes(len(message) - _NTLM_FIXED)
+    for field in _NTLM_NAMES:
+        length, start = _ntlm_field(message, field)
+        text = names.name(message[start : start + length].decode(codec, "replace"))
+        clean[start : start + length] = text.encode(codec, "replace")[:length].ljust(length, b"\0")
+    return bytes(clean)
+
+
+def _ntlm_field(message: bytes, field: int) -> tuple[int, int]:
+    """Length and place; an empty one for what lies outside the message."""
+    (length,) = struct.unpack_from("<H", message, field)
+    (start,) = struct.unpack_from("<I", message, field + 4)
+    inside = _NTLM_FIXED <= start <= len(message) - length
+    return (length, start) if inside else (0, _NTLM_FIXED)
+
+
+def _bearer(rest: str, names: Pseudonyms) -> str:
+    """A token whose only claim is the stand-in of the name that it was for."""
+    names.secret(rest)
+    logon: Logon | None = read_authorization(f"Bearer {rest}").logon
+    if logon is None:
+        return filled(rest)
+    claims = json.dumps({"upn": names.name(logon.text)}).encode()
+    header, payload, signature = rest.split(".")
+    clean = base64.urlsafe_b64encode(claims.ljust(len(payload) * 3 // 4)).decode().rstrip("=")
+    return f"{filled(header)}.{clean}.{filled(signature)}"
+
+
+# Request targets and URLs without what they tell of people.
+#
+# A parameter that is not known here is filled, its name too: a new one must not leak.
+
+# MS-ASHTTP 2.2.1.1.1.2.5, and those of early versions.
+_PARAMETERS = frozenset(
+    {
+        "cmd",
+        "user",
+        "deviceid",
+        "devicetype",
+        "attachmentname",
+        "collectionid",
+        "collectionname",
+        "itemid",
+        "longid",
+        "parentid",
+        "occurrence",
+        "saveinsent",
+        "acceptmultipart",
+    }
+)
+_FLAGS = frozenset({"saveinsent", "acceptmultipart"})
+_NAMED_PARAMETERS = frozenset({"user", "deviceid"})
+_IDS = frozenset({"collectionid", "itemid", "parentid"})
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(.*)", re.DOTALL)
+_USER, _OPTIONS = 8, 7  # MS-ASHTTP 2.2.1.1.1.1.3: tags of a base64 query
+
+
+def redacted_target(target: str, names: Pseudonyms) -> str:
+    """A request target: the path stays, names in the query get stand-ins, all else is filled."""
+    path, mark, query = target.partition("?")
+    clean = redacted_url(path, names)
+    match encoding_of(query):
+        case "none":
+            return clean + mark
+        case "plain":
+            return clean + mark + "&".join(_parameter(pair, names) for pair in query.split("&"))
+        case "base64":
+            return clean + mark + _base64_query(query, names)
+
+
+def redacted_url(value: str, names: Pseudonyms) -> str:
+    """Scheme, host and a path that is that of ActiveSync; the rest is filled."""
+    found = _URL.fullmatch(value)
+    assert found is not None  # noqa: S101 - every group may be empty, and the last takes all
+    scheme, authority, path, rest = (part or "" for part in found.groups())
+    if scheme.lower() not in ("", "http:", "https:"):
+        return names.secret(value)
+    host = _authority(authority, names)
+    if path not in ("", "/") and not is_eas_path(path):
+        path = names.secret(path)
+    return scheme + host + path + names.secret(rest)
+
+
+def _authority(authority: str, names: Pseudonyms) -> str:
+    user, at, host = authority.removeprefix("//").rpartition("@")
+    return authority[:2] + names.secret(user) + at + names.host(host)
+
+
+def _parameter(pair: str, names: Pseudonyms) -> str:
+    name, equals, value = pair.partition("=")
+    key = name.lower()
+    if key not in _PARAMETERS:
+        return names.secret(pair)
+    if key == "cmd" and value.lower() in COMMANDS:
+        return pair
+    if key in _FLAGS and value in ("", "T", "F"):
+        return pair
+    if key == "devicetype":
+        clean = names.device(unquote(value))
+        return pair if clean == value else f"{name}{equals}{_quoted(clean)}"
+    if key in _IDS and is_id(unquote(value)):
+        return pair
+    if key in _NAMED_PARAMETERS | _IDS:
+        clean = names.name(legacy_text(unquoted(value)))
+        return f"{name}{equals}{_quoted(clean)}"
+    return f"{name}{equals}{names.secret(value)}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="@", errors="surrogateescape")
+
+
+def _base64_query(query: str, names: Pseudonyms) -> str:
+    """MS-ASHTTP 2.2.1.1.1.1 with other names; a query that is no such thing is filled."""
+    try:
+        data = base64.b64decode(unquoted(query) + b"==")
+        fixed, at = bytearray(data[:4]), 4
+        for redact in (_device_id, _policy_key, _device_type):
+            value, at = _counted(data, at)
+            fixed += bytes([len(value)]) + redact(value, names)
+        while at < len(data):
+            tag, (value, at) = data[at], _counted(data, at + 1)
+            clean = _tagged(tag, value, names)
+            fixed += bytes([tag, len(clean)]) + clean
+    except (binascii.Error, IndexError, ValueError):
+        return names.secret(query)
+    encoded = base64.b64encode(bytes(fixed)).decode()
+    return quote(encoded, safe="/=") if "%" in query else encoded
+
+
+def _counted(data: bytes, at: int) -> tuple[bytes, int]:
+    length = data[at]
+    value = data[at + 1 : at + 1 + length]
+    if len(value) != length:
+        raise IndexError("cut short")
+    return value, at + 1 + length
+
+
+def _device_id(value: bytes, names: Pseudonyms) -> bytes:
+    text = value.decode("latin-1")
+    if text.isascii() and text.isprintable():
+        return names.name(text).encode("ascii")
+    return names.binary(value)
+
+
+def _policy_key(value: bytes, names: Pseudonyms) -> bytes:
+    if any(value):
+        names.secret(str(int.from_bytes(value, "little")))
+    return b"\1" * len(value) if any(value) else value
+
+
+def _device_type(value: bytes, names: Pseudonyms) -> bytes:
+    clean = names.device(value.decode("latin-1")).encode("latin-1", "replace")
+    return clean[: len(value)]
+
+
+def _tagged(tag: int, value: bytes, names: Pseudonyms) -> bytes:
+    if tag == _OPTIONS and len(value) == 1:
+        return value
+    text = legacy_text(value)
+    if tag == _USER:
+        return names.name(text).encode("utf-8")[:255]
+    names.secret(text)
+    return b"0" * len(value)
+
 
 _HOSTS = frozenset(
     {"host", "x-beserver", "x-feserver", "x-diaginfo", "x-forwarded-host", "x-calculatedbetarget"}

@@ -8,10 +8,9 @@ from enum import StrEnum
 from eas_redirect.report.handover import TITLES, Accounts, local_part
 from eas_redirect.report.markup import HTML, tag
 from eas_redirect.report.old_server import SILENCE_S
-from eas_redirect.report.page import document
-from eas_redirect.report.page_parts import section
+from eas_redirect.report.page import document, section
+from eas_redirect.report.page_tables import Head, table
 from eas_redirect.report.report_values import Device, Handover, Report
-from eas_redirect.report.table import Head, table
 from eas_redirect.report.words import counted, length, moment, number
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState

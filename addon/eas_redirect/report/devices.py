@@ -1,18 +1,207 @@
 """What became of each device: the same states as the live ledger, from the journals alone.
 
-Imports DuckDB for its types only.
+From the store's table `lines` to the tables `devices` and `daily`; for a stuck device the likeliest
+cause. Imports DuckDB for its types only.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from eas_redirect.planning.readiness import Readiness, logon_findings, readiness_of
-from eas_redirect.report.causes import Behaviour, likely_cause
-from eas_redirect.report.following import make_tables
+from eas_redirect.planning.readiness import Prospect, Readiness, logon_findings, readiness_of
+from eas_redirect.report.lines import LET_IN
 from eas_redirect.report.report_values import Device
-from eas_redirect.telemetry.clients import Client, family, identify
-from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.clients import Client, family, identify, version
+from eas_redirect.telemetry.ledger import (
+    QUIET_AFTER_S,
+    QUIET_INTERVALS,
+    RETURNS_UNTIL_STUCK,
+    STUCK_SPAN_S,
+    VISIT_S,
+    LedgerState,
+)
+
+# Why a device may be stuck: the likeliest cause, from what it did after its redirect.
+
+FIRST_WITH_451 = "14.0"  # KB 2751417: devices below it were not expected to know 451
+
+NTLM_REFUSALS = 2  # of each logon that succeeds: without a token, and with the first one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How often a device, once redirected, was answered how when it came back."""
+
+    comebacks: int
+    redirected_again: int = 0
+    refused_logon: int = 0  # 401, which is no comeback; NTLM alone has two for each
+    served: int = 0  # Exchange answered as if the mailbox were here
+    directory_down: int = 0
+    last_reason: str | None = None
+    protocol_version: str | None = None
+
+
+def likely_cause(did: Behaviour, readiness: Readiness | None) -> str:
+    """One sentence with what to do. A presumption, and worded as one."""
+    if did.served * 2 > did.comebacks or did.last_reason == "recipient_has_mailbox":
+        return "Exchange serves it here again: was the mailbox moved back?"
+    if did.refused_logon > NTLM_REFUSALS * did.comebacks:
+        return "Exchange refuses its password: an account left on the phone. Remove the account."
+    if did.directory_down * 2 > did.comebacks:
+        return "No directory could be asked when it came back. See the directory's faults first."
+    if did.protocol_version and version(did.protocol_version) < version(FIRST_WITH_451):
+        return (
+            f"Speaks {did.protocol_version}, and apps below {FIRST_WITH_451} may not know the"
+            " redirect. Set the account up anew."
+        )
+    if readiness is not None and readiness.verdict is Prospect.REFUSED:
+        return f"The target refuses it. {readiness.rule}"
+    if readiness is not None and readiness.verdict is Prospect.ASKED:
+        return "The target wants a sign-in that nobody has done yet. Ask the user to sign in."
+    return "The app seems to ignore the redirect. Set the account up anew."
+
+
+# The ledger's rules in SQL: from the store's table `lines` to the tables `devices` and `daily`.
+
+# The macro is the ledger's rule for a device at a moment; see telemetry/ledger.py.
+_STATE = """
+CREATE MACRO state_at(
+  moment, first_redirect, first_return, stuck_at, called, returned, arrived, quiet_after) AS
+  CASE WHEN first_redirect IS NULL OR first_redirect > moment THEN 'seen'
+       WHEN arrived > coalesce(returned, first_redirect) THEN 'confirmed'
+       WHEN moment - called >= quiet_after THEN 'quiet'
+       WHEN stuck_at <= moment THEN 'stuck'
+       WHEN first_return <= moment THEN 'returned'
+       ELSE 'redirected' END
+"""
+
+_REDIRECTED = """
+CREATE TABLE redirected AS
+SELECT key, min(ts) AS first_redirect, count(*) AS redirects,
+  arg_max(location, ts) AS target, arg_max(location_host, ts) AS target_host
+FROM lines WHERE class = 0 AND key IS NOT NULL AND decision = 'redirect' GROUP BY key
+"""
+
+# Who was only ever refused, or got no answer, is nobody: anybody can send made-up names.
+_KNOWN = f"""
+CREATE TABLE known AS
+SELECT key, min(ts) AS known_since FROM lines
+WHERE class = 0 AND key IS NOT NULL AND {LET_IN} GROUP BY key
+"""
+
+# Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call, and
+# it is one whatever the target answers: a target that asks to sign in anew has been reached.
+_CALLS = f"""
+CREATE VIEW calls AS
+SELECT * FROM (
+  SELECT lines.*, lines.rowid AS line, lines.ts // 86400000 AS day, first_redirect,
+    coalesce(host = target_host AND ts >= first_redirect, false) AS arrives
+  FROM lines JOIN known USING (key) LEFT JOIN redirected USING (key)
+  WHERE class = 0 AND ts >= known_since
+) WHERE {LET_IN} OR arrives
+"""
+
+# Logons that were refused after the redirect move nobody; they hint at a cause.
+_REFUSALS = """
+CREATE TABLE refusals AS
+SELECT key, count(*) AS refused FROM lines JOIN redirected USING (key)
+WHERE class = 0 AND reason = 'unauthenticated' AND ts > first_redirect GROUP BY key
+"""
+
+# A comeback was sent after the device was last told; what was on its way by then is none.
+_COMEBACKS = """
+CREATE TABLE comebacks AS
+WITH since AS (
+  SELECT key, ts, began, reason, status,
+    max(CASE WHEN decision = 'redirect' THEN ts END) OVER (PARTITION BY key ORDER BY ts
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS told
+  FROM calls WHERE ts >= first_redirect AND NOT arrives
+)
+SELECT key, ts, reason, status, row_number() OVER (PARTITION BY key ORDER BY ts) AS n,
+  ts - min(ts) OVER (PARTITION BY key) AS span
+FROM since WHERE began > told
+"""
+
+_RETURNS = f"""
+CREATE TABLE returns AS
+SELECT key, count(*) AS returns, min(ts) AS first_return, max(ts) AS returned,
+  min(ts) FILTER (n >= {RETURNS_UNTIL_STUCK} AND span >= {STUCK_SPAN_S * 1000:.0f}) AS stuck_at,
+  count(*) FILTER (reason = 'mailbox_moved') AS again,
+  count(*) FILTER (reason = 'other_answer' AND status BETWEEN 200 AND 299) AS served,
+  count(*) FILTER (reason = 'directory_unavailable') AS directory_down,
+  arg_max(reason, ts) AS last_reason
+FROM comebacks GROUP BY key
+"""
+
+# The ledger's usual interval: the mean of the gaps between visits, but for the one that ended in
+# the first comeback.
+_INTERVALS = f"""
+CREATE TABLE intervals AS
+SELECT key, sum(gap) / count(*) AS usual FROM (
+  SELECT key, ts, ts - lag(ts) OVER (PARTITION BY key ORDER BY ts) AS gap
+  FROM calls WHERE NOT arrives
+) LEFT JOIN returns USING (key)
+WHERE gap >= {VISIT_S * 1000:.0f} AND ts IS DISTINCT FROM first_return GROUP BY key
+"""
+
+_DAILY = """
+CREATE TABLE daily AS
+SELECT key, day, max(calls.ts) FILTER (NOT arrives) AS called,
+  max(calls.ts) FILTER (arrives) AS arrived, any_value(back.ts) AS returned
+FROM calls LEFT JOIN (
+  SELECT key, ts // 86400000 AS day, max(ts) AS ts FROM comebacks GROUP BY key, day
+) AS back USING (key, day) GROUP BY key, day
+"""
+
+# The newest line that names the device describes it.
+_DEVICES = f"""
+CREATE TABLE devices AS
+WITH seen AS (
+  SELECT key, min(ts) AS first_seen, max(ts) AS last_any, count(*) AS calls,
+    any_value(user_key) AS user_key,
+    bool_or(status = 200) AS accepted,
+    arg_max(line, ts + CASE WHEN named THEN 100000000000000 ELSE 0 END) AS row,
+    arg_max(location, ts) FILTER (location IS NOT NULL) AS would_go,
+    arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,
+    arg_max(wave, ts) FILTER (wave IS NOT NULL) AS wave,
+    arg_max(version, ts) FILTER (version IS NOT NULL) AS version,
+    -- NTLM names its scheme on the first requests of a connection only.
+    arg_max(scheme, ts) FILTER (scheme NOT IN ('none', 'other')) AS scheme,
+    arg_max(user_agent, ts) FILTER (user_agent IS NOT NULL) AS user_agent,
+    arg_max(reason, ts) AS reason,
+    arg_max(reason, ts) FILTER (NOT arrives) AS answer
+  FROM calls GROUP BY key
+), last_calls AS (
+  SELECT key, max(called) AS called, max(arrived) AS arrived FROM daily GROUP BY key
+)
+SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_email,
+  lines.device_id, lines.device_type, lines.family, lines.logon_format,
+  called, arrived,
+  first_redirect, coalesce(redirects, 0) AS redirects,
+  coalesce(target, would_go) AS location,
+  coalesce(target_host, would_go_host) AS location_host,
+  first_return, returned, stuck_at, coalesce(returns, 0) AS returns,
+  again, coalesce(refused, 0) AS unauthenticated, served, directory_down, last_reason, usual,
+  greatest({QUIET_AFTER_S * 1000:.0f}, {QUIET_INTERVALS} * coalesce(usual, 0)) AS quiet_after,
+  false AS machine
+FROM seen JOIN lines ON lines.rowid = seen.row
+LEFT JOIN last_calls ON last_calls.key = seen.key
+LEFT JOIN redirected ON redirected.key = seen.key
+LEFT JOIN returns ON returns.key = seen.key
+LEFT JOIN refusals ON refusals.key = seen.key
+LEFT JOIN intervals ON intervals.key = seen.key
+"""
+
+
+def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Once for a store."""
+    for sql in (
+        *(_STATE, _REDIRECTED, _KNOWN, _CALLS, _REFUSALS, _COMEBACKS, _RETURNS),
+        *(_INTERVALS, _DAILY, _DEVICES),
+    ):
+        connection.execute(sql)
+
 
 _LIST = """
 SELECT *, state_at($until, first_redirect, first_return, stuck_at, called, returned, arrived,

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from eas_redirect.report.duck import READ_TEXT, literal
-from eas_redirect.report.packing import Packing
+from eas_redirect.report.packing import READ_TEXT, Packing, literal
 from eas_redirect.telemetry.record import encoded, to_json
 from eas_redirect.telemetry.w3c import EAS_STEM, W3CReader
 

@@ -6,7 +6,7 @@ Users and devices are hashes beside their names; what is no line of ours is coun
 from dataclasses import dataclass, field
 from enum import IntEnum, unique
 
-from eas_redirect.report.duck import READ_TEXT
+from eas_redirect.report.packing import READ_TEXT
 from eas_redirect.telemetry.ledger import NOT_LET_IN
 
 LET_IN = f"(reason NOT IN ({', '.join(map(repr, sorted(NOT_LET_IN)))}) OR reason IS NULL)"
@@ -40,7 +40,7 @@ CREATE TABLE lines (
   key UBIGINT,        -- of the device: user and device id, or user and User-Agent
   agent UBIGINT,      -- of user and User-Agent: where a request that names no device belongs
   named BOOLEAN,      -- the request named its device
-  user_key UBIGINT,   -- of the user, after `users.py` under whatever name
+  user_key UBIGINT,   -- of the user, after `groups.py` under whatever name
   account VARCHAR,    -- what the directory found, where it was asked
   user_name VARCHAR, user_domain VARCHAR, user_email VARCHAR,
   device_id VARCHAR, device_type VARCHAR, user_agent VARCHAR, family VARCHAR,

@@ -1,20 +1,385 @@
 """The page: a `Report` in, one self-contained HTML file out. Pure.
 
-No script, font or image from elsewhere: a Content-Security-Policy lets in this page's own style and
-script by their hashes, and nothing else.
+First what an administrator reads first: can the old server go, who keeps it, who is stuck; then how
+it came about, day by day; then everything by kind. No script, font or image from elsewhere: a
+Content-Security-Policy lets in this page's own style and script by their hashes, and nothing else.
 """
 
 import base64
 import hashlib
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
-from eas_redirect.report import page_front as front
-from eas_redirect.report import page_history as history
-from eas_redirect.report import page_lists as lists
+from eas_redirect.report import page_tables as tables
+from eas_redirect.report.groups import FOLLOWED
+from eas_redirect.report.handover import NEXT_STEPS, TITLES
 from eas_redirect.report.markup import HTML, Child, tag
-from eas_redirect.report.page_handover import handover
-from eas_redirect.report.report_values import Report
-from eas_redirect.report.words import counted, moment, number, size
+from eas_redirect.report.page_tables import SHOWN, Cell, Head, count, table, time_cell
+from eas_redirect.report.plots import Column, Series, bars, legend, stacked
+from eas_redirect.report.report_values import (
+    DAY_MS,
+    SHOWN_DAYS,
+    STATES,
+    Day,
+    Device,
+    Handover,
+    Report,
+)
+from eas_redirect.report.words import (
+    NAMELESS,
+    STATE_TITLES,
+    VERDICT_TITLES,
+    client_title,
+    counted,
+    day,
+    milliseconds,
+    moment,
+    number,
+    size,
+)
+from eas_redirect.telemetry.ledger import LedgerState
+
+
+def section(title: str, words: str | None, *parts: Child) -> HTML:
+    return tag(
+        "section", tag("h2", title), tag("p", words, class_="aside") if words else None, parts
+    )
+
+
+def cut(total: int) -> HTML | None:
+    if total <= tables.SHOWN:
+        return None
+    return tag(
+        "p",
+        f"The first {number(tables.SHOWN)} of {number(total)}; --csv and --json have all.",
+        class_="aside",
+    )
+
+
+# What an administrator reads first: can the old server go, who keeps it, who is stuck.
+
+STUCK_CLIENTS = 12
+
+
+def verdict(report: Report) -> HTML:
+    """The answer, then who stands against it and what to do about them."""
+    arrivals = report.arrivals
+    times: Child = None
+    if arrivals.last_s is not None:
+        times = f"The last call was {moment(arrivals.last_s)} UTC."
+        if arrivals.first_s is not None and arrivals.devices > 1:
+            times = (
+                f"Their last calls lie between {moment(arrivals.first_s)} and"
+                f" {moment(arrivals.last_s)} UTC."
+            )
+    return tag(
+        "section",
+        tag("h2", "Can the old server go?"),
+        tag("p", arrivals.verdict, class_="answer"),
+        tag("p", times, class_="aside") if times else None,
+        tables.still_calling_table(arrivals.still_calling) if arrivals.still_calling else None,
+        class_="verdict go" if arrivals.can_go else "verdict",
+    )
+
+
+def tiles(report: Report) -> HTML:
+    totals = report.totals
+    stuck = totals.states.get(LedgerState.STUCK, 0)
+    returned = totals.states.get(LedgerState.RETURNED, 0)
+    followed = sum(totals.states.get(state, 0) for state in FOLLOWED)
+    rows: tuple[tuple[str, int, str, str], ...] = (
+        ("Devices seen", totals.devices, f"of {counted(totals.users, 'user')}", ""),
+        (
+            "Redirected",
+            totals.devices_redirected,
+            f"of {counted(totals.users_redirected, 'user')}, {counted(totals.redirects, 'time')}",
+            "redirected",
+        ),
+        (
+            "Followed",
+            followed,
+            f"of {counted(totals.users_followed, 'user')}, presumed from silence;"
+            f" {number(totals.devices_confirmed)} seen at the target",
+            "quiet",
+        ),
+        (
+            "Came back",
+            returned,
+            f"of {counted(totals.users_returned, 'user')}; not often enough to be stuck",
+            "returned",
+        ),
+        ("Stuck", stuck, f"of {counted(totals.users_stuck, 'user')}", "stuck"),
+    )
+    if totals.would_redirects:
+        would = ("Would redirect", totals.would_redirects, "answers, in observe mode", "")
+        rows = (*rows, would)
+    shown = [
+        tag(
+            "div",
+            tag("dt", title),
+            tag("dd", number(value)),
+            tag("p", words),
+            class_=f"tile {colour}",
+        )
+        for title, value, words, colour in rows
+    ]
+    return tag(
+        "section", tag("h2", "In figures", class_="hidden"), tag("dl", shown, class_="tiles")
+    )
+
+
+def stuck(report: Report) -> HTML:
+    found = [device for device in report.devices if device.state is LedgerState.STUCK]
+    title = "Who is stuck"
+    if not found:
+        return section(title, "Nobody.")
+    clients = [
+        (client_title(group.name), group.stuck, "stuck")
+        for group in report.by_family
+        if group.stuck
+    ]
+    clients.sort(key=lambda row: -row[1])
+    return section(
+        title,
+        "Came back three times or more, over at least ten minutes.",
+        tables.stuck_table(found),
+        cut(len(found)),
+        bars("Stuck devices by client", clients[:STUCK_CLIENTS]),
+    )
+
+
+def obstacles(report: Report) -> HTML | None:
+    if not report.obstacles:
+        return None
+    return section(
+        "What stands in the way",
+        "These users have moved, and their devices were left alone all the same.",
+        tables.obstacle_table(report.obstacles),
+    )
+
+
+# How it came about: states, arrivals and decisions, day by day.
+
+_STATE_SERIES = tuple(Series(title=STATE_TITLES[s], colour=s.value) for s in STATES)
+_DAY_S = DAY_MS / 1000
+
+
+def states(report: Report) -> HTML | None:
+    if not report.states_over_time:
+        return None
+    columns = [
+        Column(label=day(point.at_s - 0.001), values=tuple(point.states[s.value] for s in STATES))
+        for point in report.states_over_time
+    ]
+    users = [
+        Column(label=column.label, values=tuple(point.users[s.value] for s in STATES))
+        for column, point in zip(columns, report.states_over_time, strict=True)
+    ]
+    title = "Devices by state over time"
+    return section(
+        title,
+        "At the end of each day, UTC. Silence is judged by each device's own usual interval:"
+        " whoever is silent for three of them, and an hour at least, is presumed to have followed.",
+        stacked(title, _STATE_SERIES, columns),
+        legend(_STATE_SERIES),
+        _figures(title, _STATE_SERIES, columns),
+        _figures("Users, each by the worst of their devices", _STATE_SERIES, users),
+    )
+
+
+def arrivals(report: Report) -> HTML | None:
+    if not report.days:
+        return None
+    series = (Series(title="devices that called the old server", colour="c0"),)
+    columns = [
+        Column(label=day(one.start_s), values=(one.arriving,)) for one in each_day(report.days)
+    ]
+    title = "Devices still calling the old server"
+    return section(
+        title,
+        "Distinct devices of each day, UTC, without Exchange's own probes.",
+        stacked(title, series, columns),
+        _figures(title, series, columns),
+    )
+
+
+def decisions(report: Report) -> HTML | None:
+    if not report.days:
+        return None
+    names = sorted({reason for one in report.days for reason in one.reasons})
+    order = {row.reason: index for index, row in enumerate(report.reasons)}
+    names.sort(key=lambda name: order.get(name, len(order)))
+    series = [Series(title=name, colour=f"c{index}") for index, name in enumerate(names)]
+    columns = [
+        Column(label=day(one.start_s), values=tuple(one.reasons.get(name, 0) for name in names))
+        for one in each_day(report.days)
+    ]
+    title = "Decisions by reason over time"
+    more = ""
+    if report.more_reasons:
+        more = f"{number(report.more_reasons)} more distinct reasons are not listed."
+    return section(
+        title,
+        "Exchanges of each day, UTC, and why each was redirected or passed.",
+        stacked(title, series, columns),
+        legend(series),
+        tables.reason_table(report.reasons),
+        tag("p", more, class_="aside") if more else None,
+        _figures(title, series, columns),
+    )
+
+
+def _figures(title: str, series: Sequence[Series], columns: Sequence[Column]) -> HTML:
+    """A plot's figures for those who cannot see it, and for those who want to copy them."""
+    heads = (Head(title="Day"), *(Head(title=s.title, kind="number") for s in series))
+    rows = [[Cell(shown=c.label), *map(tables.count, c.values)] for c in columns]
+    return tag("details", tag("summary", f"The figures: {title}"), table(title, heads, rows))
+
+
+def each_day(days: Sequence[Day]) -> tuple[Day, ...]:
+    """With the days on which nothing was written, which a plot must show too; of the last
+    `SHOWN_DAYS`."""
+    if not days:
+        return ()
+    known = {one.start_s: one for one in days}
+    count = min(SHOWN_DAYS, int((days[-1].start_s - days[0].start_s) / _DAY_S) + 1)
+    moments = (days[-1].start_s - n * _DAY_S for n in reversed(range(count)))
+    return tuple(
+        known.get(at, Day(start_s=at, exchanges=0, arriving=0, reasons={})) for at in moments
+    )
+
+
+# Everything by kind: groups, readiness, look-ups, and the devices one by one.
+
+
+def groups(report: Report) -> HTML | None:
+    if not report.devices:
+        return None
+    waves = any(group.name != NAMELESS for group in report.by_wave)
+    return section(
+        "By wave, device type and client" if waves else "By device type and client",
+        None,
+        tables.group_table("By wave", "Wave", report.by_wave, _unless("no wave"))
+        if waves
+        else None,
+        tables.group_table(
+            "By device type", "Device type", report.by_device_type, _unless("not said")
+        ),
+        tables.group_table("By client", "Client", report.by_family, client_title),
+    )
+
+
+def _unless(nameless: str) -> Callable[[str], str]:
+    return lambda name: nameless if name == NAMELESS else name
+
+
+def readiness(report: Report) -> HTML | None:
+    judged = sum(report.readiness.values())
+    if not judged:
+        return None
+    rows = [
+        (VERDICT_TITLES[verdict], value, verdict) for verdict, value in report.readiness.items()
+    ]
+    return section(
+        "What awaits them at the target",
+        "Exchange Online refuses ActiveSync below 16.1 since March 2026 and passwords since October"
+        " 2022. The old server cannot tell what a phone speaks elsewhere: the client and its system"
+        " do. Each device below has its rule.",
+        bars("Devices by what they are to expect", rows),
+    )
+
+
+def discoveries(report: Report) -> HTML | None:
+    asked = report.discoveries
+    if not asked.shown:
+        return None
+    return section(
+        "Accounts that were added again",
+        f"Autodiscover told {counted(asked.told, 'user')} the new server, and would have told"
+        f" {number(asked.would_be_told)} in observe mode.",
+        tables.discovery_table(asked.shown),
+    )
+
+
+def latency(report: Report) -> HTML | None:
+    latency = report.latency
+    if not latency.lookups:
+        return None
+    rows = [
+        (f"up to {bound:g} ms" if bound is not None else "longer", count, "c1")
+        for bound, count in latency.buckets
+        if count
+    ]
+    told = ", ".join(f"{name} {number(count)}" for name, count in latency.by_cache.items())
+    return section(
+        "How long look-ups took",
+        f"{counted(latency.lookups, 'look-up')}: half within {milliseconds(latency.p50_ms)}, 95 %"
+        f" within {milliseconds(latency.p95_ms)}, 99 % within {milliseconds(latency.p99_ms)},"
+        f" the longest {milliseconds(latency.max_ms)}. From the cache or not: {told}.",
+        bars("Look-ups by length", rows),
+    )
+
+
+def devices(report: Report) -> HTML | None:
+    if not report.devices:
+        return None
+    return section(
+        "Devices",
+        None,
+        tables.device_table(report.devices),
+        cut(len(report.devices)),
+    )
+
+
+# Who arrived at the target: a count for each verdict, and lists of who needs a person.
+
+_DONE = frozenset({Handover.CONFIRMED, Handover.ELSEWHERE})
+_HEADS = (
+    *(Head(title="User"), Head(title="Device"), Head(title="Client"), Head(title="Why")),
+    *(Head(title="Redirected", kind="time"), Head(title="Last call here", kind="time")),
+)
+
+
+def handover(report: Report) -> HTML | None:
+    target = report.target
+    if target is None:
+        return None
+    rows = [
+        (TITLES[row.handover], count(row.devices), count(row.users), NEXT_STEPS[row.handover])
+        for row in target.counts
+    ]
+    heads = (
+        Head(title="Verdict"),
+        Head(title="Devices", kind="number"),
+        Head(title="Users", kind="number"),
+        Head(title="What to do"),
+    )
+    reach = f", and reach to {moment(target.newest_s)} UTC" if target.newest_s is not None else ""
+    return section(
+        "Who arrived",
+        f"By the target's own lists: {counted(target.files, 'file')} of"
+        f" {counted(target.rows, 'device')}{reach}.",
+        table("Verdicts", heads, rows),
+        [_list(report.devices, verdict) for verdict in Handover if verdict not in _DONE],
+    )
+
+
+def _list(devices: tuple[Device, ...], verdict: Handover) -> list[HTML | None] | None:
+    found = [one for one in devices if one.arrival and one.arrival.handover is verdict]
+    if not found:
+        return None
+    rows = [
+        (
+            device.user,
+            device.device_id or "",
+            client_title(device.family),
+            device.arrival.why if device.arrival else "",
+            time_cell(device.redirected_s),
+            time_cell(device.last_seen_s),
+        )
+        for device in found[:SHOWN]
+    ]
+    return [table(f"{TITLES[verdict].capitalize()}", _HEADS, rows), cut(len(found))]
 
 
 def render(report: Report) -> str:
@@ -47,19 +412,19 @@ def _main(report: Report) -> HTML:
     """What to do first, then how it came about, then everything."""
     return tag(
         "main",
-        front.verdict(report),
-        front.tiles(report),
-        front.stuck(report),
+        verdict(report),
+        tiles(report),
+        stuck(report),
         handover(report),
-        front.obstacles(report),
-        history.states(report),
-        history.arrivals(report),
-        history.decisions(report),
-        lists.readiness(report),
-        lists.groups(report),
-        lists.discoveries(report),
-        lists.latency(report),
-        lists.devices(report),
+        obstacles(report),
+        states(report),
+        arrivals(report),
+        decisions(report),
+        readiness(report),
+        groups(report),
+        discoveries(report),
+        latency(report),
+        devices(report),
     )
 
 

@@ -1,9 +1,12 @@
-"""The tables of the page, each from a part of the `Report`. Pure."""
+"""The tables of the page, each from a part of the `Report`: sortable by its heads, readable without
+a script. Pure.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from eas_redirect.policy.reasons import title
-from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.old_server import why
 from eas_redirect.report.report_values import (
@@ -14,17 +17,63 @@ from eas_redirect.report.report_values import (
     ReasonRow,
     StillCalling,
 )
-from eas_redirect.report.table import Cell, Head, table
 from eas_redirect.report.words import (
     STATE_TITLES,
     VERDICT_TITLES,
     client_title,
     counted,
     length,
+    meaning,
     moment,
     number,
+    what_to_do,
 )
 from eas_redirect.telemetry.ledger import LedgerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A column: `kind` says how it sorts and where it stands."""
+
+    title: str
+    kind: Literal["text", "number", "time"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What a cell shows, and by which value it sorts when that is another."""
+
+    shown: Child
+    sort: str | float | None = None
+
+
+def table(caption: str, heads: Sequence[Head], rows: Sequence[Sequence[Cell | Child]]) -> HTML:
+    """A table with its caption; heads become buttons by the page's script."""
+    titles = [tag("th", head.title, scope="col", data_kind=head.kind) for head in heads]
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", caption),
+            tag("thead", tag("tr", titles)),
+            tag("tbody", [_row(heads, row) for row in rows]),
+        ),
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=caption,
+    )
+
+
+def _row(heads: Sequence[Head], row: Sequence[Cell | Child]) -> HTML:
+    return tag("tr", [_cell(head, cell) for head, cell in zip(heads, row, strict=True)])
+
+
+def _cell(head: Head, cell: Cell | Child) -> HTML:
+    whole = cell if isinstance(cell, Cell) else Cell(shown=cell)
+    sort = None if whole.sort is None else str(whole.sort)
+    return tag("td", whole.shown, class_=None if head.kind == "text" else head.kind, data_sort=sort)
+
 
 SHOWN = 1000  # rows of a table; a browser and a reader bear no more
 _TOLD = {"redirect": "told the new server", "would_redirect": "would be told (observe mode)"}

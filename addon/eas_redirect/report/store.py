@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from eas_redirect.report.duck import literal
+from eas_redirect.report.groups import join_logons
 from eas_redirect.report.iis_source import FieldNames, journal_from_iis
 from eas_redirect.report.inputs import InputKind, Source
 from eas_redirect.report.lines import (
@@ -30,8 +30,7 @@ from eas_redirect.report.lines import (
     LineClass,
     Lines,
 )
-from eas_redirect.report.packing import Encoding, Packing, unpack, zstd_is_whole
-from eas_redirect.report.users import join_logons
+from eas_redirect.report.packing import Encoding, Packing, literal, unpack, zstd_is_whole
 
 MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2 GiB
 THREADS = 2

@@ -4,10 +4,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eas_redirect.report.advice import meaning, what_to_do
 from eas_redirect.report.handover import NEXT_STEPS, TITLES
 from eas_redirect.report.report_values import STATES, Device, Report, Target
-from eas_redirect.report.words import STATE_TITLES, client_title, counted, moment, number
+from eas_redirect.report.words import (
+    STATE_TITLES,
+    client_title,
+    counted,
+    meaning,
+    moment,
+    number,
+    what_to_do,
+)
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import printable
 

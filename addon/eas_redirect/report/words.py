@@ -1,7 +1,8 @@
-"""Times, lengths and states in words, the same on the page and in the CSV. Pure."""
+"""Times, lengths and states in words, the same on the page and in the CSV; and what to do. Pure."""
 
 from datetime import UTC, datetime
 
+from eas_redirect.policy import reasons
 from eas_redirect.telemetry.clients import family
 from eas_redirect.telemetry.ledger import LedgerState
 
@@ -90,3 +91,34 @@ def client_title(name: str | None) -> str:
 
 def _utc(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
+
+
+# What to do about devices that still call the old server, by why they do.
+#
+# Why is a state of the ledger, or for a device that was told nothing the reason of its last
+# exchange.
+
+# Ledger states → what it means, what to do.
+_STATES = {
+    "stuck": ("told to go, and keep coming back", "Each is listed below with its likely cause."),
+    "returned": ("told to go, and came back", "Wait: some ask a few times before they go."),
+    "redirected": ("told to go just now", "Wait: it is too early to say."),
+    "quiet": (
+        "followed (presumed), and silent for less than a week",
+        "Nothing: a week of silence takes them off this list.",
+    ),
+    "confirmed": (
+        "seen at the target, and silent here for less than a week",
+        "Nothing: a week of silence takes them off this list.",
+    ),
+}
+
+
+def meaning(why: str) -> str:
+    """Why a device still calls, for people."""
+    return _STATES[why][0] if why in _STATES else reasons.of_callers(why)
+
+
+def what_to_do(why: str) -> str:
+    """A sentence or two, or nothing where nobody knows."""
+    return _STATES[why][1] if why in _STATES else reasons.advice(why)

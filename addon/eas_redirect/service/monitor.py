@@ -6,10 +6,12 @@ The proxy hands in what only it knows (`Proxy`). Imports neither mitmproxy nor l
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.directory.sight import Remark
@@ -21,7 +23,6 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason, title
 from eas_redirect.policy.target import leads_to
-from eas_redirect.service.descriptors import Descriptors
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
 from eas_redirect.telemetry.metrics import Gauges, Metrics
@@ -39,6 +40,62 @@ from eas_redirect.telemetry.status import (
 )
 from eas_redirect.telemetry.web import parse_address
 from eas_redirect.telemetry.writing import lost_of_log
+
+# Whether file descriptors are left for further connections. A waiting phone holds two.
+
+LOOK_S = 1.0  # counting tens of thousands takes milliseconds
+FEWEST = 16  # left; with as many again it is enough
+SHARE = 0.02  # of the limit, where that is more, up to
+MOST = 200
+
+
+def open_descriptors() -> int:
+    """Of this process; 0 where the system does not tell. Linux does, from 6.2 on in one call."""
+    folder = Path("/proc/self/fd")
+    try:
+        return folder.stat().st_size or len(os.listdir(folder))  # noqa: PTH208 - tens of thousands
+    except OSError:
+        return 0
+
+
+def limit() -> int:
+    """How many this process may have; 0 where there is no such limit."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return 0
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+class Descriptors:
+    """Looks at most once in LOOK_S."""
+
+    def __init__(
+        self,
+        count: Callable[[], int] = open_descriptors,
+        allowed: Callable[[], int] = limit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._count = count
+        self._allowed = allowed
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._short = False
+
+    def are_short(self) -> bool:
+        """Whether another connection may find none. Short until twice as many are left."""
+        if self._clock() - self._looked_at >= LOOK_S:
+            self._looked_at = self._clock()
+            self._short = self._look()
+        return self._short
+
+    def _look(self) -> bool:
+        allowed = self._allowed()
+        if allowed <= 0:
+            return False
+        enough = max(FEWEST, min(int(SHARE * allowed), MOST))
+        return allowed - self._count() < enough * (2 if self._short else 1)
+
 
 logger = logging.getLogger(__name__)
 

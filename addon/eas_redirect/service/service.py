@@ -28,14 +28,13 @@ from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.judge import GRACE_S, Judge
 from eas_redirect.judging.wave_names import ask_names, doubts, in_doubt
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.findings import findings
 from eas_redirect.policy.reasons import everyday
+from eas_redirect.policy.relationship import findings
 from eas_redirect.policy.waves import Network
 from eas_redirect.telemetry.clients import families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
-from eas_redirect.telemetry.record import JSONLine, Record
-from eas_redirect.telemetry.records import drift_record
+from eas_redirect.telemetry.record import JSONLine, Record, drift_record
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """What happened: the journal, the follow ledger, the metrics, the status page.
 
-Begin with `record.py`, one line and all its columns; `records.py` fills it in, `journal.py` writes
-it, and nobody waits for the disk (`writing.py`). `ledger.py` follows each device after its 451.
+Begin with `record.py`, one line, all its columns and what fills them; `journal.py` writes it, and
+nobody waits for the disk (`writing.py`). `ledger.py` follows each device after its 451.
 """

@@ -11,8 +11,14 @@ from datetime import UTC, datetime
 from typing import Literal, override
 
 from eas_redirect.telemetry import w3c
-from eas_redirect.telemetry.record import JSONLine, Record, encoded, to_json
-from eas_redirect.telemetry.records import KEPT_LONGEST, lost_record
+from eas_redirect.telemetry.record import (
+    KEPT_LONGEST,
+    JSONLine,
+    Record,
+    encoded,
+    lost_record,
+    to_json,
+)
 from eas_redirect.telemetry.writing import MAX_QUEUE, FileOutlet, Writer, standard_output
 
 type Users = Literal["clear", "hash", "drop"]

@@ -1,14 +1,22 @@
 """The record of one event, and the JSON line that says it: names, units, absent keys. Pure.
 
 Field names are those of the Elastic Common Schema where it has one; ours are under `eas.`.
-Imports nothing of the project.
 """
 
 import json
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
 from operator import attrgetter
+from typing import Literal, assert_never
+
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
+from eas_redirect.judging.judge import Judgement
+from eas_redirect.policy.decision import Pass, Redirect, Verdict
+from eas_redirect.policy.reasons import Reason
+from eas_redirect.telemetry.clients import client_family
 
 ECS_VERSION = "8.11"
 MAX_TEXT = 512  # characters of any one value: a hostile header must not make a hostile line
@@ -145,3 +153,234 @@ def render(record: Record) -> bytes:
 
 def encoded(line: JSONLine) -> bytes:
     return _encode(line).encode("utf-8", "replace") + b"\n"
+
+
+# Judgements and wire facts become journal records.
+
+MAX_PROBLEMS = 2000  # characters of a journal line about a configuration
+_ACTIONS = {
+    "redirect": "eas.redirect",
+    "would_redirect": "eas.would_redirect",
+    "pass": "eas.exchange",
+}
+
+
+KEPT_LONGEST = frozenset({"eas.redirect", "eas.would_redirect"})
+"""Actions whose lines a journal that cannot be written gives up last."""
+
+type Carrier = Literal["mitmproxy", "haproxy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireFacts:
+    """What the connection and the clock say about one exchange. Times are Unix seconds."""
+
+    started_s: float
+    carrier: Carrier = "mitmproxy"
+    ended_s: float | None = None
+    upstream_started_s: float | None = None
+    upstream_ended_s: float | None = None
+    client_address: str | None = None
+    client_port: int | None = None
+    forwarded_ip: str | None = None
+    server_address: str | None = None
+    server_port: int | None = None
+    url_domain: str | None = None
+    url_path: str | None = None
+    user_agent: str | None = None
+    contradiction: bool = False
+    proxy_status: int | None = None  # what the client got when there was no whole answer
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
+    """The journal line of one EAS exchange that was answered."""
+    exchange, verdict = judgement.exchange, judgement.verdict
+    request, answer, logon = exchange.request, exchange.answer, exchange.logon
+    redirected, discovery = judgement.decision == "redirect", judgement.discovery
+    told = 451 if discovery is None else 200
+    error_type = judgement.error_type or wire.error_type
+    record = Record(
+        timestamp_s=wire.ended_s or wire.started_s,
+        action=_ACTIONS[judgement.decision] if discovery is None else "eas.autodiscover",
+        message=message(judgement),
+        level=_level(judgement, error_type),
+        reason=str(verdict.reason),
+        outcome="failure" if error_type else "success",
+        duration_ns=_nanoseconds(wire.started_s, wire.ended_s),
+        client_address=wire.client_address,
+        client_port=wire.client_port,
+        forwarded_ip=wire.forwarded_ip,
+        server_address=wire.server_address,
+        server_port=wire.server_port,
+        method=clipped(request.method),
+        status_code=told if redirected else _status_of_client(answer.status_code, wire),
+        url_domain=clipped(wire.url_domain),
+        url_path=clipped(wire.url_path),
+        user_agent=clipped(wire.user_agent),
+        user_name=logon.user if logon else None,
+        user_domain=logon.domain if logon else None,
+        user_email=logon.text if logon and logon.format == "upn" else None,
+        error_type=error_type,
+        error_message=clipped(judgement.error_message or wire.error_message or _problem(exchange)),
+        command=clipped(request.command) or ("OPTIONS" if request.method == "OPTIONS" else None),
+        protocol_version=request.protocol_version,
+        query_encoding=request.query_encoding,
+        device_id=request.device_id,
+        device_type=request.device_type,
+        client_family=client_family(wire.user_agent, request.device_type),
+        auth_scheme=exchange.credentials.scheme,
+        logon_format=logon.format if logon else None,
+        auth_contradiction=True if wire.contradiction else None,
+        upstream_status_code=answer.status_code or None,
+        upstream_status=answer.eas_status,
+        upstream_duration_ms=_milliseconds(wire.upstream_started_s, wire.upstream_ended_s),
+        evidence=str(answer.evidence),
+        autodiscover=None if discovery is None else discovery.kind,
+        carrier=wire.carrier,
+        mode=judgement.mode,
+        decision=judgement.decision,
+        redirect_location=clipped(_location(judgement)),
+        wave=verdict.wave,
+    )
+    if judgement.asked is not None:
+        _add_look_up(record, judgement.asked, verdict)
+    return record
+
+
+def clipped(text: str | None) -> str | None:
+    """What is shown, cached or kept of a text that somebody else wrote: its beginning."""
+    return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT]
+
+
+def _status_of_client(upstream: int, wire: WireFacts) -> int | None:
+    if wire.error_type is not None:
+        return wire.proxy_status
+    return upstream or None
+
+
+def _add_look_up(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> None:
+    record.directory_source = asked.source
+    record.directory_cache = asked.cache
+    record.directory_server = asked.server
+    record.directory_duration_ms = _rounded(asked.duration_ms)
+    record.directory_target_domain = verdict.target_domain
+    record.directory_relationship = verdict.relationship
+    if isinstance(asked.lookup, Found):
+        record.user_id = _account(asked.lookup.recipient.dn)
+
+
+def _account(dn: str) -> str:
+    """One account has many logons, and one DN; a report tells by it that they are one user."""
+    return sha256(dn.lower().encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def fault_record(error_type: str, where: str, now_s: float) -> Record:
+    """The journal line of an exchange that our own fault kept us from judging."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.exchange",
+        message="Exchange's answer went through unchanged: internal_error",
+        level="error",
+        reason=str(Reason.INTERNAL_ERROR),
+        outcome="failure",
+        decision="pass",
+        error_type=error_type,
+        error_message=where,
+    )
+
+
+def lost_record(lines: int, now_s: float) -> Record:
+    """The journal line that stands for others: so many could not be written before it."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.lost",
+        message=f"{lines} lines could not be written",
+        level="warning",
+        outcome="failure",
+        lost=lines,
+    )
+
+
+def drift_record(drift: Drift, now_s: float) -> Record:
+    """The journal line of a change in the relationships, or of a finding about them."""
+    return Record(
+        timestamp_s=now_s,
+        action="eas.directory",
+        message=drift.message,
+        level="info" if drift.kind in _QUIET_DRIFTS else "warning",
+        outcome="failure" if drift.kind == "unavailable" else "success",
+        directory_change=drift.kind,
+        directory_relationship=drift.relationship,
+        directory_target_domain=drift.domain,
+    )
+
+
+def config_record(
+    changed: tuple[str, ...], problems: tuple[str, ...], mode: str, now_s: float, meant: str
+) -> Record:
+    """The journal line of a configuration that was read anew. `changed`: names of files. `meant`:
+    who is redirected, in words."""
+    what = ", ".join(changed) or "unchanged files"
+    taken = f"read {what}: the configuration is adopted: {meant}"
+    kept = f"read {what}: the last good configuration goes on: {meant}"
+    return Record(
+        timestamp_s=now_s,
+        action="eas.config",
+        message=kept if problems else taken,
+        level="warning" if problems else "info",
+        outcome="failure" if problems else "success",
+        mode=mode,
+        error_type="configuration" if problems else None,
+        error_message="; ".join(problems)[:MAX_PROBLEMS] or None,
+    )
+
+
+_QUIET_DRIFTS = frozenset({"added", "enabled", "recovered", "host_mapped"})
+
+
+def message(judgement: Judgement) -> str:
+    """The line's sentence. No user, no device: those have keys that redaction knows."""
+    what = "451" if judgement.discovery is None else "Settings that lead"
+    match judgement.verdict:
+        case Redirect(location=location) if judgement.mode == "enforce":
+            return f"{what} to {location}: the mailbox has moved"
+        case Redirect(location=location):
+            return f"would answer {what} to {location} (observe mode): the mailbox has moved"
+        case Pass(reason=reason):
+            status = judgement.exchange.answer.status_code
+            if not status:
+                return "there was no answer of Exchange's"
+            return f"Exchange's {status} went through unchanged: {reason}"
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _level(judgement: Judgement, error_type: str | None) -> str:
+    if judgement.verdict.reason is Reason.INTERNAL_ERROR:
+        return "error"
+    return "warning" if error_type else "info"
+
+
+def _problem(exchange: Exchange) -> str | None:
+    """The first thing that could not be read; these sentences quote nothing that was sent."""
+    return exchange.answer.problem or exchange.request.problem or exchange.credentials.problem
+
+
+def _location(judgement: Judgement) -> str | None:
+    if isinstance(judgement.verdict, Redirect):
+        return judgement.verdict.location
+    return judgement.exchange.answer.location
+
+
+def _nanoseconds(start_s: float, end_s: float | None) -> int | None:
+    return None if end_s is None else max(0, round((end_s - start_s) * 1e9))
+
+
+def _milliseconds(start_s: float | None, end_s: float | None) -> float | None:
+    return None if start_s is None or end_s is None else _rounded(max(0.0, end_s - start_s) * 1e3)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,7 +1,8 @@
 """What `metrics.listen` serves: `/metrics`, `/health`, `/ready` and the status page.
 
-One `Site` per process. The supervisor of several workers has one too, over the sum of theirs; the
-workers then listen on Unix sockets of its own and also serve `/status`, the values behind the page.
+One `MetricsSite` per process. The supervisor of several workers has one too, over the sum of
+theirs; the workers then listen on Unix sockets of its own and also serve `/status`, the values
+behind the page.
 Imports neither mitmproxy nor ldap3.
 """
 
@@ -10,11 +11,11 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter
 
 from eas_redirect import __version__
-from eas_redirect.telemetry.exposition import CONTENT_TYPE, Exposition
-from eas_redirect.telemetry.metrics import Metrics
+from eas_redirect.telemetry.metrics import Exposition, Metrics
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
 from eas_redirect.telemetry.web import ListenAddress, Maker, Page, WebServer
@@ -95,7 +96,7 @@ class MetricsSite:
         )
 
     async def _metrics(self) -> Page:
-        return Page(body=await self._views.metrics(), content_type=CONTENT_TYPE)
+        return Page(body=await self._views.metrics(), content_type=CONTENT_TYPE_LATEST)
 
     async def _ready(self) -> Page:
         """For fronts that have a by-pass."""

@@ -19,8 +19,7 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from eas_redirect.activesync.authorization import Logon, parse_logon
-from eas_redirect.activesync.query import encoding_of
-from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
+from eas_redirect.activesync.request import EASRequest, encoding_of, is_eas_path, read_request
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON
 from eas_redirect.telemetry.clients import client_family
 from eas_redirect.telemetry.record import Record

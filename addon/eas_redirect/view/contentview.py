@@ -5,17 +5,18 @@ not end on some short bodies and would freeze the proxy. This one is total, and 
 """
 
 import contextlib
+import difflib
 import re
+from collections.abc import Iterator
 
-from mitmproxy import contentviews, http
+from mitmproxy import contentviews, flow, http
 from mitmproxy.contentviews import InteractiveContentview, Metadata, SyntaxHighlight
 
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.activesync.wbxml import WBXMLError, parse_partly, write
 from eas_redirect.view.multipart import split_parts
 from eas_redirect.view.summary import summary_lines
-from eas_redirect.view.xml_edit import document_from_xml
-from eas_redirect.view.xml_view import XMLText
+from eas_redirect.view.xml_text import XMLText, document_from_xml
 
 WBXML_TYPES = (
     "application/vnd.ms-sync.wbxml",
@@ -154,3 +155,30 @@ def _refuse_what_was_not_whole(original: bytes, metadata: Metadata) -> None:
     text.lines()
     if text.cut:
         raise WBXMLError("long values are shown by their beginning only; use the raw view")
+
+
+# In what two messages differ, as the view shows them.
+
+MAX_LINES = 4000  # of a message; comparing is quadratic at worst
+
+
+def differences(one: flow.Flow, other: flow.Flow) -> Iterator[str]:
+    """Requests first, then answers; nothing where both say the same."""
+    for name in ("request", "response"):
+        before, after = _lines(one, name), _lines(other, name)
+        yield from difflib.unified_diff(
+            before, after, f"{name} of the first", f"{name} of the second", lineterm=""
+        )
+
+
+def _lines(found: flow.Flow, name: str) -> list[str]:
+    message = getattr(found, name, None)
+    if not isinstance(found, http.HTTPFlow) or not isinstance(message, http.Message):
+        return []
+    try:
+        body = message.content or b""
+    except ValueError:  # damaged compression
+        body = message.raw_content or b""
+    kind = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    metadata = Metadata(flow=found, http_message=message, content_type=kind)
+    return WBXMLContentview().prettify(body, metadata).splitlines()[:MAX_LINES]

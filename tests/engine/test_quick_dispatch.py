@@ -11,8 +11,8 @@ from mitmproxy import addonmanager, exceptions, hooks, http, master, options
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHook
 from mitmproxy.test import tflow
 
-from eas_redirect.engine import dispatch
-from eas_redirect.engine.dispatch import remember
+from eas_redirect.engine import quick
+from eas_redirect.engine.quick import remember
 
 
 class Listener:
@@ -156,7 +156,7 @@ async def test_a_hook_that_cancels_itself_ends_nothing() -> None:
 
 async def test_a_manager_forgets() -> None:
     made = remembering()
-    dispatch.forget(made.addons)
+    quick.forget(made.addons)
     assert type(made.addons) is addonmanager.AddonManager
     await made.addons.trigger_event(HttpResponseHook(tflow.tflow(resp=True)))
     assert remember(made.addons)
@@ -180,7 +180,7 @@ async def test_a_hook_that_an_addon_gets_while_it_runs_is_found_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(dispatch, "monotonic", lambda: now)
+    monkeypatch.setattr(quick, "monotonic", lambda: now)
     calls: list[str] = []
     made = remembering()
     bare = SimpleNamespace(name="bare")
@@ -188,7 +188,7 @@ async def test_a_hook_that_an_addon_gets_while_it_runs_is_found_soon(
     event = HttpResponseHook(tflow.tflow(resp=True))
     await made.addons.trigger_event(event)
     bare.response = Listener("new", calls).response
-    now += dispatch.REMEMBER_S
+    now += quick.REMEMBER_S
     await made.addons.trigger_event(event)
     assert calls == ["new"]
 
@@ -197,7 +197,7 @@ async def test_listeners_that_do_not_wait_leave_nothing_to_be_done() -> None:
     calls: list[str] = []
     made = remembering()
     made.addons.add(Listener("one", calls), Listener("two", calls))
-    manager = cast("dispatch.RememberingAddonManager", made.addons)
+    manager = cast("quick.RememberingAddonManager", made.addons)
     assert manager.begin_lifecycle(HttpResponseHook(tflow.tflow(resp=True))) is None
     assert calls == ["one", "two"]
 

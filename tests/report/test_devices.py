@@ -3,7 +3,7 @@
 import pytest
 
 from eas_redirect.planning.readiness import Prospect, Readiness
-from eas_redirect.report.causes import Behaviour, likely_cause
+from eas_redirect.report.devices import Behaviour, likely_cause
 
 REFUSED = Readiness(verdict=Prospect.REFUSED, rule="Too old.", source="https://example.test")
 ASKED = Readiness(verdict=Prospect.ASKED, rule="Password.", source="https://example.test")

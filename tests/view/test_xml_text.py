@@ -13,8 +13,7 @@ from eas_redirect.activesync.wbxml import (
     parse,
     write,
 )
-from eas_redirect.view.xml_edit import document_from_xml
-from eas_redirect.view.xml_view import MAX_VALUE, XMLText
+from eas_redirect.view.xml_text import MAX_VALUE, XMLText, document_from_xml
 from tests.activesync.documents import documents
 from tests.activesync.vectors import VECTORS
 

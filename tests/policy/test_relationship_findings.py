@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eas_redirect.directory.values import OrganizationRelationship
-from eas_redirect.policy.findings import findings
+from eas_redirect.policy.relationship import findings
 from eas_redirect.policy.verdict import Policy
 
 CLOUD = OrganizationRelationship(

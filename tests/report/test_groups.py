@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.report.users import one_for_each
+from eas_redirect.report.groups import one_for_each
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.record import Record
 from tests.report.simulator import CLOUD

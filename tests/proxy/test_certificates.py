@@ -2,7 +2,7 @@
 
 import pytest
 
-from eas_redirect.proxy.tls_advice import tls_advice
+from eas_redirect.proxy.certificates import tls_advice
 
 AGREE = "The remote server and mitmproxy cannot agree on a TLS version to use."
 VERIFY = "Certificate verify failed: "

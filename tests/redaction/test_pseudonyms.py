@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.redaction.taken import Taken, runs
+from eas_redirect.redaction.pseudonyms import Taken, runs
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.engine import supervisor, worker
-from eas_redirect.engine.supervisor import Supervisor
-from eas_redirect.engine.worker import Backoff, Worker
+from eas_redirect.engine import supervisor
+from eas_redirect.engine.supervisor import Backoff, Supervisor, Worker
 from eas_redirect.telemetry.web import ListenAddress, Page, WebServer
 
 
@@ -55,7 +54,7 @@ async def test_a_worker_that_is_gone_is_not_silent(tmp_path: Path) -> None:
 async def test_a_worker_that_does_not_answer_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "ASK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(supervisor, "ASK_TIMEOUT_S", 0.05)
     asked = Worker(1, [], tmp_path / "1")
     server = await asyncio.start_unix_server(silent, str(tmp_path / "1"))
     assert not await asked.refresh()
@@ -66,7 +65,7 @@ async def test_a_worker_that_does_not_answer_is(
 @pytest.fixture
 def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Supervisor, Worker]:
     """A supervisor that loses patience at once, and a worker of it that has served."""
-    monkeypatch.setattr(worker, "ASK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(supervisor, "ASK_TIMEOUT_S", 0.05)
     monkeypatch.setattr(supervisor, "HUNG_S", 0.1)
     asked = Worker(1, [], tmp_path / "1")
     asked.served = True
@@ -137,7 +136,7 @@ async def test_who_never_begins_to_serve_hangs(
 
 
 async def test_an_endless_answer_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LONGEST_ANSWER", 1000)
+    monkeypatch.setattr(supervisor, "LONGEST_ANSWER", 1000)
     server = await answering(tmp_path / "1", b"x" * 5000)
     assert await Worker(1, [], tmp_path / "1").ask("/metrics") is None
     server.close()

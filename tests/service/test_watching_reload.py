@@ -10,7 +10,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.configuration.sources import Override
 from eas_redirect.directory.adoption import SETTLE_S
-from eas_redirect.service.reload import Loaded, Reloader, ReloadOutcome, ReloadRefused
+from eas_redirect.service.watching import Loaded, Reloader, ReloadOutcome, ReloadRefused
 
 BASE = """\
 mode = "enforce"

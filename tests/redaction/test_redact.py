@@ -12,11 +12,10 @@ from eas_redirect.activesync.authorization import read_authorization
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, write
 from eas_redirect.policy.exchange_online import host_map
-from eas_redirect.redaction.filling import filled
+from eas_redirect.redaction.forms import filled
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
-from eas_redirect.redaction.redact_head import redacted_header
-from eas_redirect.redaction.redact_target import redacted_target
+from eas_redirect.redaction.redact_head import redacted_header, redacted_target
 from tests.activesync.documents import documents
 from tests.activesync.test_authorization import basic, jwt, ntlm3, spnego
 

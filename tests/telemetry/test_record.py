@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.judging.explanation import AskedDevice, explain_user, open_judge
-from eas_redirect.telemetry.records import WireFacts, exchange_record
+from eas_redirect.telemetry.record import WireFacts, exchange_record
 from tests.support import DATA
 
 
