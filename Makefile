@@ -10,7 +10,7 @@ PIP_INSTALL = "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 SPELT := README.md CONTRIBUTING.md CHANGELOG.md docs certs/README.md addon tests/*.py Makefile .ci
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-failed coverage coverage-floors mutants docs test-long fuzz bench bench-short soak sizing lint types format constraints clean
+.PHONY: help lab test test-failed coverage coverage-floors mutants docs test-long fuzz bench bench-short soak sizing lint types format constraints release-check clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ format: $(INSTALLED) ## ruff: mend what it can
 
 constraints: $(INSTALLED) ## write down the versions in .venv, when CI has passed with them
 	@sh .ci/freeze "$(BIN)/python" > .ci/constraints.new && mv .ci/constraints.new .ci/constraints.txt
+
+release-check: $(INSTALLED) ## whether version, changelog, constraints, documents, wheel and sdist agree
+	@$(BIN)/python -m tests.release
 
 clean: ## remove what was made
 	rm -rf $(VENV) .coverage.d .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -44,7 +44,9 @@ def test_every_source_and_data_file_is_in_it_and_the_shim(wheel: zipfile.ZipFile
 
 def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:
     tops = {Path(name).parts[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"eas_redirect"}
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"eas_redirect"}
+    beside = [name.partition(".data/")[2] for name in wheel.namelist() if ".data/" in name]
+    assert beside == ["data/share/man/man1/eas-redirect.1"]
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

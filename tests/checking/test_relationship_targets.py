@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.values import RelationshipsAnswer, Unavailable
 from eas_redirect.lab.authority import LabCertificates
 from eas_redirect.policy.decision import Policy
@@ -112,6 +113,17 @@ def test_each_target_is_tried_once() -> None:
     known = answer(CLOUD, replace(CLOUD, enabled=False), replace(CLOUD, target_owa_url=None))
     assert targets(known, policy) == ("mail.fabrikam.example", "outlook.office365.com")
     assert targets(answer(down=True), policy) == ("mail.fabrikam.example",)
+
+
+def test_a_snapshot_without_relationships_needs_the_second_export_and_a_server_a_right() -> None:
+    by_source: dict[DirectorySource, str] = {
+        "snapshot": "second ldifde line",
+        "ldap": "Let the account",
+    }
+    for source, advice in by_source.items():
+        [check] = check_relationships(replace(answer(), source=source), Policy())
+        assert advice in str(check.advice)
+        assert not any(other in str(check.advice) for other in set(by_source.values()) - {advice})
 
 
 @pytest.mark.parametrize(

@@ -157,11 +157,11 @@ def test_accepting_a_snapshot(tmp_path: Path) -> None:
     assert run("check", "-c", str(config)).code == 0
 
 
-def test_no_relationship_names_the_missing_right(tmp_path: Path) -> None:
+def test_a_snapshot_without_relationships_names_the_missing_export(tmp_path: Path) -> None:
     ran = run("check", "-c", str(configured(tmp_path, ldif=ANNA)))
     assert ran.code == 1
     assert "not one organization relationship can be read" in ran.out
-    assert "CN=Federation" in ran.out
+    assert "second ldifde line" in ran.out
     assert ran.out.splitlines()[-1].startswith("1 of ")
 
 

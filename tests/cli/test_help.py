@@ -55,6 +55,59 @@ def test_the_help_of_every_command_stands_in_the_reference(golden: Golden) -> No
     golden(REFERENCE, reference if essence(written) == essence(reference) else written)
 
 
+def test_the_summary_of_each_command_is_whole_at_80_columns() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    for name in commands():
+        [line] = re.findall(rf"(?m)^ *{name} +(\S.*)$", shown)
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+
+
+MAN_PAGE = ROOT / "docs" / "man" / "eas-redirect.1"
+
+
+def test_the_man_page_has_the_help_of_every_command(golden: Golden) -> None:
+    """The layout of one version of typer stays while the words are the same."""
+    text = man_page()
+    written = MAN_PAGE.read_text("utf-8") if MAN_PAGE.exists() else ""
+    golden(MAN_PAGE, written if essence(text) == essence(written) else text)
+
+
+def man_page() -> str:
+    """In man(7)'s macros: help texts as they are, each under its command."""
+    summary, *rest = root_help().split("\n\n", 2)[1:]
+    head = [
+        f'.TH EAS-REDIRECT 1 "" "eas-redirect {__version__}"',
+        ".SH NAME",
+        "eas-redirect \\- redirect the phones of mailboxes that left an old Exchange",
+        ".SH SYNOPSIS",
+        ".B eas-redirect",
+        ".I COMMAND",
+        "[OPTION ...]",
+        ".SH DESCRIPTION",
+        roff(" ".join(summary.split())),
+        ".SH COMMANDS",
+        *verbatim(rest[0].partition("Commands:\n")[2]),
+    ]
+    for name in commands():
+        head += [f'.SH "EAS-REDIRECT {name.upper()}"', *verbatim(help_of(name))]
+    return "\n".join([*head, ""])
+
+
+def root_help() -> str:
+    return CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout.rstrip()
+
+
+def verbatim(text: str) -> list[str]:
+    return [".nf", *map(roff, text.splitlines()), ".fi"]
+
+
+def roff(line: str) -> str:
+    """What would be a request or an escape is text."""
+    line = line.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{line}" if line.startswith((".", "'")) else line
+
+
 @pytest.mark.parametrize("name", commands())
 def test_a_wrong_option_is_one_message_and_exit_code_2(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--no-such-option"])

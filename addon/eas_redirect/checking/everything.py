@@ -1,6 +1,5 @@
 """All that `check` tries, in the order in which it is needed. Blocks where it waits for servers."""
 
-import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from eas_redirect.checking.domain_controllers import check_servers, check_sight
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
+from eas_redirect.checking.running import ask_running
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.configuration.sources import set_by_environment
@@ -28,7 +28,6 @@ from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.proxy.profile import advice_on_udp
-from eas_redirect.telemetry.web import parse_address
 
 
 def check_user(name: str, explanation: Explanation | None) -> Check:
@@ -49,7 +48,6 @@ def check_user(name: str, explanation: Explanation | None) -> Check:
 
 
 MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
-_LONGEST = 4 * 1024 * 1024  # bytes of a proxy's metrics that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,19 +122,13 @@ def check_adoption(config: Config, timeout_s: float) -> Iterator[Check]:
     """Whether a proxy that runs with this configuration holds the snapshot's file back. Where none
     answers there is nothing to say."""
     listen = config.metrics.listen
-    if config.directory.snapshot is None or not listen or listen.startswith("unix:"):
+    if config.directory.snapshot is None or not listen:
         return
-    address = parse_address(listen)
-    host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104 - asked
-    connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
     try:
-        connection.request("GET", "/metrics")
-        held_back = b"\neas_snapshot_good 0.0\n" in connection.getresponse().read(_LONGEST)
-    except (OSError, http.client.HTTPException):
+        _, figures = ask_running(listen, "/metrics", timeout_s)
+    except OSError:
         return
-    finally:
-        connection.close()
-    if held_back:
+    if b"\neas_snapshot_good 0.0\n" in figures:
         finding = (
             f"the proxy at {listen} holds this file back, and the snapshot before it stays in"
             " force: its log and its status page say why"

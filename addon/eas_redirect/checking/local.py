@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eas_redirect.checking.tried import Check, failed, good, warning
-from eas_redirect.configuration.config import Config
+from eas_redirect.configuration.config import Config, DirectoryConfig
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy import profile
+from eas_redirect.telemetry.web import parse_address
 
 ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
 OLD_SNAPSHOT_S = 86400.0
@@ -24,6 +25,8 @@ def check_files(config: Config) -> Iterator[Check]:
     """That they are there was a matter of the configuration; this is about what they are like."""
     for key, path in _secrets(config):
         yield _check_secret(key, path)
+    yield from _check_bind(config.directory)
+    yield from _check_pages(config)
     if (snapshot := config.directory.snapshot) is not None:
         yield _check_age(snapshot)
     for key, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
@@ -63,6 +66,48 @@ def _check_secret(key: str, path: Path) -> Check:
         return warning(key, f"others may read {path}", f"chmod {mode:o} {path}")
     group = " and its group" if os.name == "posix" and seen.st_mode & stat.S_IRGRP else ""
     return good(key, f"{path} can be read, by its owner{group} alone")
+
+
+# Forms of a name in a simple bind that both kinds of servers are known by: a DN (RFC 4514), and
+# user@domain and DOMAIN\\user of Active Directory (MS-ADTS 5.1.1.1.1).
+_BIND_NAMES = re.compile(r"[^@\\\s]+@[^@\\\s]+|[^@\\]+\\[^@\\]+|\s*[A-Za-z0-9.-]+\s*=.+", re.DOTALL)
+
+
+def _check_bind(directory: DirectoryConfig) -> Iterator[Check]:
+    """What looks right in a file and is refused by the server, which then counts a wrong logon."""
+    if directory.bind != "simple":
+        return
+    if (user := directory.bind_user) is not None and not _BIND_NAMES.fullmatch(user):
+        yield warning(
+            "directory.bind_user",
+            f"{user} is neither user@domain nor DOMAIN\\user nor a DN",
+            "Write it in one of these forms; in TOML 'CORP\\svc' stands in single quotes.",
+        )
+    if directory.password_file is not None and (odd := _odd_password(directory.password_file)):
+        advice = "Take them out, unless they belong to the password."
+        yield warning("directory.password_file", odd, advice)
+
+
+def _odd_password(path: Path) -> str | None:
+    """Never says a character of it."""
+    lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    first, *rest = lines or [""]
+    if first != first.strip():
+        return f"blanks stand before or behind the password in {path}"
+    if len(first) > 1 and first[0] == first[-1] and first[0] in "\"'`":
+        return f"the password in {path} stands in quotes"
+    if any(line.strip() for line in rest):
+        return f"{path} has more lines than the first, which is the password"
+    return None
+
+
+def _check_pages(config: Config) -> Iterator[Check]:
+    if (listen := config.metrics.listen) and (address := parse_address(listen)).is_everywhere:
+        yield warning(
+            "metrics.listen",
+            f"{listen} is open to every network of this machine",
+            f"Write 127.0.0.1:{address.port}, or close it in the firewall.",
+        )
 
 
 def _check_age(snapshot: Path) -> Check:

@@ -11,6 +11,7 @@ from eas_redirect.checking.certificate_dates import judge_dates
 from eas_redirect.checking.legacy_server import ask_options, judge_options
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.directory.relationships import standing
+from eas_redirect.directory.sight import DirectorySource
 from eas_redirect.directory.values import (
     Drift,
     OrganizationRelationship,
@@ -35,7 +36,7 @@ def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator
         yield unreachable("relationships", known.message)
         known = ()
     elif not known:
-        yield _none_readable(policy)
+        yield _none_readable(policy, answer.source)
     else:
         yield good("relationships", f"{len(known)} can be read")
         for drift in standing(known):
@@ -53,11 +54,14 @@ def _odd(drift: Drift) -> Check:
     return failed(f"domain {drift.domain}", drift.message, advice)
 
 
-def _none_readable(policy: Policy) -> Check:
-    advice = (
-        "Let the account read CN=Federation below CN=Microsoft Exchange,CN=Services in the"
-        " configuration partition, with what is in it; or write redirect.relationships."
-    )
+def _none_readable(policy: Policy, source: DirectorySource) -> Check:
+    advice = {
+        "snapshot": "The export of the configuration partition is missing: run the second ldifde"
+        " line of docs/operate.md (-d CN=Configuration,…) and join both files",
+        "ldap": "Let the account read CN=Federation below CN=Microsoft Exchange,CN=Services in the"
+        " configuration partition, with what is in it",
+    }[source]
+    advice = f"{advice}; or write redirect.relationships."
     finding = "not one organization relationship can be read"
     judge = warning if policy.relationships else failed
     return judge("relationships", finding, advice)

@@ -69,7 +69,7 @@ def check(
     ] = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Try everything that the proxy will need, and say what to do where it fails.
+    """Try all that the proxy needs, and say what to do where it fails.
 
     Exit code 0: all good, or good with warnings; 1: something failed; 2: usage or configuration;
     3: the directory, a target or the upstream is out of reach.

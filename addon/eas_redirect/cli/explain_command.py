@@ -164,7 +164,7 @@ def explain(
     against: _Against = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each step from a logon to the location, with what was asked and found.
+    """Show each step of the decision about a user or a capture.
 
     Of a capture (a flow file of mitmproxy, a HAR): what each device asked, how it was answered,
     how long it waited, and what the configuration named with --config decides about it.

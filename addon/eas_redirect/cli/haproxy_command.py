@@ -27,7 +27,7 @@ def haproxy(
         bool, typer.Option("--old-tls", help="Exchange speaks nothing newer than TLS 1.0.")
     ] = False,
 ) -> None:
-    """Write haproxy.cfg, eas.lua and header-case.txt for HAProxy 2.6 with Lua.
+    """Write the files of a HAProxy 2.6 that carries and asks a judge.
 
     HAProxy then carries everything, and asks `eas-redirect judge` about the few answers that may
     be UserHasNoMailbox. Run it again after a change of [proxy], [judge], [exchange], [journal] or

@@ -28,9 +28,10 @@ def init(
         str | None, typer.Option("--snapshot", metavar="LDIF", help="Fill in directory.snapshot.")
     ] = None,
 ) -> None:
-    """Write a commented eas-redirect.toml: observe mode, every key with its default.
+    """Write a commented eas-redirect.toml to begin with.
 
-    Asks nothing and overwrites nothing.
+    It has observe mode and every key with its default. What you name is filled in, so that what
+    `check` proves is what `run` runs. Asks nothing and overwrites nothing.
     """
     text = template()
     if upstream:

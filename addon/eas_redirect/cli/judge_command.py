@@ -16,7 +16,7 @@ def judge(
         ),
     ] = None,
 ) -> None:
-    """Judge for a HAProxy that carries the bytes (`eas-redirect haproxy`).
+    """Judge for a HAProxy that carries (`eas-redirect haproxy`).
 
     It runs on HAProxy's own machine, with the configuration, journal and pages that `run` has.
 

@@ -75,7 +75,7 @@ def lab(
     port: _Port = 0,
     name: _Name = None,
 ) -> None:
-    """See the main job work: an old Exchange, a directory, the proxy and phones, on loopback.
+    """See the main job work in miniature, with phones, on loopback.
 
     Everything is made here and ends with the command. Exit code 0: every outcome as expected; 1:
     not so; 2: the lab cannot work with these options; 3: a part of it did not start.

@@ -18,6 +18,7 @@ from eas_redirect import __version__
 from eas_redirect.cli.check_command import check
 from eas_redirect.cli.explain_command import explain
 from eas_redirect.cli.haproxy_command import haproxy
+from eas_redirect.cli.health_command import health
 from eas_redirect.cli.init_command import init
 from eas_redirect.cli.judge_command import judge
 from eas_redirect.cli.lab_command import lab
@@ -32,7 +33,6 @@ app = typer.Typer(
     name="eas-redirect",
     help="Turn an old Exchange server's UserHasNoMailbox into the redirect that newer ones send.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: it stands in the reference, word for word
     pretty_exceptions_enable=False,
 )
@@ -43,6 +43,7 @@ app.command("explain")(explain)
 app.command("run", cls=RunCommand)(run)
 app.command("haproxy")(haproxy)
 app.command("judge")(judge)
+app.command("health")(health)
 app.command("plan")(plan)
 app.command("redact")(redact)
 app.command("report")(report)

@@ -111,7 +111,7 @@ def plan(
         bool, typer.Option("--csv", help="Print a row for each user and device as CSV.")
     ] = False,
 ) -> None:
-    """Rehearse a wave: location, findings and readiness for each user. Nothing is changed.
+    """Rehearse a wave: location, findings and readiness per user.
 
     Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
     configuration; 3: the directory is out of reach.

@@ -16,7 +16,7 @@ _Output = Annotated[
 
 
 def redact(capture: _Capture, output: _Output) -> None:
-    """Take credentials, names, addresses and contents out of a capture.
+    """Take credentials, names and contents out of a capture.
 
     Commands, statuses, times and sizes stay; a user or a device has the same stand-in throughout.
     Flows that are no ActiveSync are left out. What was written is read again and searched.

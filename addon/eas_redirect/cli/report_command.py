@@ -90,7 +90,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Say who followed, who came back, who is stuck, and when the old server can go.
+    """Say who followed, who is stuck, and when the old server can go.
 
     From journals alone: of any number of proxies, over any time.
     """

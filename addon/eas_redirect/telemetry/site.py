@@ -7,6 +7,7 @@ Imports neither mitmproxy nor ldap3.
 """
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -50,6 +51,9 @@ def views(
     return Views(status=current_status, metrics=current_metrics)
 
 
+logger = logging.getLogger(__name__)
+
+
 class MetricsSite:
     """The pages over their server."""
 
@@ -72,6 +76,12 @@ class MetricsSite:
             pages["/status"] = self._status
         server = WebServer(pages, for_people={"/"}, host_names=self._host_names)
         await server.start(address)
+        if address.is_everywhere:
+            logger.warning(
+                "eas-redirect: metrics.listen is open to every network of this machine: write"
+                " 127.0.0.1:%d, or close it in the firewall",
+                server.port,
+            )
         self._server = server
 
     @property

@@ -65,6 +65,11 @@ class ListenAddress:
     port: int = 0
     path: str | None = None
 
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether every network of the machine leads here."""
+        return self.path is None and self.host in ("0.0.0.0", "::")  # noqa: S104 - compared with
+
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"

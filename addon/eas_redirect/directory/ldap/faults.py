@@ -50,7 +50,8 @@ _SUB_CODES = {
     "52e": (
         "invalid_credentials",
         "the user name or the password is wrong",
-        "check directory.bind_user and the password's file or variable",
+        r"check directory.bind_user (user@domain, DOMAIN\user or a DN) and the password's file or"
+        " variable",
     ),
     "52f": ("account_restricted", "account restrictions", "check the account's restrictions"),
     "530": ("account_restricted", "no logon at this hour", "check the account's logon hours"),

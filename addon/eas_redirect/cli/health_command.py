@@ -1,0 +1,57 @@
+"""`eas-redirect health`: whether the proxy or the judge that runs here is ready."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from eas_redirect.cli.common import (
+    DEFAULT_CONFIG,
+    FINDINGS,
+    UNREACHABLE,
+    USAGE,
+    ConfigOption,
+    fail,
+    load,
+    print_text,
+)
+
+
+def health(
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="HOST:PORT", help="In place of metrics.listen; unix:PATH."),
+    ] = None,
+    mail: Annotated[
+        bool, typer.Option("--mail", help="Only whether phones reach Exchange through it.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=300, metavar="SECONDS", help="For the answer.")
+    ] = 5.0,
+) -> None:
+    """Ask the proxy or judge that runs here whether it is ready.
+
+    For containers and scripts: it needs no curl, and with --at no configuration.
+
+    Exit code 0: ready; 1: not ready, with the reason; 2: usage or configuration; 3: nobody answers.
+    """
+    from eas_redirect.checking.running import ask_running
+
+    listen = at or load(config).metrics.listen
+    if not listen:
+        fail("metrics.listen is not set, so nobody can be asked: set it, or give --at.", USAGE)
+    try:
+        status, body = ask_running(listen, "/ready?for=mail" if mail else "/ready", timeout)
+    except ValueError as error:
+        fail(f"--at: {error}.", USAGE)
+    except OSError as error:
+        fail(f"{listen} does not answer: {error.strerror or error}.", UNREACHABLE)
+    try:
+        said = json.loads(body)
+        word, why = said["status"], "; ".join(said.get("why", ()))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        status, word, why = 0, "not ours", body[:200].decode("utf-8", "replace")
+    print_text(f"{word}: {why}" if why else str(word))
+    if status != 200:
+        raise typer.Exit(FINDINGS)
