@@ -30,12 +30,12 @@ from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
 from eas_redirect.proxy.looking import is_captured, only_looks
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
-from eas_redirect.proxy.own_request import AUTODISCOVER, Behind
+from eas_redirect.proxy.own_request import Behind
 from eas_redirect.proxy.printing import queue_printing
-from eas_redirect.service.challenge_probe import ChallengeProbe
+from eas_redirect.service.challenge_probe import OF_AUTODISCOVER, ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
 from eas_redirect.service.service import Service
-from eas_redirect.service.upstream import ASK_TIMEOUT_S
+from eas_redirect.service.upstream import ASK_TIMEOUT_S, AUTODISCOVER
 from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry import writing
 from eas_redirect.view import contentview
@@ -164,8 +164,7 @@ class EASRedirect:
                 self.exchanges.discoveries.challenges,
                 self._weak_discovery_server,
                 lambda timeout_s: self._behind.ask(timeout_s, AUTODISCOVER),
-                asking="an Autodiscover POST",
-                unproven="a weak answer of Autodiscover's tells no phone of a new server",
+                **OF_AUTODISCOVER,
             )
             self.discovery_probe.start()
         if self._hung_up:
@@ -175,8 +174,7 @@ class EASRedirect:
         """Whom to ask whether Autodiscover checks logons; None where nothing hangs on it."""
         if self.service is None:
             return None
-        policy = self.service.judge.policy.discovery
-        return flows.upstream_server() if policy.weak and policy.phones != "off" else None
+        return flows.upstream_server() if self.service.judge.policy.discovery.weighs_weak else None
 
     def client_connected(self, _client: Client) -> Coroutine[None, None, None] | None:
         """mitmproxy listens before its addons have started. A request that they meet half-way is

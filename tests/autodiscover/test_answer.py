@@ -131,7 +131,9 @@ def test_whatever_a_name_holds_stays_in_its_element(name: str, address: str) -> 
     assert (root.namespace, root.name) == (FRAMEWORK, "Autodiscover")
     response = root.one(RESPONSE, "Response")
     assert response is not None
-    assert [child.name for child in response.children] == ["Culture", "User", "Action"]
+    named = any(c >= " " and c not in "\ufffe\uffff" for c in address)
+    person = ["User"] if named else []
+    assert [child.name for child in response.children] == ["Culture", *person, "Action"]
     action = response.one(RESPONSE, "Action")
     assert action is not None
     server = action.children[0].children[0]
@@ -140,3 +142,12 @@ def test_whatever_a_name_holds_stays_in_its_element(name: str, address: str) -> 
         ("Url", LOCATION),
         ("Name", LOCATION),
     ]
+
+
+def test_a_name_that_is_longer_than_any_is_left_out() -> None:
+    user = User(email_address="a@example.test", display_name="&" * 257, culture="x" * 257)
+    short = User(email_address="a@example.test")
+    assert write_settings(LOCATION, user) == write_settings(LOCATION, short)
+    assert b"<User>" not in write_settings(LOCATION, User(email_address="a" * 257))
+    longest = User(email_address="\U0001f600" * 256, display_name="&" * 256, culture="<" * 256)
+    assert len(write_settings(LOCATION, longest)) < 8192 // 2

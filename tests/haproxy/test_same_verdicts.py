@@ -224,7 +224,7 @@ def by_haproxy(
 ) -> Iterator[dict[str, "Outcome"]]:
     directory = tmp_path_factory.mktemp("haproxy")
     with carried(directory, f"http://127.0.0.1:{server.port}", CONFIG) as running:
-        yield outcomes(running)
+        yield outcomes(running, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def by_mitmproxy(
     directory = tmp_path_factory.mktemp("mitmproxy")
     mode = f"reverse:http://127.0.0.1:{server.port}"
     with mitmdump(directory, mode, config=CONFIG) as running:
-        yield outcomes(running)
+        yield outcomes(running, ROWS)
 
 
 @dataclass(frozen=True)
@@ -247,16 +247,16 @@ class Outcome:
     reason: str | None
 
 
-def outcomes(running: Carried | Mitmdump) -> dict[str, Outcome]:
+def outcomes(running: Carried | Mitmdump, rows: Mapping[str, Row]) -> dict[str, Outcome]:
     """Every row on a connection of its own, told apart in the journals by their User-Agent."""
     replies: dict[str, bytes] = {}
-    for number, (name, row) in enumerate(ROWS.items()):
+    for number, (name, row) in enumerate(rows.items()):
         named = NAME + b"%d\r\nUser-Agent: row-%d\r\n" % (number, number)
         sent = row.request.replace(b"\r\n", b"\r\n" + named, 1)
         with connected(running.port) as client:
             client.send(sent)
             replies[name] = client.read_answer()
-    lines = running.exchanges(len(ROWS) - 3)
+    lines = running.exchanges(len(rows) - 3)
     said = {str(at(line, "user_agent.original")): line for line in lines}
     found = {}
     for number, (name, reply) in enumerate(replies.items()):

@@ -189,4 +189,4 @@ def _accepts(port: int) -> bool:
 def _is_exchange(line: Mapping[str, object]) -> bool:
     event = line.get("event")
     action = event.get("action") if isinstance(event, dict) else None
-    return action in ("eas.exchange", "eas.redirect", "eas.would_redirect")
+    return action in ("eas.exchange", "eas.redirect", "eas.would_redirect", "eas.autodiscover")

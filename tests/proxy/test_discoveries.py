@@ -385,7 +385,7 @@ async def test_names_that_devices_call_are_bounded(made: Make) -> None:
     for number in range(40):
         await run(bench, device("bert@contoso.example", 200, host=f"n{number}.contoso.example"))
     assert bench.addon.exchanges is not None
-    assert len(bench.addon.exchanges._called) == 16
+    assert len(bench.addon.exchanges.device_names()) == 16
 
 
 # -- what else may happen --------------------------------------------------------------------

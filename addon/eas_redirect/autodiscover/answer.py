@@ -14,8 +14,14 @@ from eas_redirect.autodiscover.phone_request import RESPONSE
 
 FRAMEWORK = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 CONTENT_TYPE = "text/xml; charset=utf-8"
+# Of every answer that is written here.
+BEGINNING = (
+    '<?xml version="1.0" encoding="utf-8"?>'
+    f'<Autodiscover xmlns="{FRAMEWORK}"><Response xmlns="{RESPONSE}"><Culture>'
+)
 
 _XML_TYPES = frozenset({"text/xml", "application/xml"})
+_MAX_COPIED = 256  # characters; displayName and mail of a directory hold no more (MS-ADA1, MS-ADA2)
 _NOT_REACHED = "2"  # MS-ASCMD 2.2.3.177.1: the only status that the specification defines
 
 
@@ -134,24 +140,30 @@ def write_settings(location: str, user: User) -> bytes:
     Clients are particular: one reads Url only behind Type, two keep the white space around a URL,
     two know default namespaces only, one stumbles over a byte order mark.
     """
-    address = "" if user.email_address is None else _element("EMailAddress", user.email_address)
-    name = "" if user.display_name is None else _element("DisplayName", user.display_name)
+    address = _element("EMailAddress", user.email_address)
+    name = _element("DisplayName", user.display_name)
     # EMailAddress is the one required child of User.
     person = f"<User>{name}{address}</User>" if address else ""
     url = escape(location)
     return (
-        '<?xml version="1.0" encoding="utf-8"?>'
-        f'<Autodiscover xmlns="{FRAMEWORK}"><Response xmlns="{RESPONSE}">'
-        f"{_element('Culture', user.culture or 'en:us')}{person}"
+        f"{BEGINNING}{_content_of(user.culture) or 'en:us'}</Culture>{person}"
         "<Action><Settings><Server>"
         f"<Type>MobileSync</Type><Url>{url}</Url><Name>{url}</Name>"
         "</Server></Settings></Action></Response></Autodiscover>"
     ).encode()
 
 
-def _element(name: str, text: str) -> str:
-    """An element with its text; what XML cannot hold is left out (XML 1.0 2.2)."""
-    return f"<{name}>{escape(''.join(c for c in text if _may_stand_in_xml(c)))}</{name}>"
+def _element(name: str, text: str | None) -> str:
+    """An element with its text; nothing where there is none."""
+    return f"<{name}>{content}</{name}>" if (content := _content_of(text)) else ""
+
+
+def _content_of(text: str | None) -> str:
+    """What XML cannot hold is left out (XML 1.0 2.2), and a text that is longer than any that it
+    could be altogether."""
+    if not text or len(text) > _MAX_COPIED:
+        return ""
+    return escape("".join(c for c in text if _may_stand_in_xml(c)))
 
 
 def _may_stand_in_xml(character: str) -> bool:

@@ -38,9 +38,6 @@ def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Ch
         return
     yield from _check_files(config, folder, text)
     yield from _check_accepted(folder, timeout_s)
-    if config.autodiscover.phones != "off":
-        finding = "with HAProxy as the carrier Autodiscover's answers pass as they are"
-        yield warning("autodiscover.phones", finding, "Only eas-redirect run tells phones by them.")
     yield from _check_port(config.proxy.listen.port)
     yield from _check_log(text, timeout_s)
     for server in config.judge.servers:

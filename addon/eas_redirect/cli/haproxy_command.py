@@ -30,8 +30,8 @@ def haproxy(
     """Write the files of a HAProxy 2.6 that carries and asks a judge.
 
     HAProxy then carries everything, and asks `eas-redirect judge` about the few answers that may
-    be UserHasNoMailbox. Run it again after a change of [proxy], [judge], [exchange], [journal] or
-    directory.lookup_timeout_s, and reload HAProxy.
+    be UserHasNoMailbox. Run it again after a change of [proxy], [judge], [exchange],
+    [autodiscover], [journal] or directory.lookup_timeout_s, and reload HAProxy.
     """
     from eas_redirect.haproxy.files import Site, SiteError, written_files
 
@@ -54,9 +54,4 @@ def haproxy(
         fail(f"{error.filename or output} cannot be written: {error.strerror}", USAGE)
     if settings.proxy.cert is None:
         tell("No proxy.cert: HAProxy will take phones without TLS, as behind a front that ends it.")
-    if settings.autodiscover.phones != "off":
-        tell(
-            "autodiscover.phones: with HAProxy as the carrier Autodiscover's answers pass as they"
-            " are; only eas-redirect run tells phones by them."
-        )
     tell(f"{', '.join(files)} are in {output}: try them with haproxy -c -f {output}/haproxy.cfg")

@@ -16,6 +16,9 @@ local MAX_REPLY = 80000
 local PAUSE_S = 0.1                   -- between two bytes of the judge's words
 local PIECE = 32                      -- bytes of them that are read at once
 local PATH = "/Microsoft-Server-ActiveSync"
+local MAX_SETTINGS = 8192             -- bytes; a judge writes half of it at most
+-- How every answer begins that a judge writes in place of Autodiscover's.
+local SETTINGS = --[[SETTINGS]] ""
 
 -- Both hold until a time, not until somebody gives them back: a client that leaves ends its question
 -- at once, wherever that stands.
@@ -127,6 +130,17 @@ local function is_location(text)
   return true
 end
 
+-- The settings of one server, and that a good one (MS-ASCMD 4.2.4): what is in them besides, the
+-- judge has written by its own rules.
+local function are_settings(text)
+  if #text > MAX_SETTINGS or string.sub(text, 1, #SETTINGS) ~= SETTINGS then return false end
+  local opens = string.find(text, "<Url>", 1, true)
+  local closes = string.find(text, "</Url>", 1, true)
+  if opens == nil or closes == nil or closes < opens then return false end
+  local ends = "</Server></Settings></Action></Response></Autodiscover>"
+  return is_location(string.sub(text, opens + 5, closes - 1)) and string.sub(text, -#ends) == ends
+end
+
 -- Whether these are words that a judge says.
 local function is_known(word, reason, given)
   for position = 1, #reason do
@@ -135,7 +149,7 @@ local function is_known(word, reason, given)
   end
   if word == "pass" then return given == "" end
   if word == "redirect" then return is_location(given) end
-  return word == "settings" and #given > 0
+  return word == "settings" and are_settings(given)
 end
 
 -- The next bytes on this socket, or nil. A time limit of a socket begins again with every byte, so
@@ -252,7 +266,7 @@ end
 local function settings(txn, body)
   local reply = reply_of(txn, 200, "OK")
   for name, values in pairs(txn.http:res_get_headers()) do
-    if string.sub(name, 1, 16) == "x-ms-credential-" then
+    if string.sub(name, 1, 15) == "x-ms-credential" then
       for index = 0, #values do
         if values[index] ~= nil then reply:add_header(name, values[index]) end
       end
@@ -311,9 +325,9 @@ end
 -- What the judge said, done; behind the rule that leaves the line to the judge's journal.
 local function obey(txn)
   local word = txn:get_var("txn.eas_said")
-  if word == "redirect" then redirect(txn, txn:get_var("txn.eas_given"))
-  elseif word == "settings" and txn:get_var("txn.eas_autodiscover") then
-    settings(txn, txn:get_var("txn.eas_given"))
+  local discovers = txn:get_var("txn.eas_action") == "eas.autodiscover"
+  if word == "redirect" and not discovers then redirect(txn, txn:get_var("txn.eas_given"))
+  elseif word == "settings" and discovers then settings(txn, txn:get_var("txn.eas_given"))
   end
 end
 

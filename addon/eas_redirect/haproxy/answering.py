@@ -20,14 +20,24 @@ from eas_redirect.activesync.authorization import (
     read_authorizations,
 )
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.activesync.request import EASRequest, Headers, is_eas_path, read_request
+from eas_redirect.activesync.request import (
+    EASRequest,
+    Headers,
+    header_values,
+    is_eas_path,
+    read_request,
+)
 from eas_redirect.activesync.response import read_answer
+from eas_redirect.autodiscover import answer as autodiscover_answer
+from eas_redirect.autodiscover import phone_request
+from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, is_autodiscover
 from eas_redirect.haproxy.question import JudgeReply, Question
 from eas_redirect.judging import callers
-from eas_redirect.judging.callers import bare_host
+from eas_redirect.judging.callers import DeviceNames, bare_host
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.judge import Judgement, whereabouts
 from eas_redirect.policy.decision import Pass, Redirect
+from eas_redirect.policy.discovery import Discovery, discovery
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Network
 from eas_redirect.service.service import Service
@@ -58,11 +68,15 @@ class Answering:
         service: Service,
         server: LegacyServer,
         challenges: Challenges,
+        discovery_challenges: Challenges,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`discovery_challenges`: those on the path of Autodiscover."""
         self._service = service
         self._server = server
         self._challenges = challenges
+        self._discovery_challenges = discovery_challenges
+        self._device_names = DeviceNames()
         self._clock = clock
 
     async def reply(self, question: Question, still_there: Callable[[], bool]) -> JudgeReply | None:
@@ -85,17 +99,22 @@ class Answering:
         self, question: Question, still_there: Callable[[], bool]
     ) -> JudgeReply | None:
         came_s = self._clock()
-        target = question.text("target") or ""
-        if not is_eas_path(target):  # HAProxy's look at the path is the wider one
-            return JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER))
-        request = _request(question, target)
+        target, judge = question.text("target") or "", self._service.judge
         credentials = _credentials(question)
-        called = _called(question)
-        exchange = self._exchange(question, request, credentials, called)
-        judgement = await self._service.judge.judge(exchange)
+        called, phones = _called(question), judge.policy.discovery.phones
+        if is_eas_path(target):
+            request = _request(question, target)
+            exchange = self._exchange(question, request, credentials, called)
+            if phones != "off":
+                self._device_names.learn(exchange, exchange.called_names)
+            judgement = await judge.judge(exchange)
+        elif phones != "off" and is_autodiscover("POST", target) and "question" in question.facts:
+            judgement = await judge.discover(self._discovery(question, credentials, called))
+        else:  # HAProxy's look at the path is the wider one
+            return JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER))
         if not still_there():
             return None
-        wire = self._wire(question, request, credentials, called, came_s)
+        wire = self._wire(question, judgement.exchange.request, credentials, called, came_s)
         self._service.exchange(exchange_record(judgement, wire))
         return _in_words(judgement)
 
@@ -106,9 +125,6 @@ class Answering:
         credentials: Credentials,
         called: str | None,
     ) -> Exchange:
-        headers: Headers = tuple(
-            (name, value.decode("utf-8", "surrogateescape")) for name, value in question.headers
-        )
         trusted = self._service.trusted_proxies
         return Exchange(
             request=request,
@@ -117,7 +133,7 @@ class Answering:
             answer=read_answer(
                 request,
                 question.number("status") or 0,
-                headers,
+                _headers(question),
                 _whole_body(question),
                 self._service.judge.policy.weak_statuses,
             ),
@@ -127,6 +143,34 @@ class Answering:
                 question.text("src"), _lines(question, "forwarded_for"), trusted
             ),
             challenged=self._challenges.known(str(self._server)),
+        )
+
+    def _discovery(
+        self, question: Question, credentials: Credentials, called: str | None
+    ) -> Discovery:
+        headers, trusted = _headers(question), self._service.trusted_proxies
+        status = question.number("status") or 0
+        said = autodiscover_answer.read_answer(
+            status,
+            ", ".join(header_values(headers, "content-type")),
+            ", ".join(header_values(headers, "content-encoding")),
+            _whole_body(question),
+        )
+        return discovery(
+            _asked(question),
+            said,
+            status_code=status,
+            credentials=credentials,
+            user_agent=question.text("user_agent") or "",
+            device_names=self._device_names(),
+            called_names=(
+                *_called_names(question, called, trusted),
+                *_unique(question.text("sni"), self._server.host),
+            ),
+            client_address=callers.device_address(
+                question.text("src"), _lines(question, "forwarded_for"), trusted
+            ),
+            challenged=self._discovery_challenges.known(str(self._server)),
         )
 
     def _wire(
@@ -163,6 +207,10 @@ class Answering:
 def _in_words(judgement: Judgement) -> JudgeReply:
     verdict = judgement.verdict
     match verdict:
+        case Redirect() if judgement.discovery is not None:
+            given = judgement.settings
+            word = "pass" if given is None else "settings"
+            return JudgeReply(word=word, reason=str(verdict.reason), given=given or b"")
         case Redirect() if judgement.decision == "redirect":
             return JudgeReply(
                 word="redirect", reason=str(verdict.reason), given=verdict.location.encode()
@@ -178,6 +226,20 @@ def _request(question: Question, target: str) -> EASRequest:
     if question.facts.get("policy_key"):
         headers.append(("X-MS-PolicyKey", "there is one"))
     return read_request(question.text("method") or "", target, tuple(headers))
+
+
+def _asked(question: Question) -> PhoneRequest | NotForPhones:
+    """What the body of the request asks of Autodiscover."""
+    if (question.number("question_types") or 0) > 1:
+        return NotForPhones("The request names more than one type of its body.")
+    body = question.facts.get("question", b"")
+    return phone_request.read_request(body, question.text("question_type") or "")
+
+
+def _headers(question: Question) -> Headers:
+    return tuple(
+        (name, value.decode("utf-8", "surrogateescape")) for name, value in question.headers
+    )
 
 
 def _credentials(question: Question) -> Credentials:

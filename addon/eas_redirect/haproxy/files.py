@@ -14,6 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from eas_redirect.activesync.request import COMMAND_CODES
+from eas_redirect.autodiscover.answer import BEGINNING
+from eas_redirect.autodiscover.document import MAX_BYTES
+from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.configuration.config import Config
 from eas_redirect.configuration.kinds import Listen
 from eas_redirect.haproxy.answering import REMEMBERED_LINES
@@ -72,7 +75,12 @@ def written_files(config: Config, site: Site) -> dict[str, str]:
     judges = [_inside(Place.parse(text), site) for text in config.judge.servers]
     return {
         CONFIGURATION: "\n".join(_configuration(config, site, limit_s)) + "\n",
-        LUA: lua_text(judges, limit_s, trusts=bool(config.exchange.trusted_proxies)),
+        LUA: lua_text(
+            judges,
+            limit_s,
+            trusts=bool(config.exchange.trusted_proxies),
+            tells_phones=_tells_phones(config),
+        ),
         HEADER_CASE: _data(HEADER_CASE),
     }
 
@@ -109,16 +117,21 @@ def _inside(place: Place, site: Site) -> Place:
     return replace(place, path=f"/{Path(place.path).relative_to(site.chroot)}")
 
 
-def lua_text(judges: Iterable[Place], limit_s: float, *, trusts: bool = False) -> str:
+def lua_text(
+    judges: Iterable[Place], limit_s: float, *, trusts: bool = False, tells_phones: bool = False
+) -> str:
     """`eas.lua` for these judges; `limit_s` seconds bound one question. `trusts`: headers of a
-    trusted proxy are handed over."""
+    trusted proxy are handed over; `tells_phones`: questions to Autodiscover are."""
     names = [*(name for name, _ in _REMEMBERED), *_COMPUTED]
+    if tells_phones:
+        names += _OF_AUTODISCOVER
     if trusts:
         names += [name for fact, _ in _FORWARDED for name in _line_names(fact)]
     filled = {
         "--[[JUDGES]]": ", ".join(_lua_judge(judge) for judge in judges),
         "--[[LIMIT_S]] 5": f"{limit_s:g}",
         "--[[FACTS]]": _in_lines(map(_lua, names)),
+        '--[[SETTINGS]] ""': _lua(BEGINNING),
         "--[[COMMANDS]]": _in_lines(f"[{code}] = {_lua(n)}" for code, n in COMMAND_CODES.items()),
     }
     text = _data(LUA)
@@ -177,8 +190,11 @@ _REMEMBERED = (
     ("src_port", "src_port"),
     ("sni", "ssl_fc_sni"),
 )
+# What Autodiscover knows nothing of; without a method an answer is none of ActiveSync's.
+_OF_EAS = frozenset({"method", "version1", "versions"})
 # What is remembered under a condition of its own.
 _COMPUTED = ("url", "policy_key", "version2", "version3", "version4", "logon", "somebody")
+_OF_AUTODISCOVER = ("question", "question_type", "question_types")
 _FORWARDED = (
     ("forwarded_for", "X-Forwarded-For"),
     ("forwarded_host", "X-Forwarded-Host"),
@@ -285,6 +301,9 @@ def _frontend(config: Config) -> Iterator[str]:
     yield ""
     yield from _connection_logons()
     yield ""
+    if _tells_phones(config):
+        yield from _questions_to_autodiscover()
+        yield ""
     yield from _answers(config)
     yield ""
     yield from _log(config)
@@ -309,31 +328,50 @@ def _forwarded_headers(config: Config) -> Iterator[str]:
         yield from (f"    http-request del-header {name}" for name in names)
 
 
+def _tells_phones(config: Config) -> bool:
+    return config.autodiscover.phones != "off"
+
+
 def _request(config: Config) -> Iterator[str]:
     yield "    # Wider than the path of ActiveSync: the judge knows its spellings."
     yield "    acl eas path,url_dec -m sub -i microsoft-server-activesync"
+    either = "eas"
+    if _tells_phones(config):
+        yield "    # What phones ask Autodiscover (MS-ASCMD 2.2.1.1.1), and nothing else there."
+        yield f"    acl autodiscover path -m str -i {PATH}"
+        yield "    acl posted method POST"
+        yield (
+            "    http-request set-var(txn.eas_action) str(eas.autodiscover) if autodiscover posted"
+        )
+        yield "    acl discovers var(txn.eas_action) -m str eas.autodiscover"
+        either = "eas or discovers"
     yield "    # A fetch gives the last of several headers, so all are counted: two Authorizations"
     yield "    # name nobody. A logon counts on every path, for it may be that of the connection."
     for name, fetch in _REMEMBERED:
-        condition = "" if name.startswith("authorization") else " if eas"
+        condition = f" if {'eas' if name in _OF_EAS else either}"
+        if name.startswith("authorization"):
+            condition = ""
         yield f"    http-request set-var(txn.eas_{name}) {fetch}{condition}"
     yield "    acl several_versions req.fhdr_cnt(MS-ASProtocolVersion) gt 1"
     for n in range(2, REMEMBERED_LINES + 1):
         fetch = f"req.fhdr(MS-ASProtocolVersion,-{n})"
         yield f"    http-request set-var(txn.eas_version{n}) {fetch} if eas several_versions"
     yield "    # The absolute form, which names a server of its own (RFC 9112 3.2.2)."
-    yield "    http-request set-var(txn.eas_url) url if eas !{ url -m beg / }"
+    for who in either.split(" or "):
+        yield f"    http-request set-var(txn.eas_url) url if {who} !{{ url -m beg / }}"
     yield "    # Whether there is a policy key; its value is a secret."
     yield (
         "    http-request set-var(txn.eas_policy_key) bool(true) if eas"
         " { req.fhdr(X-MS-PolicyKey) -m found } !{ req.fhdr(X-MS-PolicyKey) 0 }"
     )
     if config.exchange.trusted_proxies:
+        believed = " or ".join(f"{who} trusted" for who in either.split(" or "))
         for fact, header in _FORWARDED:
-            yield f"    http-request set-var(txn.eas_{fact}s) req.fhdr_cnt({header}) if eas trusted"
+            counted = f"set-var(txn.eas_{fact}s) req.fhdr_cnt({header})"
+            yield f"    http-request {counted} if {believed}"
             for n in range(1, REMEMBERED_LINES + 1):
                 fetch = f"req.fhdr({header},-{n})"
-                yield f"    http-request set-var(txn.eas_{fact}{n}) {fetch} if eas trusted"
+                yield f"    http-request set-var(txn.eas_{fact}{n}) {fetch} if {believed}"
 
 
 def _connection_logons() -> Iterator[str]:
@@ -365,6 +403,26 @@ def _connection_logons() -> Iterator[str]:
         yield f"    http-response {action}"
 
 
+def _questions_to_autodiscover() -> Iterator[str]:
+    yield "    # A question is held until it is whole, up to 64 KiB. One that is longer, or waits"
+    yield "    # to be told to come (RFC 9110 10.1.1), passes as it comes, and so does its answer."
+    yield f"    acl long_question req.hdr(Content-Length) -m int gt {MAX_BYTES}"
+    yield f"    acl short_question req.body_len le {MAX_BYTES}"
+    yield "    acl waits_to_come req.fhdr(Expect) -m found"
+    yield (
+        f"    http-request wait-for-body time 4200s at-least {MAX_BYTES + 1}"
+        " if discovers !long_question !waits_to_come"
+    )
+    held = "discovers !long_question !waits_to_come short_question"
+    yield f"    http-request set-var(txn.eas_question) req.body if {held}"
+    yield (
+        "    http-request set-var(txn.eas_question_type) req.fhdr(Content-Type)"
+        " if discovers { req.fhdr(Content-Type) -m found }"
+    )
+    count = "req.fhdr_cnt(Content-Type)"
+    yield f"    http-request set-var(txn.eas_question_types) {count} if discovers"
+
+
 def _answers(config: Config) -> Iterator[str]:
     yield "    # What can be UserHasNoMailbox: an answer in WBXML of at most 64 KiB, which is held"
     yield "    # until it is here in whole; Exchange's diagnostics; and the weak statuses."
@@ -383,6 +441,17 @@ def _answers(config: Config) -> Iterator[str]:
     hold = "http-response set-var(txn.eas_held) bool(true) if of_post success"
     yield f"    {hold} wbxml !multipart !long"
     yield f"    {hold} told !sized"
+    if _tells_phones(config):
+        yield "    # What Autodiscover says to a phone that asked: the judge reads both."
+        yield "    acl questioned var(txn.eas_question) -m len gt 0"
+        yield "    acl xml res.fhdr(Content-Type) -m beg -i text/xml application/xml"
+        yield (
+            "    http-response set-var(txn.eas_held) bool(true) if discovers questioned success xml"
+            " !long"
+        )
+        if config.autodiscover.weak:
+            asks = "http-response set-var(txn.eas_ask) bool(true)"
+            yield f"    {asks} if discovers questioned forbidden"
     yield "    # Lua looks into these itself, and asks only where 1, 2 and 3 stand in them."
     yield "    http-response set-var(txn.eas_plain) bool(true) if of_eas !packed !told"
     yield "    # As long as Exchange may take for it; a shorter time would end in a 504."
@@ -399,29 +468,37 @@ def _answers(config: Config) -> Iterator[str]:
 def _log(config: Config) -> Iterator[str]:
     yield "    # A line for every exchange of ActiveSync that was not judged, as `report` reads it"
     yield "    # (Elastic Common Schema); the judge's journal has the others."
-    yield "    http-request set-log-level silent unless eas"
+    told = "eas or discovers" if _tells_phones(config) else "eas"
+    yield f"    http-request set-log-level silent unless {told}"
     yield "    http-request set-var(txn.eas_action) str(eas.exchange) if eas"
-    yield "    http-request set-var(txn.eas_reason) str(no_answer) if eas"
-    yield "    http-request set-var(txn.eas_outcome) str(success) if eas"
+    yield f"    http-request set-var(txn.eas_reason) str(no_answer) if {told}"
+    yield f"    http-request set-var(txn.eas_outcome) str(success) if {told}"
+    if _tells_phones(config):
+        yield "    http-request set-var(txn.eas_command) str(Autodiscover) if discovers"
+        yield "    http-response set-var(txn.eas_reason) str(other_answer) if discovers"
+        yield "    # A round of logging on; what is answered to it counts."
+        yield "    http-response set-log-level silent if discovers refused"
     yield "    http-request set-var(txn.eas_command) url_param(Cmd) if eas"
     yield "    http-request set-var(txn.eas_device_type) url_param(DeviceType) if eas"
     if config.journal.users == "clear":
         yield "    http-request set-var(txn.eas_device) url_param(DeviceId) if eas"
         yield "    # The user of Basic; the password is in no variable that is logged."
         yield '    acl basic req.fhdr(Authorization) -m beg -i "basic "'
-        yield (
-            '    http-request set-var(txn.eas_who) req.fhdr(Authorization),word(2," "),b64dec,'
-            "field(1,:) if eas basic logs_on_once"
-        )
+        for who in told.split(" or "):
+            yield (
+                '    http-request set-var(txn.eas_who) req.fhdr(Authorization),word(2," "),b64dec,'
+                f"field(1,:) if {who} basic logs_on_once"
+            )
+        yield "    acl named var(txn.eas_who) -m found"
         yield "    acl down_level var(txn.eas_who) -m sub \\\\"
         yield "    acl upn var(txn.eas_who) -m sub @"
         for fact, fetch in (
-            ("name", "var(txn.eas_who) if eas !down_level !upn"),
-            ("domain", "var(txn.eas_who),field(1,\\\\) if eas down_level"),
-            ("name", "var(txn.eas_who),field(2,\\\\) if eas down_level"),
-            ("domain", "var(txn.eas_who),field(2,@) if eas upn !down_level"),
-            ("name", "var(txn.eas_who),field(1,@) if eas upn !down_level"),
-            ("email", "var(txn.eas_who) if eas upn !down_level"),
+            ("name", "var(txn.eas_who) if named !down_level !upn"),
+            ("domain", "var(txn.eas_who),field(1,\\\\) if named down_level"),
+            ("name", "var(txn.eas_who),field(2,\\\\) if named down_level"),
+            ("domain", "var(txn.eas_who),field(2,@) if named upn !down_level"),
+            ("name", "var(txn.eas_who),field(1,@) if named upn !down_level"),
+            ("email", "var(txn.eas_who) if named upn !down_level"),
         ):
             yield f"    http-request set-var(txn.eas_{fact}) {fetch}"
     else:

@@ -19,11 +19,16 @@ from eas_redirect.engine import hangups
 from eas_redirect.haproxy.answering import Answering, LegacyServer
 from eas_redirect.haproxy.listener import Listener, ListenError
 from eas_redirect.judging.challenges import Challenges
-from eas_redirect.policy.endpoint import EAS_PATH
-from eas_redirect.service.challenge_probe import ChallengeProbe
+from eas_redirect.service.challenge_probe import OF_AUTODISCOVER, ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
 from eas_redirect.service.service import Service
-from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
+from eas_redirect.service.upstream import (
+    AUTODISCOVER,
+    OPTIONS,
+    Answered,
+    NoAnswer,
+    UpstreamOutcome,
+)
 from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.writing import queue_standard_streams, stop_within
@@ -67,8 +72,8 @@ async def _serve(
     overrides: Mapping[str, Override],
     stopped: asyncio.Event,
 ) -> None:
-    server, challenges = server_of(config), Challenges()
-    listener = Listener(Answering(service, server, challenges).reply)
+    server, challenges, of_autodiscover = server_of(config), Challenges(), Challenges()
+    listener = Listener(Answering(service, server, challenges, of_autodiscover).reply)
     ask = asker(lambda: peer_of(service.config))
     monitor = Monitor(
         service,
@@ -81,12 +86,21 @@ async def _serve(
         ),
     )
     watcher = Watcher(service, Reloader(path, config, overrides))
-    probe = ChallengeProbe(challenges, lambda: str(server), ask)
+    probes = (
+        ChallengeProbe(challenges, lambda: str(server), ask),
+        ChallengeProbe(
+            of_autodiscover,
+            lambda: str(server) if service.judge.policy.discovery.weighs_weak else None,
+            asker(lambda: peer_of(service.config), AUTODISCOVER),
+            **OF_AUTODISCOVER,
+        ),
+    )
     try:
         service.start()
         await listener.start(config.judge.listen)
         watcher.start()
-        probe.start()
+        for probe in probes:
+            probe.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reopen)
         hangups.release()
         logger.info("eas-redirect: %s", service.summary())
@@ -98,7 +112,8 @@ async def _serve(
             raise ListenError(f"metrics.listen: {config.metrics.listen} cannot be listened at")
     finally:
         await listener.stop(0)
-        probe.close()
+        for probe in probes:
+            probe.close()
         watcher.close()
         monitor.upstream.close()
         monitor.close()
@@ -138,17 +153,19 @@ def peer_of(config: Config) -> Peer:
     )
 
 
-def asker(peer: Callable[[], Peer]) -> Callable[[float], Awaitable[UpstreamOutcome]]:
+def asker(
+    peer: Callable[[], Peer], line: str = OPTIONS
+) -> Callable[[float], Awaitable[UpstreamOutcome]]:
     """One request of our own to Exchange, within so many seconds."""
 
     async def ask(timeout_s: float) -> UpstreamOutcome:
-        return await asyncio.to_thread(_ask, peer(), timeout_s)
+        return await asyncio.to_thread(_ask, peer(), timeout_s, line)
 
     return ask
 
 
-def _ask(peer: Peer, timeout_s: float) -> UpstreamOutcome:
-    """OPTIONS without a logon, once the certificate is the right one. It changes nothing."""
+def _ask(peer: Peer, timeout_s: float, line: str) -> UpstreamOutcome:
+    """Without a logon, once the certificate is the right one. It changes nothing."""
     expires = None
     if peer.tls:
         match examine(peer, timeout_s / 2):
@@ -168,9 +185,13 @@ def _ask(peer: Peer, timeout_s: float) -> UpstreamOutcome:
     try:
         own = f"eas-redirect/{__version__}"
         name = peer.names[0] if peer.names else peer.host
-        connection.putrequest("OPTIONS", EAS_PATH, skip_host=True, skip_accept_encoding=True)
+        method, _, path = line.partition(" ")
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for field, value in (("Host", name), ("User-Agent", own), ("Connection", "close")):
             connection.putheader(field, value)
+        if line == AUTODISCOVER:
+            connection.putheader("Content-Type", "text/xml")
+            connection.putheader("Content-Length", "0")
         connection.endheaders()
         return Answered(status=connection.getresponse().status, expires=expires)
     except OSError as error:

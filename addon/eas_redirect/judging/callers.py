@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.policy.waves import Network
 
 type IPAddress = IPv4Address | IPv6Address
@@ -16,6 +17,7 @@ type IPAddress = IPv4Address | IPv6Address
 NAME_HEADERS = ("x-forwarded-host", "x-original-host")  # and `host=` in Forwarded (RFC 7239 5.3)
 MAX_AUTHORITY = 512  # characters; a host has 253 at most (RFC 1035 2.3.4)
 MAX_NAMES = 16  # names of one request; more of them are not looked at
+MAX_CALLED = 16  # names by which devices called
 
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _FORWARDED_HOST = re.compile(r"(?:^|[;,\s])host\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*))", re.IGNORECASE)
@@ -112,3 +114,24 @@ def _address(text: str) -> IPAddress | None:
 
 def _is_trusted(address: IPAddress | None, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
+
+
+class DeviceNames:
+    """The latest names by which devices called for ActiveSync. Autodiscover, which is called by
+    another name (MS-OXDISCO 3.1.5), never sends anybody there."""
+
+    def __init__(self) -> None:
+        self._called: dict[str, None] = {}
+
+    def __call__(self) -> tuple[str, ...]:
+        return tuple(self._called)
+
+    def learn(self, exchange: Exchange, names: Iterable[str]) -> None:
+        """`names`: those by which the device called. They count where Exchange has let it in."""
+        if exchange.answer.status_code == 401 or not exchange.identity.proven:
+            return
+        for name in names:
+            self._called.pop(name, None)
+            self._called[name] = None
+        while len(self._called) > MAX_CALLED:
+            del self._called[next(iter(self._called))]

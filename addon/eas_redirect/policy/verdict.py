@@ -68,6 +68,11 @@ class DiscoveryPolicy:
     listed: tuple[str, ...] = ()
     weak: bool = False
 
+    @property
+    def weighs_weak(self) -> bool:
+        """Whether anything hangs on a weak answer."""
+        return self.weak and self.phones != "off"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:

@@ -22,6 +22,7 @@ from eas_redirect.activesync.response import (
     may_hold_evidence,
     read_answer,
 )
+from eas_redirect.judging.callers import DeviceNames
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.judge import Judgement, whereabouts
@@ -36,7 +37,6 @@ from eas_redirect.telemetry.record import exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 
-MAX_CALLED = 16  # names by which devices called
 MAX_FOREIGN = 16  # servers of others that are told of
 
 type Fields = tuple[tuple[bytes, bytes], ...]
@@ -69,8 +69,8 @@ class Exchanges:
         self._foreign: set[str] = set()  # servers of others that were told of
         self._looking = Looking(service)
         self.challenges = Challenges(shared_folder())
-        self._called: dict[str, None] = {}  # the latest names by which devices called
-        self.discoveries = Discoveries(service, lambda: tuple(self._called))
+        self.device_names = DeviceNames()
+        self.discoveries = Discoveries(service, self.device_names)
 
     def __len__(self) -> int:
         return len(self._asked) + len(self.discoveries)
@@ -170,17 +170,9 @@ class Exchanges:
         return None
 
     def _remember_name(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """By what a device that Exchange has let in calls this server: Autodiscover, which is
-        called by another name, never sends anybody there."""
-        if self._service.judge.policy.discovery.phones == "off":
-            return
-        if exchange.answer.status_code == 401 or not exchange.identity.proven:
-            return
-        for name in flows.called_names(flow, self._service.trusted_proxies):
-            self._called.pop(name, None)
-            self._called[name] = None
-        while len(self._called) > MAX_CALLED:
-            del self._called[next(iter(self._called))]
+        if self._service.judge.policy.discovery.phones != "off":
+            names = flows.called_names(flow, self._service.trusted_proxies)
+            self.device_names.learn(exchange, names)
 
     async def _finish_later(
         self, flow: http.HTTPFlow, asked: Asked, judging: Coroutine[None, None, Judgement]

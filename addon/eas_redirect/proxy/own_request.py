@@ -17,20 +17,22 @@ from mitmproxy.proxy.context import Context
 from OpenSSL import SSL
 
 from eas_redirect import __version__
-from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import Config
 from eas_redirect.fixes import upstream_names
-from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.certificates import OLD_VERSIONS, UpstreamTrust
-from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
+from eas_redirect.service.upstream import (
+    AUTODISCOVER,
+    OPTIONS,
+    Answered,
+    NoAnswer,
+    UpstreamOutcome,
+)
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = f"OPTIONS {EAS_PATH}"
-AUTODISCOVER = f"POST {PATH}"
 MAX_HEAD = 16 * 1024  # bytes of an answer that are looked at
 _CHUNK = 16 * 1024
 _GONE = "it closed the connection without an answer"

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, assert_never
+from typing import IO, TypedDict, assert_never
 
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
@@ -25,6 +25,19 @@ ASK_EVERY_S = 600.0
 TRY_AGAIN_S = 60.0
 LOOK_EVERY_S = 5.0  # whether it has become this worker's turn
 TIMEOUT_S = 10.0
+
+
+class ProbeWords(TypedDict):
+    """What is sent, and what follows while no logon is asked for."""
+
+    asking: str
+    unproven: str
+
+
+OF_AUTODISCOVER = ProbeWords(
+    asking="an Autodiscover POST",
+    unproven="a weak answer of Autodiscover's tells no phone of a new server",
+)
 
 
 class ChallengeProbe:

@@ -15,11 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer, diagnose
+from eas_redirect.policy.endpoint import EAS_PATH
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.status import UpstreamLine
 
 logger = logging.getLogger(__name__)
+
+# Requests of our own, without a logon; neither changes anything.
+OPTIONS = f"OPTIONS {EAS_PATH}"
+AUTODISCOVER = f"POST {PATH}"
 
 SEEN_S = 60.0  # an Exchange that answered within this time need not be asked
 RETRY_S = 5.0  # between two requests of our own; so long holds what the last one said
