@@ -14,6 +14,7 @@ from eas_redirect.directory.values import (
     NotFound,
     RelationshipsAnswer,
 )
+from eas_redirect.directory.watch import watched
 from tests.directory.logons import logon
 from tests.integration.samba import ROOT, Samba
 
@@ -101,6 +102,14 @@ async def test_what_is_denied_is_not_absent(samba: Samba) -> None:
         assert not one.recipient.has_mailbox
         assert one.unseen is not None
         assert one.unseen.error_type == "mailboxes_not_visible"
+
+    assert isinstance(moved, Found)
+    for asked, told in ((settings, 0), (samba.settings(), 1)):
+        directory = ActiveDirectory(asked)
+        gone = await directory.moved([watched(moved.recipient)])
+        directory.close()
+        assert isinstance(gone.moved, tuple)
+        assert len(gone.moved) == told
 
     samba.hide("blind", f"CN=CONTOSO,CN=Partitions,CN=Configuration,{ROOT}", "nCName")
     by_dns, answer = await ask(settings, "contoso.example\\anna")
