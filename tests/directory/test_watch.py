@@ -117,6 +117,8 @@ async def test_a_snapshot_answers_from_what_it_holds() -> None:
         "CN=Anna Moved",
         "CN=No Principal Name",
     ], "nobody of Europe shows a mailbox, and Bert has one"
+    learnt = replace(users[0], object_guid=GUID)
+    assert (await snapshot.moved([learnt])).moved == (learnt,), "a server told who it is"
     gone = await Snapshot.load(FOREST).moved([Watched(dn=f"CN=Nobody,{ROOT}")])
     assert gone.moved == ()
     renamed = await snapshot.moved([replace(users[0], dn=f"CN=Anna,{ROOT}")])

@@ -266,8 +266,10 @@ class Snapshot:
         if self.partial is not None:
             answer: tuple[Watched, ...] | Unavailable = self._not_whole()
         else:
-            same = (one for user in checked(users) for one in self._index.same_as(user))
-            answer = looking_moved(users, dict.fromkeys(same), self._index.sight())
+            by_dn = {replace(user, object_guid=None): user for user in checked(users)}
+            same = (one for user in by_dn for one in self._index.same_as(user))
+            found = looking_moved(tuple(by_dn), dict.fromkeys(same), self._index.sight())
+            answer = tuple(by_dn[user] for user in found)
         return MovedAnswer(moved=answer, source=self.source, age_s=self._age_s())
 
     async def everyone(self) -> tuple[Recipient, ...]:

@@ -1,0 +1,254 @@
+"""Who waits is looked up at a pace, once for all workers, and is known for an hour."""
+
+import asyncio
+import fcntl
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory import known_users
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.known_users import KEPT_S, PER_SECOND, KnownUsers
+from eas_redirect.directory.values import (
+    Ambiguous,
+    CacheSettings,
+    DirectoryAnswer,
+    Found,
+    Lookup,
+    NotFound,
+    Recipient,
+    Watched,
+)
+from tests.directory.fakes import DOWN, Clock, FakeDirectory
+from tests.directory.logons import logon
+from tests.support import ROOT
+
+ROOT_DN = "DC=contoso,DC=example"
+
+
+def known_as(one: Logon) -> Watched:
+    return Watched(dn=f"CN={one.user},{ROOT_DN}", object_guid=None, sam_account_name=one.user)
+
+
+class Forest(FakeDirectory):
+    """Everybody is there, but for those whose look-up is `told`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.clock = clock
+        self.told: dict[str, Lookup] = {}
+        self.asked_at: list[float] = []
+
+    async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        self.asked_at.append(self.clock())
+        await super().recipient(logon)
+        user = Recipient(dn=f"CN={logon.user},{ROOT_DN}", sam_account_name=logon.user)
+        lookup = self.told.get(logon.user, Found(recipient=user))
+        return DirectoryAnswer(lookup=lookup, source=self.source)
+
+
+class Bench:
+    """Workers over one forest, with one clock."""
+
+    def __init__(self, *, real_time: bool = False) -> None:
+        self.clock = Clock()
+        self.now: Callable[[], float] = time.monotonic if real_time else self.clock
+        self.real_time = real_time
+        self.forest = Forest(self.now)
+
+    async def sleep(self, seconds: float) -> None:
+        if self.real_time:
+            await asyncio.sleep(seconds)
+            return
+        self.clock.now += seconds
+        await asyncio.sleep(0.001)
+
+    def worker(self, folder: Path | None = None) -> KnownUsers:
+        settings = CacheSettings(found_s=1, not_found_s=1)
+        cached = CachedDirectory(self.forest, settings, clock=self.now)
+        return KnownUsers(lambda: cached, folder, clock=self.now, sleep=self.sleep)
+
+
+async def learnt(users: KnownUsers, logons: list[Logon]) -> dict[Logon, Watched]:
+    users.known(logons)
+    task = users._task
+    if task is not None:
+        await asyncio.wait_for(task, 30)
+    return dict(users.known(logons))
+
+
+def users_of(number: int) -> list[Logon]:
+    return [logon(f"CONTOSO\\user{n}") for n in range(number)]
+
+
+async def test_a_user_is_looked_up_once_an_hour() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    anna = logon("CONTOSO\\anna")
+    assert worker.known([anna]) == {}
+    assert await learnt(worker, [anna]) == {anna: known_as(anna)}
+    again = logon("contoso\\ANNA")
+    assert worker.known([again]) == {again: known_as(anna)}
+    bench.clock.now += KEPT_S - 1
+    assert await learnt(worker, [anna]) == {anna: known_as(anna)}
+    assert bench.forest.asked.total() == 1
+    bench.clock.now += 1
+    assert worker.known([anna]) == {}
+    assert await learnt(worker, [anna]) == {anna: known_as(anna)}
+    assert bench.forest.asked.total() == 2
+
+
+async def test_nobody_is_nobody_for_an_hour_too() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    one = Recipient(dn=f"CN=By address,{ROOT_DN}")
+    bench.forest.told = {
+        "gone": NotFound(),
+        "two": Ambiguous(),
+        "address": Found(recipient=one, by_address=True),
+    }
+    logons = [logon(f"CONTOSO\\{name}") for name in bench.forest.told]
+    assert await learnt(worker, logons) == {}
+    assert await learnt(worker, logons) == {}
+    assert bench.forest.asked.total() == 3
+
+
+async def test_a_directory_that_is_away_is_asked_again_at_the_next_look() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    logons = users_of(100)
+    bench.forest.told = {one.user: DOWN for one in logons}
+    assert await learnt(worker, logons) == {}
+    assert bench.forest.asked.total() <= 20, "it stops at once"
+    bench.forest.told = {}
+    assert len(await learnt(worker, logons)) == 100
+    assert bench.clock.now < 1000 + 60
+
+
+async def test_the_pace() -> None:
+    bench = Bench()
+    assert len(await learnt(bench.worker(), users_of(500))) == 500
+    seconds = Counter(int(at - 1000.0) for at in bench.forest.asked_at)
+    assert max(seconds.values()) <= PER_SECOND + 20, seconds
+    assert len(seconds) == 500 / PER_SECOND
+    bench.forest.source = "snapshot"
+    now = bench.clock.now
+    assert len(await learnt(bench.worker(), users_of(500))) == 500
+    assert bench.clock.now == now, "memory needs no pace"
+
+
+async def test_the_pace_is_one_for_all_workers_and_nobody_is_asked_for_twice(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(real_time=True)
+    workers = [bench.worker(tmp_path) for _ in range(3)]
+    logons = users_of(200)
+    known = await asyncio.gather(*(learnt(worker, logons) for worker in workers))
+    assert [len(one) for one in known] == [200] * len(workers)
+    assert max(bench.forest.asked.values()) == 1
+    first, last = min(bench.forest.asked_at), max(bench.forest.asked_at)
+    assert last - first >= 200 / PER_SECOND - 0.3
+
+
+async def test_what_a_dead_worker_left_behind_harms_nobody(tmp_path: Path) -> None:
+    bench = Bench()
+    anna, bert = logon("CONTOSO\\anna"), logon("CONTOSO\\bert")
+    file = tmp_path / "known-users"
+    far = bench.clock.now + 10 * KEPT_S
+    key = "down_level\0contoso\0bert"
+    file.write_bytes(
+        b'\xff\n[]\n{"a": 1}\nnull\n["user"]\n["user", 1e999, "x"]\n["claimed", "soon", "x"]\n'
+        + f'["turn", {far}]\n'.encode()
+        + json.dumps(["nobody", far, key]).encode()[:-9]
+    )
+    worker = bench.worker(tmp_path)
+    assert await learnt(worker, [anna, bert]) == {anna: known_as(anna), bert: known_as(bert)}
+    assert bench.clock.now < 1000 + 60
+    other = bench.worker(tmp_path)
+    assert await learnt(other, [anna, bert]) == {anna: known_as(anna), bert: known_as(bert)}
+    assert bench.forest.asked.total() == 2
+
+
+async def test_a_claim_of_a_dead_worker_ends(tmp_path: Path) -> None:
+    bench = Bench()
+    anna = logon("CONTOSO\\anna")
+    line = json.dumps(["claimed", bench.clock.now + 30, "down_level\0contoso\0anna"])
+    (tmp_path / "known-users").write_text(line + "\n")
+    assert await learnt(bench.worker(tmp_path), [anna]) == {anna: known_as(anna)}
+    assert bench.clock.now >= 1030
+
+
+async def test_a_file_that_cannot_be_used_lets_nobody_be_looked_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    caplog.set_level(logging.WARNING)
+    logons = users_of(50)
+    worker = bench.worker(tmp_path / "gone")
+    assert await learnt(worker, logons) == {}
+    assert await learnt(worker, logons) == {}
+    assert len(caplog.records) == 1, "said once"
+    assert "cannot be shared" in caplog.text
+    monkeypatch.setattr(known_users, "_LOCK_S", 0.05)
+    with (tmp_path / "known-users.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert await learnt(bench.worker(tmp_path), logons) == {}
+    (tmp_path / "known-users").symlink_to("/dev/full")
+    assert await learnt(bench.worker(tmp_path), logons) == {}
+    assert bench.forest.asked.total() == 0
+    (tmp_path / "known-users").unlink()
+    (tmp_path / "gone").mkdir()
+    assert len(await learnt(worker, logons)) == 50, "it works again by itself"
+
+
+async def test_everything_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_users, "MOST_BYTES", 4000)
+    bench = Bench()
+    long = "x" * known_users.LONGEST
+    bench.forest.told = {"long": Found(recipient=Recipient(dn=f"CN={long},{ROOT_DN}"))}
+    worker, other = bench.worker(tmp_path), bench.worker(tmp_path)
+    odd = Logon(text="y" * 257, user="y" * 257, domain=None, format="bare")
+    assert await learnt(worker, [logon("CONTOSO\\long"), odd]) == {}
+    assert bench.forest.asked.total() == 1, "nobody has a name that long"
+    for some in range(0, 200, 20):
+        logons = [logon(f"CONTOSO\\user{n}") for n in range(some, some + 20)]
+        assert len(await learnt(worker, logons)) == 20
+        assert (tmp_path / "known-users").stat().st_size <= 2 * 4000
+        assert len(await learnt(other, logons)) == 20
+    assert max(bench.forest.asked.values()) == 1
+    assert len(worker.known(users_of(200))) < 40
+    worker.close()
+    worker.close()
+
+
+SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from tests.directory.test_known_users import Bench, learnt, users_of
+
+async def main():
+    bench = Bench(real_time=True)
+    assert len(await learnt(bench.worker(Path(sys.argv[1])), users_of(150))) == 150
+    print(*bench.forest.asked, sep="\\n")
+
+asyncio.run(main())
+"""
+
+
+def test_processes_share_what_they_learn(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    workers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(3)
+    ]
+    outputs = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    asked = [name for output in outputs for name in output]
+    assert sorted(asked) == sorted(one.text for one in users_of(150))
