@@ -27,9 +27,14 @@ class Carried:
     directory: Path
     port: int
     pages: int
-    judge: subprocess.Popen[bytes] | None = None
+    judges: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)  # from 1
     haproxy: subprocess.Popen[bytes] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def judge(self) -> subprocess.Popen[bytes] | None:
+        """The first one; most have no other."""
+        return self.judges.get(1)
 
     # -- what they said ----------------------------------------------------------------------
 
@@ -38,14 +43,14 @@ class Carried:
         """What the judge printed, and what HAProxy said on standard error."""
         return "".join(
             (self.directory / name).read_text("utf-8", "replace")
-            for name in ("judge.log", "haproxy.err", "haproxy.log")
+            for name in ("judge.log", "judge-2.log", "haproxy.err", "haproxy.log")
             if (self.directory / name).exists()
         )
 
     @property
     def journal(self) -> list[dict[str, object]]:
-        """The judge's."""
-        return _lines(self.directory / "journal.jsonl")
+        """The judges'."""
+        return _lines(self.directory / "journal.jsonl") + _lines(self.directory / "journal-2.jsonl")
 
     @property
     def unjudged(self) -> list[dict[str, object]]:
@@ -79,21 +84,29 @@ class Carried:
 
     # -- their lives -------------------------------------------------------------------------
 
-    def start_judge(self) -> None:
+    def start_judge(self, which: int = 1) -> None:
+        """The second one has a socket, a journal and pages of its own; all else is the same."""
         starts = self.log.count("judging at")
-        with (self.directory / "judge.log").open("ab") as log:
-            self.judge = subprocess.Popen(
-                [PROGRAM, "judge", "--config", str(self.directory / "eas-redirect.toml")],
+        words, own = [], {}
+        if which > 1:
+            words = ["--listen", f"unix:{socket_of(self.directory, which)}"]
+            own = {
+                "EAS_REDIRECT__JOURNAL__PATH": str(self.directory / f"journal-{which}.jsonl"),
+                "EAS_REDIRECT__METRICS__LISTEN": f"127.0.0.1:{free_port()}",
+            }
+        log_name = "judge.log" if which == 1 else f"judge-{which}.log"
+        with (self.directory / log_name).open("ab") as log:
+            judge = self.judges[which] = subprocess.Popen(
+                [PROGRAM, "judge", "--config", str(self.directory / "eas-redirect.toml"), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment, **own},
             )
-        wait_until(lambda: self._judges(starts), "the judge is ready", START_S)
+        wait_until(lambda: self._judges(judge, starts), "the judge is ready", START_S)
 
-    def _judges(self, starts: int) -> bool:
-        assert self.judge is not None
-        assert self.judge.poll() is None, self.log
+    def _judges(self, judge: subprocess.Popen[bytes], starts: int) -> bool:
+        assert judge.poll() is None, self.log
         return self.log.count("judging at") > starts
 
     def start_haproxy(self, *, master: bool = False) -> None:
@@ -118,12 +131,13 @@ class Carried:
     def configuration(self) -> Path:
         return self.directory / "haproxy" / "haproxy.cfg"
 
-    def stop_judge(self, number: signal.Signals = signal.SIGTERM) -> int:
-        return _end(self.judge, number)
+    def stop_judge(self, number: signal.Signals = signal.SIGTERM, which: int = 1) -> int:
+        return _end(self.judges.get(which), number)
 
     def stop(self) -> None:
         _end(self.haproxy, signal.SIGTERM)
-        _end(self.judge, signal.SIGTERM)
+        for judge in self.judges.values():
+            _end(judge, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> int:
@@ -138,6 +152,10 @@ def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> int
     return process.wait()
 
 
+def socket_of(directory: Path, which: int = 1) -> Path:
+    return directory / ("judge.sock" if which == 1 else f"judge-{which}.sock")
+
+
 def _lines(path: Path) -> list[dict[str, object]]:
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines]
@@ -149,17 +167,19 @@ def prepared(
     config: str,
     *words: str,
     proxy: str = "",
+    judges: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> Carried:
     """Both configurations on free ports, written by the command; nothing is started yet. `config`
-    is as for `mitmdump`; `proxy` further keys of its table [proxy]."""
+    is as for `mitmdump`; `proxy` further keys of its table [proxy]; `judges` how many HAProxy has
+    to ask."""
     directory.mkdir(parents=True, exist_ok=True)
     found = Carried(directory, free_port(), free_port(), environment=environment or {})
-    socket_file = directory / "judge.sock"
+    servers = [f"unix:{socket_of(directory, which)}" for which in range(1, judges + 1)]
     own = (
         f'[proxy]\nupstream = "{upstream}"\nlisten = "127.0.0.1:{found.port}"\n{proxy}'
         f'[metrics]\nlisten = "127.0.0.1:{found.pages}"\n'
-        f'[judge]\nlisten = "unix:{socket_file}"\nservers = ["unix:{socket_file}"]\n'
+        f'[judge]\nlisten = "{servers[0]}"\nservers = {json.dumps(servers)}\n'
     )
     if "[journal]" not in config:
         own += f'[journal]\npath = "{directory / "journal.jsonl"}"\n'
