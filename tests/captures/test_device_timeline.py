@@ -12,6 +12,7 @@ from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
 from eas_redirect.captures.device_timeline import Complaint, Filter, complaints, report
 from eas_redirect.captures.timeline_text import in_lines
+from eas_redirect.redaction.redact import redact
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import START, WBXML, eas_flow, status, write_flows
 
@@ -98,6 +99,36 @@ def alternating(every: int, waited: float) -> Flows:
     return [x for n, one in enumerate(pings) for x in (one, sync(n * every + waited + 2))]
 
 
+def gave_up(ping: http.HTTPFlow) -> http.HTTPFlow:
+    assert ping.error is not None
+    ping.error.msg = "Client disconnected."
+    return ping
+
+
+def interrupted(count: int, ages: Callable[[int], float], error: str | None = None) -> Flows:
+    """Pings that end before their time, each followed by a Sync."""
+    pings = [ping(n * 1000, code=None, waited=ages(n), asked=900) for n in range(count)]
+    for one in pings if error is None else ():
+        gave_up(one)
+    return [x for n, one in enumerate(pings) for x in (one, sync(n * 1000 + ages(n) + 1))]
+
+
+def options(**headers: str) -> http.HTTPFlow:
+    return eas_flow(0, None, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+def probe(number: int) -> http.HTTPFlow:
+    """A balancer looks whether somebody is there."""
+    found = eas_flow(0, None, user=None, code=number)
+    found.request.method = "GET"
+    return found
+
+
+def plain(kind: str, body: bytes, command: str = "Sync") -> Flows:
+    return [eas_flow(0, command, body=body, headers={"Content-Type": kind})]
+
+
+AT_HOME = {"Location": "https://mail.contoso.example/Microsoft-Server-ActiveSync"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 ASKED = {"WWW-Authenticate": "Basic realm=x"}
 GOOD = [folders(), sync(5)]
@@ -225,6 +256,56 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     "no mailbox": (lambda: [eas_flow(0, body=VECTORS["FolderSync"])], ["user_has_no_mailbox"]),
     "somebody else in the query": (lambda: doubled(sync(0)), ["contradiction"]),
     "no bodies": (lambda: [eas_flow(0, body=None)], ["bodies_missing"]),
+    "a device ends its own waits": (lambda: interrupted(9, lambda n: 100.0 + 13 * n), []),
+    "waits that break at any age": (
+        lambda: interrupted(5, lambda n: 300.0 + 77 * n, "reset"), ["no_answer"],
+    ),
+    "waits cut at one age, and one that the device ended": (
+        lambda: [*interrupted(4, lambda n: 299.0 + n / 10, "reset"),
+                 *(gave_up(ping(9000, code=None, waited=77, asked=900)), sync(9100))],
+        ["wait_cut_short"],
+    ),
+    "Sync 12, and the folders asked for": (
+        lambda: [*GOOD, sync(10, 12), folders(12), sync(15, 1)], [],
+    ),
+    "Sync 13, and the whole request": (lambda: [*GOOD, sync(10, 13), sync(12, 1)], []),
+    "Sync 8, once": (lambda: [*GOOD, sync(10, 8), folders(12), sync(15, 1)], []),
+    "Sync 14, and a shorter wait": (lambda: [*GOOD, sync(10, 14), sync(12, 1)], []),
+    "Sync 13 again and again": (
+        lambda: [x for n in range(4) for x in (sync(n * 9, 13), sync(n * 9 + 4, 1))],
+        ["sync_incomplete"],
+    ),
+    "Ping 3, and its parameters": (lambda: [*GOOD, ping(10, 3, waited=1), ping(12)], []),
+    "Ping 6, and fewer folders": (lambda: [*GOOD, ping(10, 6, waited=1), ping(12)], []),
+    "Ping 8": (lambda: [*GOOD, ping(10, 8, waited=1)], ["other_trouble"]),
+    "details told": (lambda: [folders(0, 165), provision(5), folders(9), sync(12)], []),
+    "details not told": (
+        lambda: [folders(n, 165) for n in range(3)], ["device_information_wanted"],
+    ),
+    "sent on to TLS": (lambda: code(301, 2, headers=AT_HOME), ["web_redirect"]),
+    "sent on to another ActiveSync": (
+        lambda: code(308, headers={"Location": TARGET}), ["web_redirect"],
+    ),
+    "a network that wants a logon": (
+        lambda: code(511, 2, headers=HTML, body=b"<html>"), ["captive_portal"],
+    ),
+    "a proxy that wants a logon": (lambda: code(407, 2), ["proxy_logon"]),
+    "too many requests": (lambda: code(429, 2, headers={"Retry-After": "60"}), ["server_busy"]),
+    "405": (lambda: code(405), ["method_not_allowed"]),
+    "a text with 200": (lambda: plain("text/plain", b"OK"), ["web_page"]),
+    "JSON with 200": (lambda: plain("application/json", b"{}"), ["web_page"]),
+    "a page of no type": (lambda: plain("", b"<html>sign in</html>"), ["web_page"]),
+    "WBXML of no type": (lambda: plain("", status(0, "Sync", 1)), []),
+    "an attachment": (lambda: plain("image/png", b"\x89PNG", "GetAttachment"), []),
+    "OPTIONS": (lambda: [options(MS_ASProtocolVersions="14.1"), *GOOD], []),
+    "OPTIONS answered by a front": (lambda: [options(Allow="OPTIONS"), *GOOD],
+                                    ["versions_missing"]),
+    "a balancer's question": (lambda: [probe(401), *GOOD], []),
+    "a browser": (lambda: [probe(505)], []),
+    "the new server takes the logon in the end": (
+        lambda: [*moved(1), *at_host("outlook.office365.com", [*code(401, 2), sync(90)])], [],
+    ),
+    "a password entered again": (lambda: [*GOOD, *code(401, 4), sync(90)], []),
     "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
 }  # fmt: skip
 
@@ -247,8 +328,19 @@ async def test_the_right_findings_and_no_other(name: str, tmp_path: Path) -> Non
     assert all(found.text and found.advice for found in told)
 
 
-def test_there_are_sixty() -> None:
-    assert len(CASES) >= 60
+@pytest.mark.parametrize("name", CASES)
+async def test_a_redacted_capture_has_the_same(name: str, tmp_path: Path) -> None:
+    make, right = CASES[name]
+    source, clean = write_flows(tmp_path / "source.flows", make()), tmp_path / "clean.flows"
+    done = redact(source, clean, lambda _read: None)
+    assert (done.troubles, done.leaks) == ((), ())
+    whole = await report(read_exchanges(clean), None, Filter())
+    told = [found for timeline in whole.timelines for found in complaints(timeline)]
+    assert [found.kind for found in told] == right
+
+
+def test_there_are_a_hundred() -> None:
+    assert len(CASES) >= 100
 
 
 async def test_what_another_server_says_is_told_of_that_one(tmp_path: Path) -> None:

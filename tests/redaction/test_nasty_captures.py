@@ -195,7 +195,8 @@ def test_nothing_of_anybody_is_left(name: str, tmp_path: Path) -> None:
     found = everything(clean).lower()
     for secret in SECRETS:
         assert secret.lower().encode() not in found
-        assert base64.b64encode(secret.encode()).strip(b"=")[:-1].lower() not in found
+        if len(secret) > 5:  # what is shorter comes up by chance
+            assert base64.b64encode(secret.encode()).strip(b"=")[:-1].lower() not in found
     assert kinds(explained(source)) == kinds(explained(clean))
 
 

@@ -7,7 +7,7 @@ takes a few hundred bytes of memory. No mitmproxy here.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from eas_redirect.activesync.request import EASRequest
+from eas_redirect.activesync.request import EASRequest, is_eas_path
 from eas_redirect.captures.capture import Captured, CaptureTrouble
 from eas_redirect.captures.signs import Signs
 from eas_redirect.judging.judge import Judge, Judgement
@@ -271,12 +271,14 @@ _SAME_AGE_S = 5.0  # waits that end at one age, whatever was asked, are cut by a
 _LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits should end by 30 s
 _TCP_TIMEOUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
 
-_WIPE = 140
+_WIPE, _DETAILS = 140, 165
 _PROVISIONING = frozenset({139, 141, 142, 143, 144, 145})
 _BLOCKED = frozenset({126, 127, 128, 129, 130, 131, 177})
-_BUSY = frozenset({500, 502, 503, 504})
+_BUSY = frozenset({429, 500, 502, 503, 504})
 _BUSY_STATUSES = frozenset({110, 111, 114, 133})
 _WAITS = frozenset({"Ping", "Sync"})
+_PROBES = frozenset({"GET", "HEAD"})
+_GAVE_UP = "client disconnected"  # as mitmproxy says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +313,12 @@ type _Look = Callable[[_Server], Iterator[_Found]]
 
 
 def complaints(timeline: Timeline) -> list[Complaint]:
-    """What a person should look at, the gravest first."""
+    """What a person should look at, the gravest first. GET and HEAD are those of browsers and of
+    balancers, which look whether somebody is there."""
     hosts: dict[str | None, list[TimelineEntry]] = {}
     for entry in timeline.entries:
+        if entry.method in _PROBES and entry.command is None:
+            continue
         hosts.setdefault(entry.signs.called, []).append(entry)
     targets = frozenset(host for e in timeline.entries if (host := _target(e)) is not None)
     told: list[Complaint] = []
@@ -583,6 +588,20 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
         )
 
 
+def _details_wanted(server: _Server) -> Iterator[_Found]:
+    """MS-ASCMD 2.2.2: DeviceInformation belongs into the first Provision from 14.1 on."""
+    told = [e for e in server.left if e.eas_status == _DETAILS]
+    if told and _leads_on(server.entries, told[-1]):
+        yield _explained(told)
+    elif told:
+        yield _taken(
+            "device_information_wanted",
+            f"was asked {_times(_sum(told))} for the device's details (165), and no mail followed",
+            "the client must send DeviceInformation with its first Provision: update it",
+            told,
+        )
+
+
 def _blocked(server: _Server) -> Iterator[_Found]:
     for status in sorted({e.eas_status for e in server.left if e.eas_status in _BLOCKED}):
         said = [e for e in server.left if e.eas_status == status]
@@ -599,6 +618,25 @@ def _blocked(server: _Server) -> Iterator[_Found]:
 
 def _pages(server: _Server) -> Iterator[_Found]:
     moved = [e for e in server.left if e.signs.page_at is not None]
+    onward = [e for e in moved if is_eas_path(e.signs.page_at or "")]
+    if onward:
+        yield _taken(
+            "web_redirect",
+            f"was sent on {_times(_sum(onward))} ({onward[0].status_code}) to"
+            f" {onward[0].signs.page_at}",
+            "clients of ActiveSync follow the X-MS-Location of a 451, few follow redirects of the"
+            " web: give them that address, or let the front pass the request on",
+            onward,
+        )
+    moved = [e for e in moved if e not in onward]
+    asked = [e for e in server.left if e.status_code == 511]
+    if asked:
+        yield _taken(
+            "captive_portal",
+            f"was asked {_times(_sum(asked))} to sign on to the network (511)",
+            "a guest network's portal answers in Exchange's place: sign on to the network",
+            asked,
+        )
     away = [e for e in moved if _is_elsewhere(e)]
     if away:
         yield _taken(
@@ -622,7 +660,7 @@ def _pages(server: _Server) -> Iterator[_Found]:
     if pages:
         yield _taken(
             "web_page",
-            f"got a page of HTML with 200 {_times(_sum(pages))}",
+            f"got 200 {_times(_sum(pages))} with something else than ActiveSync, such as HTML",
             "no Exchange answers so: look for a log-on form, a portal or a filter on the way",
             pages,
         )
@@ -644,6 +682,15 @@ _CODES = {
         "forbidden",
         "the user may not use ActiveSync here, the device is blocked, or IIS refuses it (TLS"
         " needed, address restricted): look at the mailbox's settings and at the log of IIS",
+    ),
+    405: (
+        "method_not_allowed",
+        "another web server or a box on the way answers: ActiveSync takes POST and OPTIONS",
+    ),
+    407: (
+        "proxy_logon",
+        "a web proxy on the device's way wants a logon: let ActiveSync's hosts pass it, or take the"
+        " proxy out of the device's network settings",
     ),
     404: (
         "not_found",
@@ -671,6 +718,15 @@ def _redirects(entry: TimelineEntry) -> bool:
 
 
 def _stripped(server: _Server) -> Iterator[_Found]:
+    silent = [e for e in server.left if e.signs.versions_missing]
+    if silent:
+        yield _taken(
+            "versions_missing",
+            f"OPTIONS was answered 200 {_times(_sum(silent))} without MS-ASProtocolVersions",
+            "a front or a filter answers in Exchange's place, or takes headers away: clients then"
+            " fall back to an old version or give up",
+            silent,
+        )
     bare = [e for e in server.left if not e.signs.version_sent and e.status_code != 401]
     if bare:
         yield _taken(
@@ -686,13 +742,15 @@ def _stripped(server: _Server) -> Iterator[_Found]:
 
 def _cut_waits(server: _Server) -> Iterator[_Found]:
     """Waits that a clock on the way ends: none of them, or all, reach what was asked for."""
-    cut = [
-        e
-        for e in server.left
-        if e.command in _WAITS
-        and (not (e.status_code or e.got_status_code) or e.status_code in (502, 504))
-        and (e.least_s or 0.0) >= _LONG_S
-    ]
+    cut = _of_one_age(
+        [
+            e
+            for e in server.left
+            if e.command in _WAITS
+            and (not (e.status_code or e.got_status_code) or e.status_code in (502, 504))
+            and (e.least_s or 0.0) >= _LONG_S
+        ]
+    )
     if not cut:
         return
     ages = [age for e in cut for age in (e.least_s, e.waited_s) if age is not None]
@@ -714,6 +772,17 @@ def _cut_waits(server: _Server) -> Iterator[_Found]:
             " what devices ask for, an hour at most",
             cut,
         )
+
+
+def _of_one_age(cut: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Most of them, when most end at one age; all of them otherwise. A device ends waits of its own
+    in between."""
+    groups = [
+        [e for e in cut if start <= (e.least_s or 0.0) and (e.waited_s or 0.0) <= end]
+        for start, end in ((e.least_s or 0.0, (e.least_s or 0.0) + _SAME_AGE_S) for e in cut)
+    ]
+    largest = max(groups, key=_sum, default=[])
+    return largest if 2 * _sum(largest) > _sum(cut) else cut
 
 
 def _busy(server: _Server) -> Iterator[_Found]:
@@ -740,15 +809,27 @@ def _busy(server: _Server) -> Iterator[_Found]:
 
 
 def _unanswered(server: _Server) -> Iterator[_Found]:
+    """A device ends a wait of its own whenever it has something else to ask."""
+    groups: dict[tuple[str, str | None], list[TimelineEntry]] = {}
     for entry in server.left:
-        if not entry.status_code and not entry.got_status_code:
-            why = f" ({entry.error})" if entry.error else ""
-            yield _taken(
-                "no_answer",
-                f"{entry.command or entry.method} was not answered {_times(entry.count)}{why}",
-                "the device or Exchange went away: look at the network and at time limits",
-                [entry],
-            )
+        if entry.status_code or entry.got_status_code:
+            continue
+        if entry.command in _WAITS and _gave_up(entry) and _leads_on(server.entries, entry):
+            yield _explained([entry])
+        else:
+            groups.setdefault((entry.command or entry.method, entry.error), []).append(entry)
+    for (command, error), entries in groups.items():
+        why = f" ({error})" if error else ""
+        yield _taken(
+            "no_answer",
+            f"{command} was not answered {_times(_sum(entries))}{why}",
+            "the device or Exchange went away: look at the network and at time limits",
+            entries,
+        )
+
+
+def _gave_up(entry: TimelineEntry) -> bool:
+    return _GAVE_UP in (entry.error or "").lower()
 
 
 # -- synchronization ------------------------------------------------------------------------------
@@ -800,12 +881,28 @@ _OF_SYNC = {
 }
 
 
+# The client's next question is another one, and then the server answers it (MS-ASCMD 2.2.3.177).
+_CORRECTED = frozenset({8, 12, 13, 14})
+
+
+def _is_corrected(server: _Server, said: list[TimelineEntry]) -> bool:
+    if not said or _sum(said) >= LOOPING:
+        return False
+    at = next(n for n, entry in enumerate(server.entries) if entry is said[-1])
+    return any(
+        entry.command == said[-1].command and entry not in said and _leads_to_mail(entry)
+        for entry in server.entries[at + 1 :]
+    )
+
+
 def _sync_statuses(server: _Server) -> Iterator[_Found]:
     for status, (kind, why, what) in _OF_SYNC.items():
         said = [
             e for e in server.left if status in e.signs.collection_statuses or _is_sync(e, status)
         ]
-        if said:
+        if status in _CORRECTED and _is_corrected(server, said):
+            yield _explained(said)
+        elif said:
             text = f"Sync was answered {status} {_times(_sum(said))}: {why}"
             yield _taken(kind, text, what, said)
 
@@ -843,9 +940,10 @@ def _pings(server: _Server) -> Iterator[_Found]:
         )
     elif bounds:
         yield _explained(bounds)  # the answer names the limit, and the device takes it
-    folders = [e for e in pings if e.eas_status == 7]
-    if folders and _leads_on(server.entries, folders[-1]):
-        yield _explained(folders)
+    for status in (3, 6, 7):  # parameters, fewer folders, FolderSync: then it may wait
+        asked_again = [e for e in pings if e.eas_status == status]
+        if _is_corrected(server, asked_again):
+            yield _explained(asked_again)
 
 
 def _problems(server: _Server) -> Iterator[_Found]:
@@ -945,6 +1043,7 @@ _LOOKS: tuple[_Look, ...] = (
     _unauthenticated,
     _wiped,
     _provisioning,
+    _details_wanted,
     _blocked,
     _pages,
     _stripped,

@@ -19,6 +19,15 @@ _SKEW_STEP_S = 300
 EARLY = 0.5  # of the wait that was asked for: without a change nothing ends before
 AT_ONCE_S = 10.0  # a change may come at any time, but not in every ten seconds
 _WBXML = frozenset({"application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", ""})
+_ACTIVESYNC = frozenset(
+    {
+        "application/vnd.ms-sync.wbxml",
+        "application/vnd.ms-sync",
+        "application/vnd.ms-sync.multipart",
+        "application/vnd.wap.wbxml",
+    }
+)
+_MOVED = frozenset({301, 302, 303, 307, 308})
 _SYNC, _PING, _PROVISION, _FOLDERS = 0, 13, 14, 7
 
 
@@ -30,8 +39,9 @@ class Signs:
     called: str | None = None
     collection_statuses: tuple[int, ...] = ()  # of Sync, other than 1
     wipe: str | None = None  # device, account
-    page: bool = False  # HTML where WBXML belongs
+    page: bool = False  # something else where WBXML belongs, mostly HTML
     page_at: str | None = None  # where a redirect of the web leads
+    versions_missing: bool = False  # in an answer to OPTIONS
     retry_after: str | None = None
     asked_s: int | None = None
     early: bool = False
@@ -50,13 +60,16 @@ def signs_of(
     asked_s = _asked_s(sent)
     header = {} if answer is None else {k.lower(): v for k, v in answer.headers.items()}
     status = 0 if answer is None else answer.status_code
-    moved = 300 <= status < 400
+    versions = {"ms-asprotocolversions", "x-ms-asprotocolversions"}
     return Signs(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
         wipe=_wipe(told),
-        page=status == 200 and header.get("content-type", "").lower().startswith("text/html"),
-        page_at=header.get("location", "?") if moved else None,
+        page=status == 200 and _is_page(flow, request, told),
+        page_at=header.get("location", "?") if status in _MOVED else None,
+        versions_missing=(
+            status == 200 and request.method == "OPTIONS" and versions.isdisjoint(header)
+        ),
         retry_after=header.get("retry-after"),
         asked_s=asked_s,
         early=request.command == "Ping" and _is_early(eas_status, asked_s, waited_s),
@@ -66,6 +79,21 @@ def signs_of(
         logon_wanted="www-authenticate" in header,
         version_sent=request.method != "POST" or request.protocol_version is not None,
     )
+
+
+def _is_page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> bool:
+    """Whether 200 came with something else than ActiveSync. GetAttachment answers in any type
+    (MS-ASCMD 2.2.1.8); an empty answer is one of ActiveSync's own."""
+    if flow.response is None:
+        return False
+    kind = _media_type(flow.response)
+    if kind == "text/html":
+        return True
+    if request.method != "POST" or request.command == "GetAttachment":
+        return False
+    if not flow.response.raw_content or kind in _ACTIVESYNC:
+        return False
+    return kind != "" or told is None
 
 
 def _is_early(eas_status: int | None, asked_s: int | None, waited_s: float | None) -> bool:
@@ -83,14 +111,18 @@ def _is_early(eas_status: int | None, asked_s: int | None, waited_s: float | Non
 
 def _root(message: http.Message) -> Element | None:
     body = message.raw_content
-    kind = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if not body or len(body) > MAX_BODY or kind not in _WBXML:
+    if not body or len(body) > MAX_BODY or _media_type(message) not in _WBXML:
         return None
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
     try:
         return parse(inflated(body, coding, MAX_BODY)).root
     except (InflateError, WBXMLError):
         return None
+
+
+def _media_type(message: http.Message) -> str:
+    kind: str = message.headers.get("Content-Type", "")
+    return kind.partition(";")[0].strip().lower()
 
 
 def _texts(root: Element | None, page: int, name: str) -> list[str]:

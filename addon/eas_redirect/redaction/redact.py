@@ -177,6 +177,7 @@ def port(number: int) -> int:
 
 MULTIPART = "application/vnd.ms-sync.multipart"
 _WBXML = ("application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", "application/vnd.wap.wbxml")
+_WBXML_1_3 = b"\x03"  # WAP-192-WBXML 5.4; MS-ASWBXML 2.1.1
 # What Exchange says where HTTP has no phrase of its own (MS-ASHTTP 2.2.2.1.1), and what we say.
 _HTTP_VERSION = re.compile(r"HTTP/[0-9](\.[0-9])?", re.ASCII)
 _REASONS = frozenset({"", "Redirect", "Retry after sending a PROVISION command"})
@@ -297,7 +298,7 @@ def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) 
         plain = inflated(body, coding, MAX_INFLATED)
     except InflateError:
         return bytes(len(body))
-    if content_type in _WBXML:
+    if content_type in _WBXML or (not content_type and plain.startswith(_WBXML_1_3)):
         clean = redacted_wbxml(plain, names)
     elif content_type == MULTIPART:
         clean = redacted_multipart(plain, names)
