@@ -55,7 +55,7 @@ FILLED: dict[str, Callable[[int], tuple[object, ...]]] = {
     "activesync.authorization._split": lambda n: (padded(n, MAX_LOGON),),
     "activesync.host_name._compared": lambda n: (padded(n, MAX_HOST + 1),),
     "activesync.host_name.normalize_host": lambda n: (long_host(n),),
-    "activesync.query._read_plain": lambda n: (long_query(n),),
+    "activesync.request._read_plain": lambda n: (long_query(n),),
     "activesync.response._global_status": lambda n: ("FolderSync", no_mailbox(n)),
     "judging.callers._bare_host": lambda n: (padded(n, MAX_AUTHORITY, "h"),),
     "telemetry.clients._identified": lambda n: (padded(n, 512), padded(n, 512)),
@@ -65,12 +65,13 @@ FILLED: dict[str, Callable[[int], tuple[object, ...]]] = {
 """Filled by strangers: the longest key that its callers let in."""
 
 OUR_OWN = {
-    "activesync.wbxml_reader.leaf": "pages and tokens: 32,768 at most",
-    "activesync.wbxml_values.tag_name": "pages and tokens: 16,384 at most",
+    "activesync.wbxml.leaf": "pages and tokens: 32,768 at most",
+    "activesync.wbxml.tag_name": "pages and tokens: 16,384 at most",
     "directory.names._domain_of_ending": "ends of DNs, which the directory's administrators write",
-    "engine.quick_values._wanted": "names of headers that code asks for",
+    "engine.quick._wanted": "names of headers that code asks for",
     "policy.endpoint._named_host": "URLs of relationships and of the configuration, to MAX_URL",
     "policy.relationship._smtp_domain": "addresses in the directory",
+    "policy.target._host_of": "URLs of relationships in the directory",
     "telemetry.clients.families": "one table",
     "telemetry.record._second": "four numbers",
 }

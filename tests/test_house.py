@@ -131,6 +131,40 @@ def test_no_module_comes_to_import_itself() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+def test_no_room_comes_to_import_itself() -> None:
+    """`directory` opens what `directory/ldap` is: a room within it."""
+    between: dict[str, set[str]] = {}
+    for module, targets in graph().items():
+        between.setdefault(room_of(module), set()).update(room_of(target) for target in targets)
+    try:
+        TopologicalSorter({a: rooms - {a} for a, rooms in between.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def room_of(module: str) -> str:
+    """`eas_redirect.policy.decision` → `policy`; what is in no room is one by itself."""
+    return (*module.split("."), "")[1]
+
+
+# What is no test of a module but of whole programs, or of what several rooms do together.
+WHOLE = ("benchmarks", "fuzz", "haproxy", "integration", "mutants")
+
+
+def test_each_test_file_is_called_after_what_it_tests() -> None:
+    """`test_wbxml_another_decoder.py` tests `wbxml.py`."""
+    strays = []
+    for test in sorted((ROOT / "tests").glob("*/**/test_*.py")):
+        home = test.parent.relative_to(ROOT / "tests")
+        modules = {m.stem for m in (PACKAGE / home).glob("*.py")}
+        words = test.stem.split("_")[1:]
+        if home.parts[0] not in WHOLE and not modules.intersection(
+            "_".join(words[:n]) for n in range(1, len(words) + 1)
+        ):
+            strays.append(test.relative_to(ROOT).as_posix())
+    assert strays == []
+
+
 def test_each_module_says_what_it_is_for() -> None:
     trees = {name(module): ast.parse(module.read_text("utf-8")) for module in MODULES}
     assert [module for module, tree in trees.items() if not ast.get_docstring(tree)] == []

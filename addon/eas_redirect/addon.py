@@ -16,19 +16,17 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Address, Client
 from mitmproxy.optmanager import unset
 
+from eas_redirect.captures.looking import Looking, only_looks
 from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import hangups, replaced, starting
 from eas_redirect.engine.loop_errors import LoopErrors
-from eas_redirect.fixes import upstream_names
-from eas_redirect.proxy import flows, listeners, profile
+from eas_redirect.proxy import flows, listeners, profile, upstream_names
 from eas_redirect.proxy.certificates import FrontCertificates, tls_advice
-from eas_redirect.proxy.commands import ConsoleCommands
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
-from eas_redirect.proxy.looking import is_captured, only_looks
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import Behind
 from eas_redirect.proxy.printing import queue_printing
@@ -39,6 +37,7 @@ from eas_redirect.service.upstream import ASK_TIMEOUT_S, AUTODISCOVER
 from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry import writing
 from eas_redirect.view import contentview
+from eas_redirect.view.commands import ConsoleCommands
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ class EASRedirect:
             self._behind.trust.adopt(config.proxy.upstream_ca)
             self._front.look(config.exchange.host_names)
             self.service = Service(config, journalled=not only_looks())
-            self.exchanges = Exchanges(self.service)
+            self.exchanges = Exchanges(self.service, Looking(self.service).look)
             self.monitor = Monitor(self.service, self._proxy())
         else:
             self.service.adopt(self.service.prepare(config))
@@ -243,7 +242,7 @@ class EASRedirect:
             self._fault(error)
 
     def _begin(self, flow: http.HTTPFlow) -> None:
-        if is_captured(flow):
+        if flows.is_captured(flow):
             return  # it is looked at when its answer comes; nothing of it moves
         keep, question = False, None
         if self.exchanges is not None:
@@ -260,7 +259,7 @@ class EASRedirect:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         try:
-            if is_captured(flow):
+            if flows.is_captured(flow):
                 return
             if flow.response is not None and self._may_stream(flow, flow.response):
                 flow.response.stream = True
@@ -296,7 +295,7 @@ class EASRedirect:
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """An upgraded connection is a tunnel; mitmproxy would keep all that passes through it."""
-        if not (self._keep_bodies or is_captured(flow)):
+        if not (self._keep_bodies or flows.is_captured(flow)):
             flow.messages.clear()
 
     # -- inside ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from mitmproxy.test import tutils
 
 from eas_redirect.engine import quick
 from eas_redirect.engine.quick import EVENTS, VALUES
-from eas_redirect.fixes.part import Part
+from eas_redirect.proxy.part import Part
 
 NAMES = st.sampled_from([b"Host", b"host", b"HOST", b"Cookie", b"X-\xff", b"", b"Hos"])
 FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=20)), max_size=8)

@@ -14,9 +14,9 @@ from eas_redirect.engine import quick, replaced
 from eas_redirect.engine.quick import RememberingAddonManager
 from eas_redirect.engine.replaced import PartState
 from eas_redirect.fixes import http1
-from eas_redirect.fixes.part import Part
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy.options import ENGINES, Engine
+from eas_redirect.proxy.part import Part
 
 OWNERS = (HttpStream, _http1, _http1.Http1Server, ProxyConnectionHandler, _Option)
 

@@ -22,7 +22,7 @@ TESTS = (
     "tests/test_addon.py",
     "tests/checking",
     "tests/cli/test_explain_command.py",
-    "tests/cli/test_explain_capture.py",
+    "tests/cli/test_explain_command_captures.py",
 )
 SURVIVORS = Path(__file__).with_name("survivors.tsv")
 

@@ -23,7 +23,7 @@ from eas_redirect.planning.approvals import (
 )
 from eas_redirect.planning.letters import letters
 from eas_redirect.planning.plan import KnownDevice, PlannedDevice, PlannedUser, Planner
-from eas_redirect.planning.readiness import readiness_of
+from eas_redirect.report.readiness import readiness_of
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.ledger import LedgerState
 from tests.cli.running import run

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eas_redirect.planning.readiness import Prospect, Readiness
 from eas_redirect.report.devices import Behaviour, likely_cause
+from eas_redirect.report.readiness import Prospect, Readiness
 
 REFUSED = Readiness(verdict=Prospect.REFUSED, rule="Too old.", source="https://example.test")
 ASKED = Readiness(verdict=Prospect.ASKED, rule="Password.", source="https://example.test")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.planning.readiness import readiness_of
+from eas_redirect.report.readiness import readiness_of
 from eas_redirect.telemetry import clients
 from tests.support import DATA
 

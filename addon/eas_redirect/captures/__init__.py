@@ -2,5 +2,5 @@
 with what is wrong and what helps.
 
 Begin with `capture.py` (a file as exchanges) and `device_timeline.py` (exchanges as one device's
-story); `explain_flows.py` does it for flows that mitmproxy shows.
+story); `looking.py` judges what mitmproxy has loaded.
 """

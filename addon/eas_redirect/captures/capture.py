@@ -21,13 +21,13 @@ from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.captures.har import HARError, read_har
+from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.captures.signs import Signs, signs_of
 from eas_redirect.captures.tshark import read_tshark
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.policy.waves import Network
 from eas_redirect.proxy import flows
-from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
 _NEWER = "the capture was written by a newer mitmproxy than this one"
 _OLDER = (

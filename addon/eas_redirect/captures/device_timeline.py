@@ -7,6 +7,7 @@ takes a few hundred bytes of memory. No mitmproxy here.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from eas_redirect.activesync.meanings import global_meaning, http_meaning
 from eas_redirect.activesync.request import EASRequest, is_eas_path
 from eas_redirect.captures.capture import Captured, CaptureTrouble
 from eas_redirect.captures.signs import Signs
@@ -14,7 +15,6 @@ from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.policy.reasons import advice, in_order
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.view.meanings import global_meaning, http_meaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.utils import asyncio_utils
 from mitmproxy.utils.strutils import always_bytes
 
-from eas_redirect.fixes.part import Part
+from eas_redirect.proxy.part import Part
 
 # Small things that mitmproxy does dozens of times in each exchange, done with less work.
 #

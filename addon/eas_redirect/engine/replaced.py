@@ -15,9 +15,9 @@ from typing import Literal
 from mitmproxy.addonmanager import AddonManager
 
 from eas_redirect.engine import quick
-from eas_redirect.fixes.part import Part, is_in_place
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy.options import Engine
+from eas_redirect.proxy.part import Part, is_in_place
 
 logger = logging.getLogger(__name__)
 

@@ -47,9 +47,9 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.fixes import request_headers, waiting
-from eas_redirect.fixes.part import Part, Replacement
 from eas_redirect.fixes.waiting import MAX_UNREAD, Commands
 from eas_redirect.proxy.failures import ASK_ELSEWHERE, RETRY_AFTER_S, has_by_pass, without_bytes
+from eas_redirect.proxy.part import Part, Replacement
 
 # RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
 _INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")

@@ -21,7 +21,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
 
-from eas_redirect.fixes.part import Replacement
+from eas_redirect.proxy.part import Replacement
 
 type HeaderCommands = Generator[commands.Command, Any, None]
 

@@ -19,8 +19,8 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from eas_redirect.activesync.request import is_eas_path, read_request
-from eas_redirect.fixes.part import Replacement
 from eas_redirect.proxy import flows
+from eas_redirect.proxy.part import Replacement
 
 # When Exchange closes a connection that nothing goes over, the client's ends with it.
 #

@@ -1,6 +1,5 @@
 """The rehearsal of a wave: for each user the location and the findings, for each device what awaits
 it. Nothing is changed, nothing is sent.
 
-Begin with `plan.py`, which asks the judge of the proxy; `readiness.py` looks at the devices, and
-`plan_output.py` shows both.
+Begin with `plan.py`, which asks the judge of the proxy; `plan_output.py` shows what it finds.
 """

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
-from eas_redirect.planning.readiness import Prospect
 from eas_redirect.report.exports import csv_rows
+from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.words import client_title
 
 COLUMNS = (*("user", "address", "language", "device_id", "device_type", "client", "what", "text"),)

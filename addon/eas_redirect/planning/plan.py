@@ -19,7 +19,8 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.judging.explanation import AskedDevice, Explanation, explain_user, remarks
 from eas_redirect.judging.judge import Judge
-from eas_redirect.planning.readiness import (
+from eas_redirect.policy.reasons import in_order
+from eas_redirect.report.readiness import (
     Finding,
     Readiness,
     address_findings,
@@ -27,7 +28,6 @@ from eas_redirect.planning.readiness import (
     os_version,
     readiness_of,
 )
-from eas_redirect.policy.reasons import in_order
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.clients import Client, identify, version
 

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
-from eas_redirect.planning.readiness import Prospect, Readiness
 from eas_redirect.policy.reasons import REASONS, Reason, title
 from eas_redirect.report.exports import csv_rows
+from eas_redirect.report.readiness import Prospect, Readiness
 from eas_redirect.report.words import (
     VERDICT_TITLES,
     client_title,

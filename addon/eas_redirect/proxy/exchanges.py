@@ -7,7 +7,7 @@ before anything is written about it.
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 
 from mitmproxy import http
@@ -31,7 +31,6 @@ from eas_redirect.proxy import flows
 from eas_redirect.proxy.discoveries import Discoveries
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
-from eas_redirect.proxy.looking import Looking, is_captured
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import exchange_record, fault_record
 
@@ -40,6 +39,7 @@ logger = logging.getLogger(__name__)
 MAX_FOREIGN = 16  # servers of others that are told of
 
 type Fields = tuple[tuple[bytes, bytes], ...]
+type Look = Callable[[http.HTTPFlow], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -62,12 +62,13 @@ class Asked:
 class Exchanges:
     """Requests under way and logons of connections, judged and journalled by a service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, look: Look) -> None:
+        """`look`: at a flow of a capture, which is judged for the eye alone."""
         self._service = service
+        self._look_at = look
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
         self._foreign: set[str] = set()  # servers of others that were told of
-        self._looking = Looking(service)
         self.challenges = Challenges(shared_folder())
         self.device_names = DeviceNames()
         self.discoveries = Discoveries(service, self.device_names)
@@ -120,7 +121,7 @@ class Exchanges:
             return self._guarded(judging)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
             return None
-        if asked is None and is_captured(flow):
+        if asked is None and flows.is_captured(flow):
             return self._look(flow)
         try:
             return self._judge(flow, flow.response, asked or self._read(flow))
@@ -131,7 +132,7 @@ class Exchanges:
     async def _look(self, flow: http.HTTPFlow) -> None:
         """At a flow of a capture. What cannot be read of it is said and leaves it as it is."""
         try:
-            await self._looking.look(flow)
+            await self._look_at(flow)
         except Exception as error:
             logger.warning(
                 "eas-redirect: a flow of the capture is damaged (%s); it has no verdict.",

@@ -9,7 +9,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.fixes.part import is_in_place
+from eas_redirect.proxy.part import is_in_place
 
 type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mitmproxy import ctx, http
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import mode_specs
 
 from eas_redirect.activesync.authorization import Credentials, contradicts, read_authorizations
@@ -33,6 +34,12 @@ METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
 _CREDENTIAL = b"x-ms-credential"
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
+
+
+def is_captured(met: Flow) -> bool:
+    """Whether a flow comes from a file, told by its request's headers: later a live one may have
+    ended. A replay is live."""
+    return not met.live
 
 
 def is_eas(flow: http.HTTPFlow) -> bool:

@@ -13,7 +13,7 @@ from types import ModuleType
 from mitmproxy import http
 from mitmproxy.addonmanager import traverse
 
-from eas_redirect.fixes.part import is_in_place
+from eas_redirect.proxy.part import is_in_place
 
 MAX_HELD = 64 * 1024  # bytes of one body
 PASSES = (

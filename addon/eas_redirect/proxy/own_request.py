@@ -20,8 +20,7 @@ from eas_redirect import __version__
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import Config
-from eas_redirect.fixes import upstream_names
-from eas_redirect.proxy import flows
+from eas_redirect.proxy import flows, upstream_names
 from eas_redirect.proxy.certificates import OLD_VERSIONS, UpstreamTrust
 from eas_redirect.service.upstream import (
     AUTODISCOVER,

@@ -21,6 +21,7 @@ from mitmproxy.utils import emoji
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.captures.capture import CaptureTrouble, ReadProgress, read_flows
+from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.policy.reasons import REASONS
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.flows import METADATA
@@ -34,7 +35,6 @@ from eas_redirect.redaction.redact_head import (
     redacted_url,
 )
 from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
-from eas_redirect.view.recorded import RecordedExchange, recorded_exchange
 
 # What stands around the messages of a flow, without what it tells: connections, marks, comment,
 # error and the journal record.

@@ -1,5 +1,6 @@
 """Bodies without what they say: structure, statuses and sizes stay. Imports the protocol only."""
 
+from eas_redirect.activesync.multipart import split_parts
 from eas_redirect.activesync.wbxml import (
     Document,
     Element,
@@ -14,7 +15,6 @@ from eas_redirect.activesync.wbxml import (
 )
 from eas_redirect.redaction.forms import ELEMENTS, Form, filled_bytes, is_device_text
 from eas_redirect.redaction.pseudonyms import Pseudonyms
-from eas_redirect.view.multipart import split_parts
 
 _PUBLIC_IDS = frozenset(range(1, 0x11))  # WAP-192-WBXML 7.2; ActiveSync writes 1
 _CHARSETS = frozenset({0, 3, 4, 106, 1000, 1015})  # IANA MIBenum of ASCII, Latin-1, UTF-8, UCS-2

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
-from eas_redirect.planning.readiness import Prospect, Readiness, logon_findings, readiness_of
 from eas_redirect.report.lines import LET_IN
+from eas_redirect.report.readiness import Prospect, Readiness, logon_findings, readiness_of
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.clients import Client, family, identify, version
 from eas_redirect.telemetry.ledger import (

@@ -6,7 +6,6 @@ from typing import Any
 
 import duckdb
 
-from eas_redirect.planning.readiness import Prospect
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS
 from eas_redirect.report.devices import SQLRow, follow_devices
 from eas_redirect.report.groups import group_by, totals
@@ -14,6 +13,7 @@ from eas_redirect.report.inputs import Source
 from eas_redirect.report.lines import LET_IN, LineClass, Lines
 from eas_redirect.report.notes import notes_about
 from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
+from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.report_values import Arrivals, Device, Input, Report
 from eas_redirect.report.store import Progress, open_store
 from eas_redirect.report.tallies import (

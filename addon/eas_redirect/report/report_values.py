@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from eas_redirect.planning.readiness import Finding, Readiness
+from eas_redirect.report.readiness import Finding, Readiness
 from eas_redirect.telemetry.ledger import LedgerState
 
 STATES = tuple(LedgerState)

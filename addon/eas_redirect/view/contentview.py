@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from mitmproxy import contentviews, flow, http
 from mitmproxy.contentviews import InteractiveContentview, Metadata, SyntaxHighlight
 
+from eas_redirect.activesync.multipart import split_parts
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.activesync.wbxml import WBXMLError, parse_partly, write
-from eas_redirect.view.multipart import split_parts
 from eas_redirect.view.summary import summary_lines
 from eas_redirect.view.xml_text import XMLText, document_from_xml
 

@@ -3,12 +3,12 @@
 from mitmproxy import http
 
 from eas_redirect.activesync.authorization import identify
+from eas_redirect.activesync.meanings import global_meaning, http_meaning
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, read_answer
+from eas_redirect.captures.looking import in_words, verdict_of_today
+from eas_redirect.captures.recorded import recorded_exchange
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.looking import in_words, verdict_of_today
-from eas_redirect.view.meanings import global_meaning, http_meaning
-from eas_redirect.view.recorded import recorded_exchange
 
 SHORT = 4096  # bytes; a global status takes tens
 

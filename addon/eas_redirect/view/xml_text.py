@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 from eas_redirect.activesync.code_pages import PAGES
+from eas_redirect.activesync.meanings import value_meaning
 from eas_redirect.activesync.wbxml import (
     CHARSETS,
     LITERAL,
@@ -35,7 +36,6 @@ from eas_redirect.activesync.wbxml import (
     page_name,
     token_of,
 )
-from eas_redirect.view.meanings import value_meaning
 from eas_redirect.view.reading import (
     comment,
     described,

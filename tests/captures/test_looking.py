@@ -8,8 +8,8 @@ from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http, tcp
 from mitmproxy.test import tflow
 
+from eas_redirect.captures.looking import verdict_of_today
 from eas_redirect.proxy.flows import METADATA
-from eas_redirect.proxy.looking import verdict_of_today
 from eas_redirect.telemetry.record import Record
 from eas_redirect.view.summary import summary_lines
 from tests.activesync.vectors import VECTORS

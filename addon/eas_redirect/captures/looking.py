@@ -40,12 +40,6 @@ def verdict_of_today(looked_at: flow.Flow) -> Today | None:
     return _verdicts.get(looked_at)
 
 
-def is_captured(met: flow.Flow) -> bool:
-    """Whether a flow comes from a file, told by its request's headers: later a live one may have
-    ended. A replay is live."""
-    return not met.live
-
-
 def only_looks() -> bool:
     """Whether this mitmproxy serves and replays nothing (`-n`): it is there to look."""
     options = {name: option.current() for name, option in ctx.options.items()}

@@ -8,12 +8,12 @@ from typing import Protocol
 
 from mitmproxy import command, flow
 
-from eas_redirect.captures.explain_flows import explained
 from eas_redirect.judging.explanation import AskedDevice, explain_user, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Watcher
 from eas_redirect.view.contentview import differences
+from eas_redirect.view.explain_flows import explained
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eas_redirect.planning.readiness import (
+from eas_redirect.report.readiness import (
     Prospect,
     address_findings,
     logon_findings,

@@ -2,7 +2,12 @@
 
 import pytest
 
-from eas_redirect.view.meanings import global_meaning, http_meaning, status_meaning, value_meaning
+from eas_redirect.activesync.meanings import (
+    global_meaning,
+    http_meaning,
+    status_meaning,
+    value_meaning,
+)
 
 
 @pytest.mark.parametrize(

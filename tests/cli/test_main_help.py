@@ -3,7 +3,7 @@
 Versions of typer differ in how they mark arguments and wrap lines, so words are compared and the
 layout is not.
 
-`pytest tests/cli/test_help.py --regenerate` writes it there.
+`pytest tests/cli/test_main_help.py --regenerate` writes it there.
 """
 
 import re

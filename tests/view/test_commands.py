@@ -11,7 +11,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from eas_redirect.addon import EASRedirect
-from eas_redirect.proxy.commands import ConsoleCommands
+from eas_redirect.view.commands import ConsoleCommands
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import PASSWORD, eas_flow
 from tests.test_addon import Bench

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 from eas_redirect.fixes.http1 import FIXES
-from eas_redirect.fixes.part import Part, is_in_place
+from eas_redirect.proxy.part import Part, is_in_place
 
 
 class Parent:

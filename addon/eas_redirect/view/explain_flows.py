@@ -6,11 +6,11 @@ from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 
 from eas_redirect.captures.capture import Captured, Seen, captured
+from eas_redirect.captures.recorded import RecordedExchange
 from eas_redirect.judging.explanation import Explanation, in_lines
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Step
 from eas_redirect.proxy import flows
-from eas_redirect.view.recorded import RecordedExchange
 from eas_redirect.view.summary import answer_lines, request_lines
 
 
