@@ -22,8 +22,8 @@ from eas_redirect.report.exports import json_pieces
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import with_target
 from eas_redirect.report.page import render
-from eas_redirect.report.sources import find_sources
-from eas_redirect.report.target import read_target
+from eas_redirect.report.inputs import find_sources
+from eas_redirect.report.target_rows import read_target
 journal, *target = sys.argv[1:]
 began = time.perf_counter()
 report = make_report(find_sources([journal]), time.time())
@@ -31,7 +31,7 @@ parts = {"journals": time.perf_counter() - began}
 if target:
     rows = read_target(target, time.time())
     parts["target's list"] = time.perf_counter() - began - sum(parts.values())
-    report = with_target(report, rows, 1)
+    report = with_target(report, rows)
     parts["join"] = time.perf_counter() - began - sum(parts.values())
     render_certificate(certify(report, None), report, [])
     for piece in json_pieces(report):

@@ -146,7 +146,7 @@ def test_target_devices_of_another_tenant_and_bad_files(journal: Path, tmp_path:
     foreign = target(tmp_path, "quin@tailspin.example,Q,Allowed,2026-03-06T12:00:00Z")
     result = RUNNER.invoke(app, [*args, foreign])
     assert result.exit_code == 1
-    assert "wrong files" in result.stderr
+    assert "wrong file" in result.stderr
     ambiguous = target(tmp_path, "user2@contoso.example,A,Allowed,3/4/2026 9:00")
     result = RUNNER.invoke(app, [*args, ambiguous])
     assert result.exit_code == 2

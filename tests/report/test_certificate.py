@@ -16,7 +16,7 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import Account, with_target
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.report_values import Report
-from eas_redirect.report.target_export import TargetRow, TargetRows
+from eas_redirect.report.target_export import TargetFile, TargetRow, TargetRows
 from eas_redirect.telemetry.record import Record, lost_record
 from tests.cli.running import run
 from tests.report.simulator import START, Simulation, write_journal
@@ -24,8 +24,9 @@ from tests.report.test_figures import call
 from tests.report.test_handover import DAY, MOVED
 
 END = START + 9 * DAY
+FILE = TargetFile("devices.csv", END)
 WORKS = TargetRow(
-    device_id="A", users=("CONTOSO\\anna",), state="allowed", success_s=START + 8 * DAY
+    device_id="A", users=("CONTOSO\\anna",), state="allowed", success_s=START + 8 * DAY, file=FILE
 )
 
 
@@ -35,11 +36,11 @@ def made_of(tmp_path: Path, *records: Record) -> Report:
 
 
 def target(*rows: TargetRow) -> TargetRows:
-    return TargetRows(rows=list(rows), newest_s=END, exports=1)
+    return TargetRows(rows=list(rows), files=[FILE])
 
 
 def test_everybody_arrived_and_it_may_go(tmp_path: Path) -> None:
-    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(WORKS), 1)
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(WORKS))
     found = certify(made, ["anna@contoso.example", "zoe@contoso.example"])
     assert found.outcome is Outcome.MAY_GO
     assert found.groups == {
@@ -53,7 +54,7 @@ def test_without_a_list_or_a_target_it_is_not_known(tmp_path: Path) -> None:
     made = made_of(tmp_path, call(0), call(60, **MOVED))
     assert certify(made, None).outcome is Outcome.NOT_KNOWN
     assert certify(made, ["anna"]).outcome is Outcome.NOT_KNOWN
-    arrived = with_target(made, target(WORKS), 1)
+    arrived = with_target(made, target(WORKS))
     assert certify(arrived, None).outcome is Outcome.NOT_KNOWN
     assert certify(arrived, ["anna"]).outcome is Outcome.MAY_GO
 
@@ -61,7 +62,7 @@ def test_without_a_list_or_a_target_it_is_not_known(tmp_path: Path) -> None:
 def test_lost_lines_forbid_it_for_their_time(tmp_path: Path) -> None:
     for days, outcome in ((1, Outcome.MAY_GO), (5, Outcome.NOT_YET)):
         lost = lost_record(7, START + days * DAY)
-        made = with_target(made_of(tmp_path, call(0), call(60, **MOVED), lost), target(WORKS), 1)
+        made = with_target(made_of(tmp_path, call(0), call(60, **MOVED), lost), target(WORKS))
         found = certify(made, ["anna"])
         assert found.outcome is outcome
         assert any("lost" in sentence for sentence in (*found.against, *found.not_known))
@@ -72,23 +73,23 @@ def test_lost_lines_forbid_it_for_their_time(tmp_path: Path) -> None:
     [replace(WORKS, state="blocked"), replace(WORKS, success_s=START - DAY)],
 )
 def test_one_who_did_not_arrive_stands_against_it(tmp_path: Path, row: TargetRow) -> None:
-    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(row), 1)
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(row))
     found = certify(made, ["anna"])
     assert found.outcome is Outcome.NOT_YET
     assert found.against
 
 
 def test_a_name_in_two_domains_is_not_guessed(tmp_path: Path) -> None:
-    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS), 1)
+    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS))
     for users in (["anna@contoso.example", "anna@fabrikam.example"], ["FABRIKAM\\anna"]):
         assert certify(made, users).groups == {NEVER_CALLED: tuple(users)}
-    account = Account(logons=frozenset({"contoso\\anna"}), shown=frozenset())
+    account = Account(logons=frozenset({"contoso\\anna"}), shown=frozenset(), account_id="0")
     found = certify(made, ["a.example@contoso.example"], {"a.example@contoso.example": account})
     assert found.groups == {ARRIVED: ("a.example@contoso.example",)}
 
 
 def test_journals_that_ended_long_ago_forbid_it(tmp_path: Path) -> None:
-    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS), 1)
+    made = with_target(made_of(tmp_path, call(60, **MOVED)), target(WORKS))
     old = replace(made, now_s=END + 30 * DAY)
     assert certify(old, ["anna"]).outcome is Outcome.NOT_YET
 

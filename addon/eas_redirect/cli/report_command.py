@@ -108,7 +108,10 @@ def report(
     if target_devices:
         made = _with_target(made, target_devices, target_dates, config)
     if certificate is not None and digests is not None:
-        digests += [(name, _digest(Path(name))) for name in target_devices or ()]
+        from eas_redirect.report.inputs import expand
+
+        paths = (path for name in target_devices or () for path in expand(name))
+        digests += [(str(path), _digest(path)) for path in paths]
         _certify(certificate, made, users, config, digests)
     if output is not None:
         _write_page(output, made)
@@ -140,7 +143,7 @@ def _has_findings(made: "Report") -> bool:
     """A file that could not be used, or that is of somebody else."""
     if made.input.unread_files or (not made.input.exchanges and made.input.lines):
         return True
-    return made.target is not None and not (made.target.matched or made.target.users_covered)
+    return made.target is not None and bool(made.target.strange_files)
 
 
 def read_journals(
@@ -216,9 +219,9 @@ def _with_target(
     except SourceError as error:
         fail("\n".join(error.problems), USAGE)
     accounts: dict[str, Account] = {}
-    if settings is not None and redaction.users != "hash":
-        accounts = _accounts(settings, names_in_doubt(made.devices, target))
-    return with_target(made, target, len(names), accounts, redaction)
+    if settings is not None:
+        accounts = _accounts(settings, names_in_doubt(made.devices, target, redaction))
+    return with_target(made, target, accounts, redaction)
 
 
 def _redaction(config: "Config | None") -> "Redaction":

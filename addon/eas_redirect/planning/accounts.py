@@ -8,6 +8,7 @@ from eas_redirect.directory.values import Recipient
 from eas_redirect.judging.explanation import AskedDevice, explain_user
 from eas_redirect.judging.judge import Judge
 from eas_redirect.report.handover import Account
+from eas_redirect.telemetry.record import account_id
 
 AT_ONCE = 8  # users that are asked for at the same time
 
@@ -37,4 +38,5 @@ def _account(recipient: Recipient) -> Account:
     return Account(
         logons=frozenset(name.lower() for name in logons if name),
         shown=frozenset(name.lower() for name in shown if name),
+        account_id=account_id(recipient.dn),
     )

@@ -92,22 +92,28 @@ def _match(
 ) -> dict[str, set[int]]:
     """Which callers each user of the list is: by the same name, by the directory, or by the account
     name where one user of the list and one caller have it and no domain speaks against it."""
+    hashed = redaction.users == "hash"
     by_name: dict[str, set[int]] = {}
     by_account: dict[str, set[int]] = {}
     domains: dict[int, set[str]] = {}
     for device in people:
         name = device.user.lower()
         by_name.setdefault(name, set()).add(device.user_key)
+        if device.account_id:
+            by_name.setdefault(device.account_id, set()).add(device.user_key)
         by_account.setdefault(local_part(name), set()).add(device.user_key)
         domains.setdefault(device.user_key, set()).add(_domain(name))
     listed = Counter(local_part(user) for user in users)
     found: dict[str, set[int]] = {}
     for user in users:
-        names = {user.lower(), *(accounts[user].logons if user in accounts else ())}
-        if redaction.users == "hash":
+        names = {user.lower()}
+        if (account := accounts.get(user)) is not None:
+            names |= {*account.logons, account.account_id}
+        if hashed:
             names |= {redaction.name(name) or "" for name in tuple(names)}
         keys = {key for name in names for key in by_name.get(name, ())}
-        alike = by_account.get(local_part(user), set())
+        own_part = local_part(user)
+        alike = by_account.get((redaction.name(own_part) or "") if hashed else own_part, set())
         if not keys and len(alike) == 1 and listed[local_part(user)] == 1:
             own = _domain(user.lower())
             others = {domain for key in alike for domain in domains[key]}
@@ -178,6 +184,16 @@ def _not_known(
         )
     elif report.target.newest_s is not None:
         yield f"The target's lists reach to {moment(report.target.newest_s)} UTC."
+    unstated = sum(
+        1
+        for device in report.devices
+        if device.arrival and device.arrival.handover in _WORKING and not device.arrival.allowed
+    )
+    if unstated:
+        yield (
+            f"{counted(unstated, 'device')} arrived by what has no DeviceAccessState, such as a"
+            " log, which does not show whether the target holds a device in quarantine."
+        )
     if NEVER_CALLED in groups:
         yield (
             f"{counted(len(groups[NEVER_CALLED]), 'user')} of the list never called in these"

@@ -164,6 +164,7 @@ WITH seen AS (
     arg_max(line, ts + CASE WHEN named THEN 100000000000000 ELSE 0 END) AS row,
     arg_max(location, ts) FILTER (location IS NOT NULL) AS would_go,
     arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,
+    arg_max(account, ts) FILTER (account IS NOT NULL) AS account,
     arg_max(wave, ts) FILTER (wave IS NOT NULL) AS wave,
     arg_max(version, ts) FILTER (version IS NOT NULL) AS version,
     -- NTLM names its scheme on the first requests of a connection only.
@@ -260,6 +261,7 @@ def _device(row: SQLRow, until_ms: int, ceiling: str | None) -> Device:
         )
     return Device(
         user_key=row["user_key"],
+        account_id=row["account"],
         user=user_text(row["user_name"], row["user_domain"], row["user_email"]),
         device_id=row["device_id"],
         device_type=row["device_type"],

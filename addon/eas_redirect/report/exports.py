@@ -136,6 +136,7 @@ def _target(target: Target | None) -> dict[str, object] | None:
         "newest": stamp(target.newest_s),
         "devices_matched": target.matched,
         "users_covered": target.users_covered,
+        "strange_files": list(target.strange_files),
         "verdicts": [
             {
                 "verdict": count.handover.value,

@@ -6,23 +6,26 @@ two users it is nobody's.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from eas_redirect.report.groups import group_by, totals
+from eas_redirect.report.groups import group_by, totals, users_by_state
 from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.report_values import (
+    STATES,
     Arrival,
     Device,
     Handover,
     HandoverCount,
     Report,
+    StatesAt,
     Target,
+    Totals,
 )
 from eas_redirect.report.target_export import TargetRow, TargetRows, folded_id
 from eas_redirect.report.words import counted, moment
 from eas_redirect.telemetry.journal import Redaction
-from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.ledger import LedgerState, quiet_after
 
 CLOCKS_S = 300.0  # by which two servers' clocks may differ
 CHECKED_S = 900.0  # for which the target may look at a new device before it decides
@@ -49,7 +52,8 @@ NEXT_STEPS = {
     Handover.CONFIRMED: "Nothing.",
 }
 _PSEUDONYM = re.compile(r"[0-9a-f]{16}")
-_HELD = {"quarantined", "blocked"}
+_HELD = frozenset({"quarantined", "blocked"})
+_SAID_WAVES = 5
 _LOOKED_AT = "devicediscovery"
 _SILENT = frozenset({LedgerState.QUIET, LedgerState.REDIRECTED, LedgerState.CONFIRMED})
 _RANK = {"user": 0, "directory": 1, "display_name": 2, "id": 3}
@@ -57,14 +61,16 @@ _RANK = {"user": 0, "directory": 1, "display_name": 2, "id": 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the directory says of a user: names to log on with and names for people, folded."""
+    """What the directory says of a user: names to log on with and names for people, folded, and the
+    account's id as journals write it in clear (`user.id`)."""
 
     logons: frozenset[str]
     shown: frozenset[str]
+    account_id: str
 
 
 type Accounts = Mapping[str, Account]
-"""By the user as the journals write it."""
+"""By the name that was asked for: a user of the journals, or of the target's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +79,63 @@ class _Known:
 
     row: TargetRow
     joined_by: str
+    files: frozenset[str]
 
 
-@dataclass(slots=True)
 class Join:
     """Finds the rows of a device, and of a user."""
 
-    target: TargetRows
-    devices: Sequence[Device]
-    accounts: Accounts = field(default_factory=dict)
-    redaction: Redaction = field(default_factory=Redaction)
-    _by_id: dict[str, list[TargetRow]] = field(default_factory=dict)
-    _by_name: dict[str, list[TargetRow]] = field(default_factory=dict)
-    _users_of: dict[str, set[int]] = field(default_factory=dict)  # device id → users
-    _ids_of: dict[int, set[str]] = field(default_factory=dict)  # user → device ids
-    _names_of: dict[int, set[str]] = field(default_factory=dict)  # user → folded names
-
-    def __post_init__(self) -> None:
-        for row in self.target.rows:
+    def __init__(
+        self,
+        target: TargetRows,
+        devices: Sequence[Device],
+        accounts: Accounts | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
+        self.target = target
+        self.redaction = redaction or Redaction()
+        self._accounts = accounts or {}
+        self._hashed = self.redaction.users == "hash"
+        self._by_id: dict[str, list[TargetRow]] = {}
+        # By a user's name as journals may write it, an account's id, or the place of its object.
+        self._by_name: dict[str, list[TargetRow]] = {}
+        self._users_of: dict[str, set[int]] = {}  # device id → users
+        self._ids_of: dict[int, set[str]] = {}  # user → device ids
+        self._names_of: dict[int, set[str]] = {}  # user → the same
+        self._keys: dict[str, tuple[str, ...]] = {}  # a row's name, folded → how it may be written
+        for row in target.rows:
             for key in self._spellings(folded_id(row.device_id)):
                 self._by_id.setdefault(key, []).append(row)
-            for name in (*row.users, *row.shown_names):
-                for key in self._spellings(name.lower()):
+            for name in row.users:
+                for key in self._keys_of(name):
                     self._by_name.setdefault(key, []).append(row)
-        for device in self.devices:
+            if row.owner:
+                self._by_name.setdefault(row.owner, []).append(row)
+        for device in devices:
             key = folded_id(device.device_id or "")
             self._users_of.setdefault(key, set()).add(device.user_key)
             self._ids_of.setdefault(device.user_key, set()).add(key)
-            names = self._names_of.setdefault(device.user_key, set())
-            names.add(device.user.lower())
-            if account := self.accounts.get(device.user):
-                names.update(account.logons, account.shown)
+            self._names_of.setdefault(device.user_key, set()).update(self._own_names(device))
 
     def _spellings(self, text: str) -> tuple[str, ...]:
         """As journals may have written it: as it is, or hashed."""
-        if self.redaction.users != "hash":
-            return (text,)
-        return (text, self.redaction.name(text) or text)
+        return (text, self.redaction.name(text) or text) if self._hashed else (text,)
+
+    def _keys_of(self, name: str) -> tuple[str, ...]:
+        """A row's name as journals may have written it, and the id of its account."""
+        folded = name.lower()
+        if (known := self._keys.get(folded)) is None:
+            account = self._accounts.get(name) if self._hashed else None
+            ids = self._spellings(account.account_id) if account else ()
+            known = self._keys[folded] = (*self._spellings(folded), *ids)
+        return known
+
+    def _own_names(self, device: Device) -> Iterator[str]:
+        yield device.user.lower()
+        if device.account_id:
+            yield device.account_id
+        if account := self._accounts.get(device.user):
+            yield from account.logons
 
     def of_device(self, device: Device) -> _Known | None:
         """Notes the names of the user that the rows tell, which `of_user` goes by."""
@@ -128,14 +154,25 @@ class Join:
         found = [row for row, _ in joined]
         names = self._names_of[device.user_key]
         names.update(name.lower() for row in found for name in row.users)
-        how = min((how for _, how in joined), key=_RANK.__getitem__)
-        return _Known(_merged(found), how)
+        names.update(row.owner for row in found if row.owner)
+        return _Known(
+            _merged(found),
+            min((how for _, how in joined), key=_RANK.__getitem__),
+            frozenset(row.file.name for row in found),
+        )
 
     def of_user(self, device: Device) -> list[TargetRow]:
-        """All rows of that user, of whatever device."""
+        """All rows of that user, of whatever device. A name for people is not enough: another may
+        bear it."""
         names = self._names_of[device.user_key]
         found = {id(row): row for name in names for row in self._by_name.get(name, ())}
         return list(found.values())
+
+    def reach(self, device: Device) -> float | None:
+        """Up to when the files know of that user, or of anybody where none names the user."""
+        rows = self.of_user(device)
+        files = [row.file for row in rows] or self.target.files
+        return max((file.newest_s for file in files if file.newest_s is not None), default=None)
 
     def has_id(self, device_id: str) -> bool:
         """Whether any row has it, whoever's."""
@@ -147,18 +184,22 @@ class Join:
 
     def shown_id(self, row: TargetRow) -> str:
         """As the journals would write it."""
-        if self.redaction.users == "hash":
-            return self.redaction.name(row.device_id) or ""
-        return row.device_id
+        return self._spellings(row.device_id)[-1]
 
     def _how(self, device: Device, row: TargetRow) -> str | None:
         user = device.user.lower()
-        if any(user in self._spellings(name.lower()) for name in row.users):
-            return "user"
-        account = self.accounts.get(device.user)
-        if account and not account.logons.isdisjoint(name.lower() for name in row.users):
+        for name in row.users:
+            keys = self._keys_of(name)
+            if user in keys:
+                return "user"
+            if device.account_id is not None and device.account_id in keys:
+                return "directory"
+        account = self._accounts.get(device.user)
+        if account is None:
+            return None
+        if any(name.lower() in account.logons for name in row.users):
             return "directory"
-        if account and not account.shown.isdisjoint(name.lower() for name in row.shown_names):
+        if any(name.lower() in account.shown for name in row.shown_names):
             key = folded_id(device.device_id or "")
             return "display_name" if len(self._users_of[key]) == 1 else None
         return None
@@ -173,16 +214,30 @@ class Join:
         return [] if len(users) > 1 or len(shown) > 1 or against else [(r, "id") for r in rows]
 
     def _may_be(self, device: Device, name: str) -> bool:
-        """Two forms of one name, as far as can be told: anna@contoso.example and CONTOSO\\anna."""
-        return self.redaction.users == "hash" or local_part(name) == local_part(device.user)
+        """Two forms of one name, as far as can be told: anna@contoso.example and CONTOSO\\anna. Of
+        a hashed name only the directory can tell, by the account."""
+        if self._hashed:
+            known = self._accounts.get(name)
+            return not (known and device.account_id)
+        return local_part(name) == local_part(device.user)
 
 
 def local_part(name: str) -> str:
     return name.rpartition("\\")[2].partition("@")[0].lower()
 
 
-def names_in_doubt(devices: Iterable[Device], target: TargetRows) -> tuple[str, ...]:
-    """The users whom only a directory can tell apart, or recognise: those whose name no row has."""
+def names_in_doubt(
+    devices: Sequence[Device], target: TargetRows, redaction: Redaction | None = None
+) -> tuple[str, ...]:
+    """The users whom only a directory can tell apart, or recognise: in clear journals those whose
+    name no row has; of hashed ones the users of rows whose id is nobody's or several users'."""
+    if redaction is not None and redaction.users == "hash":
+        users_of: dict[str, set[int]] = {}
+        for device in devices:
+            users_of.setdefault(device.device_id or "", set()).add(device.user_key)
+        ids = ((redaction.name(folded_id(row.device_id)) or "", row) for row in target.rows)
+        rows = (row for key, row in ids if len(users_of.get(key, ())) != 1)
+        return tuple(sorted({name for row in rows for name in row.users[:1]}))
     named = {name.lower() for row in target.rows for name in row.users}
     users = {device.user for device in devices if device.device_id and device.user}
     return tuple(sorted(user for user in users if user.lower() not in named))
@@ -208,42 +263,50 @@ def unjoinable(devices: Sequence[Device], redaction: Redaction) -> str | None:
 def with_target(
     report: Report,
     target: TargetRows,
-    files: int,
     accounts: Accounts | None = None,
     redaction: Redaction | None = None,
 ) -> Report:
-    """The report with a verdict for each device of a person."""
-    join = Join(target, report.devices, accounts or {}, redaction or Redaction())
+    """The report with a verdict for each device of a person; states and counts follow it."""
+    join = Join(target, report.devices, accounts, redaction)
     known = [join.of_device(device) for device in report.devices]
     new = _new_ids(join, report.devices, known)
     devices = tuple(
         device if device.machine else _with(device, _judge(join, device, row, new))
         for device, row in zip(report.devices, known, strict=True)
     )
-    covered = {d.user_key for d in report.devices if not d.machine and join.of_user(d)}
-    covered |= {d.user_key for d, row in zip(report.devices, known, strict=True) if row}
+    files = {name for one in known if one is not None for name in one.files}
+    covered: set[int] = {d.user_key for d, row in zip(devices, known, strict=True) if row}
+    for device in devices:
+        if not device.machine and device.user_key not in covered:
+            rows = join.of_user(device)
+            files.update(row.file.name for row in rows)
+            covered.update({device.user_key} if rows else ())
     matched = sum(row is not None for row in known)
+    strange = tuple(file.name for file in target.files if file.name not in files)
+    counted_again = totals(
+        devices,
+        exchanges=report.totals.exchanges,
+        redirects=report.totals.redirects,
+        would_redirects=report.totals.would_redirects,
+    )
     return replace(
         report,
         devices=devices,
-        totals=totals(
-            devices,
-            exchanges=report.totals.exchanges,
-            redirects=report.totals.redirects,
-            would_redirects=report.totals.would_redirects,
-        ),
+        totals=counted_again,
+        states_over_time=_to_now(report.states_over_time, devices, counted_again),
         by_wave=group_by(devices, lambda device: device.wave),
         by_device_type=group_by(devices, lambda device: device.device_type),
         by_family=group_by(devices, lambda device: device.family),
         target=Target(
-            files=files,
+            files=len(target.files),
             rows=len(target.rows),
             left_out=dict(target.left_out),
             newest_s=target.newest_s,
             matched=matched,
             users_covered=len(covered),
+            strange_files=strange,
             counts=_counts(devices),
-            notes=tuple(_notes(target, matched, len(covered))),
+            notes=tuple(_notes(target, devices, covered, strange)),
         ),
     )
 
@@ -252,6 +315,21 @@ def _with(device: Device, arrival: Arrival) -> Device:
     confirmed = arrival.handover is Handover.CONFIRMED
     state = LedgerState.CONFIRMED if confirmed else device.state
     return replace(device, arrival=arrival, state=state)
+
+
+def _to_now(
+    points: tuple[StatesAt, ...], devices: Sequence[Device], now: Totals
+) -> tuple[StatesAt, ...]:
+    """The last point with what the target knows; when each arrived its list does not say."""
+    if not points:
+        return points
+    users = users_by_state(devices)
+    last = replace(
+        points[-1],
+        states=now.states,
+        users={state.value: users[state] for state in STATES},
+    )
+    return (*points[:-1], last)
 
 
 def _counts(devices: Sequence[Device]) -> tuple[HandoverCount, ...]:
@@ -266,17 +344,40 @@ def _counts(devices: Sequence[Device]) -> tuple[HandoverCount, ...]:
     )
 
 
-def _notes(target: TargetRows, matched: int, covered: int) -> Iterable[str]:
+def _notes(
+    target: TargetRows, devices: Sequence[Device], covered: set[int], strange: Sequence[str]
+) -> Iterator[str]:
     yield from target.notes
     for why, rows in sorted(target.left_out.items()):
         yield f"{counted(rows, 'row')} of the target left out: {why}."
-    if not matched and not covered:
+    for name in strange:
         yield (
-            "The target's files name no user and no device of these journals: they are the wrong"
-            " files, of another tenant or wave, or hashed journals need their key (--config)."
+            f"{name} names no user and no device of these journals: it is the wrong file, of"
+            " another tenant or wave, or hashed journals need their key (--config)."
+        )
+    if len(strange) < len(target.files):
+        yield from _waves_without_rows(devices, covered)
+    others = sum(1 for d in devices if d.arrival and d.arrival.why == _ANOTHER_USERS)
+    if others:
+        yield (
+            f"The ids of {counted(others, 'device')} stand at the target under another name. With"
+            " --config the directory tells whose these names are."
         )
     if target.newest_s is not None:
         yield f"The target's files reach to {moment(target.newest_s)} UTC: later is not yet known."
+
+
+def _waves_without_rows(devices: Sequence[Device], covered: set[int]) -> Iterator[str]:
+    waves: dict[str, set[int]] = {}
+    for device in devices:
+        if device.wave and device.redirects and not device.machine:
+            waves.setdefault(device.wave, set()).add(device.user_key)
+    for wave, users in sorted(waves.items())[:_SAID_WAVES]:
+        if users.isdisjoint(covered):
+            yield (
+                f"The target's files name none of {counted(len(users), 'user')} of the wave {wave}:"
+                " export those users, too."
+            )
 
 
 def _new_ids(
@@ -309,71 +410,119 @@ def _has_gone(device: Device, known: _Known | None) -> bool:
     if device.redirected_s is None or device.state not in _SILENT:
         return False
     row = known.row if known else None
-    return row is None or (row.success_s or 0.0) <= device.redirected_s
+    return row is None or not _arrived(row, device.redirected_s)
+
+
+def _arrived(row: TargetRow, told_s: float) -> bool:
+    """A partnership may have come along with the mailbox, and its last sync with it: only what is
+    surely later than the redirect is an arrival."""
+    return row.success_s is not None and row.success_s > told_s + CLOCKS_S
 
 
 def _judge(
     join: Join, device: Device, known: _Known | None, new: Mapping[int, TargetRow]
 ) -> Arrival:
     row = known.row if known else None
-    by = known.joined_by if known else None
-    newest = join.target.newest_s
+    found = _told(device, row) if device.redirected_s is not None else _never_told(device, row)
+    if found is None and (again := new.get(id(device))) is not None:
+        return _re_added(join, again, device.redirected_s or 0.0)
+    handover, why = found or _silent(join, device, row, device.redirected_s or 0.0)
+    return Arrival(
+        handover=handover,
+        why=why,
+        joined_by=known.joined_by if known else None,
+        success_s=row.success_s if row else None,
+        allowed=row is not None and row.state == "allowed",
+    )
 
-    def verdict(handover: Handover, why: str) -> Arrival:
-        success = row.success_s if row else None
-        return Arrival(handover=handover, why=why, joined_by=by, success_s=success)
 
-    if row is not None and (held := _held(row, device, newest)) is not None:
-        return verdict(*held)
-    if device.redirected_s is None:
-        return verdict(*_never_told(device, row))
-    told = device.redirected_s
-    success = row.success_s if row else None
-    back = device.returned_s
-    arrived = success is not None and success > told
-    later = back is not None and back > (success or 0.0) + CLOCKS_S
-    if later if arrived else back is not None and device.state not in _SILENT:
-        return verdict(Handover.STILL_HERE, f"It called here again at {moment(back)} UTC.")
-    if row is not None and arrived:
-        words = f"It synced at the target at {moment(success)} UTC, after the redirect."
-        if row.state is None and row.from_log:
-            words += " A log does not show whether a device is quarantined."
-        return verdict(Handover.CONFIRMED, words)
+def _told(device: Device, row: TargetRow | None) -> tuple[Handover, str] | None:
+    """Of a device that was redirected; None where it has been silent since, here and there."""
+    told = device.redirected_s or 0.0
+    if row is not None and _being_checked(row, told):
+        return (
+            Handover.UNKNOWN,
+            "It is being checked at the target. Export again in a quarter of an hour.",
+        )
+    if _is_back(device, row, told):
+        return (
+            Handover.STILL_HERE,
+            f"It called here again at {moment(device.returned_s)} UTC.{_but_held(row)}",
+        )
+    if row is not None and (held := _held(row)) is not None:
+        return Handover.HELD, held
+    if row is not None and _arrived(row, told):
+        return _arrival(row, "after the redirect")
     if device.state is LedgerState.CONFIRMED:
-        return verdict(Handover.CONFIRMED, "The proxy itself saw it call its target.")
-    if (again := new.get(id(device))) is not None:
-        return _re_added(join, again, told)
-    return verdict(*_silent(join, device, row, told))
-
-
-def _held(row: TargetRow, device: Device, newest: float | None) -> tuple[Handover, str] | None:
-    because = f" ({row.reason})" if row.reason else ""
-    if row.state in _HELD:
-        return Handover.HELD, f"The target has it {row.state}{because}."
-    if row.state == _LOOKED_AT or (row.reason or "").lower() == "upgrade":
-        since = max(row.first_s or 0.0, device.redirected_s or 0.0)
-        if newest is None or newest - since <= CHECKED_S:
-            return (
-                Handover.UNKNOWN,
-                "It is being checked at the target. Export again in a quarter of an hour.",
-            )
-        if row.state == _LOOKED_AT:
-            return (
-                Handover.HELD,
-                f"The target has been looking at it for over 15 minutes{because}.",
-            )
+        return Handover.CONFIRMED, "The proxy itself saw it call its target."
     return None
 
 
 def _never_told(device: Device, row: TargetRow | None) -> tuple[Handover, str]:
     called = f"It was never redirected, and called here at {moment(device.last_seen_s)} UTC"
+    silent = device.silent_s >= SILENCE_S
     if row is None or row.refused_only:
-        if device.silent_s >= SILENCE_S:
+        if silent:
             return Handover.UNKNOWN, f"{called} for the last time. The target does not know it."
         return Handover.STILL_HERE, f"{called}."
-    if row.success_s is not None and device.last_seen_s > row.success_s + CLOCKS_S:
-        return Handover.STILL_HERE, f"{called}, later than the target saw it."
-    return Handover.ELSEWHERE, "The target knows it, and this proxy never redirected it."
+    held = None if _being_checked(row, 0.0) else _held(row)
+    there = (_latest(row) or None) if held else row.success_s
+    if (there is None and not silent) or (there and device.last_seen_s > there + CLOCKS_S):
+        return Handover.STILL_HERE, f"{called}, later than the target saw it.{_but_held(row)}"
+    if held is not None:
+        return Handover.HELD, held
+    if there is None:
+        return Handover.UNKNOWN, "The target lists it, and does not say that it ever synced there."
+    handover, why = _arrival(row, "and this proxy never redirected it")
+    return (Handover.ELSEWHERE if handover is Handover.CONFIRMED else handover), why
+
+
+def _is_back(device: Device, row: TargetRow | None, told: float) -> bool:
+    """Whether it called here after all that the target saw of it."""
+    back, still = device.returned_s, device.state not in _SILENT
+    if back is None:
+        return False
+    if row is not None and _held(row) is not None:
+        return still and 0.0 < _latest(row) < back - CLOCKS_S
+    if row is not None and row.success_s is not None and _arrived(row, told):
+        return back > row.success_s + CLOCKS_S
+    return still
+
+
+def _being_checked(row: TargetRow, told: float) -> bool:
+    """In device discovery or upgrade, and not for long."""
+    if row.state != _LOOKED_AT and (row.reason or "").lower() != "upgrade":
+        return False
+    newest = row.file.newest_s
+    return newest is None or newest - max(row.first_s or 0.0, told) <= CHECKED_S
+
+
+def _held(row: TargetRow) -> str | None:
+    """Why the target gives it no mail. Only for one that is not being checked."""
+    because = f" ({row.reason})" if row.reason else ""
+    if row.state in _HELD:
+        return f"The target has it {row.state}{because}."
+    if row.state == _LOOKED_AT:
+        return f"The target has been looking at it for over 15 minutes{because}."
+    return None
+
+
+def _but_held(row: TargetRow | None) -> str:
+    held = _held(row) if row is not None else None
+    return f" {held}" if held else ""
+
+
+def _arrival(row: TargetRow, more: str) -> tuple[Handover, str]:
+    """Of one that the target does not hold back; `more` goes with its last sync."""
+    words = f"It synced at the target at {moment(row.success_s)} UTC, {more}."
+    if row.state not in (None, "allowed"):
+        return (
+            Handover.UNKNOWN,
+            f"{words} Its access state there is {row.state}, and not allowed.",
+        )
+    if row.state is None and row.from_log:
+        words += " A log does not show whether a device is quarantined."
+    return Handover.CONFIRMED, words
 
 
 def _re_added(join: Join, row: TargetRow, told: float) -> Arrival:
@@ -385,48 +534,54 @@ def _re_added(join: Join, row: TargetRow, told: float) -> Arrival:
         why=f"The user's account was added again: a new id of the same type {words}.",
         joined_by="user",
         success_s=row.success_s if works else None,
+        allowed=row.state == "allowed",
         new_device_id=join.shown_id(row),
     )
 
 
 def _silent(join: Join, device: Device, row: TargetRow | None, told: float) -> tuple[Handover, str]:
-    """Nothing later than the redirect, here or there."""
-    newest = join.target.newest_s
+    """Nothing later than the redirect, here or there. What each of the two sides knows has to reach
+    far enough for the silence to mean anything, by the device's own usual interval."""
+    newest = row.file.newest_s if row is not None else join.reach(device)
     if newest is None or newest <= told + CLOCKS_S:
         return (
             Handover.UNKNOWN,
             "The target's files end before the redirect, or at about its time: not yet known.",
         )
-    if device.state not in _SILENT:
-        return Handover.STILL_HERE, f"It called here at {moment(device.last_seen_s)} UTC."
-    if row is None:
-        return _without_row(join, device)
-    if row.refused_only:
+    if row is not None and row.refused_only:
         return Handover.ASKED_TO_SIGN_IN, "The target answered 401 to everything that it sent."
-    if not row.tells_success:
+    if row is not None and not row.tells_success:
         return (
             Handover.UNKNOWN,
             "The file has no LastSuccessSync: export Get-MobileDeviceStatistics.",
         )
-    if row.success_s is not None and row.success_s > told - CLOCKS_S:
+    if row is not None and row.success_s is not None and row.success_s > told - CLOCKS_S:
         return (
             Handover.UNKNOWN,
             "Its last sync at the target lies too close to the redirect to tell: export again.",
         )
-    if row.attempt_s is not None and row.attempt_s > told + CLOCKS_S:
+    if row is not None and row.attempt_s is not None and row.attempt_s > told + CLOCKS_S:
         return Handover.UNKNOWN, "It reaches the target, and no sync has succeeded there since."
+    due = max(told, device.last_seen_s) + quiet_after(device.usual_interval_s)
+    if device.state is LedgerState.REDIRECTED or newest < due:
+        return (
+            Handover.UNKNOWN,
+            f"Too early to tell: by its usual interval it may be silent until {moment(due)} UTC.",
+        )
+    if row is None:
+        return _without_row(join, device)
     return Handover.ASKED_TO_SIGN_IN, "It has been silent since the redirect, here and there."
+
+
+_ANOTHER_USERS = "Its id stands at the target under another user, or under several."
 
 
 def _without_row(join: Join, device: Device) -> tuple[Handover, str]:
     if device.device_id is None:
         return Handover.UNKNOWN, "It never named its device id."
     if join.has_id(device.device_id):
-        return (
-            Handover.UNKNOWN,
-            "Its id stands at the target under another user, or under several.",
-        )
-    if join.target.exports and join.of_user(device):
+        return Handover.UNKNOWN, _ANOTHER_USERS
+    if any(not row.from_log for row in join.of_user(device)):
         return (
             Handover.ASKED_TO_SIGN_IN,
             "The target lists other devices of this user, and not this one.",
@@ -434,18 +589,22 @@ def _without_row(join: Join, device: Device) -> tuple[Handover, str]:
     return Handover.UNKNOWN, "The target's files name neither the device nor its user."
 
 
+def _latest(row: TargetRow) -> float:
+    """When the target last saw it; 0.0 where that is not known."""
+    return max(row.attempt_s or 0.0, row.success_s or 0.0, row.first_s or 0.0)
+
+
 def _merged(rows: Sequence[TargetRow]) -> TargetRow:
     """Several rows of one device as one; the state is that of the row with the latest time."""
-
-    def latest(row: TargetRow) -> float:
-        return max(row.attempt_s or 0.0, row.success_s or 0.0, row.first_s or 0.0)
-
-    stated = max((row for row in rows if row.state), key=latest, default=None)
+    if len(rows) == 1:
+        return rows[0]
+    stated = max((row for row in rows if row.state), key=_latest, default=None)
     return TargetRow(
         device_id=rows[0].device_id,
         device_type=next((row.device_type for row in rows if row.device_type), None),
         users=tuple(dict.fromkeys(name for row in rows for name in row.users)),
         shown_names=tuple(dict.fromkeys(name for row in rows for name in row.shown_names)),
+        owner=next((row.owner for row in rows if row.owner), None),
         state=stated.state if stated else None,
         reason=stated.reason if stated else None,
         first_s=min((row.first_s for row in rows if row.first_s is not None), default=None),
@@ -454,4 +613,5 @@ def _merged(rows: Sequence[TargetRow]) -> TargetRow:
         tells_success=any(row.tells_success for row in rows),
         refused_only=all(row.refused_only for row in rows),
         from_log=all(row.from_log for row in rows),
+        file=max((row.file for row in rows), key=lambda file: file.newest_s or 0.0),
     )

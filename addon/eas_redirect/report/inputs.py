@@ -75,7 +75,7 @@ def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[
     found: dict[Path, Source] = {}
     problems: list[str] = []
     for pattern in dict.fromkeys(patterns):
-        paths = _expand(pattern)
+        paths = expand(pattern)
         if not paths:
             what = "holds no files" if Path(pattern).is_dir() else "no such file"
             problems.append(f"{pattern}: {what}. Name a journal, an IIS log or a glob.")
@@ -90,7 +90,8 @@ def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[
     return tuple(sorted(found.values(), key=lambda source: source.name))
 
 
-def _expand(pattern: str) -> list[Path]:
+def expand(pattern: str) -> list[Path]:
+    """The files of a folder, or of a glob, which not every shell expands."""
     path = Path(pattern)
     if pattern == STANDARD_INPUT:
         return [path]

@@ -90,8 +90,11 @@ def head_of(path: Path, packing: Packing, size: int) -> bytes:
             ) from error
 
 
-def unpack(path: Path, packing: Packing, encoding: Encoding, target: Path) -> bool:
-    """Write what is inside as plain UTF-8, as far as it goes; whether that was the whole.
+def unpack(
+    path: Path, packing: Packing, encoding: Encoding, target: Path, limit: int | None = None
+) -> bool:
+    """Write what is inside as plain UTF-8, as far as it goes, or just beyond the limit in bytes;
+    whether that was the whole.
 
     Raises OSError when there is no room to write.
     """
@@ -106,6 +109,8 @@ def unpack(path: Path, packing: Packing, encoding: Encoding, target: Path) -> bo
             if not chunk:
                 break
             plain.write(chunk if encoding is Encoding.UTF8 else decode(chunk).encode())
+            if limit is not None and plain.tell() > limit:
+                return False
     return True
 
 

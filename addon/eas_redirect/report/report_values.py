@@ -34,6 +34,9 @@ class Arrival:
     why: str  # a sentence
     joined_by: str | None = None
     success_s: float | None = None  # the target's last successful sync
+    allowed: bool = (
+        False  # by the target's word: a log, or a list without that column, says nothing
+    )
     new_device_id: str | None = None  # of a phone whose account was added again
 
 
@@ -56,6 +59,7 @@ class Target:
     newest_s: float | None
     matched: int  # devices of the journals that have a row
     users_covered: int  # users of the journals of whom a file has a row
+    strange_files: tuple[str, ...]  # that name nobody of the journals
     counts: tuple[HandoverCount, ...]
     notes: tuple[str, ...] = ()
 
@@ -66,6 +70,7 @@ class Device:
 
     user: str  # as a person would write it: anna@contoso.example, CONTOSO\\anna
     user_key: int  # whose devices these are, however the name is written
+    account_id: str | None = None  # `user.id`, of those for whom the directory was asked
     device_id: str | None
     device_type: str | None
     family: str | None  # eas.client_family

@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from sys import intern
 from typing import Literal
+
+from eas_redirect.report.words import moment
 
 MAX_BYTES = 200 * 1000**2
 MAX_ROWS = 1_000_000
@@ -46,6 +49,16 @@ _KNOWN = {
 _PROBES = frozenset({"testactivesyncconnectivity", "easprobedevicetype"})
 _DELIMITERS = (",", ";", "\t", "|")
 _TYPE_LINE = "#type"
+_LACKING = {  # what a file without these columns cannot say
+    frozenset({"lastsuccesssync"}): "LastSuccessSync: who arrived is not known from it. Export"
+    " Get-MobileDeviceStatistics",
+    frozenset({"deviceaccessstate"}): "DeviceAccessState: who is quarantined or blocked is not"
+    " known from it",
+    frozenset({"firstsynctime"}): "FirstSyncTime: whose account was added again is not known"
+    " from it",
+    frozenset({*_USERS, *_DISPLAYED, *_PATHS}): "column that tells the user: its rows are joined"
+    " by the device id alone",
+}
 _ADVICE = (
     "Export with: Get-MobileDevice -ResultSize Unlimited | Export-Csv FILE -NoTypeInformation"
     " -Encoding UTF8 (docs/report.md has a command that adds each user's address)"
@@ -53,16 +66,31 @@ _ADVICE = (
 
 # The device's object below its user. Export-Csv of Windows PowerShell writes ASCII unless told
 # otherwise, and then the section sign between type and id arrives as a question mark.
-_CANONICAL = re.compile(r"([^/\\]+)[/\\]ExchangeActiveSyncDevices[/\\](.+)$", re.IGNORECASE)
-_DN = re.compile(
-    r"CN=(.+?),CN=ExchangeActiveSyncDevices,CN=((?:\\.|[^,\\])+)", re.IGNORECASE | re.DOTALL
+_CANONICAL = re.compile(
+    r"((?:.*[/\\])?([^/\\]+))[/\\]ExchangeActiveSyncDevices[/\\](.+)$", re.IGNORECASE
 )
-_MARK = re.compile(r".*[\xa7?\ufffd]", re.DOTALL)  # a section sign, or what became of it
+_DN = re.compile(
+    r"CN=(.+?),CN=ExchangeActiveSyncDevices,(CN=((?:\\.|[^,\\])+).*)", re.IGNORECASE | re.DOTALL
+)
+_MARK = re.compile(r".*[\xa7\x15?\ufffd]", re.DOTALL)  # a section sign, or what became of it
+# In a file of one byte a letter the byte of that sign tells the code page, and it is the same one
+# in Windows-1250 to 1258.
+_MARKED = re.compile(
+    rb"(?:ExchangeActiveSyncDevices[/\\]|CN=)[0-9A-Za-z _.-]{1,64}([\xa7\xf5\x15])[0-9A-Za-z]"
+)
+_CODE_PAGES = {b"\xa7": "cp1252", b"\xf5": "cp850", b"\x15": "cp437"}
+_CODE_PAGE_NAMES = {
+    "cp1252": "Windows-1252 (ANSI)",
+    "cp850": "code page 850 (OEM)",
+    "cp437": "code page 437 (OEM)",
+}
 _TIME = re.compile(
-    r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})\.?[ T,]*(?:(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?"
+    r"(\d{1,4})([./-]) ?(\d{1,2})\2 ?(\d{1,4})\.?[ T,]*(?:(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?"
     r"(?:[.,]\d+)?[\s\N{NARROW NO-BREAK SPACE}]*([AaPp])?\.?(?:[Mm]\.?)?)?"
 )
-_OLDEST_YEAR = 2000  # what is dated before it was never set: PowerShell prints year 1 or 1601
+_NEVER = frozenset({1, 1600, 1601})  # years of a time that was never set, as PowerShell prints it
+_OLDEST_YEAR = 2000
+_AHEAD_S = 86_400.0  # what is dated further ahead of now is of another calendar, or a wrong clock
 
 
 class TargetError(Exception):
@@ -77,6 +105,7 @@ class TargetRow:
     device_type: str | None = None
     users: tuple[str, ...] = ()  # names to log on with
     shown_names: tuple[str, ...] = ()  # names for people, which several users may bear
+    owner: str | None = None  # the place of the user's object in the target's directory, folded
     state: str | None = None  # DeviceAccessState, lower case without blanks
     reason: str | None = None  # DeviceAccessStateReason, as it stands
     first_s: float | None = None
@@ -85,6 +114,20 @@ class TargetRow:
     tells_success: bool = True  # the file has LastSuccessSync, or is a log
     refused_only: bool = False  # of a log: every request was answered 401
     from_log: bool = False
+    file: "TargetFile"
+
+
+@dataclass(slots=True)
+class TargetFile:
+    """Where a row stands. `newest_s`: the latest time in the file; nothing later is known of those
+    who stand in it."""
+
+    name: str
+    newest_s: float | None = None
+
+    def reaches(self, *times: float | None) -> None:
+        known = (at for at in (self.newest_s, *times) if at is not None)
+        self.newest_s = max(known, default=None)
 
 
 @dataclass(slots=True)
@@ -93,10 +136,13 @@ class TargetRows:
 
     rows: list[TargetRow] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # why, in words → rows
-    newest_s: float | None = None  # the latest time in any file: nothing later is known
+    files: list[TargetFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    exports: int = 0  # files that list partnerships
-    logs: int = 0
+
+    @property
+    def newest_s(self) -> float | None:
+        """The latest time in any file."""
+        return max((one.newest_s for one in self.files if one.newest_s is not None), default=None)
 
 
 def folded_id(text: str) -> str:
@@ -104,20 +150,25 @@ def folded_id(text: str) -> str:
     return text.strip().strip("{}").strip().lower()
 
 
-def read_export(path: Path, name: str, into: TargetRows, order: DateOrder | None = None) -> None:
+def read_export(
+    path: Path,
+    name: str,
+    into: TargetRows,
+    order: DateOrder | None = None,
+    now_s: float = inf,
+) -> None:
     """Add the rows of one file. Raises TargetError."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise TargetError(f"{name}: is larger than 200 MB. Export fewer columns, or in parts.")
-        encoding = _encoding(path)
-        if encoding == "cp1252":
-            into.notes.append(f"{name} is not UTF-8: read as Windows-1252 (ANSI).")
-        _Export(path, name, encoding, order).read(into)
+        export = _Export(path, TargetFile(name), _encoding(path), order, now_s)
+        export.read(into)
     except OSError as error:
         raise TargetError(f"{name}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise TargetError(f"{name}: is not text throughout. {_ADVICE}.") from error
-    into.exports += 1
+    into.notes += export.notes()
+    into.files.append(export.file)
 
 
 def is_export(head: bytes) -> bool:
@@ -140,6 +191,8 @@ def _by_mark(head: bytes) -> str | None:
 
 
 def _encoding(path: Path) -> str:
+    """What the bytes prove, never what is likely: `ascii` is for a file of letters that cannot be
+    told, whose names are left aside."""
     with path.open("rb") as file:
         if (marked := _by_mark(file.read(4))) is not None:
             return marked
@@ -150,18 +203,30 @@ def _encoding(path: Path) -> str:
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252"
+            file.seek(0)
+            return _code_page(file.read(MAX_BYTES))
     return "utf-8"
+
+
+def _code_page(content: bytes) -> str:
+    found = {found[1] for found in _MARKED.finditer(content)}
+    if not found and not re.search(rb"[\x81\x8d\x8f\x90\x9d]", content):  # none in Windows-1252
+        return "cp1252"
+    return _CODE_PAGES[found.pop()] if len(found) == 1 else "ascii"
 
 
 @dataclass(slots=True)
 class _Export:
     path: Path
-    name: str
+    file: TargetFile
     encoding: str
     order: DateOrder | None
+    now_s: float
     _columns: dict[str, int] = field(default_factory=dict)
-    _texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.file.name
 
     def read(self, into: TargetRows) -> None:
         if self.order is None:
@@ -175,15 +240,29 @@ class _Export:
                     f"{self.name}: more than a million rows in all. Read fewer files."
                 )
             into.rows.append(made)
-            times = (made.first_s, made.attempt_s, made.success_s)
-            newest = max((at for at in times if at is not None), default=None)
-            if newest is not None:
-                into.newest_s = newest if into.newest_s is None else max(into.newest_s, newest)
+            self.file.reaches(made.first_s, made.attempt_s, made.success_s)
+
+    def notes(self) -> Iterator[str]:
+        """What is to be said of the file. Only after it was read."""
+        if self.encoding == "ascii":
+            yield (
+                f"{self.name} is neither UTF-8 nor a code page that its bytes prove: names with"
+                " other letters than ASCII are left aside. Export it with -Encoding UTF8."
+            )
+        elif self.encoding in _CODE_PAGE_NAMES:
+            yield (
+                f"{self.name} is not UTF-8: read as {_CODE_PAGE_NAMES[self.encoding]}. Where that"
+                " is wrong, names with other letters than ASCII match nobody."
+            )
+        for names, words in _LACKING.items():
+            if names.isdisjoint(self._columns):
+                yield f"{self.name} has no {words}."
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Each row below the head with its line, every time anew."""
         csv.field_size_limit(MAX_CELL)
-        with self.path.open(encoding=self.encoding, newline="") as file:
+        errors = "replace" if self.encoding == "ascii" else "strict"
+        with self.path.open(encoding=self.encoding, errors=errors, newline="") as file:
             head = ""
             skipped = 0
             for text in file:
@@ -213,7 +292,8 @@ class _Export:
         if DEVICE_ID not in names and not set(_PATHS) & set(names):
             shown = ", ".join(found[max(found, key=lambda d: len(found[d]))][:6])[:200]
             raise TargetError(
-                f"{self.name}: has no column DeviceId. Its first line is: {shown}. {_ADVICE}."
+                f"{self.name}: has no column DeviceId, which PowerShell names so in every"
+                f" language. Its first line is: {shown}. {_ADVICE}."
             )
         self._columns = {}
         for at, name in enumerate(names):
@@ -225,7 +305,7 @@ class _Export:
         kind = self._cell(row, "devicetype")
         client = self._cell(row, "clienttype")
         paths = [parted for name in _PATHS if (parted := _parted(self._cell(row, name) or ""))]
-        device = self._cell(row, DEVICE_ID) or next((one for _, one in paths), "")
+        device = self._cell(row, DEVICE_ID) or next((one.device_id for one in paths), "")
         if client is not None and client.lower() not in ("eas", "activesync", "0"):
             into.left_out["of another client than ActiveSync (ClientType)"] += 1
         elif kind is not None and kind.lower() in _PROBES:
@@ -234,25 +314,32 @@ class _Export:
             into.left_out["without a device id"] += 1
         else:
             users = (self._cell(row, name) for name in _USERS)
-            shown = [self._cell(row, name) for name in _DISPLAYED] + [user for user, _ in paths]
+            shown = [self._cell(row, name) for name in _DISPLAYED] + [one.user for one in paths]
             state = self._cell(row, "deviceaccessstate")
             reason = self._cell(row, "deviceaccessstatereason")
             first, attempt, success = (self._time(line, row, name) for name in _TIMES)
             return TargetRow(
                 device_id=device.strip().strip("{}"),
                 device_type=intern(kind) if kind else None,
-                users=tuple(dict.fromkeys(filter(None, users))),
-                shown_names=tuple(
-                    dict.fromkeys(name for name in shown if name and "?" not in name)
-                ),
-                state=intern(_state(state)) if state else None,
+                users=tuple(dict.fromkeys(name for name in users if name and _whole(name))),
+                shown_names=tuple(dict.fromkeys(name for name in shown if name and _whole(name))),
+                owner=next((one.owner.lower() for one in paths if _whole(one.owner)), None),
+                state=self._state(state),
                 reason=intern(reason) if reason else None,
                 first_s=first,
                 attempt_s=attempt,
                 success_s=success,
                 tells_success="lastsuccesssync" in self._columns,
+                file=self.file,
             )
         return None
+
+    def _state(self, text: str | None) -> str | None:
+        """None where there is no such column: an empty cell is not "allowed"."""
+        if "deviceaccessstate" not in self._columns:
+            return None
+        plain = re.sub(r"[\s_]", "", text or "").lower() or "unknown"
+        return intern(_STATES.get(plain, plain))
 
     def _cell(self, row: Sequence[str], name: str) -> str | None:
         at = self._columns.get(name)
@@ -263,9 +350,15 @@ class _Export:
         if text is None:
             return None
         try:
-            return read_time(text, self.order)
+            at_s = read_time(text, self.order)
         except ValueError as error:
             raise TargetError(f"{self.name}:{line}: {name}: {error}") from None
+        if at_s is not None and at_s > self.now_s + _AHEAD_S:
+            raise TargetError(
+                f"{self.name}:{line}: {name}: {text[:40]!r} is {moment(at_s)} UTC, which is still"
+                " to come: another calendar, or a wrong clock. Export ISO times."
+            )
+        return at_s
 
     def _proven_order(self) -> DateOrder | None:
         """What the times of the whole file prove: one day above 12 tells for all."""
@@ -295,8 +388,10 @@ def read_time(text: str, order: DateOrder | None) -> float | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = _printed(text, order)
-    if at.year < _OLDEST_YEAR:
+    if at.year in _NEVER:
         return None
+    if at.year < _OLDEST_YEAR:
+        raise ValueError(f"{text[:40]!r} is before ActiveSync, or of another calendar.")
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
@@ -340,15 +435,24 @@ def _is_preface(line: str) -> bool:
     return text.startswith(_TYPE_LINE) or re.fullmatch(r"sep=[,;|\t]?", text) is not None
 
 
-def _parted(path: str) -> tuple[str, str] | None:
-    """The user's name and the device's id, out of a DN or a canonical name of its object."""
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A device's object: whose it is (a name for people, and the place), and the device's id."""
+
+    user: str
+    owner: str
+    device_id: str
+
+
+def _parted(path: str) -> _Path | None:
+    """Out of a DN or a canonical name."""
     if found := _DN.search(path):
-        device, user = found[1], re.sub(r"\\(.)", r"\1", found[2])
+        device, owner, user = found[1], found[2], re.sub(r"\\(.)", r"\1", found[3])
     elif found := _CANONICAL.search(path):
-        user, device = found[1], found[2]
+        owner, user, device = found[1], found[2], found[3]
     else:
         return None
-    return (user, _MARK.sub("", device)) if _MARK.match(device) else None
+    return _Path(user, owner, _MARK.sub("", device)) if _MARK.match(device) else None
 
 
 _STATES = {
@@ -360,6 +464,6 @@ _STATES = {
 }
 
 
-def _state(text: str) -> str:
-    plain = re.sub(r"[\s_]", "", text).lower()
-    return _STATES.get(plain, plain)
+def _whole(name: str) -> bool:
+    """Whether no letter of it became a question mark, or the sign for what is none."""
+    return "?" not in name and "\ufffd" not in name

@@ -268,10 +268,10 @@ def _add_look_up(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> No
     record.directory_target_domain = verdict.target_domain
     record.directory_relationship = verdict.relationship
     if isinstance(asked.lookup, Found):
-        record.user_id = _account(asked.lookup.recipient.dn)
+        record.user_id = account_id(asked.lookup.recipient.dn)
 
 
-def _account(dn: str) -> str:
+def account_id(dn: str) -> str:
     """One account has many logons, and one DN; a report tells by it that they are one user."""
     return sha256(dn.lower().encode("utf-8", "replace")).hexdigest()[:16]
 
