@@ -1,6 +1,7 @@
 """A scripted HTTP upstream: each request names its case in a header and gets that case's answer."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ CASE = "X-Test-Case"
 
 @dataclass(frozen=True)
 class Scripted:
-    """One answer; `Content-Length` is added."""
+    """One answer; `Content-Length` is added. `delay_s`: how long it takes to begin."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    delay_s: float = 0.0
 
 
 @dataclass
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             running.asked.append(case)
             scripted = running.answers[case]
+        time.sleep(scripted.delay_s)
         self.send_response(scripted.status)
         for name, value in scripted.headers.items():
             self.send_header(name, value)

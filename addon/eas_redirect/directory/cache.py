@@ -98,7 +98,7 @@ class CachedDirectory:
         """Whether the evidence speaks against what is remembered: then it is asked now. Certain
         evidence says that the mailbox has left since, unless that was asked a moment ago."""
         if fresh:
-            return _says_moved(entry.answer)
+            return says_moved(entry.answer)
         asked_at = entry.good_until - self._life(entry.answer)
         return _says_here(entry.answer) and self._clock() - asked_at >= JUST_NOW_S
 
@@ -207,7 +207,7 @@ def _says_here(answer: DirectoryAnswer) -> bool:
     return isinstance(found, NotFound) or (isinstance(found, Found) and found.recipient.has_mailbox)
 
 
-def _says_moved(answer: DirectoryAnswer) -> bool:
+def says_moved(answer: DirectoryAnswer) -> bool:
     """Whether a redirect could follow from it."""
     found = answer.lookup
     if not isinstance(found, Found):

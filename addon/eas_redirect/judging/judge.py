@@ -104,13 +104,16 @@ class Judge:
             return found
         return Judgement(exchange=exchange, verdict=found, mode=self.mode)
 
-    async def decided(self, ask: Ask, trace: list[Step] | None = None) -> Judgement:
-        """Never raises, never outlasts the look-up's time limit by more than GRACE_S.
+    async def decided(
+        self, ask: Ask, trace: list[Step] | None = None, *, early: DirectoryAnswer | None = None
+    ) -> Judgement:
+        """Never raises, never outlasts the look-up's time limit by more than GRACE_S. `early`: what
+        the directory has answered to this very question a moment ago.
 
         A CancelledError that escaped would hang the exchange for ever, so even that ends in a pass.
         """
         try:
-            asked, known = await self._look_up(ask)
+            asked, known = await self._look_up(ask, early)
             return self._decided(ask, asked, known, trace)
         except asyncio.CancelledError:
             return self._failed(ask.exchange, "cancelled", "the look-up was given up at shutdown")
@@ -169,10 +172,12 @@ class Judge:
             error_message=failure.message if failure else None,
         )
 
-    async def _look_up(self, ask: Ask) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+    async def _look_up(
+        self, ask: Ask, early: DirectoryAnswer | None
+    ) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
         try:
             async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
-                asked = await self.directory.recipient(ask.logon, fresh=ask.fresh)
+                asked = early or await self.directory.recipient(ask.logon, fresh=ask.fresh)
                 return asked, await self.directory.relationships(fresh=ask.fresh)
         except TimeoutError:
             return self._too_late()

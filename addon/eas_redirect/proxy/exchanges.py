@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from mitmproxy import http
 
-from eas_redirect.activesync.authorization import Credentials, identify
+from eas_redirect.activesync.authorization import Credentials, Identity, identify
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest, Headers
 from eas_redirect.activesync.response import (
@@ -25,6 +25,7 @@ from eas_redirect.activesync.response import (
 from eas_redirect.judging.callers import DeviceNames
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.connection_logons import ConnectionLogons
+from eas_redirect.judging.early_look_ups import EarlyLookUp, EarlyLookUps, SentUp
 from eas_redirect.judging.judge import Judgement, whereabouts
 from eas_redirect.policy.decision import Ask, Redirect
 from eas_redirect.proxy import flows
@@ -36,6 +37,7 @@ from eas_redirect.telemetry.record import exchange_record, fault_record
 
 logger = logging.getLogger(__name__)
 
+WAITING = ("Ping", "Sync")  # commands that may hang on purpose
 MAX_FOREIGN = 16  # servers of others that are told of
 
 type Fields = tuple[tuple[bytes, bytes], ...]
@@ -50,6 +52,7 @@ class Asked:
     credentials: Credentials
     ours: bool  # the server is one that the administrator answers for
     head: tuple[Fields, Headers] | None = None  # of the answer: as it came, and decoded
+    early: EarlyLookUp | None = None
 
     def headers_of(self, response: http.Response) -> Headers:
         """Decoded once, unless somebody has changed them since."""
@@ -69,6 +72,8 @@ class Exchanges:
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
         self._logons = ConnectionLogons()
         self._foreign: set[str] = set()  # servers of others that were told of
+        pool_size = lambda: service.config.directory.pool_size  # noqa: E731 - as it is configured
+        self._early = EarlyLookUps(lambda: service.judge, pool_size)
         self.challenges = Challenges(shared_folder())
         self.device_names = DeviceNames()
         self.discoveries = Discoveries(service, self.device_names)
@@ -79,7 +84,7 @@ class Exchanges:
     @property
     def waits(self) -> int:
         """How many of them hang on purpose."""
-        return sum(asked.request.command in ("Ping", "Sync") for asked in self._asked.values())
+        return sum(asked.request.command in WAITING for asked in self._asked.values())
 
     def forget_client(self, connection_id: str) -> None:
         self._logons.forget(connection_id)
@@ -93,7 +98,9 @@ class Exchanges:
     def begin(self, flow: http.HTTPFlow) -> None:
         """Read an EAS request as soon as its headers are there."""
         flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
-        self._asked[flow.id] = self._read(flow)
+        asked = self._asked[flow.id] = self._read(flow)
+        if asked.ours and asked.request.command not in WAITING:
+            asked.early = self._early.begin(flow.id, lambda: self._sent_up(flow, asked))
 
     def may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether an answer may pass as it comes, judging by its head. False where it has to wait
@@ -117,6 +124,7 @@ class Exchanges:
             self.failed(flow)
             return None
         asked = self._asked.pop(flow.id, None)
+        self._early.end(flow.id)
         if asked is None and (judging := self.discoveries.answered(flow)) is not None:
             return self._guarded(judging)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
@@ -142,6 +150,7 @@ class Exchanges:
     def failed(self, flow: http.HTTPFlow) -> None:
         """No whole answer of Exchange's: the client left, Exchange did, or something in this
         mitmproxy answered in its place. Journalled; what the client gets is not ours."""
+        self._early.end(flow.id)
         asked = self._asked.pop(flow.id, None)
         if asked is None:
             self.discoveries.failed(flow)
@@ -166,9 +175,21 @@ class Exchanges:
         judge = self._service.judge
         screened = judge.screened(exchange)
         if isinstance(screened, Ask):
-            return self._guarded(self._finish_later(flow, asked, judge.decided(screened)))
+            begun, now = asked.early, time.monotonic()
+            early = begun.answer_to(screened, judge.directory, now) if begun else None
+            judging = judge.decided(screened, early=early)
+            return self._guarded(self._finish_later(flow, asked, judging))
         self._finish(flow, asked, screened)
         return None
+
+    def _sent_up(self, flow: http.HTTPFlow, asked: Asked) -> SentUp | None:
+        ended_s = flow.request.timestamp_end
+        if flow.response is not None:
+            return SentUp(None, 0.0)
+        if ended_s is None:
+            return None
+        identity = self._identity(flow, asked)
+        return SentUp(identity.logon if identity.proven else None, time.time() - ended_s)
 
     def _remember_name(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         if self._service.judge.policy.discovery.phones != "off":
@@ -209,10 +230,13 @@ class Exchanges:
         ours = flows.is_ours(flow, self._service.judge.policy.servers)
         return Asked(flows.request_of(flow, headers), flows.credentials_of(headers), ours)
 
-    def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
+    def _identity(self, flow: http.HTTPFlow, asked: Asked) -> Identity:
         connections = (flow.client_conn.id, flow.server_conn.id)
         remembered = self._logons.recall(*connections, asked.credentials)
-        identity = identify(asked.request, asked.credentials, remembered)
+        return identify(asked.request, asked.credentials, remembered)
+
+    def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
+        identity = self._identity(flow, asked)
         if answer.evidence is Evidence.NONE:  # then nothing is decided by where it came from
             return Exchange(
                 request=asked.request,
