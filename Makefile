@@ -64,7 +64,7 @@ bench-short: $(INSTALLED) ## the same in a minute, writing nothing
 soak: $(INSTALLED) ## MINUTES=10, EXCHANGES=n: mixed traffic for long; memory, descriptors, threads, journal
 	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),10) $(if $(EXCHANGES),--exchanges $(EXCHANGES))
 
-sizing: $(INSTALLED) ## PHONES=2000: what waiting phones take (docs/operate.md, "How much machine")
+sizing: $(INSTALLED) ## PHONES=2000: what waiting phones take (docs/reference.md, "How much machine")
 	@$(BIN)/python -m tests.benchmarks.sizing --phones $(or $(PHONES),2000)
 
 lint: $(INSTALLED) ## ruff: lint and format

@@ -1,12 +1,17 @@
 """The reference is whole: a name that tools rely on and the page does not know is a failure."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic import BaseModel
 
+from eas_redirect.cli.main import app
 from eas_redirect.configuration.config import Config
 from eas_redirect.policy.reasons import REASONS
 from eas_redirect.proxy.options import OPTIONS
@@ -18,6 +23,10 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("certs/*.md")])
 COMMANDS = ("eas.explain", "eas.diff", "eas.lookup", "eas.cache.clear", "eas.reload")
 CRITERIA = ("users", "users_file", "percent", "device_types", "networks")
+
+# The command as a page calls it, with or without its folder.
+CALL = re.compile(r"(?:\S*/)?eas-redirect")
+SUBCOMMANDS = dict(getattr(typer.main.get_command(app), "commands", {}))
 
 
 def section(title: str) -> str:
@@ -110,6 +119,61 @@ def test_files_of_ours_that_a_page_names_are_there(page: Path) -> None:
     whole = {f"/{path.relative_to(ROOT)}" for path in sources}
     for name in re.findall(r"`([a-z0-9_/]+\.py)`", page.read_text("utf-8")):
         assert any(path.endswith(f"/{name}") for path in whole), f"{page.name} names {name}"
+
+
+def test_the_picture_is_as_its_script_draws_it() -> None:
+    folder = ROOT / "docs" / "pictures"
+    drawn = subprocess.run(
+        [sys.executable, folder / "topology.py"], check=True, capture_output=True, text=True
+    )
+    assert drawn.stdout == (folder / "topology.svg").read_text("utf-8")
+
+
+def commands() -> Iterator[tuple[Path, str, list[str]]]:
+    """Every `eas-redirect` command of every page, from blocks and from running text, with its
+    page: the subcommand and the words behind it, what follows a bare -- left out."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        blocks = re.findall(r"(?ms)^ *```(?:sh.*?|text)?\n(.*?)^ *```", text)
+        inline = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^ *```.*?^ *```$", "", text))
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        for line in (*lines, *inline):
+            for part in re.split(r"&&|\|\||[|;)]", line):
+                words = re.sub(r"(?<!\S)#.*|[()$\"']", " ", part).split()
+                at = next((n for n, w in enumerate(words) if CALL.fullmatch(w)), None)
+                if at is not None and at + 1 < len(words) and words[at + 1] in SUBCOMMANDS:
+                    yield page, words[at + 1], " ".join(words[at + 2 :]).split(" -- ")[0].split()
+
+
+def test_every_command_on_every_page_has_the_options_that_it_is_given() -> None:
+    count = 0
+    for page, name, words in commands():
+        known = {"--help"}.union(*(param.opts for param in SUBCOMMANDS[name].params))
+        given = {word.split("=")[0].rstrip(".,:…") for word in words if re.match(r"--?[a-z]", word)}
+        assert given <= known, f"{page.name}: eas-redirect {name} {' '.join(words)}"
+        count += 1
+    assert count > 60
+
+
+def test_the_commands_by_symptom_run(tmp_path: Path) -> None:
+    """Those on the journal, against one that has what they look for."""
+    page = (ROOT / "docs" / "symptoms.md").read_text("utf-8")
+    greps = re.findall(r"(?m)^grep .*JOURNAL.*$", page)
+    journal = tmp_path / "journal.jsonl"
+    line = {
+        "eas": {"decision": "pass", "reason": "logon_not_proven"},
+        "user": {"name": "anna@contoso.example"},
+        "http": {"response": {"status_code": 403}},
+    }
+    journal.write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    for command in greps:
+        ran = subprocess.run(
+            ["sh", "-ec", command.replace("JOURNAL", str(journal))],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        assert "logon_not_proven" in ran.stdout, command
+    assert len(greps) >= 3
 
 
 def test_the_readme_is_short() -> None:

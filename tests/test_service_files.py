@@ -50,7 +50,7 @@ def test_the_unit_is_as_hardened_as_the_docs_say(tmp_path: Path) -> None:
     assert found is not None, said
     assert float(found[1]) <= 1.5
     assert f"`systemd-analyze security` rates it {found[1]}" in (
-        ROOT / "docs" / "operate.md"
+        ROOT / "docs" / "install.md"
     ).read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.sizing`: what waiting phones take, and the table of docs/operate.md.
+"""`python -m tests.benchmarks.sizing`: what waiting phones take: a table of docs/reference.md.
 
 Phones hold a Ping each on a connection of their own, through a real `eas-redirect run`, to an
 Exchange that answers none of them. They wait several times, since later waits may cost more.
@@ -56,7 +56,7 @@ class Costs:
 
 SUPERVISOR_MB = 40.0
 DOCUMENTED = {HTTP: Costs(40, 1.3), INSIDE: Costs(115, 2.5), TLS: Costs(180, 5)}
-"""Measured, rounded up; docs/operate.md says the same, and a test keeps it so."""
+"""Measured, rounded up; docs/reference.md says the same, and a test keeps it so."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def described(legs: Legs, costs: Costs) -> str:
 
 
 def table() -> Iterator[str]:
-    """The lines of docs/operate.md, computed from what it says of one phone."""
+    """The lines of docs/reference.md, computed from what it says of one phone."""
     for phones, workers in SIZES:
         memory = " | ".join(
             _megabytes(_memory_mb(phones, workers, costs)) for costs in DOCUMENTED.values()

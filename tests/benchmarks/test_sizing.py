@@ -1,4 +1,4 @@
-"""The sizing table of docs/operate.md says what it says of one phone, and one phone is measured."""
+"""The sizing table of docs/reference.md follows from one phone, which is measured."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.benchmarks.sizing import (
 )
 from tests.support import ROOT
 
-PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 
 
 def test_the_table_is_computed_from_what_is_said_of_one_phone() -> None:

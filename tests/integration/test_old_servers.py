@@ -158,7 +158,7 @@ def test_the_certificate_bears_the_upstreams_name_or_the_phones(
 def test_a_phone_that_speaks_only_tls_1_0(
     option: bool, front: Issued, old: RawServer, certificate: Certificate, tmp_path: Path
 ) -> None:
-    """docs/operate.md, "Old phones"."""
+    """docs/reference.md, "Old servers"."""
     phone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     phone.check_hostname, phone.verify_mode = False, ssl.CERT_NONE
     phone.set_ciphers("ALL:@SECLEVEL=0")

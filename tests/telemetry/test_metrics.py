@@ -207,9 +207,9 @@ def test_label_names_are_of_a_fixed_set() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    documented = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for family in (*families(Metrics()), *_supervisor()._own_metrics()):
-        assert f"`{family.name}" in documented, f"{family.name} is missing in docs/operate.md"
+        assert f"`{family.name}" in documented, f"{family.name} is missing in docs/reference.md"
 
 
 def _supervisor() -> Supervisor:

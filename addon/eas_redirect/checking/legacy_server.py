@@ -128,7 +128,7 @@ def judge_autodiscover(subject: str, status: int, *, weak: bool) -> Check:
 
 CLOCK_S = 300
 _OF_AGE = frozenset({"old_version", "weak_key", "weak_signature"})
-_SEE = "See docs/operate.md, “Old servers”."
+_SEE = "See docs/reference.md, “Old servers”."
 
 
 def check_upstream(
