@@ -3,8 +3,8 @@
 A namespace lives as long as something holds it. These are held by file descriptors of the lab (and
 by what it starts inside), never by a name under /run/netns: when the lab ends, even by SIGKILL, the
 kernel removes them. For real phones a door leads in: an interface of this machine moves into the
-gateway's namespace, and dnsmasq gives addresses and answers names with the lab's. A physical
-interface comes back by itself when its namespace ends.
+gateway's namespace (`lent_interface.py`), and dnsmasq gives addresses and answers names with the
+lab's.
 """
 
 import os
@@ -12,7 +12,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,21 +100,6 @@ GATE = "10.45.1.1"
 FIRST, LAST = "10.45.1.10", "10.45.1.250"
 
 
-def open_door(stack: ExitStack, gate: Namespace, interface: str) -> None:
-    """Move the interface into the gateway and give it its address; undone with `stack`."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    stack.callback(os.close, home)
-    run_here("ip", "link", "set", interface, "netns", gate.path)
-    stack.callback(_give_back, gate, interface, f"/proc/{os.getpid()}/fd/{home}")
-    gate.run("ip", "address", "add", f"{GATE}/24", "dev", interface)
-    gate.run("ip", "link", "set", interface, "up")
-
-
-def _give_back(gate: Namespace, interface: str, home: str) -> None:
-    with suppress(NamespaceError):  # It was pulled out meanwhile.
-        gate.run("ip", "link", "set", interface, "netns", home)
-
-
 def names_and_addresses(interface: str, names: Mapping[str, str], work: Path) -> tuple[str, ...]:
     """The dnsmasq command that tells phones of `interface` their address and these names."""
     options = {
@@ -138,6 +123,7 @@ def names_and_addresses(interface: str, names: Mapping[str, str], work: Path) ->
 
 type SocketAddress = tuple[str, int]
 type Inside = Callable[[], AbstractContextManager[None]]
+type Door = Callable[[Namespace], AbstractContextManager[None]]
 
 PHONE, GATE_TO_PHONES = "203.0.113.2", "203.0.113.1"  # RFC 5737: addresses for documentation
 GATE_TO_SERVERS, EXCHANGE, TARGET = "198.51.100.1", "198.51.100.10", "198.51.100.20"
@@ -177,10 +163,10 @@ def loopback(listen: str, port: int) -> Placement:
 
 
 @contextmanager
-def transparent(interface: str | None = None) -> Iterator[Placement]:
+def transparent(door: Door | None = None) -> Iterator[Placement]:
     """A phone, a gate and servers in three namespaces; the gate redirects port 443 to the proxy.
 
-    `interface`: one of this machine's that leads real phones to the gate, too.
+    `door` leads real phones to the gate, too.
     """
     with ExitStack() as stack:
         phone, gate, servers = (_namespace(stack) for _ in range(3))
@@ -191,13 +177,13 @@ def transparent(interface: str | None = None) -> Iterator[Placement]:
         from_phones = ("!", "-i", "to-10", "-p", "tcp", "--dport", str(HTTPS))
         redirect = ("-j", "REDIRECT", "--to-ports", str(PROXY_PORT))
         gate.run("iptables", "-w", "-t", "nat", "-A", "PREROUTING", *from_phones, *redirect)
-        if interface is not None:
-            open_door(stack, gate, interface)
+        if door is not None:
+            stack.enter_context(door(gate))
         yield Placement(
             exchange=(EXCHANGE, HTTPS),
             target=(TARGET, HTTPS),
             proxy=(EVERYWHERE_IN_THE_GATE, PROXY_PORT),
-            page=(GATE if interface else GATE_TO_PHONES, HTTP),
+            page=(GATE if door else GATE_TO_PHONES, HTTP),
             at_servers=servers.inside,
             at_proxy=gate.inside,
             at_phone=phone.inside,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from eas_redirect.lab.authority import InUseError, LabCertificates, locked
 from eas_redirect.lab.http_server import Server
 from eas_redirect.lab.ldif_export import write_ldif
 from eas_redirect.lab.legacy_exchange import LabAccounts, LegacyExchange, ProductVersion
+from eas_redirect.lab.lent_interface import lent
 from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
 from eas_redirect.lab.phone import PATH, Route
@@ -140,7 +142,9 @@ class Lab:
         if not self._settings.transparent:
             return loopback(self._settings.listen, self._settings.port)
         self._say("network namespaces for a phone, a gate and servers")
-        return stack.enter_context(transparent(self._settings.interface))
+        interface, work = self._settings.interface, self._settings.work
+        door = partial(lent, interface, work, self._say) if interface else None
+        return stack.enter_context(transparent(door))
 
     def _start_servers(self, stack: ExitStack) -> None:
         accounts = [persona.account for persona in self._settings.personas]

@@ -85,11 +85,14 @@ class Taken:
 
 def runs(text: str) -> Iterator[str]:
     """Three words in a row each, or all words of a shorter text, as far as they tell anything."""
-    words = _folded_words(text)
+    words = [
+        (folded, word) for word in WORD.findall(text) for folded in WORD.findall(word.casefold())
+    ]
     for start in range(max(1, len(words) - _RUN + 1)):
-        run = " ".join(words[start : start + _RUN])
+        part = words[start : start + _RUN]
+        run = " ".join(folded for folded, _ in part)
         enough = _TELLING_DIGITS if run.isdecimal() else _TELLING
-        if len(run) >= enough and filled(run) != run and not _says_nothing(run):
+        if len(run) >= enough and filled(run) != run and not _says_nothing(part):
             yield run
 
 
@@ -97,13 +100,14 @@ def _folded_words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def _says_nothing(run: str) -> bool:
-    """Of words that every capture may hold, models of phones, and several numbers, as times and
-    dates have them."""
-    words = run.split(" ")
-    if len(words) == 1 and run.isdecimal():
+def _says_nothing(part: Sequence[tuple[str, str]]) -> bool:
+    """Of words that every capture may hold, models of phones as they are written, and several
+    numbers, as times and dates have them."""
+    if len(part) == 1 and part[0][0].isdecimal():
         return False
-    return all(word in VOCABULARY or word.isdecimal() or is_device_word(word) for word in words)
+    return all(
+        folded in VOCABULARY or folded.isdecimal() or is_device_word(word) for folded, word in part
+    )
 
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel: a stand-in is never somebody's name
