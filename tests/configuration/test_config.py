@@ -308,10 +308,19 @@ DIRECTORY_CASES = [
     ('snapshot = ""', "directory.snapshot: is empty"),
     ('servers = ["ldaps://dc1.contoso.example"]', "directory.bind_user: is required"),
     ('servers = ["ldaps://dc1.contoso.example"]', "directory.password_file: bind"),
-    ('servers = ["ldaps://dc1.contoso.example:0"]', "directory.servers[0]: must be no more"),
-    ('servers = ["ldaps://dc1.contoso.example:99999"]', "directory.servers[0]: is no URL"),
-    ('servers = ["ldaps://dc1.contoso.example/DC=x"]', "directory.servers[0]: must be no more"),
-    ('servers = ["ldaps://"]', "directory.servers[0]: is no host name: the host is empty"),
+    (
+        'servers = ["ldaps://dc1.contoso.example:0"]',
+        "directory.servers[0]: names the port 0: write",
+    ),
+    (
+        'servers = ["ldaps://dc1.contoso.example:99999"]',
+        "servers[0]: names a port above 65535: write",
+    ),
+    (
+        'servers = ["ldaps://dc1.contoso.example/DC=x"]',
+        "directory.servers[0]: is not host:port: write",
+    ),
+    ('servers = ["ldaps://"]', "directory.servers[0]: names no host: write ldaps:"),
     ('servers = ["ldaps://dc1\\u0007"]', "directory.servers[0]: holds a control character"),
     ('servers = ["ldaps://dc1"]\nstart_tls = true', "directory.start_tls: is for ldap://"),
     ('servers = ["ldaps://dc1"]\nca_file = "no.pem"', "directory.ca_file: there is no file"),

@@ -14,8 +14,6 @@ from cryptography import x509
 
 from eas_redirect.certificates.x509 import pem
 
-type HostPort = tuple[str, int]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distrust:
@@ -36,7 +34,7 @@ class ServerTLS:
 
 
 def look(
-    address: HostPort,
+    address: tuple[str, int],
     timeout_s: float,
     trusted: Sequence[x509.Certificate] = (),
     *,
@@ -87,7 +85,7 @@ def any_tls() -> ssl.SSLContext:
     return context
 
 
-def http_status(address: HostPort, timeout_s: float) -> int | None:
+def http_status(address: tuple[str, int], timeout_s: float) -> int | None:
     """What plain HTTP is answered there; None where it is not, as at a port for TLS alone."""
     try:
         with socket.create_connection(address, timeout_s) as plain:
@@ -101,7 +99,7 @@ def http_status(address: HostPort, timeout_s: float) -> int | None:
 
 
 def _believed(
-    address: HostPort, timeout_s: float, context: ssl.SSLContext, name: str
+    address: tuple[str, int], timeout_s: float, context: ssl.SSLContext, name: str
 ) -> tuple[ServerTLS | None, Distrust | None]:
     """The handshake, or why the certificate is not believed, if it came to that."""
     try:
@@ -119,7 +117,7 @@ def _allow_old_ciphers(context: ssl.SSLContext) -> None:
 
 
 def _handshake(
-    address: HostPort, timeout_s: float, context: ssl.SSLContext, name: str
+    address: tuple[str, int], timeout_s: float, context: ssl.SSLContext, name: str
 ) -> ServerTLS:
     with (
         socket.create_connection(address, timeout_s) as plain,

@@ -11,12 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Strict, ValidationInfo
 
 from eas_redirect.activesync.host_name import HostNameError, normalize_domain, normalize_host
+from eas_redirect.activesync.host_port import (
+    HostPortError,
+    UnbracketedError,
+    read_host_port,
+    read_server_url,
+)
 from eas_redirect.configuration.user_list import UserListError, read_name, read_users
+from eas_redirect.directory.ldap.servers import parse_address
 from eas_redirect.policy.waves import Network
 
 # How the users of an account domain are found here: by the same account name, or by the SID that
@@ -25,7 +31,7 @@ type AccountDomainRule = Literal["same_name"] | tuple[str, ...]
 
 _GLOB = re.compile(r"[a-z0-9.*?-]+", re.ASCII)
 _DOMAIN = re.compile(r"[^\W_](?:[\w.-]*\w)?")
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})", re.ASCII)
+UPSTREAM_PORTS = {"http": 80, "https": 443}
 WHERE_SECRETS_BELONG = (
     "a password never stands in this file: put it into a file of its own (directory.password_file)"
     " or into an environment variable (directory.password_env)"
@@ -132,27 +138,14 @@ def _distinguished_name(text: str) -> str:
 def _ldap_url(text: str) -> str:
     if not text.isprintable() or " " in text:
         raise ValueError("holds a space or a control character")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is no URL, or its port is none") from None
-    if parts.scheme not in {"ldap", "ldaps"}:
-        raise ValueError("must begin with ldaps:// or ldap://")
-    if "@" in parts.netloc:
+    if "@" in text:
         raise ValueError(f"holds a user or a password: {WHERE_SECRETS_BELONG}")
-    if port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must be no more than ldaps://host or ldaps://host:port")
-    _check_server_host(parts)
-    return text
-
-
-def _check_server_host(parts: SplitResult) -> None:
-    host = parts.hostname or ""
+    host = parse_address(text).host
     try:
         ipaddress.ip_address(host)
     except ValueError:
         normalize_host(host.removesuffix("."))
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +158,24 @@ class Listen:
     @classmethod
     def parse(cls, text: str) -> "Listen":
         """`PORT`, `HOST:PORT` or `[V6]:PORT`. Raises ValueError."""
-        host, colon, port = text.strip().rpartition(":")
-        if colon and ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError("write an IPv6 address in brackets, as in [::1]:443")
-        if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
-            raise ValueError("must be a port, or host:port, such as 443 or 10.0.0.5:443")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+        text = text.strip()
+        try:
+            return cls(*read_host_port(text if ":" in text else f":{text}"))
+        except UnbracketedError:
+            raise
+        except HostPortError:
+            raise ValueError("must be a port, or host:port, such as 443 or 10.0.0.5:443") from None
 
 
 def parse_upstream(text: str) -> str:
     """The http or https URL of a server, without a path and without a slash behind it. Raises
     ValueError."""
     try:
-        url = urlsplit(text)
-        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        good = False
-    beyond = url.path not in ("", "/") or url.query or url.fragment if good else True
-    if not good or beyond or "@" in url.netloc or not text.isprintable() or " " in text:
+        read_server_url(text, UPSTREAM_PORTS)
+    except HostPortError:
         raise ValueError(
             "must be the URL of the old Exchange without a path, such as https://ex07.contoso.local"
-        )
+        ) from None
     return text.removesuffix("/")
 
 
@@ -198,8 +188,11 @@ def _listen(value: object) -> Listen:
 
 
 def _pages(text: str) -> str:
-    parts = _HOST_PORT.fullmatch(text)
-    if parts is None or int(parts["port"]) > 65535:
+    try:
+        good = bool(read_host_port(text).host)
+    except HostPortError:
+        good = False
+    if not good:
         raise ValueError("must be host:port, such as 127.0.0.1:9410 or [::1]:9410")
     return text
 
@@ -209,12 +202,11 @@ def _judge(value: object, info: ValidationInfo) -> str:
     text = _text(value)
     if text.startswith("unix:"):
         return f"unix:{_resolve(text.removeprefix('unix:'), info)}"
-    parts = _HOST_PORT.fullmatch(text)
     try:
-        address = ipaddress.ip_address(parts["host"].strip("[]")) if parts else None
+        good = ipaddress.ip_address(read_host_port(text).host).is_loopback
     except ValueError:
-        address = None
-    if parts is None or address is None or not address.is_loopback or int(parts["port"]) > 65535:
+        good = False
+    if not good:
         raise ValueError(
             "must be unix:PATH or a loopback address such as 127.0.0.1:9411, nothing else:"
             " whoever can connect can ask about every user"

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.host_port import read_host_port
 from eas_redirect.policy.waves import Network
 
 type IPAddress = IPv4Address | IPv6Address
@@ -100,11 +101,9 @@ def device_address(
 def _address(text: str) -> IPAddress | None:
     """An address with or without a port and brackets; IPv4 mapped into IPv6 becomes IPv4."""
     bare = text.strip()
-    if bare.startswith("["):
-        bare = bare[1:].partition("]")[0]
-    elif bare.count(":") == 1:
-        bare = bare.partition(":")[0]
     try:
+        if "[" in bare or bare.count(":") == 1:
+            bare = read_host_port(bare, 0).host
         address = ip_address(bare.partition("%")[0])
     except ValueError:
         return None

@@ -17,6 +17,7 @@ from eas_redirect.activesync.host_name import (
     normalize_host,
     same_host,
 )
+from eas_redirect.activesync.host_port import HostPortError, read_host_port
 from eas_redirect.policy.exchange_online import host_map
 
 EAS_PATH = "/Microsoft-Server-ActiveSync"  # MS-ASHTTP 2.2.1.1.1
@@ -26,7 +27,6 @@ MAX_URL = 2048  # characters: no TargetOwaURL is longer, and no client keeps mor
 DEFAULT_HOST_MAP: Mapping[str, str] = host_map()
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)", re.IGNORECASE)
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 # Controls, format characters (bidi, zero width), surrogates, unassigned, every kind of space.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"})
 
@@ -97,7 +97,10 @@ def _without_port(authority: str) -> str:
         raise HostNameError("it holds user information")
     if "[" in authority or authority.count(":") > 1:
         raise HostNameError("the host is an IP address")
-    host, colon, port = authority.partition(":")
-    if colon and not (_PORT.fullmatch(port) and 0 < int(port) < 65536):
+    try:
+        host, port = read_host_port(authority, 443)
+    except HostPortError:
+        raise HostNameError("the port is invalid") from None
+    if port == 0:
         raise HostNameError("the port is invalid")
     return host

@@ -21,6 +21,8 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 
+from eas_redirect.activesync.host_port import HostPort, HostPortError, read_host_port
+
 logger = logging.getLogger(__name__)
 
 MAX_HEAD = 8192  # bytes of a request line with its headers; a browser's have about 1000
@@ -73,7 +75,7 @@ class ListenAddress:
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(HostPort(self.host, self.port))
 
 
 def parse_address(text: str) -> ListenAddress:
@@ -82,11 +84,11 @@ def parse_address(text: str) -> ListenAddress:
         if len(text) == len("unix:"):
             raise ValueError("unix: needs the path of a socket")
         return ListenAddress(path=text.removeprefix("unix:"))
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not (port.isascii() and port.isdecimal()) or not 0 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9120")
-    return ListenAddress(host=host or "127.0.0.1", port=int(port))
+    try:
+        host, port = read_host_port(text)
+    except HostPortError:
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9120") from None
+    return ListenAddress(host=host or "127.0.0.1", port=port)
 
 
 class WebServer:

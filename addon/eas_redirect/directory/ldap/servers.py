@@ -7,8 +7,8 @@ of somebody's question. While none works, questions end at once with the last fa
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from eas_redirect.activesync.host_port import HostPort, HostPortError, read_server_url
 from eas_redirect.directory.ldap.faults import Fault
 
 COOL_DOWN_S = 5.0
@@ -16,6 +16,7 @@ COOL_DOWN_S = 5.0
 ACCOUNT_COOL_DOWN_S = 1.0
 
 _CATALOGUE_TO_CONTROLLER = {3268: 389, 3269: 636}  # MS-ADTS 3.1.1.3.1.10, 6.1.1.1
+_PORTS = {"ldaps": 636, "ldap": 389}  # RFC 4513 3.1.1, RFC 4516 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +38,19 @@ class ServerAddress:
         )
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return str(HostPort(self.host, self.port))
 
 
 def parse_address(url: str) -> ServerAddress:
-    """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; raises ValueError with a sentence."""
+    """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; ValueError says what it must be."""
+    if not url.lower().startswith(("ldaps://", "ldap://")):
+        raise ValueError("must begin with ldaps:// or ldap://")
     try:
-        parts = urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(f"{url} is not a URL") from None
-    if parts.scheme not in ("ldap", "ldaps") or not host:
-        raise ValueError(f"{url} is not of the form ldaps://HOST[:PORT] or ldap://HOST[:PORT]")
-    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"{parts.scheme}://{host}: only a host and a port may be given")
-    tls = parts.scheme == "ldaps"
-    return ServerAddress(host, port or (636 if tls else 389), tls)
+        found = read_server_url(url, _PORTS)
+    except HostPortError as error:
+        raise ValueError(f"{error}: write ldaps://host or ldaps://host:port") from None
+    host, port = found.address
+    return ServerAddress(host.lower(), port, found.scheme == "ldaps")
 
 
 @dataclass(slots=True)
