@@ -19,10 +19,13 @@ from mitmproxy.optmanager import unset
 from eas_redirect.captures.looking import Looking, only_looks
 from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
+from eas_redirect.directory.known_users import KnownUsers
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.engine import hangups, replaced, starting
 from eas_redirect.engine.loop_errors import LoopErrors
-from eas_redirect.proxy import flows, listeners, profile, upstream_names
+from eas_redirect.judging.challenges import shared_folder
+from eas_redirect.judging.wait_watch import WaitStatistics, WaitWatch
+from eas_redirect.proxy import flows, listeners, open_waits, profile, upstream_names
 from eas_redirect.proxy.certificates import FrontCertificates, tls_advice
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
@@ -61,6 +64,8 @@ class EASRedirect:
         self.exchanges: Exchanges | None = None
         self.probe: ChallengeProbe | None = None
         self.discovery_probe: ChallengeProbe | None = None
+        self.wait_watch: WaitWatch | None = None
+        self._waiting_users: KnownUsers | None = None
         self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
         self._keep_bodies = False
         self._engine: Engine | None = None
@@ -68,6 +73,7 @@ class EASRedirect:
         self._heard = Listeners()
         self._loop_errors = LoopErrors()
         self._listeners_until = 0.0
+        self._said_unfit = False  # that waits cannot be ended here
         self._hung_up = False  # a SIGHUP came while it started
         self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,8 +172,35 @@ class EASRedirect:
                 **OF_AUTODISCOVER,
             )
             self.discovery_probe.start()
+            self._watch_waits(self.exchanges)
         if self._hung_up:
             self._hang_up()
+
+    def _watch_waits(self, exchanges: Exchanges) -> None:
+        judge = exchanges.judge
+        self._waiting_users = KnownUsers(lambda: judge().directory, shared_folder())
+        self.wait_watch = WaitWatch(exchanges, self._waiting_users, judge, exchanges.ended_waits)
+        self._later(self.wait_watch.run(self._watch_s))
+
+    def _watch_s(self) -> float | None:
+        """How often to look at those who wait; None: not now."""
+        config = None if self.service is None else self.service.config
+        draining = bool(getattr(ctx.master, "draining", False))
+        if config is None or config.redirect.end_waits == "off" or draining:
+            return None
+        if not open_waits.fits():
+            if not self._said_unfit:
+                self._said_unfit = True
+                logger.warning(
+                    "eas-redirect: redirect.end_waits does nothing: this mitmproxy is not one in "
+                    "which a wait can be ended. %s",
+                    replaced.ADVICE,
+                )
+            return None
+        return config.directory.watch_s
+
+    def _watched_waits(self) -> WaitStatistics:
+        return WaitStatistics() if self.wait_watch is None else self.wait_watch.statistics
 
     def _weak_discovery_server(self) -> str | None:
         """Whom to ask whether Autodiscover checks logons; None where nothing hangs on it."""
@@ -188,6 +221,11 @@ class EASRedirect:
         for probe in (self.probe, self.discovery_probe):
             if probe is not None:
                 probe.close()
+        if self._waiting_users is not None:
+            self._waiting_users.close()
+        for task in tuple(self._tasks):
+            if not task.get_loop().is_closed():
+                task.cancel()
         upstream_names.SAID_BY_US.remove()
         self._behind.trust.close()
         if self.watcher is not None:
@@ -244,10 +282,10 @@ class EASRedirect:
     def _begin(self, flow: http.HTTPFlow) -> None:
         if flows.is_captured(flow):
             return  # it is looked at when its answer comes; nothing of it moves
-        keep, question = False, None
+        keep, question, body = False, None, None
         if self.exchanges is not None:
             if flows.is_eas(flow):
-                self.exchanges.begin(flow)
+                body = self.exchanges.begin(flow)
                 keep = self._keep_bodies
             else:
                 self.exchanges.passed_by(flow)
@@ -255,7 +293,7 @@ class EASRedirect:
                 keep = self._keep_bodies and question is not None
         answered = flow.response is not None  # by a script or another addon of mitmproxy's
         if not (keep or answered or self._listeners().want_request(flow.request)):
-            flow.request.stream = True if question is None else question.passes
+            flow.request.stream = (body or True) if question is None else question.passes
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         try:
@@ -392,5 +430,6 @@ class EASRedirect:
             front_expires=lambda: self._front.expires,
             open_exchanges=lambda: 0 if self.exchanges is None else len(self.exchanges),
             open_waits=lambda: 0 if self.exchanges is None else self.exchanges.waits,
+            watched_waits=self._watched_waits,
             draining=lambda: bool(getattr(ctx.master, "draining", False)),
         )

@@ -187,6 +187,10 @@ class CachedDirectory:
         self._answers.clear()
         self._keeper.refresh_soon()
 
+    def forget(self, logon: Logon) -> None:
+        """What is remembered of one user: the next question is asked of the directory."""
+        self._answers.pop(_key(logon), None)
+
     def retire(self) -> None:
         """Read nothing more by itself, and go on answering: another one has taken its place."""
         self._keeper.close()

@@ -129,17 +129,23 @@ def not_proven(exchange: Exchange) -> Pass | None:
     """
     if exchange.answer.evidence is not Evidence.WEAK:
         return None
-    status = exchange.answer.status_code
+    what = _weak_evidence(exchange)
     if not exchange.identity.proven:
-        detail = f"A {status} counts only with a logon that Exchange has checked; here it saw none."
+        detail = f"{what} counts only with a logon that Exchange has checked; here it saw none."
     elif not exchange.challenged:
         detail = (
-            f"A {status} counts only where the server checks logons, and this one has asked nobody"
+            f"{what} counts only where the server checks logons, and this one has asked nobody"
             " for a logon in the last 15 minutes."
         )
     else:
         return None
     return Pass(reason=Reason.LOGON_NOT_PROVEN, detail=detail)
+
+
+def _weak_evidence(exchange: Exchange) -> str:
+    """In words. A wait that may be ended has no answer yet."""
+    status = exchange.answer.status_code
+    return f"A {status}" if status else "A wait"
 
 
 def unreadable(exchange: Exchange) -> Pass | None:
@@ -161,7 +167,7 @@ def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipie
         ):
             detail = (
                 f"Only an address leads to {recipient.dn}, which is no proof of who logged on,"
-                f" and a status {exchange.answer.status_code} proves nothing either."
+                f" and {_weak_evidence(exchange).lower()} proves nothing either."
             )
             return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
         case Found(recipient=recipient):

@@ -22,23 +22,34 @@ from eas_redirect.activesync.response import (
     may_hold_evidence,
     read_answer,
 )
+from eas_redirect.activesync.wait import WaitKind, may_wait
 from eas_redirect.judging.callers import DeviceNames
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.early_look_ups import EarlyLookUp, EarlyLookUps, SentUp
-from eas_redirect.judging.judge import Judgement, whereabouts
+from eas_redirect.judging.ended_waits import EndedWaits
+from eas_redirect.judging.judge import Judge, Judgement, whereabouts
+from eas_redirect.judging.wait_watch import Wait, WaitOutcome
 from eas_redirect.policy.decision import Ask, Redirect
-from eas_redirect.proxy import flows
+from eas_redirect.proxy import flows, open_waits
 from eas_redirect.proxy.discoveries import Discoveries
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.flows import METADATA
+from eas_redirect.proxy.open_waits import KeptBodies, SyncBody
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.record import exchange_record, fault_record
+from eas_redirect.telemetry.record import (
+    WireFacts,
+    exchange_record,
+    fault_record,
+    wait_record,
+)
 
 logger = logging.getLogger(__name__)
 
 WAITING = ("Ping", "Sync")  # commands that may hang on purpose
 MAX_FOREIGN = 16  # servers of others that are told of
+# Of a request that waits: it is judged as weak evidence is, which proves less than any answer.
+_NO_ANSWER_YET = Answer(status_code=0, evidence=Evidence.WEAK)
 
 type Fields = tuple[tuple[bytes, bytes], ...]
 type Look = Callable[[http.HTTPFlow], Awaitable[None]]
@@ -62,6 +73,19 @@ class Asked:
         return self.head[1]
 
 
+@dataclass(slots=True)
+class Waiting:
+    """A request that may wait on purpose. `body`: of a Sync that is streamed. `wait`: once it is
+    known that it does, and for whom; `outcome`: once it is being ended."""
+
+    flow: http.HTTPFlow
+    asked: Asked
+    kind: WaitKind
+    body: SyncBody | None = None
+    wait: Wait | None = None
+    outcome: WaitOutcome | None = None
+
+
 class Exchanges:
     """Requests under way and logons of connections, judged and journalled by a service."""
 
@@ -70,6 +94,8 @@ class Exchanges:
         self._service = service
         self._look_at = look
         self._asked: dict[str, Asked] = {}  # by flow id, from request headers to the answer
+        self._waiting: dict[str, Waiting] = {}  # of these, by the same ids
+        self._kept = KeptBodies()
         self._logons = ConnectionLogons()
         self._foreign: set[str] = set()  # servers of others that were told of
         pool_size = lambda: service.config.directory.pool_size  # noqa: E731 - as it is configured
@@ -95,12 +121,27 @@ class Exchanges:
         if flows.header_values(flow.request, b"authorization"):
             self._logons.somebody(flow.client_conn.id)
 
-    def begin(self, flow: http.HTTPFlow) -> None:
-        """Read an EAS request as soon as its headers are there."""
+    def begin(self, flow: http.HTTPFlow) -> SyncBody | None:
+        """Read an EAS request as soon as its headers are there. What has to see its body pass."""
         flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
         asked = self._asked[flow.id] = self._read(flow)
         if asked.ours and asked.request.command not in WAITING:
             asked.early = self._early.begin(flow.id, lambda: self._sent_up(flow, asked))
+        ended = self._service.config.redirect.end_waits
+        kind = None if ended == "off" or not asked.ours else may_wait(asked.request)
+        if kind is None or (kind == "sync" and ended != "ping_and_sync"):
+            return None
+        body = SyncBody(self._kept) if kind == "sync" else None
+        self._waiting[flow.id] = Waiting(flow, asked, kind, body)
+        return body
+
+    def _over(self, flow: http.HTTPFlow) -> tuple[Asked | None, WaitOutcome | None]:
+        """What was read of an exchange that ends now, and how we ended its wait, if we did."""
+        self._early.end(flow.id)
+        waiting = self._waiting.pop(flow.id, None)
+        if waiting is not None and waiting.body is not None:
+            waiting.body.drop()
+        return self._asked.pop(flow.id, None), waiting.outcome if waiting else None
 
     def may_stream(self, flow: http.HTTPFlow, response: http.Response) -> bool:
         """Whether an answer may pass as it comes, judging by its head. False where it has to wait
@@ -123,8 +164,10 @@ class Exchanges:
         if flows.answered_here(flow):
             self.failed(flow)
             return None
-        asked = self._asked.pop(flow.id, None)
-        self._early.end(flow.id)
+        asked, ended = self._over(flow)
+        if asked is not None and ended is not None:
+            self._journal_wait(flow, asked, ended)
+            return None
         if asked is None and (judging := self.discoveries.answered(flow)) is not None:
             return self._guarded(judging)
         if flow.response is None or (asked is None and not flows.is_eas(flow)):
@@ -150,8 +193,7 @@ class Exchanges:
     def failed(self, flow: http.HTTPFlow) -> None:
         """No whole answer of Exchange's: the client left, Exchange did, or something in this
         mitmproxy answered in its place. Journalled; what the client gets is not ours."""
-        self._early.end(flow.id)
-        asked = self._asked.pop(flow.id, None)
+        asked, _ = self._over(flow)
         if asked is None:
             self.discoveries.failed(flow)
             return
@@ -160,6 +202,62 @@ class Exchanges:
         answer = Answer(status_code=status, evidence=Evidence.NONE)
         exchange = self._exchange(flow, asked, answer)
         self._journal(flow, asked, self._service.judge.unanswered(exchange))
+
+    def judge(self) -> Judge:
+        """The one in force."""
+        return self._service.judge
+
+    def ended_waits(self) -> EndedWaits:
+        return self._service.ended_waits
+
+    # -- waits (`judging/wait_watch.py` says which of them are ended) ----------------------------
+
+    def open_waits(self) -> list[Wait]:
+        """Those that wait now, whose user is known by a logon that Exchange has checked."""
+        waits = [self._as_wait(waiting) for waiting in tuple(self._waiting.values())]
+        return [wait for wait in waits if wait is not None]
+
+    def _as_wait(self, waiting: Waiting) -> Wait | None:
+        flow, asked, body = waiting.flow, waiting.asked, waiting.body
+        if waiting.wait is not None or not open_waits.is_whole(flow):
+            return waiting.wait
+        identity = self._identity(flow, asked)
+        waits = body is None or body.waits(flow.request, flows.headers_of(flow.request))
+        if identity.logon is None or not identity.proven or not waits:
+            del self._waiting[flow.id]
+            return None
+        now, sent_s = time.monotonic(), flow.request.timestamp_end or time.time()
+        waiting.wait = Wait(
+            id=flow.id,
+            kind=waiting.kind,
+            logon=identity.logon,
+            began_s=now - max(0.0, time.time() - sent_s),
+            exchange=lambda: self._exchange(flow, _as_sent(flow, asked), _NO_ANSWER_YET),
+        )
+        return waiting.wait
+
+    async def end_wait(self, outcome: WaitOutcome) -> bool:
+        """False: it was over already."""
+        waiting = self._waiting.get(outcome.wait.id)
+        if waiting is None:
+            return False
+        waiting.outcome = outcome  # the `response` hook comes before this returns
+        if await open_waits.end(waiting.flow, waiting.kind):
+            return True
+        waiting.outcome = None
+        return False
+
+    def wait_goes_on(self, outcome: WaitOutcome) -> None:
+        """Although its user looks moved: held back, or only observed."""
+        waiting = self._waiting.get(outcome.wait.id)
+        if waiting is not None:
+            wire = self._wire_facts(waiting.flow, waiting.asked)
+            self._service.record(wait_record(outcome, wire))
+
+    def _journal_wait(self, flow: http.HTTPFlow, asked: Asked, outcome: WaitOutcome) -> None:
+        record = wait_record(outcome, self._wire_facts(flow, asked))
+        flow.metadata[METADATA] = self._service.exchange(record)
+        flow.marked, flow.comment = ":hourglass:", "the wait was ended: the mailbox has moved"
 
     def _judge(
         self, flow: http.HTTPFlow, response: http.Response, asked: Asked
@@ -270,9 +368,12 @@ class Exchanges:
         self._journal(flow, asked, judgement)
 
     def _journal(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:
+        record = exchange_record(judgement, self._wire_facts(flow, asked))
+        flow.metadata[METADATA] = self._service.exchange(record)
+
+    def _wire_facts(self, flow: http.HTTPFlow, asked: Asked) -> WireFacts:
         trusted = self._service.trusted_proxies
-        wire = flows.wire_facts(flow, asked.request, asked.credentials, trusted)
-        flow.metadata[METADATA] = self._service.exchange(exchange_record(judgement, wire))
+        return flows.wire_facts(flow, asked.request, asked.credentials, trusted)
 
     def fault(self, error: Exception) -> None:
         """A fault of ours outside the decision: said, journalled and counted."""

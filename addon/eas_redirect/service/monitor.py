@@ -20,6 +20,7 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
     RelationshipsAnswer,
 )
+from eas_redirect.judging.wait_watch import WaitStatistics
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason, title
 from eas_redirect.policy.target import leads_to
@@ -118,6 +119,7 @@ class ProxyFacts:
     front_expires: Callable[[], datetime | None] = lambda: None
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
+    watched_waits: Callable[[], WaitStatistics] = WaitStatistics
     draining: Callable[[], bool] = lambda: False
 
 
@@ -213,6 +215,7 @@ class Monitor:
             relationships=lambda: len(self._relationship_lines()),
             open_exchanges=proxy.open_exchanges,
             open_waits=proxy.open_waits,
+            watched_waits=proxy.watched_waits,
             configuration_good=lambda: self._refused is None,
             snapshot_good=lambda: self._snapshot_problem() is None,
             configuration_loaded_s=lambda: self._loaded_s,

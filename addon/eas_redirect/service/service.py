@@ -25,6 +25,7 @@ from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
+from eas_redirect.judging.ended_waits import EndedWaits
 from eas_redirect.judging.judge import GRACE_S, Judge
 from eas_redirect.judging.wave_names import ask_names, doubts, in_doubt
 from eas_redirect.policy.decision import Policy
@@ -51,6 +52,7 @@ class Prepared:
     directory: CachedDirectory
     snapshot: SnapshotFile | None
     journal: Journals
+    ended_waits: EndedWaits
 
 
 class Service:
@@ -79,6 +81,7 @@ class Service:
             self._journal.close()
             raise
         self.judge = _judge_of(config, made, directory)
+        self.ended_waits = _ended_waits(config)
         self._started = False
         self._retired: list[CachedDirectory] = []  # still asked by exchanges of before
         self._names: asyncio.Task[None] | None = None
@@ -91,6 +94,9 @@ class Service:
         made = policy(config)
         made = replace(made, wave=made.wave.after(self.judge.policy.wave))
         journal, directory, snapshot = self._journal, self.judge.directory, self.snapshot
+        ended_waits = self.ended_waits
+        if (config.journal, config.mode) != (self.config.journal, self.config.mode):
+            ended_waits = _ended_waits(config)
         if not _same_directory(config, self.config):
             directory, snapshot = self._open_directory(config)
         if config.journal != self.config.journal:
@@ -106,6 +112,7 @@ class Service:
             directory=directory,
             snapshot=snapshot,
             journal=journal,
+            ended_waits=ended_waits,
         )
 
     def adopt(self, prepared: Prepared) -> None:
@@ -113,6 +120,7 @@ class Service:
         stays; exchanges under way keep what they began with."""
         old, old_journal = self.judge, self._journal
         self.config, self._journal = prepared.config, prepared.journal
+        self.ended_waits = prepared.ended_waits
         self.snapshot = prepared.snapshot
         self.judge = _judge_of(prepared.config, prepared.policy, prepared.directory)
         if old_journal is not prepared.journal:
@@ -332,7 +340,7 @@ def _refuse_doubts(made: Policy) -> None:
 
 def _open_journal(config: Config) -> Journals:
     settings = config.journal
-    secret = settings.hash_key_file.read_bytes().strip() if settings.hash_key_file else b""
+    secret = _secret(config)
     iis_path = None if settings.iis_path is None else str(settings.iis_path)
     try:
         return Journals(settings.path, iis_path, Redaction(users=settings.users, key=secret))
@@ -340,6 +348,15 @@ def _open_journal(config: Config) -> Journals:
         key = "path" if error.filename == settings.path else "iis_path"
         advice = f"{error.filename} cannot be written: {error.strerror}"
         raise ConfigError((f"journal.{key}: {advice}",)) from error
+
+
+def _ended_waits(config: Config) -> EndedWaits:
+    return EndedWaits(config.journal.path if config.mode == "enforce" else None, _secret(config))
+
+
+def _secret(config: Config) -> bytes:
+    file = config.journal.hash_key_file
+    return file.read_bytes().strip() if file else b""
 
 
 def _judge_of(config: Config, made: Policy, directory: CachedDirectory) -> Judge:

@@ -20,6 +20,7 @@ from eas_redirect.telemetry.status import (
     ReasonCount,
     Status,
     UpstreamLine,
+    WaitLine,
 )
 
 WORST_IS_LEAST = frozenset(
@@ -27,6 +28,7 @@ WORST_IS_LEAST = frozenset(
         "eas_ready",
         "eas_config_good",
         "eas_snapshot_good",
+        "eas_wait_watch_good",
         "eas_certificate_expiry_timestamp_seconds",
         "process_start_time_seconds",
     }
@@ -82,6 +84,7 @@ def merge_statuses(statuses: Sequence[Status]) -> Status:
         ledger=dict(sum((Counter(s.ledger) for s in statuses), Counter())),
         open_exchanges=sum(s.open_exchanges for s in statuses),
         open_waits=sum(s.open_waits for s in statuses),
+        waits=_add_waits([s.waits for s in statuses]),
         errors=sum(s.errors for s in statuses),
         last=tuple(
             sorted(
@@ -156,6 +159,15 @@ def _add_caches(caches: Sequence[CacheStatistics]) -> CacheStatistics:
     return CacheStatistics(
         **{name: sum(getattr(cache, name) for cache in caches) for name in counts},
         age_s=max(ages, default=None),
+    )
+
+
+def _add_waits(lines: Sequence[WaitLine]) -> WaitLine:
+    return WaitLine(
+        watched=sum(line.watched for line in lines),
+        moved=sum(line.moved for line in lines),
+        ended=sum(line.ended for line in lines),
+        problem=next((line.problem for line in lines if line.problem), None),
     )
 
 

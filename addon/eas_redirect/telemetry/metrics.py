@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from eas_redirect import __version__
 from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.directory.values import CacheStatistics
+from eas_redirect.judging.wait_watch import HELD_BACK, WaitStatistics
 from eas_redirect.policy.reasons import REASONS, Reason
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.record import Record
@@ -33,6 +34,7 @@ from eas_redirect.telemetry.record import Record
 SPECIAL_STATUSES = frozenset({401, 403, 449, 451, 503})  # those that say something in EAS
 MODES = frozenset({"observe", "enforce"})
 DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
+WAIT_DECISIONS = frozenset({"end_wait", "would_end_wait", "pass"})
 SOURCES = frozenset({"ldap", "snapshot"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "negative"})
 OUTCOMES = frozenset({"success", "failure"})
@@ -79,6 +81,7 @@ class Gauges:
     relationships: Callable[[], int] = lambda: 0
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
+    watched_waits: Callable[[], WaitStatistics] = WaitStatistics
     configuration_good: Callable[[], bool] = lambda: True
     snapshot_good: Callable[[], bool] = lambda: True
     configuration_loaded_s: Callable[[], float] = lambda: 0.0
@@ -96,6 +99,7 @@ class Metrics:
         self.requests: Counter[tuple[str, str]] = Counter()
         self.decisions: Counter[tuple[str, str, str]] = Counter()
         self.discoveries: Counter[tuple[str, str, str]] = Counter()
+        self.waits: Counter[tuple[str, str, str]] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
         self.lookup_s = Histogram(LOOKUP_BUCKETS_S)
         self.upstream_s: dict[str, Histogram] = {
@@ -115,6 +119,8 @@ class Metrics:
                 self._observe_decision(self.discoveries, record)
                 if record.directory_source is not None:
                     self._observe_lookup(record, record.reason or "")
+            case "eas.wait":
+                self._observe_wait(record)
             case "eas.directory":
                 self.directory_events[_fold(record.outcome, OUTCOMES)] += 1
             case "eas.config":
@@ -133,6 +139,15 @@ class Metrics:
             self.upstream_s[kind].observe(record.upstream_duration_ms / 1000)
         if record.directory_source is not None:
             self._observe_lookup(record, reason)
+
+    def _observe_wait(self, record: Record) -> None:
+        decision = _fold(record.decision, WAIT_DECISIONS)
+        held_back = _fold(record.wait_held_back, HELD_BACK)
+        self.waits[_fold(record.mode, MODES), decision, held_back] += 1
+        if decision == "end_wait":  # its exchange has no other line
+            self.requests[fold_command(record.command, record.method), "none"] += 1
+        if record.directory_source is not None:
+            self._observe_lookup(record, record.reason or "")
 
     def _observe_decision(self, counts: Counter[tuple[str, str, str]], record: Record) -> str:
         """Gives back the reason's label."""
@@ -216,6 +231,12 @@ def _counted(metrics: Metrics) -> Iterator[Metric]:
         "Questions of phones to Autodiscover by mode, decision and reason.",
         ("mode", "decision", "reason"),
         metrics.discoveries,
+    )
+    yield _counter(
+        "eas_waits",
+        "Waits whose user looked moved, by mode, decision and why they went on.",
+        ("mode", "decision", "held_back"),
+        metrics.waits,
     )
     yield _counter(
         "eas_directory_lookups",
@@ -316,6 +337,11 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("eas_open_exchanges", "EAS exchanges under way.", gauges.open_exchanges())
     waits = gauges.open_waits()
     yield _gauge("eas_open_waits", "Of these: Ping or Sync, which may hang on purpose.", waits)
+    watch = gauges.watched_waits()
+    yield _gauge("eas_watched_waits", "Waits whose users are asked about.", watch.watched)
+    yield _gauge("eas_moved_waits", "Of these: of users who look moved.", watch.moved)
+    good = watch.problem is None
+    yield _gauge("eas_wait_watch_good", "0 while nobody can be asked about those who wait.", good)
     yield _gauge("eas_relationships", "Relationships known.", gauges.relationships())
     devices = GaugeMetricFamily(
         "eas_ledger_devices", "Devices by state in the follow ledger.", labels=("state",)

@@ -14,6 +14,7 @@ from typing import Literal, assert_never
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
 from eas_redirect.judging.judge import Judgement
+from eas_redirect.judging.wait_watch import WaitOutcome
 from eas_redirect.policy.decision import Pass, Redirect, Verdict
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.clients import client_family
@@ -76,7 +77,7 @@ class Record:
     autodiscover: str | None = _key("eas.autodiscover")  # what it said: redirect, no_mailbox, other
     carrier: str | None = _key("eas.carrier")  # who carried the bytes: mitmproxy, haproxy
     mode: str | None = _key("eas.mode")
-    decision: str | None = _key("eas.decision")  # redirect, would_redirect, pass
+    decision: str | None = _key("eas.decision")  # redirect, would_redirect, end_wait, …
     redirect_location: str | None = _key("eas.redirect.location")
     redirect_count: int | None = _key("eas.redirect.count")  # of this device so far
     redirect_confirmed: bool | None = _key("eas.redirect.confirmed")
@@ -88,6 +89,9 @@ class Record:
     directory_relationship: str | None = _key("eas.directory.relationship")
     directory_change: str | None = _key("eas.directory.change")  # the kind of a drift
     wave: str | None = _key("eas.wave")
+    wait_s: float | None = _key("eas.wait_s")  # how long a device has waited
+    wait_seen_s: float | None = _key("eas.wait_seen_s")  # since the directory said that it moved
+    wait_held_back: str | None = _key("eas.wait_held_back")  # why the wait goes on all the same
     ledger_state: str | None = _key("eas.ledger.state")
     ledger_previous: str | None = _key("eas.ledger.previous")
     lost: int | None = _key("eas.lost")  # lines before this one that could not be written
@@ -247,6 +251,35 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
     if judgement.asked is not None:
         _add_look_up(record, judgement.asked, verdict)
     return record
+
+
+def wait_record(outcome: WaitOutcome, wire: WireFacts) -> Record:
+    """The journal line of a wait whose user looks moved: ended, to be ended, or held back."""
+    record = exchange_record(outcome.judgement, wire)
+    record.action = "eas.wait"
+    record.decision = outcome.decision
+    record.message = _wait_message(outcome)
+    record.status_code = 200 if outcome.decision == "end_wait" else None
+    record.upstream_duration_ms = record.evidence = record.redirect_location = None
+    record.wait_s = round(outcome.waited_s, 3)
+    record.wait_seen_s = round(outcome.seen_s, 3)
+    record.wait_held_back = outcome.held_back
+    if outcome.held_back == "state_file":
+        record.level = "warning"
+    return record
+
+
+def _wait_message(outcome: WaitOutcome) -> str:
+    what = "Ping" if outcome.wait.kind == "ping" else "Sync"
+    match outcome.decision:
+        case "end_wait":
+            return f"ended the wait of a {what}: the mailbox has moved"
+        case "would_end_wait":
+            return f"would end the wait of a {what} (observe mode): the mailbox has moved"
+        case "pass" if outcome.held_back == "decision":
+            return f"left a {what} waiting: {outcome.judgement.verdict.reason}"
+        case "pass":
+            return f"left a {what} waiting: {outcome.held_back}"
 
 
 def clipped(text: str | None) -> str | None:

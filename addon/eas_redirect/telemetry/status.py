@@ -102,6 +102,17 @@ class UpstreamLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitLine:
+    """Waits that may be ended: of which the users are asked about, those whose user looks moved,
+    and how many were ended since the start; `problem`: why nobody can be asked."""
+
+    watched: int = 0
+    moved: int = 0
+    ended: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """Everything the page shows. Times are Unix times."""
 
@@ -119,6 +130,7 @@ class Status:
     ledger: dict[str, int] = field(default_factory=dict)
     open_exchanges: int = 0
     open_waits: int = 0
+    waits: WaitLine = field(default_factory=WaitLine)
     errors: int = 0
     last: tuple[DecisionLine, ...] = ()
     workers: int = 1
@@ -232,8 +244,19 @@ def build_status(
         ledger=dict(gauges.ledger()),
         open_exchanges=gauges.open_exchanges(),
         open_waits=gauges.open_waits(),
+        waits=_wait_line(metrics),
         errors=metrics.errors,
         last=last.lines(),
+    )
+
+
+def _wait_line(metrics: Metrics) -> WaitLine:
+    watch = metrics.gauges.watched_waits()
+    return WaitLine(
+        watched=watch.watched,
+        moved=watch.moved,
+        ended=sum(n for (_, decision, _), n in metrics.waits.items() if decision == "end_wait"),
+        problem=watch.problem,
     )
 
 
@@ -247,6 +270,12 @@ def _reason_counts(metrics: Metrics) -> tuple[ReasonCount, ...]:
     )
 
 
+def _why(record: Record) -> str:
+    """A wait that goes on is not always left by the decision."""
+    held_back = record.wait_held_back
+    return (record.reason if held_back in (None, "decision") else held_back) or ""
+
+
 def _decision_line(record: Record) -> DecisionLine:
     user = record.user_email or record.user_name
     if user and record.user_domain and "@" not in user:
@@ -254,7 +283,7 @@ def _decision_line(record: Record) -> DecisionLine:
     return DecisionLine(
         timestamp_s=record.timestamp_s,
         decision=record.decision or "",
-        reason=record.reason or "",
+        reason=_why(record),
         user=user,
         device=record.device_type or record.client_family,
         command=record.command or record.method,

@@ -28,6 +28,8 @@ CONTENT_SECURITY_POLICY = (
 _TONES = {
     "redirect": "good",
     "would_redirect": "good",
+    "end_wait": "good",
+    "would_end_wait": "good",
     "answering": "good",
     "stale": "warn",
     "blind": "bad",
@@ -64,6 +66,7 @@ def _tiles(status: Status) -> tuple[tuple[str, int, str], ...]:
         ("devices gone over", sum(status.ledger.get(one, 0) for one in _GONE_OVER), "good"),
         ("devices stuck", status.ledger.get("stuck", 0), "bad"),
         ("waiting now", status.open_waits, ""),
+        ("waits ended", status.waits.ended, "good"),
         ("addon errors", status.errors, "bad"),
     )
 
@@ -83,6 +86,11 @@ def _findings(status: Status) -> list[str]:
         findings.append(
             "No relationship can be read, so nobody is redirected. Does the account have the "
             "right to read CN=Federation?"
+        )
+    if status.waits.problem:
+        findings.append(
+            "The directory does not say whose mailbox has moved, so no wait is ended: "
+            f"{status.waits.problem}"
         )
     if not status.upstream.reachable:
         findings.append("Exchange does not answer.")
