@@ -69,7 +69,7 @@ OUR_OWN = {
     "activesync.wbxml.tag_name": "pages and tokens: 16,384 at most",
     "directory.names._domain_of_ending": "ends of DNs, which the directory's administrators write",
     "engine.quick._wanted": "names of headers that code asks for",
-    "policy.endpoint._named_host": "URLs of relationships and of the configuration, to MAX_URL",
+    "policy.target._named_host": "URLs of relationships and of the configuration, to MAX_URL",
     "policy.relationship._smtp_domain": "addresses in the directory",
     "policy.target._host_of": "URLs of relationships in the directory",
     "telemetry.clients.families": "one table",

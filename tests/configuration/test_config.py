@@ -21,7 +21,7 @@ from eas_redirect.configuration.problems import known_keys
 from eas_redirect.configuration.sources import Override
 from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import user_names
 

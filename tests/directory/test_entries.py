@@ -4,8 +4,8 @@ import pytest
 
 from eas_redirect.directory.entries import Entry, recipient, relationship
 from eas_redirect.policy.decision import Pass
-from eas_redirect.policy.endpoint import Refused, endpoint
 from eas_redirect.policy.relationship import target_domain
+from eas_redirect.policy.target import Refused, endpoint
 from eas_redirect.policy.verdict import Trail
 
 TWO = ["SMTP:anna@one.example", "SMTP:anna@two.example"]

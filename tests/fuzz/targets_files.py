@@ -20,7 +20,7 @@ from eas_redirect.directory.values import (
     Unavailable,
 )
 from eas_redirect.judging.callers import forwarded_address
-from eas_redirect.policy.endpoint import EAS_PATH, Refused, endpoint
+from eas_redirect.policy.target import EAS_PATH, Refused, endpoint
 from eas_redirect.telemetry.clients import client_family, families
 from tests.fuzz.scratch import written
 from tests.fuzz.seeds import column, lines, whole

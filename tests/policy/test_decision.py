@@ -32,7 +32,7 @@ from eas_redirect.policy.decision import (
     decide,
     screen,
 )
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Criteria, UserNames, Wave
 from tests.policy.builders import CLOUD, MOVED, exchange, identity, logon, with_problem

@@ -11,7 +11,7 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.service.monitor import (
     Descriptors,
     Monitor,

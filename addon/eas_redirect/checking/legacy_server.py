@@ -15,7 +15,7 @@ from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificate_dates import judge_dates
 from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
-from eas_redirect.policy.endpoint import EAS_PATH
+from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.clients import version
 
 # Which versions of ActiveSync the legacy Exchange speaks, by what it says of itself.

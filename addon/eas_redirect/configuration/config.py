@@ -52,7 +52,8 @@ from eas_redirect.directory.values import (
     OrganizationRelationship,
 )
 from eas_redirect.policy.decision import Policy
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP, Refused, endpoint
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
+from eas_redirect.policy.target import Refused, endpoint
 from eas_redirect.policy.verdict import DiscoveryPolicy, Mode
 from eas_redirect.policy.waves import Criteria, Wave, user_names
 

@@ -63,6 +63,10 @@ def host_map() -> Mapping[str, str]:
     return MappingProxyType({owa: cloud.eas_host for cloud in CLOUDS for owa in cloud.owa_hosts})
 
 
+# `redirect.hosts` adds to these and overrides them.
+DEFAULT_HOST_MAP: Mapping[str, str] = host_map()
+
+
 def is_eas_host(host: str | None) -> bool:
     """Whether a phone that is sent to this host arrives at Exchange Online."""
     return host is not None and host.lower() in {cloud.eas_host for cloud in CLOUDS}

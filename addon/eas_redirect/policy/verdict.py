@@ -10,7 +10,7 @@ from typing import Literal
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import OrganizationRelationship
-from eas_redirect.policy.endpoint import DEFAULT_HOST_MAP
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Wave
 

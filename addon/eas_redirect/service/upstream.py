@@ -17,7 +17,7 @@ from typing import assert_never
 
 from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer, diagnose
-from eas_redirect.policy.endpoint import EAS_PATH
+from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.status import UpstreamLine
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.policy.endpoint import (
-    DEFAULT_HOST_MAP,
+from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
+from eas_redirect.policy.target import (
     MAX_URL,
     Endpoint,
     Refused,
