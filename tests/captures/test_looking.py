@@ -14,6 +14,7 @@ from eas_redirect.telemetry.record import Record
 from eas_redirect.view.summary import summary_lines
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import eas_flow as captured_flow
+from tests.captures.test_capture_autodiscover import question
 from tests.test_addon import Bench, eas_flow, response
 
 MOVED = "today: 451 → outlook.office365.com (mailbox_moved)"
@@ -159,3 +160,23 @@ async def test_a_replayed_capture_is_asked_anew(bench: Bench) -> None:
     flow.response, flow.live, flow.is_replay = fresh.response, True, "request"
     assert response(await bench.run(flow)).status_code == 451
     assert len(bench.exchanges) == 2
+
+
+async def test_a_question_to_autodiscover_is_looked_at_too(bench: Bench) -> None:
+    told = "today: Settings → outlook.office365.com (mailbox_moved)"
+    flow = loaded(question())
+    await bench.run(flow)
+    assert flow.comment == "", "autodiscover.phones is off"
+    path = bench.directory / "eas.toml"
+    path.write_text(
+        path.read_text("utf-8")
+        + '[exchange]\nhost_names = ["mail.contoso.example"]\n[autodiscover]\nphones = "all"\n'
+    )
+    bench.configure(eas_mode="enforce")
+    before = flow.get_state()
+    await bench.run(flow)
+    assert flow.get_state() == {**before, "comment": told}
+    assert bench.exchanges == []
+    assert f"today's configuration: {told.removeprefix('today: ')}" in summary_lines(
+        flow, is_answer=True
+    )

@@ -14,6 +14,7 @@ from eas_redirect.addon import EASRedirect
 from eas_redirect.view.commands import ConsoleCommands
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import PASSWORD, eas_flow
+from tests.captures.test_capture_autodiscover import question
 from tests.test_addon import Bench
 
 
@@ -128,3 +129,25 @@ async def test_diff_says_in_what_two_flows_differ(
     assert "the two flows say the same" in caplog.text
     commands.diff([one])
     assert "eas.diff compares two flows, and 1 were named" in caplog.text
+
+
+async def test_explain_shows_what_a_phone_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    chosen = view.View()
+    bench.context.master.addons.add(chosen)
+    chosen.add([question(), question(user="bert@contoso.example", at=5)])
+    await execute(bench, "eas.explain @all")
+    assert "→ passes: autodiscover.phones is off" in caplog.text
+    path = bench.directory / "eas.toml"
+    path.write_text(
+        path.read_text("utf-8")
+        + '[exchange]\nhost_names = ["mail.contoso.example"]\n[autodiscover]\nphones = "all"\n'
+    )
+    await execute(bench, "eas.reload")
+    await execute(bench, "eas.explain @all")
+    location = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+    assert f"→ Settings of {location} (mailbox_moved)" in caplog.text
+    assert "another address: anna@contoso.mail.onmicrosoft.example" in caplog.text
+    assert "(autodiscover_identity_mismatch)" in caplog.text

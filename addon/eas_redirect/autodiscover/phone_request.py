@@ -5,7 +5,7 @@ Sources: MS-ASCMD 2.2.1.1.1 (the request), MS-OXDISCO 3.1.5 (where clients look)
 
 from dataclasses import dataclass
 
-from eas_redirect.autodiscover.document import DocumentError, read_document
+from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, read_document
 
 PATH = "/autodiscover/autodiscover.xml"
 REQUEST = "http://schemas.microsoft.com/exchange/autodiscover/mobilesync/requestschema/2006"
@@ -33,6 +33,11 @@ def is_autodiscover(method: str, target: str) -> bool:
     """Whether a request may be a phone's: a POST to the one path, whatever its case (RFC 9110 4.2.3
     has paths with case, IIS has none). GET, SOAP and JSON have other methods or paths."""
     return method.upper() == "POST" and target.partition("?")[0].lower() == PATH
+
+
+def is_outlooks(body: bytes) -> bool:
+    """Whether a body is a question of Outlook's own (MS-OXDSCLI), which is nobody's here."""
+    return b"/outlook/requestschema/" in body[:MAX_BYTES].replace(b"\0", b"")
 
 
 def read_request(body: bytes, content_type: str = "") -> PhoneRequest | NotForPhones:

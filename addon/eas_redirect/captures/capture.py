@@ -1,4 +1,5 @@
-"""Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved.
+"""Captures: flow files of mitmproxy and HAR files, as EAS exchanges in the order they were saved,
+with the questions of phones to Autodiscover among them.
 
 One flow is in memory at a time. What cannot be read is a `CaptureTrouble` among the exchanges,
 never an exception. The exchanges are made by the functions that the addon uses on live flows.
@@ -9,7 +10,7 @@ import gc
 import io
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -20,12 +21,17 @@ from mitmproxy.io import FlowReader
 from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.autodiscover.answer import AutodiscoverEvidence, NoMailboxHere, OtherAnswer
 from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.captures.signs import Signs, signs_of
 from eas_redirect.captures.tshark import read_tshark
+from eas_redirect.judging.callers import DeviceNames
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.connection_logons import ConnectionLogons
+from eas_redirect.judging.judge import Judge, Judgement
+from eas_redirect.policy.decision import Step
+from eas_redirect.policy.discovery import Discovery, discovery
 from eas_redirect.policy.waves import Network
 from eas_redirect.proxy import flows
 
@@ -73,6 +79,14 @@ class Captured:
     foreign: bool  # the configuration does not name the server
     connection: str  # of the client
     signs: Signs = field(default_factory=Signs)
+    discovery: Discovery | None = None  # where Autodiscover was asked
+    replaced: bool = False  # what Autodiscover was asked, or had said, is not in the capture
+
+    async def judged_by(self, judge: Judge, trace: list[Step] | None = None) -> Judgement:
+        """As if it came live."""
+        if self.discovery is not None:
+            return await judge.discover(self.discovery, trace)
+        return await judge.judge(self.exchange, trace)
 
 
 class Seen:
@@ -82,6 +96,8 @@ class Seen:
         self._time_s = 0.0
         self.logons = ConnectionLogons()  # NTLM's names, from one flow of a connection to the next
         self.challenges = Challenges(clock=lambda: self._time_s)
+        self.discovery_challenges = Challenges(clock=lambda: self._time_s)
+        self.device_names = DeviceNames()
 
     def at(self, time_s: float) -> None:
         self._time_s = max(self._time_s, time_s)
@@ -115,7 +131,7 @@ def read_exchanges(
     for flow in read_flows(path, progress):
         if isinstance(flow, CaptureTrouble):
             yield flow
-        elif isinstance(flow, http.HTTPFlow) and flows.is_eas(flow):
+        elif isinstance(flow, http.HTTPFlow) and flows.is_exchange(flow):
             try:
                 yield captured(flow, seen, weak_statuses, trusted, servers)
             except Exception as error:  # mitmproxy loads states of other types than its own
@@ -130,6 +146,8 @@ def captured(
     servers: Collection[str] = (),
 ) -> Captured:
     """One flow, with what those before it have told."""
+    if flows.is_discovery(flow):
+        return _captured_question(flow, seen, trusted, servers)
     headers = flows.headers_of(flow.request)
     request, credentials = flows.request_of(flow, headers), flows.credentials_of(headers)
     wire = flows.wire_facts(flow, request, credentials, trusted)
@@ -146,19 +164,22 @@ def captured(
         seen.challenges.answered(server, credentials, answer.status_code)
     if recorded is not None and recorded.shows_challenge:
         seen.challenges.met(server)
+    exchange = Exchange(
+        request=request,
+        credentials=credentials,
+        identity=identify(request, credentials, remembered),
+        answer=answer,
+        called_names=flows.called_names(flow, trusted),
+        further_names=flows.further_names(flow),
+        client_address=flows.client_address(flow, trusted),
+        challenged=seen.challenges.known(server),
+    )
+    if flow.response is not None:
+        seen.device_names.learn(exchange, exchange.called_names)
     return Captured(
         time_s=time_s,
         waited_s=_waited(flow),
-        exchange=Exchange(
-            request=request,
-            credentials=credentials,
-            identity=identify(request, credentials, remembered),
-            answer=answer,
-            called_names=flows.called_names(flow, trusted),
-            further_names=flows.further_names(flow),
-            client_address=flows.client_address(flow, trusted),
-            challenged=seen.challenges.known(server),
-        ),
+        exchange=exchange,
         user_agent=wire.user_agent,
         answered=flow.response is not None,
         got_status_code=flow.response.status_code if flow.response else None,
@@ -169,6 +190,65 @@ def captured(
         foreign=recorded is None and not flows.is_ours(flow, servers),
         connection=flow.client_conn.id,
         signs=signs_of(flow, request, answer.eas_status, _waited(flow)),
+    )
+
+
+def _captured_question(
+    flow: http.HTTPFlow,
+    seen: Seen,
+    trusted: tuple[Network, ...],
+    servers: Collection[str],
+) -> Captured:
+    """The same of a question to Autodiscover."""
+    credentials = flows.credentials_of(flows.headers_of(flow.request))
+    recorded, response = recorded_exchange(flow), flow.response
+    time_s = _time(flow.request.timestamp_start)
+    seen.at(time_s)
+    server = flows.server_of(flow)
+    said: AutodiscoverEvidence = OtherAnswer("There was no whole answer.")
+    status = 0
+    if response is not None:
+        said = flows.said_by_autodiscover(response)
+        status = (recorded and recorded.status_code) or response.status_code
+        seen.discovery_challenges.answered(server, credentials, status)
+    if recorded is not None and recorded.shows_challenge:
+        seen.discovery_challenges.met(server)
+    told = recorded is not None and recorded.decision == "redirect"
+    if told and recorded is not None and recorded.evidence == Evidence.WEAK:
+        said = NoMailboxHere()  # which is all that there was to read
+    asked = flows.asked_of_autodiscover(flow.request)
+    found = discovery(
+        asked,
+        said,
+        status_code=status,
+        credentials=credentials,
+        user_agent=", ".join(flows.header_values(flow.request, b"user-agent")),
+        device_names=seen.device_names(),
+        called_names=(*flows.called_names(flow, trusted), *flows.further_names(flow)),
+        client_address=flows.client_address(flow, trusted),
+        challenged=seen.discovery_challenges.known(server),
+    )
+    wire = flows.wire_facts(flow, found.exchange.request, credentials, trusted)
+    lost = flow.request.raw_content is None
+    return Captured(
+        time_s=time_s,
+        waited_s=_waited(flow),
+        exchange=found.exchange,
+        user_agent=wire.user_agent,
+        answered=response is not None,
+        got_status_code=response.status_code if response else None,
+        body_missing=lost and recorded is None and status not in (0, 401),
+        contradiction=wire.contradiction,
+        error=wire.error_message,
+        recorded=recorded,
+        foreign=recorded is None and not flows.is_ours(flow, servers),
+        connection=flow.client_conn.id,
+        # No version is agreed on before Autodiscover has answered.
+        signs=replace(
+            signs_of(flow, found.exchange.request, None, _waited(flow)), version_sent=True
+        ),
+        discovery=found,
+        replaced=recorded is not None and (lost or (told and isinstance(said, OtherAnswer))),
     )
 
 

@@ -13,6 +13,7 @@ from eas_redirect.captures.capture import Captured, CaptureTrouble
 from eas_redirect.captures.signs import Signs
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
+from eas_redirect.policy.discovery import Said
 from eas_redirect.policy.reasons import advice, in_order
 from eas_redirect.telemetry.clients import client_family
 
@@ -51,11 +52,14 @@ class TimelineEntry:
     body_missing: bool
     contradiction: bool
     foreign: bool = False  # the configuration at hand does not name the server
+    autodiscover: Said | None = None  # what Autodiscover said, where it was asked
     signs: Signs = field(default_factory=Signs)
 
     @property
     def meaning(self) -> str | None:
         """What the answer says, in words."""
+        if self.autodiscover is not None and self.autodiscover in _DISCOVERED:
+            return _DISCOVERED[self.autodiscover]
         if self.eas_status is not None:
             return global_meaning(self.command, self.eas_status)
         return http_meaning(self.status_code) if self.status_code else "no answer"
@@ -129,9 +133,13 @@ async def decided(captured: Captured, judge: Judge) -> Decision | None:
     configuration does not name the server."""
     if captured.foreign:
         return None
+    if captured.discovery is not None and judge.policy.discovery.phones == "off":
+        return _OFF
+    if captured.replaced:
+        return _recorded(captured)
     if not captured.answered:
         return decision_of(judge.unanswered(captured.exchange))
-    return decision_of(await judge.judge(captured.exchange))
+    return decision_of(await captured.judged_by(judge))
 
 
 async def report(
@@ -209,6 +217,7 @@ def entry_of(
         body_missing=captured.body_missing,
         contradiction=captured.contradiction,
         foreign=foreign,
+        autodiscover=None if captured.discovery is None else captured.discovery.kind,
         signs=captured.signs,
     )
 
@@ -328,17 +337,25 @@ def complaints(timeline: Timeline) -> list[Complaint]:
             told += [found.finding for found in _not_named(entries)]
             continue
         where = f"at {host}: " if len(hosts) > 1 else ""
+        questions = [entry for entry in entries if entry.autodiscover is not None]
+        others = [entry for entry in entries if entry.autodiscover is None]
         followed = any(other in targets for other in hosts if other != host)
-        for finding in _at(entries, targets, is_target=is_target, followed=followed):
-            told.append(Complaint(finding.kind, where + finding.text, finding.advice))
+        for looks, met in ((_LOOKS, others), (_AUTODISCOVER_LOOKS, questions)):
+            for finding in _at(looks, met, targets, is_target=is_target, followed=followed):
+                told.append(Complaint(finding.kind, where + finding.text, finding.advice))
     return told
 
 
 def _at(
-    entries: list[TimelineEntry], targets: frozenset[str], *, is_target: bool, followed: bool
+    looks: "tuple[_Look, ...]",
+    entries: list[TimelineEntry],
+    targets: frozenset[str],
+    *,
+    is_target: bool,
+    followed: bool,
 ) -> Iterator[Complaint]:
     left = list(entries)
-    for look in _LOOKS:
+    for look in looks:
         server = _Server(entries, left, targets, is_target, followed)
         for found in look(server):
             if found.finding is not _NOTHING:
@@ -1007,6 +1024,43 @@ def _others(server: _Server) -> Iterator[_Found]:
         )
 
 
+# -- questions to Autodiscover --------------------------------------------------------------------
+
+_DISCOVERED = {"redirect": "another address", "no_mailbox": "no mailbox here"}
+_OFF = Decision(decision="pass", reason="other_answer", detail="autodiscover.phones is off.")
+
+
+def _untold(server: _Server) -> Iterator[_Found]:
+    """Exchange named another address, or no mailbox, and nothing is said about who is told."""
+    for entry in server.left:
+        said = _DISCOVERED.get(entry.autodiscover or "")
+        decided = entry.decided or entry.recorded
+        if said is None or (decided is not None and decided != _OFF):
+            continue
+        yield _taken(
+            "autodiscover_untold",
+            f"Autodiscover said {_times(entry.count)}: {said}",
+            "set autodiscover.phones, so that the phone is told its new server"
+            if decided is not None
+            else "name a configuration with --config to see whether the phone is told its server",
+            [entry],
+        )
+
+
+def _failed_questions(server: _Server) -> Iterator[_Found]:
+    said = [e for e in server.left if e.status_code not in (0, 200) and not _redirects(e)]
+    for code in sorted({e.status_code for e in said}):
+        these = [e for e in said if e.status_code == code]
+        meaning = http_meaning(code)
+        yield _taken(
+            "autodiscover_failed",
+            f"Autodiscover answered {code}{f' ({meaning})' if meaning else ''}"
+            f" {_times(_sum(these))}",
+            "is Autodiscover served there, and does the front send its path on?",
+            these,
+        )
+
+
 def _leads_to_mail(entry: TimelineEntry) -> bool:
     if _redirects(entry) or entry.got_status_code == 451 or entry.status_code == 451:
         return True
@@ -1058,6 +1112,19 @@ _LOOKS: tuple[_Look, ...] = (
     _contradictions,
     _skew,
     _others,
+)
+
+
+_AUTODISCOVER_LOOKS: tuple[_Look, ...] = (
+    _bodies,
+    _decisions,
+    _untold,
+    _blocked_logon,
+    _unauthenticated,
+    _failed_questions,
+    _unanswered,
+    _contradictions,
+    _skew,
 )
 
 

@@ -29,6 +29,7 @@ class Today:
     target_domain: str | None = None
     relationship: str | None = None
     detail: str = ""
+    by_settings: bool = False  # what a phone is told that has asked Autodiscover
 
 
 # Beside the flows and not in their metadata, which is saved with them.
@@ -54,14 +55,16 @@ class Looking:
         self._seen = Seen()
 
     async def look(self, loaded: http.HTTPFlow) -> None:
-        """Judge an EAS flow of a capture, and note the verdict where it can be seen."""
+        """Judge a flow of a capture, and note the verdict where it can be seen."""
         judge = self._service.judge
         policy = judge.policy
         trusted = self._service.trusted_proxies
         found = captured(loaded, self._seen, policy.weak_statuses, trusted, policy.servers)
         today = Today(decision=None, reason=NOT_NAMED)
+        if found.discovery is not None and (policy.discovery.phones == "off" or found.replaced):
+            return
         if not found.foreign:
-            today = _today(await judge.judge(found.exchange))
+            today = _today(await found.judged_by(judge))
         _verdicts[loaded] = today
         if not _are_saved():
             loaded.comment = _commented(loaded.comment, today)
@@ -76,6 +79,7 @@ def _today(judgement: Judgement) -> Today:
         target_domain=verdict.target_domain,
         relationship=verdict.relationship,
         detail=verdict.detail,
+        by_settings=judgement.discovery is not None,
     )
 
 
@@ -97,5 +101,6 @@ def in_words(today: Today) -> str:
         return f"no verdict ({today.reason})"
     if today.location is None:
         return f"{today.decision} ({today.reason})"
-    status = "451" if today.decision == "redirect" else "would be 451"
+    what = "Settings" if today.by_settings else "451"
+    status = what if today.decision == "redirect" else f"would be {what}"
     return f"{status} → {today.location.split('/')[2]} ({today.reason})"

@@ -19,7 +19,8 @@ def redact(capture: _Capture, output: _Output) -> None:
     """Take credentials, names and contents out of a capture.
 
     Commands, statuses, times and sizes stay; a user or a device has the same stand-in throughout.
-    Flows that are no ActiveSync are left out. What was written is read again and searched.
+    Flows that are neither ActiveSync nor a phone's question to Autodiscover are left out. What was
+    written is read again and searched.
 
     Exit code 0: written and clean; 1: part of the capture could not be read, or something was
     found again and the file was removed; 2: usage.

@@ -167,11 +167,12 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
 def _outcome(explanation: Explanation) -> str:
     judgement = explanation.judgement
     reason = judgement.verdict.reason
+    what = "451 to" if judgement.discovery is None else "Settings of"
     match judgement.decision:
         case "redirect":
-            return f"→ 451 to {explanation.location} ({reason})"
+            return f"→ {what} {explanation.location} ({reason})"
         case "would_redirect":
-            return f"→ observe mode: would be 451 to {explanation.location} ({reason})"
+            return f"→ observe mode: would be {what} {explanation.location} ({reason})"
         case "pass":
             return f"→ Exchange's own answer passes ({reason}): {judgement.verdict.detail}"
 

@@ -18,7 +18,6 @@ from eas_redirect.autodiscover.answer import (
     OtherAnswer,
     RedirectAddress,
     may_say_more,
-    read_answer,
 )
 from eas_redirect.autodiscover.document import MAX_BYTES
 from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, read_request
@@ -145,13 +144,7 @@ class Discoveries:
         self._journal(flow, judgement)
 
     def _said(self, response: http.Response, question: OpenDiscovery) -> AutodiscoverEvidence:
-        headers = flows.headers_of(response)
-        said = read_answer(
-            response.status_code,
-            ", ".join(header_values(headers, "content-type")),
-            ", ".join(header_values(headers, "content-encoding")),
-            response.raw_content,
-        )
+        said = flows.said_by_autodiscover(response)
         match said:
             case RedirectAddress() | NoMailboxHere() if not question.ours:
                 return OtherAnswer("The configuration does not name this server.")

@@ -170,10 +170,12 @@ class Exchanges:
             return None
         if asked is None and (judging := self.discoveries.answered(flow)) is not None:
             return self._guarded(judging)
-        if flow.response is None or (asked is None and not flows.is_eas(flow)):
+        if flow.response is None:
             return None
-        if asked is None and flows.is_captured(flow):
+        if asked is None and flows.is_captured(flow) and flows.is_exchange(flow):
             return self._look(flow)
+        if asked is None and not flows.is_eas(flow):
+            return None
         try:
             return self._judge(flow, flow.response, asked or self._read(flow))
         except Exception as error:

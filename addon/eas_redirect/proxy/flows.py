@@ -21,8 +21,15 @@ from eas_redirect.activesync.request import (
 )
 from eas_redirect.activesync.request import header_values as values_of
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
-from eas_redirect.autodiscover.answer import CONTENT_TYPE
-from eas_redirect.autodiscover.phone_request import is_autodiscover
+from eas_redirect.autodiscover.answer import CONTENT_TYPE, AutodiscoverEvidence
+from eas_redirect.autodiscover.answer import read_answer as read_autodiscover
+from eas_redirect.autodiscover.phone_request import (
+    NotForPhones,
+    PhoneRequest,
+    is_autodiscover,
+    is_outlooks,
+)
+from eas_redirect.autodiscover.phone_request import read_request as read_question
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import bare_host
 from eas_redirect.policy.waves import Network
@@ -49,6 +56,32 @@ def is_eas(flow: http.HTTPFlow) -> bool:
 def is_discovery(flow: http.HTTPFlow) -> bool:
     """Whether a phone may be asking Autodiscover."""
     return is_autodiscover(flow.request.method, flow.request.path)
+
+
+def asks_autodiscover(flow: http.HTTPFlow) -> bool:
+    """The same of a flow whose body may be there: Outlook's own questions are none."""
+    return is_discovery(flow) and not is_outlooks(flow.request.raw_content or b"")
+
+
+def is_exchange(flow: http.HTTPFlow) -> bool:
+    """What captures are read for."""
+    return is_eas(flow) or asks_autodiscover(flow)
+
+
+def asked_of_autodiscover(request: http.Request) -> PhoneRequest | NotForPhones:
+    if request.raw_content is None:
+        return NotForPhones("The body of the request was not kept.")
+    content_type = ", ".join(header_values(request, b"content-type"))
+    return read_question(request.raw_content, content_type)
+
+
+def said_by_autodiscover(response: http.Response) -> AutodiscoverEvidence:
+    return read_autodiscover(
+        response.status_code,
+        ", ".join(header_values(response, b"content-type")),
+        ", ".join(header_values(response, b"content-encoding")),
+        response.raw_content,
+    )
 
 
 def answered_here(flow: http.HTTPFlow) -> bool:

@@ -448,6 +448,8 @@ VOCABULARY = (
         email calendar contacts tasks notes sms mailbox gal document library urn classes regular
         userhasnomailbox microsoft would be today pass moved decision certain weak record reason
         deviceid devicetype cmd saveinsent acceptmultipart sni alpn tls tcp udp office365 office
-        outlook com us cn partner dod provisioning eas list
+        outlook com us cn partner dod provisioning eas list autodiscover schemas mobilesync
+        requestschema responseschema acceptableresponseschema emailaddress displayname culture
+        action settings serverdata errorcode debugdata mailuser certenroll xmlns 2006
     """)
 )

@@ -34,6 +34,7 @@ from eas_redirect.redaction.redact_head import (
     redacted_target,
     redacted_url,
 )
+from eas_redirect.redaction.redact_xml import redacted_xml
 from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
 
 # What stands around the messages of a flow, without what it tells: connections, marks, comment,
@@ -41,7 +42,7 @@ from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
 
 _DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
 _OUR_COMMENT = re.compile(
-    r"(?P<said>(?:today: )?(?:(?:would be )?451 → |pass|no verdict))(?P<host>\S*) "
+    r"(?P<said>(?:today: )?(?:(?:would be )?(?:451|Settings) → |pass|no verdict))(?P<host>\S*) "
     r"\((?P<reason>[a-z_]+)\)"
 )
 # In a sentence of mitmproxy: what it quotes, IPv6 addresses, and whatever has a dot inside.
@@ -188,7 +189,7 @@ class Redacted:
     """What became of a capture. `leaks`: kinds of places where something was found again."""
 
     kept: int
-    left_out: int  # flows that are no ActiveSync
+    left_out: int  # flows that are neither ActiveSync nor a phone's question to Autodiscover
     troubles: tuple[str, ...]
     leaks: tuple[str, ...]
 
@@ -213,7 +214,7 @@ def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -
     for found in read_flows(source, progress):
         if isinstance(found, CaptureTrouble):
             troubles.append(found.text)
-        elif isinstance(found, http.HTTPFlow) and flows.is_eas(found):
+        elif isinstance(found, http.HTTPFlow) and flows.is_exchange(found):
             try:
                 writer.add(redacted(found, names))
             except Exception as error:  # a damaged state, which mitmproxy loads all the same
@@ -234,6 +235,7 @@ def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -
 def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
     """A flow of its own with nothing of the old one but what is listed here."""
     clean = _unedited(flow)
+    by_xml = flows.is_discovery(flow)
     clean.id = names.identifier(flow.id)
     clean.request.path = redacted_target(flow.request.path, names)
     # The properties of these would change the Host header too.
@@ -241,7 +243,7 @@ def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
     clean.request.data.authority = names.host(flow.request.authority).encode("utf-8", "replace")
     for message in (clean.request, clean.response):
         if message is not None:
-            _redact_message(message, names)
+            _redact_message(message, names, by_xml=by_xml)
     _redact_first_line(clean, names)
     redact_connections(clean, names)
     redact_notes(flow, clean, names)
@@ -271,8 +273,12 @@ def _version(version: str, names: Pseudonyms) -> str:
     return version if _HTTP_VERSION.fullmatch(version) else names.secret(version)
 
 
-def _redact_message(message: http.Request | http.Response, names: Pseudonyms) -> None:
-    content_type = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def _redact_message(
+    message: http.Request | http.Response, names: Pseudonyms, *, by_xml: bool
+) -> None:
+    """`by_xml`: whether a body is one of Autodiscover's."""
+    said = ", ".join(message.headers.get_all("Content-Type"))
+    content_type = said.partition(";")[0].strip().lower()
     message.headers = http.Headers(
         [
             (
@@ -287,11 +293,15 @@ def _redact_message(message: http.Request | http.Response, names: Pseudonyms) ->
     if isinstance(message, http.Response):
         message.data.reason = _reason(message, names).encode("utf-8", "replace")
     if message.raw_content:
-        message.raw_content = _redacted_body(message, content_type, names)
+        of_xml = said if by_xml else None
+        message.raw_content = _redacted_body(message, content_type, names, of_xml)
 
 
-def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) -> bytes:
-    """Under the same Content-Encoding, so that what reads it reads it the same way."""
+def _redacted_body(
+    message: http.Message, content_type: str, names: Pseudonyms, of_xml: str | None
+) -> bytes:
+    """Under the same Content-Encoding, so that what reads it reads it the same way. `of_xml`: the
+    whole Content-Type where the body is one of Autodiscover's."""
     body = message.raw_content or b""
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
     try:
@@ -302,10 +312,14 @@ def _redacted_body(message: http.Message, content_type: str, names: Pseudonyms) 
         clean = redacted_wbxml(plain, names)
     elif content_type == MULTIPART:
         clean = redacted_multipart(plain, names)
+    elif of_xml is not None:
+        clean = redacted_xml(plain, of_xml, names)
     else:
         names.prose(plain[:MAX_BODY].decode("utf-8", "replace"))
         clean = filled_bytes(plain)
     if coding in ("", "identity"):
+        if of_xml is not None and "Content-Length" in message.headers:
+            message.headers["Content-Length"] = str(len(clean))
         return clean
     compressed = encoding.encode(clean, "gzip" if coding == "x-gzip" else coding)
     message.headers["Content-Length"] = str(len(compressed))

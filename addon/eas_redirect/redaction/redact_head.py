@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
 from eas_redirect.activesync.request import encoding_of, is_eas_path, legacy_text, unquoted
+from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.redaction.forms import (
     COMMANDS,
     COOKIE_NAMES,
@@ -161,14 +162,14 @@ def redacted_target(target: str, names: Pseudonyms) -> str:
 
 
 def redacted_url(value: str, names: Pseudonyms) -> str:
-    """Scheme, host and a path that is that of ActiveSync; the rest is filled."""
+    """Scheme, host and a path that is that of ActiveSync or Autodiscover; the rest is filled."""
     found = _URL.fullmatch(value)
     assert found is not None  # noqa: S101 - every group may be empty, and the last takes all
     scheme, authority, path, rest = (part or "" for part in found.groups())
     if scheme.lower() not in ("", "http:", "https:"):
         return names.secret(value)
     host = _authority(authority, names)
-    if path not in ("", "/") and not is_eas_path(path):
+    if path not in ("", "/") and not is_eas_path(path) and path.lower() != PATH:
         path = names.secret(path)
     return scheme + host + path + names.secret(rest)
 

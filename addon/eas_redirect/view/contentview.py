@@ -8,13 +8,16 @@ import contextlib
 import difflib
 import re
 from collections.abc import Iterator
+from xml.sax.saxutils import escape, quoteattr
 
 from mitmproxy import contentviews, flow, http
-from mitmproxy.contentviews import InteractiveContentview, Metadata, SyntaxHighlight
+from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata, SyntaxHighlight
 
 from eas_redirect.activesync.multipart import split_parts
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.activesync.wbxml import WBXMLError, parse_partly, write
+from eas_redirect.autodiscover.document import DocumentError, XMLElement, read_document
+from eas_redirect.proxy import flows
 from eas_redirect.view.summary import summary_lines
 from eas_redirect.view.xml_text import XMLText, document_from_xml
 
@@ -57,9 +60,36 @@ class WBXMLContentview(InteractiveContentview):
         return 1.5 if _is_eas(metadata) and not data else -1
 
 
+class AutodiscoverContentview(Contentview):
+    """What a phone asks Autodiscover, and what it is told: XML, line by line."""
+
+    syntax_highlight: SyntaxHighlight = "xml"
+
+    def prettify(self, data: bytes, metadata: Metadata) -> str:
+        """Never raises. Comments above, as with WBXML."""
+        lines = [f"<!-- {_comment(line)} -->" for line in _summary(metadata)]
+        if not data:
+            return "\n".join(lines)
+        message = metadata.http_message
+        content_type = "" if message is None else message.headers.get("Content-Type", "")
+        try:
+            lines += _xml_lines(read_document(data, content_type))
+        except DocumentError as error:
+            lines += [f"<!-- {_comment(str(error))} -->", *_plain_lines(data)]
+        return "\n".join(lines)
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        flow = metadata.flow
+        asks = isinstance(flow, http.HTTPFlow) and flows.asks_autodiscover(flow)
+        if not asks:
+            return -1
+        return 2 if data else 1.5
+
+
 def register() -> None:
     """Take the place of mitmproxy's WBXML view, also where it is named explicitly."""
     contentviews.add(WBXMLContentview())
+    contentviews.add(AutodiscoverContentview())
 
 
 def _is_eas(metadata: Metadata) -> bool:
@@ -70,9 +100,25 @@ def _is_eas(metadata: Metadata) -> bool:
 def _summary(metadata: Metadata) -> list[str]:
     """Whatever a flow holds (an edited one, an old one), the body is shown all the same."""
     flow, message = metadata.flow, metadata.http_message
-    if not isinstance(flow, http.HTTPFlow) or not _is_eas(metadata):
+    if not isinstance(flow, http.HTTPFlow) or not flows.is_exchange(flow):
         return []
     return summary_lines(flow, is_answer=isinstance(message, http.Response))
+
+
+def _xml_lines(element: XMLElement, namespace: str = "", depth: int = 0) -> Iterator[str]:
+    """A namespace is named where it begins."""
+    named = "" if element.namespace == namespace else f" xmlns={quoteattr(element.namespace)}"
+    start, indent, text = f"<{element.name}{named}", "  " * depth, element.text.strip()
+    if not element.children:
+        ends = f">{escape(_printable(text))}</{element.name}>" if text else " />"
+        yield _printable(f"{indent}{start}{ends}")
+        return
+    yield _printable(f"{indent}{start}>")
+    if text:
+        yield f"{indent}  {escape(_printable(text))}"
+    for child in element.children:
+        yield from _xml_lines(child, element.namespace, depth + 1)
+    yield f"{indent}</{element.name}>"
 
 
 def _body_lines(data: bytes, metadata: Metadata) -> list[str]:

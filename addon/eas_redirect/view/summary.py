@@ -1,11 +1,20 @@
 """What an EAS flow is about, in a few lines for a person: request, answer, decision. No secrets."""
 
+from typing import assert_never
+
 from mitmproxy import http
 
 from eas_redirect.activesync.authorization import identify
 from eas_redirect.activesync.meanings import global_meaning, http_meaning
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, read_answer
+from eas_redirect.autodiscover.answer import (
+    AutodiscoverEvidence,
+    NoMailboxHere,
+    OtherAnswer,
+    RedirectAddress,
+)
+from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest
 from eas_redirect.captures.looking import in_words, verdict_of_today
 from eas_redirect.captures.recorded import recorded_exchange
 from eas_redirect.proxy import flows
@@ -16,6 +25,12 @@ SHORT = 4096  # bytes; a global status takes tens
 def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
     """The lines above a body. What was decided when the flow was live comes from the record that it
     carries; the verdict of today is that of the addon that has loaded it."""
+    if flows.is_discovery(flow):
+        lines = question_lines(flow) + decision_lines(flow)
+        if is_answer and flow.response is not None:
+            said = flows.said_by_autodiscover(flow.response)
+            lines += told_lines(flow.response.status_code, said)
+        return lines
     request = flows.request_of(flow)
     lines = request_lines(request, flow)
     lines += decision_lines(flow)
@@ -60,6 +75,31 @@ def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
         f"{device}, policy key {key}, {request.query_encoding} query",
     ]
     return [*lines, f"problem: {request.problem}"] if request.problem else lines
+
+
+def question_lines(flow: http.HTTPFlow) -> list[str]:
+    """What a phone asks Autodiscover, and who."""
+    credentials = flows.credentials_of(flows.headers_of(flow.request))
+    user = f"user {credentials.logon.text}" if credentials.logon else "no user"
+    match flows.asked_of_autodiscover(flow.request):
+        case PhoneRequest(email_address=address):
+            return [f"POST Autodiscover, address {address}, {user}"]
+        case NotForPhones(why=why):
+            return [f"POST Autodiscover, {user}", f"problem: {why}"]
+
+
+def told_lines(status_code: int, said: AutodiscoverEvidence) -> list[str]:
+    """What Autodiscover answers a phone."""
+    answer = f"answer {with_meaning(status_code, http_meaning(status_code))}"
+    match said:
+        case RedirectAddress(address=address):
+            return [f"{answer}, another address: {address}"]
+        case NoMailboxHere():
+            return [f"{answer}, no mailbox here"]
+        case OtherAnswer(why=why):
+            return [answer, why]
+        case _:
+            assert_never(said)
 
 
 def answer_of(request: EASRequest, response: http.Response) -> Answer:
