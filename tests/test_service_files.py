@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.configuration.config import ProxyConfig
 from tests.cli.running import run as command
 from tests.integration.device import PATH
 from tests.integration.running import Running, run, wait_until
@@ -18,14 +19,19 @@ from tests.support import DATA, ROOT, require
 
 FOLDER = ROOT / "docs" / "service"
 UNIT = FOLDER / "eas-redirect.service"
+UNITS = sorted(FOLDER.glob("*.service"))
 
 
-def with_a_program_that_exists(tmp_path: Path) -> Path:
+def with_a_program_that_exists(tmp_path: Path, unit: Path = UNIT) -> Path:
     """`systemd-analyze` looks whether ExecStart's program is there."""
-    path = tmp_path / UNIT.name
-    text = UNIT.read_text("utf-8")
-    assert "/opt/eas-redirect/bin/eas-redirect run " in text
-    path.write_text(text.replace("/opt/eas-redirect/bin/eas-redirect", "/bin/true"))
+    path = tmp_path / unit.name
+    text = unit.read_text("utf-8")
+    programs = (
+        r"(?m)^(Exec\w+=)(/opt/eas-redirect/bin/eas-redirect (?:run|judge) |/usr/sbin/haproxy )"
+    )
+    text, count = re.subn(programs, r"\1/bin/true ", text)
+    assert count >= 1
+    path.write_text(text)
     return path
 
 
@@ -39,9 +45,27 @@ def analyze(*arguments: str | Path) -> str:
     return result.stdout + result.stderr
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    said = analyze("verify", "--man=no", with_a_program_that_exists(tmp_path))
-    assert UNIT.name not in said, said
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    assert len(UNITS) == 3
+    paths = [with_a_program_that_exists(tmp_path, unit) for unit in UNITS]
+    said = analyze("verify", "--man=no", *paths)
+    assert [path.name for path in paths if path.name in said] == [], said
+
+
+def test_the_judges_unit_is_as_hardened_as_that_of_run(tmp_path: Path) -> None:
+    """It holds no port, so that it needs no capability at all; its words are those of the docs."""
+    judge = FOLDER / "eas-redirect-judge.service"
+    ratings = []
+    for unit in (UNIT, judge):
+        path = with_a_program_that_exists(tmp_path, unit)
+        said = analyze("security", "--offline=true", path)
+        found = re.search(r"exposure level for \S+: ([\d.]+)", said)
+        assert found is not None, said
+        ratings.append(float(found[1]))
+    assert ratings[1] <= ratings[0]
+    stated = re.search(r"(?m)^TimeoutStopSec=(\d+)$", judge.read_text("utf-8"))
+    assert stated is not None
+    assert int(stated[1]) > ProxyConfig.model_fields["stop_timeout_s"].default
 
 
 def test_the_unit_is_as_hardened_as_the_docs_say(tmp_path: Path) -> None:

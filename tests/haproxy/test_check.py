@@ -1,7 +1,10 @@
 """`eas-redirect check --haproxy`: each thing that can be wrong is said with what to do."""
 
+import os
+import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,75 @@ def test_the_command_takes_the_folder(tmp_path: Path) -> None:
     assert said.returncode == 3
     assert "Start eas-redirect judge" in said.stdout
     assert "version 2.6 with Lua" in said.stdout
+
+
+def test_a_judge_that_hangs_or_is_another_program_is_told(tmp_path: Path) -> None:
+    require("haproxy")
+    found = prepared(tmp_path, "http://127.0.0.1:9", CONFIG)
+    config = load_config(found.directory / "eas-redirect.toml")
+    (name,) = config.judge.servers
+
+    def seen() -> Check:
+        return {c.subject: c for c in check_haproxy(config, tmp_path / "haproxy", 0.5)}[
+            f"judge {name}"
+        ]
+
+    try:
+        found.start_judge()
+        assert seen().finding == "answers"
+        assert found.judge is not None
+        found.judge.send_signal(signal.SIGSTOP)
+        assert "It hangs" in str(seen().advice)
+        found.judge.send_signal(signal.SIGCONT)
+        assert found.exchanges(0) == []
+    finally:
+        found.stop()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(name.removeprefix("unix:"))
+        other.listen()
+        other.settimeout(10)
+
+        def answer() -> None:
+            other.accept()[0].close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        check = seen()
+        thread.join()
+    assert (check.state, "another version" in check.finding) == ("failed", True)
+
+
+UNFIT = {
+    "HAProxy version 2.6.12 2023\nFeature list : +EPOLL -LUA": "built without Lua",
+    "HAProxy version 2.4.22 2023\nFeature list : +EPOLL +LUA": "version 2.4; it cannot run",
+    "HA-Proxy 1.8, no such word": "of a version that it does not tell",
+    "HAProxy version 3.0.11 2025\nFeature list : +EPOLL +LUA": "version 3.0; the files are written",
+}
+
+
+@pytest.mark.parametrize("says", UNFIT)
+def test_a_haproxy_that_cannot_run_the_files_is_one_message(says: str, tmp_path: Path) -> None:
+    found = prepared(tmp_path, "http://127.0.0.1:9", CONFIG)
+    program = tmp_path / "bin" / "haproxy"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    config = ("--config", str(found.directory / "eas-redirect.toml"))
+    words = {
+        "haproxy": (*config, "-o", str(tmp_path / "haproxy")),
+        "check": (*config, "--haproxy", str(tmp_path / "haproxy"), "--timeout", "5"),
+        "lab": ("--carrier", "haproxy", "--work", str(tmp_path / "lab")),
+    }
+    newer = "3.0" in says
+    for name, code in {"haproxy": 0 if newer else 2, "check": 3, "lab": 3}.items():
+        if name == "lab" and "-LUA" not in says:
+            continue  # it asks the first of these
+        ran = subprocess.run(
+            [PROGRAM, name, *words[name]], capture_output=True, text=True, check=False,
+            env=environment, cwd=tmp_path, timeout=120,
+        )  # fmt: skip
+        said = " ".join((ran.stdout + ran.stderr).split())
+        assert UNFIT[says] in said.replace("│", "").replace("  ", " "), (name, said)
+        assert ran.returncode == code, (name, said)
+        assert "Traceback" not in said

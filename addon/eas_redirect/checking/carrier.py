@@ -1,5 +1,6 @@
 """HAProxy as the carrier: what is installed, the files that it was given, and its judges."""
 
+import os
 import re
 import shutil
 import socket
@@ -18,18 +19,22 @@ from eas_redirect.haproxy.files import (
     SiteError,
     written_files,
 )
+from eas_redirect.haproxy.question import JudgeReply, Question, written_question, written_reply
+from eas_redirect.policy.reasons import Reason
 
+WRITTEN_FOR = (2, 6)
 _VERSION = re.compile(r"HAProxy version (\d+)\.(\d+)")
 _CHROOT = re.compile(r"(?m)^\s*chroot\s+(\S+)")
 _DROPPED = re.compile(r"(?m)^DroppedLogs: (\d+)")
 _ADMIN = re.compile(r"(?m)^\s*stats socket (\S+)")
 _AGAIN = "Run eas-redirect haproxy again with the same options, and reload HAProxy."
+_NOTHING_TO_DO = written_reply(JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER)))
 _SEE = "See docs/deploy, “HAProxy carries, eas-redirect judges”."
 
 
 def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Check]:
     """`folder`: what `eas-redirect haproxy -o` wrote."""
-    yield from _check_program(timeout_s)
+    yield check_program(timeout_s)
     try:
         text = (folder / CONFIGURATION).read_text("utf-8")
     except (OSError, UnicodeError):
@@ -44,24 +49,32 @@ def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Ch
         yield _check_judge(server, timeout_s)
 
 
-def _check_program(timeout_s: float) -> Iterator[Check]:
+def check_program(timeout_s: float) -> Check:
+    """The HAProxy that is installed here."""
     said = _run(["-vv"], timeout_s)
     if said is None:
-        yield failed("haproxy", "it is not installed here", "apt-get install haproxy")
-        return
+        return failed("haproxy", "it is not installed here", "apt-get install haproxy")
     found = _VERSION.search(said.stdout)
-    version = f"{found[1]}.{found[2]}" if found else "unknown"
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    name = "version {}.{}".format(*version) if found else "of a version that it does not tell"
     if "+LUA" not in said.stdout and "USE_LUA=1" not in said.stdout:
-        yield failed("haproxy", f"version {version}, built without Lua", "Install one with Lua.")
-    elif version != "2.6":
-        finding = f"version {version}; the files are written for, and tried with, 2.6"
-        yield warning("haproxy", finding, "Try it in front of a test server first.")
-    else:
-        yield good("haproxy", f"version {version} with Lua")
+        return failed("haproxy", f"{name}, built without Lua", "Install one that has it: 2.6.")
+    if version < WRITTEN_FOR:
+        return failed("haproxy", f"{name}; it cannot run the files, which need 2.6", "Install 2.6.")
+    if version > WRITTEN_FOR:
+        finding = f"{name}; the files are written for, and tried with, 2.6"
+        return warning("haproxy", finding, "Try it in front of a test server first.")
+    return good("haproxy", f"{name} with Lua")
+
+
+def haproxy_program() -> str | None:
+    """Its path, where there is one here. An administrator's PATH often has no sbin."""
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
+    return shutil.which("haproxy", path=path)
 
 
 def _run(words: list[str], timeout_s: float) -> "subprocess.CompletedProcess[str] | None":
-    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    program = haproxy_program()
     if program is None:
         return None
     try:
@@ -154,17 +167,34 @@ def _check_log(text: str, timeout_s: float) -> Iterator[Check]:
 
 
 def _check_judge(server: str, timeout_s: float) -> Check:
-    """A connection that asks nothing."""
+    """A question about a path that is nobody's: it is answered, and stands in no journal."""
     place, subject = Place.parse(server), f"judge {server}"
+    advice = "Start eas-redirect judge; until then Exchange's own answers pass."
     try:
-        if place.path is not None:
-            with socket.socket(socket.AF_UNIX) as asking:
-                asking.settimeout(timeout_s)
-                asking.connect(place.path)
-        else:
-            address = (place.host or "", place.port or 0)
-            socket.create_connection(address, timeout_s).close()
+        with _judge_at(place, timeout_s) as asking:
+            asking.sendall(written_question(Question({"target": b"/"})))
+            said = asking.recv(len(_NOTHING_TO_DO), socket.MSG_WAITALL)
+    except TimeoutError:
+        finding = f"it takes the question and says nothing for {timeout_s:g} s"
+        return unreachable(subject, finding, "It hangs: restart eas-redirect judge.")
+    except (ConnectionResetError, BrokenPipeError):
+        said = b""
     except OSError as error:
-        advice = "Start eas-redirect judge; until then Exchange's own answers pass."
         return unreachable(subject, f"nobody answers: {error.strerror or error}", advice)
-    return good(subject, "listens")
+    if said != _NOTHING_TO_DO:
+        finding = "what answers there is no judge, or one of another version"
+        return failed(subject, finding, "Install one version for the judge and for the files.")
+    return good(subject, "answers")
+
+
+def _judge_at(place: Place, timeout_s: float) -> socket.socket:
+    if place.path is None:
+        return socket.create_connection((place.host or "", place.port or 0), timeout_s)
+    asking = socket.socket(socket.AF_UNIX)
+    asking.settimeout(timeout_s)
+    try:
+        asking.connect(place.path)
+    except OSError:
+        asking.close()
+        raise
+    return asking

@@ -7,6 +7,8 @@ import typer
 
 from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, load, tell
 
+PATIENCE_S = 10.0
+
 
 def haproxy(
     config: ConfigOption = DEFAULT_CONFIG,
@@ -32,7 +34,10 @@ def haproxy(
     HAProxy then carries everything, and asks `eas-redirect judge` about the few answers that may
     be UserHasNoMailbox. Run it again after a change of [proxy], [judge], [exchange],
     [autodiscover], [journal] or directory.lookup_timeout_s, and reload HAProxy.
+
+    Exit code 2 also when the HAProxy of this machine cannot run what was written.
     """
+    from eas_redirect.checking.carrier import check_program, haproxy_program
     from eas_redirect.haproxy.files import Site, SiteError, written_files
 
     settings = load(config)
@@ -54,4 +59,14 @@ def haproxy(
         fail(f"{error.filename or output} cannot be written: {error.strerror}", USAGE)
     if settings.proxy.cert is None:
         tell("No proxy.cert: HAProxy will take phones without TLS, as behind a front that ends it.")
+    if haproxy_program() is not None:
+        found = check_program(PATIENCE_S)
+        if found.state == "failed":
+            fail(
+                f"{', '.join(files)} are in {output}, and the HAProxy of this machine cannot run"
+                f" them: {found.finding}. {found.advice}",
+                USAGE,
+            )
+        if found.state == "warning":
+            tell(f"The HAProxy of this machine: {found.finding}. {found.advice}")
     tell(f"{', '.join(files)} are in {output}: try them with haproxy -c -f {output}/haproxy.cfg")

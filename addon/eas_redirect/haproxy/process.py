@@ -82,6 +82,7 @@ async def _serve(
             peer=lambda: peer_of(service.config),
             ask=ask,
             open_exchanges=lambda: listener.open,
+            questions_refused=lambda: listener.refused,
             draining=stopped.is_set,
         ),
     )

@@ -109,7 +109,8 @@ async def _nobody(_timeout_s: float) -> UpstreamOutcome:
 class ProxyFacts:
     """What the proxy knows and the service does not. `peer`: the one server behind a reverse
     proxy, `ask` a request of our own to it. `open_waits`: of the open exchanges those that hang on
-    purpose. `front_expires`: when the certificate that phones see ends."""
+    purpose. `questions_refused`: of a HAProxy's, where one asks. `front_expires`: when the
+    certificate that phones see ends."""
 
     config_path: Callable[[], str] = lambda: ""
     engine_parts: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # engine, part, its state
@@ -120,6 +121,7 @@ class ProxyFacts:
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     watched_waits: Callable[[], WaitStatistics] = WaitStatistics
+    questions_refused: Callable[[], int | None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
 
@@ -216,6 +218,7 @@ class Monitor:
             open_exchanges=proxy.open_exchanges,
             open_waits=proxy.open_waits,
             watched_waits=proxy.watched_waits,
+            questions_refused=proxy.questions_refused,
             configuration_good=lambda: self._refused is None,
             snapshot_good=lambda: self._snapshot_problem() is None,
             configuration_loaded_s=lambda: self._loaded_s,

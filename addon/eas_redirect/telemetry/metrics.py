@@ -82,6 +82,7 @@ class Gauges:
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     watched_waits: Callable[[], WaitStatistics] = WaitStatistics
+    questions_refused: Callable[[], int | None] = lambda: None  # of HAProxy's; None: nobody asks
     configuration_good: Callable[[], bool] = lambda: True
     snapshot_good: Callable[[], bool] = lambda: True
     configuration_loaded_s: Callable[[], float] = lambda: 0.0
@@ -342,6 +343,13 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("eas_moved_waits", "Of these: of users who look moved.", watch.moved)
     good = watch.problem is None
     yield _gauge("eas_wait_watch_good", "0 while nobody can be asked about those who wait.", good)
+    refused = gauges.questions_refused()
+    if refused is not None:
+        yield CounterMetricFamily(
+            "eas_judge_questions_refused",
+            "Questions of HAProxy that the judge could not take: those answers passed.",
+            value=refused,
+        )
     yield _gauge("eas_relationships", "Relationships known.", gauges.relationships())
     devices = GaugeMetricFamily(
         "eas_ledger_devices", "Devices by state in the follow ledger.", labels=("state",)
