@@ -257,6 +257,24 @@ async def test_several_credentials_name_nobody(bench: Bench) -> None:
     assert bench.exchanges[0]["event"]["reason"] == "no_identity"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [("Authorization", "Basic YmVydDp4", 200), ("X-Device-Owner", "bert", 451)],
+)
+async def test_a_logon_that_took_the_clients_place_redirects_nobody(
+    bench: Bench, name: str, value: str, status: int
+) -> None:
+    """Any other header that a script adds on the way to Exchange changes nothing."""
+    flow = eas_flow()
+    answer, flow.response = response(flow), None
+    bench.addon.requestheaders(flow)
+    flow.request.headers[name] = value
+    flow.response = answer
+    bench.addon.responseheaders(flow)
+    await bench.respond(flow)
+    assert response(flow).status_code == status
+
+
 async def test_an_upstream_that_fails_leaves_one_line(bench: Bench) -> None:
     flow = eas_flow()
     flow.response, flow.error = None, tflow.terr()

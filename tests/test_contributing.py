@@ -26,8 +26,8 @@ RUNS_FROM = str(Path(eas_redirect.__file__).parent) + os.sep
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 WALKS = ("An answer", "A logon", "A journal line")
 MOST_STEPS = 12
-MOST_CALLS = 360  # of functions of ours, for one UserHasNoMailbox; 344 when it was counted
-MOST_MODULES = 45  # 43 when they were counted
+MOST_CALLS = 360  # of functions of ours, for one UserHasNoMailbox; 347 when it was counted
+MOST_MODULES = 45  # 41 when they were counted
 
 # Whom mitmproxy and the event loop call; what stands below them on the stack is not ours.
 BEGINNINGS = frozenset(

@@ -62,6 +62,7 @@ class Asked:
     request: EASRequest
     credentials: Credentials
     ours: bool  # the server is one that the administrator answers for
+    fields: Fields  # of the request, as it came
     head: tuple[Fields, Headers] | None = None  # of the answer: as it came, and decoded
     early: EarlyLookUp | None = None
 
@@ -328,7 +329,8 @@ class Exchanges:
     def _read(self, flow: http.HTTPFlow) -> Asked:
         headers = flows.headers_of(flow.request)
         ours = flows.is_ours(flow, self._service.judge.policy.servers)
-        return Asked(flows.request_of(flow, headers), flows.credentials_of(headers), ours)
+        request, credentials = flows.request_of(flow, headers), flows.credentials_of(headers)
+        return Asked(request, credentials, ours, flow.request.headers.fields)
 
     def _identity(self, flow: http.HTTPFlow, asked: Asked) -> Identity:
         connections = (flow.client_conn.id, flow.server_conn.id)
@@ -408,6 +410,8 @@ class Exchanges:
 def _as_sent(flow: http.HTTPFlow, asked: Asked) -> Asked:
     """A script or an option of mitmproxy's (stickyauth, modify_headers) may have put another logon
     in place of the client's: then the answer is about somebody whom the client has not named."""
+    if flow.request.headers.fields is asked.fields:
+        return asked  # nobody has touched them
     if flows.credentials_of(flows.headers_of(flow.request)) == asked.credentials:
         return asked
     problem = "another took its place on the way to Exchange"
