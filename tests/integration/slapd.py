@@ -37,7 +37,7 @@ rootdn "cn=root"
 directory {home}/db
 maxsize 268435456
 dbnosync
-index objectClass,sAMAccountName,userPrincipalName,proxyAddresses eq
+index objectClass,sAMAccountName,userPrincipalName,proxyAddresses,objectGUID eq
 access to attrs=userPassword by anonymous auth by * none
 {access}
 access to * by * read

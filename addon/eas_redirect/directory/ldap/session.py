@@ -52,6 +52,7 @@ from eas_redirect.directory.values import DirectorySettings
 _PAGE = 500  # entries; a domain controller gives at most 1000 (MS-ADTS 3.1.1.3.4.6, MaxPageSize)
 # Whether anything shows an attribute is looked for in so many entries, for so many seconds.
 _LOOKED_AT, _LOOK_S = 10_000, 2
+MAX_BIND = 262_144  # bytes of all that comes until a bind is answered; a Kerberos ticket has 64 KiB
 _MOST_OF_WATCHED = 16_384  # bytes of an answer about one user, who has a few short attributes
 _CUT_SHORT = (
     RESULT_TIME_LIMIT_EXCEEDED,
@@ -108,6 +109,7 @@ def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         message = f"directory.ca_file ({settings.ca_file}) cannot be used ({reason})"
         raise Fault("certificate", message, "account") from None
+    context.sslsocket_class = _BoundedSSLSocket
     # Certificates of domain CAs of that age lack extensions that RFC 5280 4.2 wants; chain, dates
     # and name are verified all the same.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -117,19 +119,49 @@ def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
     return context
 
 
-type _Socket = socket.socket
+class _BoundedSocket(socket.socket):
+    """Receives no more than anybody may say before and in a bind. ldap3 waits for the end of a
+    message of any length (4 GiB, RFC 4511 5.1), and for as many messages as a server likes."""
+
+    left: int | None = MAX_BIND  # bytes; None: no bound, once searches count for themselves
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        return _counted(self, super().recv(bufsize, flags))
+
+
+class _BoundedSSLSocket(ssl.SSLSocket):
+    """The same inside TLS."""
+
+    left: int | None = MAX_BIND
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return _counted(self, super().recv(buflen, flags))
+
+
+type _Socket = _BoundedSocket | _BoundedSSLSocket
+type _AnySocket = socket.socket
+
+
+def _counted(receiving: _Socket, data: bytes) -> bytes:
+    if receiving.left is not None:
+        receiving.left -= len(data)
+        if receiving.left < 0:
+            raise TooLongError
+    return data
 
 
 class _Connection(ldap3.Connection):
     """Closes every socket that it lets go of. ldap3 forgets those whose connect or handshake
-    failed, such as that of each address of a name but the last."""
+    failed, such as that of each address of a name but the last. Each is bounded."""
 
     @property
     def socket(self) -> _Socket | None:
         return self._socket
 
     @socket.setter
-    def socket(self, new: _Socket | None) -> None:
+    def socket(self, new: _AnySocket | None) -> None:
+        if new is not None and not isinstance(new, _BoundedSocket | _BoundedSSLSocket):
+            new = _BoundedSocket(fileno=new.detach())  # it is new, and nothing is set yet
         old: _Socket | None = getattr(self, "_socket", None)
         self._socket = new
         if old is not None and old is not new:
@@ -162,6 +194,8 @@ class LDAPSession:
             if self._settings.start_tls and not self._address.tls:
                 connection.start_tls(read_server_info=False)
             self._bind(connection, password)
+            if connection.socket is not None:
+                connection.socket.left = None
             self.root_dse = self._read_root_dse()
         except BaseException as error:
             self.close()
