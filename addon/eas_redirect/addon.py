@@ -428,6 +428,7 @@ class EASRedirect:
             peer=self._behind.peer,
             ask=self._behind.ask,
             front_expires=lambda: self._front.expires,
+            front_refused=lambda: self._front.refused,
             open_exchanges=lambda: 0 if self.exchanges is None else len(self.exchanges),
             open_waits=lambda: 0 if self.exchanges is None else self.exchanges.waits,
             watched_waits=self._watched_waits,

@@ -18,9 +18,9 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import each_day, render
 from eas_redirect.report.report_values import Report
-from eas_redirect.report.words import number
 from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.ledger import Ledger, LedgerState
+from eas_redirect.telemetry.printable import number
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.record import render as render_line
 from tests.report.simulator import CLOUD, MINUTE, OLD_HOST, START, Simulation, write_journal

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from eas_redirect.report.markup import HTML, MAX_TEXT, tag, text
 from eas_redirect.report.plots import Column, Series, bars, stacked
-from eas_redirect.report.words import length, number, size
+from eas_redirect.report.words import length, size
+from eas_redirect.telemetry.printable import number
 
 
 class Reader(HTMLParser):

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,16 @@ from eas_redirect.service.monitor import (
     limit,
     open_descriptors,
     relationship_line,
+    relationship_lines,
 )
 from eas_redirect.service.service import Service
+from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_address
 from tests.integration.processes import free_port
 from tests.integration.running import write_config
 from tests.support import DATA
+from tests.telemetry.statuses import NOW_S
 from tests.telemetry.test_metrics import REDIRECT
 
 
@@ -176,20 +180,70 @@ async def test_trouble_with_the_directory_comes_and_goes(monitor: Monitor) -> No
     assert monitor.status().directory.state == "answering"
 
 
-async def test_a_refused_configuration_is_shown_until_a_good_one(monitor: Monitor) -> None:
-    record = Record(
-        timestamp_s=5.0,
-        action="eas.config",
-        message="refused",
-        outcome="failure",
-        error_message="mode: no such mode",
+async def test_a_refused_configuration_is_shown_until_it_is_mended(monitor: Monitor) -> None:
+    """A snapshot that is read well meanwhile says nothing of the configuration."""
+    path = Path(monitor._proxy.config_path())
+    good = path.read_text("utf-8")  # noqa: ASYNC240 - a small file of the test
+    watcher = Watcher(monitor._service, Reloader(path, monitor._service.config, {}))
+    path.write_text(good.replace('mode = "enforce"', 'mode = "enforced"'), encoding="utf-8")  # noqa: ASYNC240
+    await watcher.reload()
+    monitor._service.record(
+        Record(timestamp_s=5.0, action="eas.config", message="snapshot", outcome="success")
     )
-    monitor._service.record(record)
-    assert monitor.status().configuration.problem == "mode: no such mode"
+    refused = monitor.status().configuration
+    assert "must be 'observe' or 'enforce'" in (refused.problem or "")
+    assert refused.error is not None
+    assert (refused.error.text, refused.error.until_s) == (refused.problem, None)
     assert monitor.metrics.gauges.configuration_good() is False
-    monitor._service.record(replace(record, outcome="success", error_message=None))
-    assert monitor.status().configuration.problem is None
-    assert monitor.status().configuration.loaded_s == 5.0
+    path.write_text(good, encoding="utf-8")  # noqa: ASYNC240
+    await watcher.reload()
+    mended = monitor.status().configuration
+    assert mended.problem is None
+    assert mended.error is not None
+    assert mended.error.until_s is not None
+    assert monitor.metrics.gauges.configuration_good() is True
+
+
+async def test_a_domain_that_is_claimed_twice_is_sent_to_nobody_there_too() -> None:
+    other = replace(RELATIONSHIP, name="Other", domain_names=("contoso.example", "b.example"))
+    written = replace(
+        RELATIONSHIP, name="Ours", domain_names=("b.example",), source="configuration"
+    )
+    cloud, both = relationship_lines((RELATIONSHIP, other), POLICY)
+    assert (cloud.eas_host, cloud.contested) == (None, ("contoso.example",))
+    assert "contoso.example is sent to nobody: several enabled" in cloud.note
+    assert (both.eas_host, both.contested) == ("outlook.office365.com", ("contoso.example",))
+    ours, _, taken = relationship_lines(
+        (RELATIONSHIP, other), replace(POLICY, relationships=(written,))
+    )
+    assert ours.eas_host == "outlook.office365.com"
+    assert (taken.eas_host, taken.contested) == (None, ("contoso.example",))
+    assert "the configuration's relationship decides for b.example" in taken.note
+    disabled = replace(other, enabled=False)
+    assert relationship_lines((RELATIONSHIP, disabled), POLICY)[0].contested == ()
+
+
+@pytest.mark.parametrize(
+    ("ends_s", "refused", "text", "grave"),
+    [
+        (NOW_S + 100 * 86400, None, None, False),
+        (NOW_S + 20 * 86400, None, "it ends on", False),
+        (NOW_S - 1, None, "it ended on", True),
+        (NOW_S + 100 * 86400, "the old certificates stay: x", "the old certificates stay", True),
+        (None, "the old certificates stay: x", "the old certificates stay", True),
+    ],
+    ids=["good", "soon", "ended", "renewal refused", "of no file"],
+)
+async def test_certificates(
+    monitor: Monitor, ends_s: float | None, refused: str | None, text: str | None, grave: bool
+) -> None:
+    ends = None if ends_s is None else datetime.fromtimestamp(ends_s, UTC)
+    monitor._proxy = ProxyFacts(front_expires=lambda: ends, front_refused=lambda: refused)
+    monitor._clock = lambda: NOW_S
+    [line] = monitor.status().certificates
+    assert (line.whose, line.ends_s, line.grave) == ("phones", ends_s, grave)
+    assert (line.error is None) == (text is None)
+    assert text is None or (line.error is not None and line.error.text.startswith(text))
 
 
 async def test_it_follows_the_configuration_and_keeps_a_good_address(

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.telemetry.status import (
+    CertificateLine,
     ConfigurationLine,
     DecisionLine,
+    DeviceLine,
     DirectoryLine,
+    ErrorLine,
     ReasonCount,
     RelationshipLine,
     Status,
@@ -18,6 +21,34 @@ HOSTILE = (
     "<script>document.title='owned'</script>\"'>&\u202egnp.exe\x00\n<img src=x onerror=alert(1)>"
 )
 
+
+def device(user: str, number: int = 1, *, state: str = "stuck") -> DeviceLine:
+    """A device that was redirected, with its last decisions."""
+    location = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+    return DeviceLine(
+        user=user,
+        device_id=f"APPL{number:08d}",
+        device="iPhone",
+        state=state,
+        since_s=NOW_S - 7000 - number,
+        last_s=NOW_S - 60 * number,
+        returns=3 + number,
+        redirected_s=NOW_S - 90_000,
+        location=location,
+        advice="The app seems to ignore the redirect. Set the account up anew.",
+        decisions=tuple(
+            DecisionLine(
+                timestamp_s=NOW_S - 600 * step,
+                decision="redirect" if step % 2 else "pass",
+                reason="mailbox_moved" if step % 2 else "directory_unavailable",
+                command="FolderSync",
+                location=location if step % 2 else None,
+            )
+            for step in range(3)
+        ),
+    )
+
+
 LIVELY = Status(
     now_s=NOW_S,
     started_s=NOW_S - 93_784,
@@ -27,7 +58,9 @@ LIVELY = Status(
         state="answering", source="ldap", server="ldaps://dc1.contoso.example", age_s=312.0
     ),
     configuration=ConfigurationLine(
-        path="/etc/eas-redirect/eas-redirect.toml", loaded_s=NOW_S - 93_784
+        path="/etc/eas-redirect/eas-redirect.toml",
+        meant="enforce for 3 of 40 users, except 1 user",
+        loaded_s=NOW_S - 93_784,
     ),
     cache=CacheStatistics(hits=48_211, misses=1_204, negative=310, entries=1_190, age_s=312.0),
     relationships=(
@@ -53,11 +86,14 @@ LIVELY = Status(
         ReasonCount(decision="pass", reason="other_answer", count=812_433),
         ReasonCount(decision="redirect", reason="mailbox_moved", count=3_120),
         ReasonCount(decision="pass", reason="unauthenticated", count=90_211),
+        ReasonCount(decision="would_redirect", reason="mailbox_moved", count=44),
         ReasonCount(decision="pass", reason="recipient_has_mailbox", count=410),
         ReasonCount(decision="pass", reason="not_in_wave", count=97),
         ReasonCount(decision="pass", reason="directory_unavailable", count=12),
     ),
-    ledger={"seen": 2_204, "redirected": 31, "returned": 6, "stuck": 2, "quiet": 1_388},
+    ledger={
+        "seen": 2_204, "redirected": 31, "returned": 6, "stuck": 2, "quiet": 1_388, "confirmed": 12,
+    },
     open_exchanges=1_902,
     open_waits=1_877,
     last=tuple(
@@ -82,6 +118,16 @@ LIVELY = Status(
             ]
         )
     ),
+    certificates=(
+        CertificateLine(
+            whose="phones",
+            ends_s=NOW_S + 9 * 86_400,
+            error=ErrorLine(text="it ends on 2026-11-28: renew it", since_s=NOW_S - 12 * 86_400),
+        ),
+        CertificateLine(whose="exchange", ends_s=NOW_S + 400 * 86_400),
+    ),
+    stuck=(device("dora@contoso.example"), device("CONTOSO\\erik", 2)),
+    moved=(device("fred@contoso.example", 3, state="quiet"),),
     workers=2,
 )  # fmt: skip
 
@@ -90,7 +136,19 @@ HOSTILE_STATUS = replace(
     mode=HOSTILE,
     upstream=UpstreamLine(address=HOSTILE),
     directory=DirectoryLine(state="stale", source=HOSTILE, server=HOSTILE, problem=HOSTILE * 20),
-    configuration=ConfigurationLine(path=HOSTILE, problem=HOSTILE),
+    configuration=ConfigurationLine(
+        path=HOSTILE,
+        meant=f"enforce for {HOSTILE}",
+        problem=HOSTILE,
+        error=ErrorLine(text=HOSTILE, since_s=NOW_S - 5),
+    ),
+    stuck=(
+        replace(
+            device(HOSTILE), device_id=HOSTILE, device=HOSTILE, advice=HOSTILE, location=HOSTILE
+        ),
+    ),
+    moved=(replace(device(HOSTILE), device_id=HOSTILE, device=HOSTILE, location=HOSTILE),),
+    certificates=(CertificateLine(whose="phones", error=ErrorLine(text=HOSTILE, since_s=1.0)),),
     relationships=(
         RelationshipLine(
             name=HOSTILE,

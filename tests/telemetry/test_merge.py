@@ -10,12 +10,14 @@ from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.metrics import Exposition, Gauges, Metrics
 from eas_redirect.telemetry.site import STATUS
 from eas_redirect.telemetry.status import (
+    CertificateLine,
     ConfigurationLine,
     DirectoryLine,
+    ErrorLine,
     ReasonCount,
     UpstreamLine,
 )
-from tests.telemetry.statuses import LIVELY
+from tests.telemetry.statuses import LIVELY, NOW_S, device
 from tests.telemetry.test_metrics import EXCHANGE, REDIRECT
 
 
@@ -134,3 +136,41 @@ def test_statuses() -> None:
 
 def test_a_status_travels_as_json() -> None:
     assert STATUS.validate_json(STATUS.dump_json(LIVELY)) == LIVELY
+
+
+def test_a_device_of_two_workers_is_one() -> None:
+    """Its connections lie in both: what it did adds up, and the worse state counts."""
+    one = replace(LIVELY, stuck=(device("anna@contoso.example"),), moved=(device("fred", 7),))
+    other = replace(
+        LIVELY,
+        stuck=(replace(device("anna@contoso.example"), last_s=NOW_S, returns=9),),
+        moved=(device("anna@contoso.example", state="quiet"), device("carl", 8, state="quiet")),
+    )
+    total = merge_statuses([one, other])
+    [anna] = total.stuck
+    assert (anna.returns, anna.last_s, len(anna.decisions)) == (13, NOW_S, 3)
+    assert [line.user for line in total.moved] == ["fred", "carl"]
+    nameless = replace(device("x"), user=None, device_id=None)
+    two = merge_statuses([replace(one, stuck=(nameless,)), replace(other, stuck=(nameless,))])
+    assert len(two.stuck) == 2, "who is not named is not known to be the same"
+
+
+def test_of_errors_one_that_lasts_counts_and_of_certificates_the_worst() -> None:
+    over = ErrorLine(text="was down", since_s=9.0, until_s=10.0)
+    lasts = ErrorLine(text="is down", since_s=3.0)
+    later = ErrorLine(text="is down, too", since_s=5.0)
+    found = [
+        replace(
+            LIVELY,
+            upstream=UpstreamLine(error=error),
+            directory=DirectoryLine(error=error),
+            configuration=ConfigurationLine(error=error),
+            certificates=(CertificateLine(whose="phones", ends_s=ends_s, grave=grave),),
+        )
+        for error, ends_s, grave in ((over, 50.0, False), (lasts, 70.0, True), (later, 20.0, False))
+    ]
+    total = merge_statuses(found)
+    errors = {total.upstream.error, total.directory.error, total.configuration.error}
+    assert errors == {lasts}
+    assert total.certificates == (CertificateLine(whose="phones", ends_s=70.0, grave=True),)
+    assert merge_statuses(found[:1]).upstream.error == over

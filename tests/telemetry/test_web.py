@@ -189,6 +189,54 @@ async def test_pages_for_people_answer_to_our_names_alone(
     assert machine.endswith(BODY)
 
 
+LOOPBACK, ELSEWHERE = ("127.0.0.1", 50000), ("10.1.2.3", 50000)
+
+
+@pytest.mark.parametrize(
+    ("peer", "head", "local"),
+    [
+        (LOOPBACK, b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9120", True),
+        (LOOPBACK, b"GET / HTTP/1.1\r\nHost: localhost:9120", True),
+        (("::1", 5, 0, 0), b"GET / HTTP/1.1\r\nHost: [::1]:9120", True),
+        (("::ffff:127.0.0.1", 5, 0, 0), b"GET / HTTP/1.1\r\nHost: 127.0.0.1", True),
+        ("", b"GET / HTTP/1.1", True),  # a Unix socket, as the workers' is asked
+        ("", b"GET / HTTP/1.1\r\nHost: localhost", True),
+        (LOOPBACK, b"GET / HTTP/1.0", True),  # wget of old; no proxy leaves Host out
+        (ELSEWHERE, b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9120", False),
+        (("fe80::1%eth0", 5, 0, 2), b"GET / HTTP/1.1\r\nHost: localhost", False),
+        (LOOPBACK, b"GET / HTTP/1.1\r\nHost: 10.20.30.40", False),
+        (LOOPBACK, b"GET / HTTP/1.1\r\nHost: proxy.contoso.example", False),
+        ("", b"GET / HTTP/1.1\r\nHost: proxy.contoso.example", False),
+        (LOOPBACK, b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: 10.1.1.1", False),
+        (LOOPBACK, b"GET / HTTP/1.0\r\nHost: 127.0.0.1:9120", False),  # nginx, as it comes
+        ("", b"GET / HTTP/1.0\r\nHost: localhost", False),
+        *(
+            (LOOPBACK, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + name + b": 10.1.2.3", False)
+            for name in (
+                b"X-Forwarded-For", b"x-forwarded-host", b"Forwarded", b"VIA", b"X-Real-IP",
+                b"X-Client-IP", b"True-Client-IP", b"CF-Connecting-IP", b"X-Original-Host",
+                b"x-envoy-external-address", b"X-Cluster-Client-IP", b"X-Forwarded-For ",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_on_this_machine(peer: object, head: bytes, local: bool) -> None:
+    assert web.is_local(head + b"\r\nAccept: */*\r\n\r\n", peer) is local
+
+
+async def test_readers_elsewhere_get_another_page() -> None:
+    async def counts() -> Page:
+        return Page(body=b"counts\n")
+
+    server = WebServer({"/": hello}, elsewhere={"/": counts})
+    await server.start(ListenAddress())
+    here = await ask(server, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    there = await ask(server, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nVia: 1.1 x\r\n\r\n")
+    assert here.endswith(BODY)
+    assert there.endswith(b"counts\n")
+    server.close()
+
+
 async def test_it_says_where_it_listens() -> None:
     server = WebServer({"/": hello})
     await server.start(parse_address(":0"))

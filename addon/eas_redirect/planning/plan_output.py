@@ -17,10 +17,9 @@ from eas_redirect.report.words import (
     VERDICT_TITLES,
     client_title,
     counted,
-    number,
     stamp,
 )
-from eas_redirect.telemetry.printable import printable
+from eas_redirect.telemetry.printable import number, printable
 
 COLUMNS = (
     "user",

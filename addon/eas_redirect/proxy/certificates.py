@@ -75,6 +75,7 @@ class FrontCertificates:
     def __init__(self) -> None:
         self._fronts: tuple[Front, ...] = ()
         self._warned = False
+        self.refused: str | None = None  # why a renewed file is not in force
 
     def shown(self) -> None:
         """A phone has been shown a certificate: is it one at all?"""
@@ -105,8 +106,10 @@ class FrontCertificates:
         try:
             self._fronts = _read_fronts()
         except CertificateFileError as error:
-            logger.error("eas-redirect: the old certificates stay: %s", error)
+            self.refused = f"the old certificates stay: {error}"
+            logger.error("eas-redirect: %s", self.refused)
             return
+        self.refused = None
         ctx.options.update(certs=ctx.options.certs)
         logger.info("eas-redirect: the certificates were read again")
         self._remark(names)

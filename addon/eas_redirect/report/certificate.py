@@ -11,9 +11,10 @@ from eas_redirect.report.old_server import SILENCE_S
 from eas_redirect.report.page import document, section
 from eas_redirect.report.page_tables import Head, table
 from eas_redirect.report.report_values import Device, Handover, Report
-from eas_redirect.report.words import counted, length, moment, number
+from eas_redirect.report.words import counted, length, moment
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.printable import number
 
 LISTED = 200  # names that are shown of a group
 

@@ -34,10 +34,10 @@ from eas_redirect.report.words import (
     day,
     milliseconds,
     moment,
-    number,
     size,
 )
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.printable import number
 
 
 def section(title: str, words: str | None, *parts: Child) -> HTML:
@@ -390,7 +390,7 @@ def render(report: Report) -> str:
 
 def document(title: str, body: Child) -> str:
     """A self-contained file with this page's style and script."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = _asset("page.css"), _asset("report.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}';"
         " base-uri 'none'; form-action 'none'"

@@ -25,10 +25,10 @@ from eas_redirect.report.words import (
     length,
     meaning,
     moment,
-    number,
     what_to_do,
 )
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.printable import number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

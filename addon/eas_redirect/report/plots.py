@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from eas_redirect.report.markup import HTML, tag
-from eas_redirect.report.words import number
+from eas_redirect.telemetry.printable import number
 
 WIDTH, HEIGHT = 960, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24

@@ -12,11 +12,10 @@ from eas_redirect.report.words import (
     counted,
     meaning,
     moment,
-    number,
     what_to_do,
 )
 from eas_redirect.telemetry.ledger import LedgerState
-from eas_redirect.telemetry.printable import printable
+from eas_redirect.telemetry.printable import number, printable
 
 SHOWN = 20
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from eas_redirect.policy import reasons
 from eas_redirect.telemetry.clients import family
 from eas_redirect.telemetry.ledger import LedgerState
+from eas_redirect.telemetry.printable import number
 
 STATE_TITLES = {
     LedgerState.SEEN: "not redirected",
@@ -23,11 +24,6 @@ VERDICT_TITLES = {
 }
 
 NAMELESS = "(none)"  # of a group: the journals have no name for it
-
-
-def number(value: int) -> str:
-    """With narrow spaces between thousands, as ISO 80000-1 has it."""
-    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def counted(value: int, noun: str) -> str:

@@ -8,11 +8,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
+from eas_redirect.certificates.front import SOON_DAYS
 from eas_redirect.certificates.trouble import Peer
 from eas_redirect.directory.sight import Remark
 from eas_redirect.directory.values import (
@@ -23,15 +25,21 @@ from eas_redirect.directory.values import (
 from eas_redirect.judging.wait_watch import WaitStatistics
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason, title
+from eas_redirect.policy.relationship import relationship_of
 from eas_redirect.policy.target import leads_to
+from eas_redirect.policy.verdict import Trail
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
+from eas_redirect.service.whereabouts import Whereabouts
 from eas_redirect.telemetry.metrics import Gauges, Metrics
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.site import MetricsSite, views
 from eas_redirect.telemetry.status import (
+    CertificateLine,
     ConfigurationLine,
     DirectoryLine,
+    ErrorLine,
+    ErrorMemory,
     Facts,
     LastDecisions,
     RelationshipLine,
@@ -100,6 +108,8 @@ class Descriptors:
 
 logger = logging.getLogger(__name__)
 
+DAY_S = 86400.0
+
 
 async def _nobody(_timeout_s: float) -> UpstreamOutcome:
     return Answered(status=0)
@@ -110,7 +120,7 @@ class ProxyFacts:
     """What the proxy knows and the service does not. `peer`: the one server behind a reverse
     proxy, `ask` a request of our own to it. `open_waits`: of the open exchanges those that hang on
     purpose. `questions_refused`: of a HAProxy's, where one asks. `front_expires`: when the
-    certificate that phones see ends."""
+    certificate that phones see ends; `front_refused`: why its renewal is not in force."""
 
     config_path: Callable[[], str] = lambda: ""
     engine_parts: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # engine, part, its state
@@ -118,6 +128,7 @@ class ProxyFacts:
     peer: Callable[[], Peer | None] = lambda: None
     ask: Callable[[float], Awaitable[UpstreamOutcome]] = _nobody
     front_expires: Callable[[], datetime | None] = lambda: None
+    front_refused: Callable[[], str | None] = lambda: None
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     watched_waits: Callable[[], WaitStatistics] = WaitStatistics
@@ -137,21 +148,26 @@ class Monitor:
         self._started_s = clock()
         self._trouble = _Trouble()
         self._loaded_s = clock()
-        self._refused: str | None = None
         self.upstream = Upstream(proxy.peer, proxy.ask)
         self._descriptors = Descriptors()
+        self._snapshot_errors = ErrorMemory()
+        self._front_errors = ErrorMemory()
         self._known: tuple[OrganizationRelationship, ...] = ()
+        self._lines: tuple[RelationshipLine, ...] = ()
+        self._lines_of: tuple[object, object] | None = None  # what they were made of
         self._unseen: tuple[Remark, ...] = ()
         self._site: MetricsSite | None = None
         self._listen: str | None = None
         self._following: asyncio.Task[bool] | None = None
         self.metrics = Metrics(self._gauges())
         self._last = LastDecisions(self._redacted)
+        self._whereabouts = Whereabouts(self._redacted)
         service.sinks += [
             self.metrics.observe,
             self.upstream.observe,
             self._trouble.observe,
             self._last.observe,
+            self._whereabouts.observe,
             self._configured,
         ]
 
@@ -194,8 +210,11 @@ class Monitor:
         facts = Facts(
             directory=self._directory_line,
             configuration=self._configuration_line,
-            relationships=self._relationship_lines,
+            relationships=lambda: self._lines,
             upstream=self.upstream.line,
+            certificates=self._certificate_lines,
+            stuck=self._whereabouts.stuck,
+            moved=self._whereabouts.moved,
             draining=self._proxy.draining,
             full=self._descriptors.are_short,
         )
@@ -214,12 +233,12 @@ class Monitor:
             ledger=lambda: {str(k): n for k, n in service.ledger.statistics().states.items()},
             ledger_evicted=lambda: service.ledger.statistics().evicted,
             ledger_confirmed=lambda: service.ledger.statistics().confirmed,
-            relationships=lambda: len(self._relationship_lines()),
+            relationships=lambda: len(self._lines),
             open_exchanges=proxy.open_exchanges,
             open_waits=proxy.open_waits,
             watched_waits=proxy.watched_waits,
             questions_refused=proxy.questions_refused,
-            configuration_good=lambda: self._refused is None,
+            configuration_good=lambda: service.refusals.now is None,
             snapshot_good=lambda: self._snapshot_problem() is None,
             configuration_loaded_s=lambda: self._loaded_s,
             journal_lost=lambda: service.journal_lost,
@@ -242,25 +261,27 @@ class Monitor:
         """Before anything is shown: is Exchange there, and which relationships are known?"""
         await self.upstream.look()
         directory = self._service.judge.directory
-        if directory.statistics().age_s is None:
-            return
-        answer: RelationshipsAnswer = await directory.relationships()
-        if isinstance(answer.relationships, tuple):
-            self._known = answer.relationships
-        if answer.sight is not None:
-            self._unseen = answer.sight.remarks()
+        if directory.statistics().age_s is not None:
+            answer: RelationshipsAnswer = await directory.relationships()
+            if isinstance(answer.relationships, tuple):
+                self._known = answer.relationships
+            if answer.sight is not None:
+                self._unseen = answer.sight.remarks()
+        known, policy = self._known, self._service.judge.policy
+        if self._lines_of is None or self._lines_of[0] is not known or self._lines_of[1] != policy:
+            self._lines = await asyncio.to_thread(relationship_lines, known, policy)
+            self._lines_of = (known, policy)
 
     def _configured(self, record: Record) -> None:
         if record.action != "eas.config":
             return
+        self._snapshot_errors.see(self._snapshot_problem(), record.timestamp_s)
         if record.outcome == "success":
-            self._loaded_s, self._refused = record.timestamp_s, None
+            self._loaded_s = record.timestamp_s
             with contextlib.suppress(
                 RuntimeError
             ):  # no event loop yet: it will follow at the start
                 self._following = asyncio.get_running_loop().create_task(self.follow())
-        else:
-            self._refused = record.error_message or record.message
 
     def _configuration_line(self) -> ConfigurationLine:
         path = self._proxy.config_path()
@@ -268,12 +289,25 @@ class Monitor:
             path=path,
             meant=self._service.meant,
             loaded_s=self._loaded_s,
-            problem=self._refused,
+            problem=self._service.refusals.now,
+            error=self._service.refusals.last,
         )
+
+    def _certificate_lines(self) -> tuple[CertificateLine, ...]:
+        """Those whose end is known, and the one that phones see where its renewal was refused."""
+        now_s = self._clock()
+        self._front_errors.see(self._proxy.front_refused(), now_s)
+        ends = self._certificates()
+        lines = [_ending(whose, ends.get(whose), now_s) for whose in ("phones", "exchange")]
+        refused = self._front_errors.last
+        if refused is not None and refused.until_s is None and not lines[0].grave:
+            lines[0] = replace(lines[0], error=refused, grave=True)
+        return tuple(line for line in lines if line.ends_s is not None or line.error is not None)
 
     def _directory_line(self) -> DirectoryLine:
         cache, directory = self._service.config.cache, self._service.judge.directory
         age_s = directory.statistics().age_s
+        self._snapshot_errors.see(self._snapshot_problem(), self._clock())
         state = directory_state(
             age_s,
             refresh_s=cache.relationships_s,
@@ -289,6 +323,7 @@ class Monitor:
             age_s=age_s,
             problem=self._snapshot_problem() or self._trouble.problem,
             unseen=tuple(remark.message for remark in self._unseen),
+            error=_latest(self._snapshot_errors.last, self._trouble.errors.last),
         )
 
     def _snapshot_problem(self) -> str | None:
@@ -296,29 +331,94 @@ class Monitor:
         file = self._service.snapshot
         return None if file is None else file.problem
 
-    def _relationship_lines(self) -> tuple[RelationshipLine, ...]:
-        policy = self._service.judge.policy
-        return tuple(
-            relationship_line(relationship, policy)
-            for relationship in (*policy.relationships, *self._known)
-        )
-
 
 class _Trouble:
     """A sink: what is wrong with the directory now, and which server answered last."""
 
     def __init__(self) -> None:
-        self.problem: str | None = None
+        self.errors = ErrorMemory()
         self.server: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return self.errors.now
 
     def observe(self, record: Record) -> None:
         self.server = record.directory_server or self.server
         if record.directory_change == "unavailable" or (
             record.reason == Reason.DIRECTORY_UNAVAILABLE
         ):
-            self.problem = record.error_message or record.message
+            self.errors.see(record.error_message or record.message, record.timestamp_s)
         elif record.directory_change == "recovered" or record.directory_cache == "miss":
-            self.problem = None
+            self.errors.see(None, record.timestamp_s)
+
+
+def _latest(*errors: ErrorLine | None) -> ErrorLine | None:
+    """One that lasts before one that is over, then the one that began last."""
+    known = [error for error in errors if error is not None]
+    return max(known, key=lambda error: (error.until_s is None, error.since_s), default=None)
+
+
+def _ending(
+    whose: Literal["phones", "exchange"], ends_s: float | None, now_s: float
+) -> CertificateLine:
+    """What is to be said of a certificate's end: three weeks before, and after it."""
+    if ends_s is None or ends_s - now_s > SOON_DAYS * DAY_S:
+        return CertificateLine(whose=whose, ends_s=ends_s)
+    day = datetime.fromtimestamp(ends_s, UTC).strftime("%Y-%m-%d")
+    if ends_s <= now_s:
+        error = ErrorLine(text=f"it ended on {day}: renew it", since_s=ends_s)
+        return CertificateLine(whose=whose, ends_s=ends_s, error=error, grave=True)
+    error = ErrorLine(text=f"it ends on {day}: renew it", since_s=ends_s - SOON_DAYS * DAY_S)
+    return CertificateLine(whose=whose, ends_s=ends_s, error=error)
+
+
+def relationship_lines(
+    known: tuple[OrganizationRelationship, ...], policy: Policy
+) -> tuple[RelationshipLine, ...]:
+    """All relationships, each with where its domains lead by the decision's own rule."""
+    return tuple(
+        _with_contested(relationship_line(one, policy), one, known, policy)
+        for one in (*policy.relationships, *known)
+    )
+
+
+def _with_contested(
+    line: RelationshipLine,
+    relationship: OrganizationRelationship,
+    known: tuple[OrganizationRelationship, ...],
+    policy: Policy,
+) -> RelationshipLine:
+    if not relationship.enabled:
+        return line
+    stopped: dict[str, str] = {}  # domain → why nobody of it is sent anywhere
+    elsewhere: list[str] = []  # decided by a relationship of the configuration
+    for domain in relationship.domain_names:
+        match relationship_of(domain.lower(), known, policy, Trail(None)):
+            case Pass(reason=reason):
+                stopped[domain] = title(reason)
+            case claimed if claimed is not relationship:
+                elsewhere.append(domain)
+    if not (stopped or elsewhere):
+        return line
+    notes = [line.note] if line.note else []
+    for why in dict.fromkeys(stopped.values()):
+        domains = [domain for domain, said in stopped.items() if said == why]
+        notes.append(f"{_few(domains)} is sent to nobody: {why}")
+    if elsewhere:
+        notes.append(f"the configuration's relationship decides for {_few(elsewhere)}")
+    served = len(stopped) + len(elsewhere) < len(relationship.domain_names)
+    return replace(
+        line,
+        eas_host=line.eas_host if served else None,
+        contested=tuple(stopped),
+        note="; ".join(notes),
+    )
+
+
+def _few(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 def relationship_line(relationship: OrganizationRelationship, policy: Policy) -> RelationshipLine:

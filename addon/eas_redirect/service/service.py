@@ -36,6 +36,7 @@ from eas_redirect.telemetry.clients import families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import JSONLine, Record, drift_record
+from eas_redirect.telemetry.status import ErrorMemory
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Service:
         self._journalled = journalled
         self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
         self.ledger = Ledger(time.time)
+        self.refusals = ErrorMemory()  # of the configuration's file
         self._journal = self._open_journal(config)
         # Before anybody calls there is time to wait for a file that has just been written.
         directory, self.snapshot = self._open_directory(config, patience_s=SETTLE_S)

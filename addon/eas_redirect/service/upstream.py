@@ -19,7 +19,7 @@ from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer, diagnose
 from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.status import UpstreamLine
+from eas_redirect.telemetry.status import ErrorMemory, UpstreamLine
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +65,13 @@ class Upstream:
         ask: Callable[[float], Awaitable[UpstreamOutcome]],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._peer = peer
         self._ask = ask
         self._clock = clock
         self._sleep = sleep
+        self._wall_clock = wall_clock
         self._seen_at: float | None = None  # any answer of Exchange's
         self._asked_at = float("-inf")
         self._answered_at = float("-inf")  # a request of our own
@@ -77,7 +79,7 @@ class Upstream:
         self._asking = asyncio.Lock()
         self._asks: asyncio.Task[None] | None = None
         self._told: set[str] = set()
-        self.problem: str | None = None
+        self._errors = ErrorMemory()
         self.expires: datetime | None = None
 
     # -- what is seen in the traffic -------------------------------------------------------------
@@ -103,8 +105,16 @@ class Upstream:
         if self._peer() is None:
             return
         if self.problem is None and self._clock() - self._answered_at >= RETRY_S:
-            self.problem = why
+            self._meet(why)
         self._begin_asking(why)
+
+    @property
+    def problem(self) -> str | None:
+        """Why Exchange cannot be reached now."""
+        return self._errors.now
+
+    def _meet(self, problem: str | None) -> None:
+        self._errors.see(problem, self._wall_clock())
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -115,6 +125,7 @@ class Upstream:
             age_s=None if self._seen_at is None else self._clock() - self._seen_at,
             reachable=self.problem is None and (peer is None or self._seen_at is not None),
             problem=self.problem,
+            error=self._errors.last,
         )
 
     async def look(self) -> None:
@@ -149,14 +160,15 @@ class Upstream:
                 problem = f"a fault of ours ({type(error).__name__}); see the log"
             if problem is None:
                 break
-            self.problem, wait_s = problem, RETRY_S
+            self._meet(problem)
+            wait_s = RETRY_S
             self._tell("Exchange cannot be reached", problem)
             doubt = ""
         if doubt:  # one client's own, such as the name that it calls by
             self._tell("an exchange failed, and Exchange answers all the same", doubt)
         elif self.problem is not None:
             logger.info("eas-redirect: Exchange answers again")
-        self.problem = None
+        self._meet(None)
         self._told.clear()
 
     async def _problem_of(self, peer: Peer) -> str | None:

@@ -17,7 +17,7 @@ from eas_redirect.configuration.sources import Override
 from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.record import config_record
+from eas_redirect.telemetry.record import MAX_PROBLEMS, config_record
 
 # The configuration and the files that it names, watched: what a change leads to, as values.
 #
@@ -189,6 +189,8 @@ class Watcher:
                 pass
             case _:
                 assert_never(outcome)
+        # A snapshot that is read well later says nothing of the configuration's file.
+        self._service.refusals.see("; ".join(problems)[:MAX_PROBLEMS] or None, time.time())
         self._tell(tuple(path.name for path in outcome.changed), problems)
 
     def _tell(self, changed: tuple[str, ...], problems: tuple[str, ...]) -> None:

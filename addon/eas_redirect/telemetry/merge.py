@@ -16,7 +16,12 @@ from prometheus_client.registry import Collector
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.telemetry.status import (
     LAST_DECISIONS,
+    LISTED_DEVICES,
+    MOVED_DEVICES,
+    CertificateLine,
+    DeviceLine,
     DirectoryLine,
+    ErrorLine,
     ReasonCount,
     Status,
     UpstreamLine,
@@ -70,14 +75,21 @@ def merge_statuses(statuses: Sequence[Status]) -> Status:
     """One status out of at least one."""
     first = statuses[0]
     troubled = [s.configuration for s in statuses if s.configuration.problem]
+    stuck = _merge_stuck(statuses)
     return replace(
         first,
         started_s=min(s.started_s for s in statuses),
         draining=any(s.draining for s in statuses),
         full=any(s.full for s in statuses),
         upstream=_merge_upstreams([s.upstream for s in statuses]),
-        directory=max((s.directory for s in statuses), key=_badness),
-        configuration=troubled[0] if troubled else first.configuration,
+        directory=replace(
+            max((s.directory for s in statuses), key=_badness),
+            error=_merge_errors(s.directory.error for s in statuses),
+        ),
+        configuration=replace(
+            troubled[0] if troubled else first.configuration,
+            error=_merge_errors(s.configuration.error for s in statuses),
+        ),
         cache=_add_caches([s.cache for s in statuses]),
         relationships=max((s.relationships for s in statuses), key=len),
         reasons=_add_reasons(statuses),
@@ -93,6 +105,9 @@ def merge_statuses(statuses: Sequence[Status]) -> Status:
                 reverse=True,
             )[:LAST_DECISIONS]
         ),
+        certificates=_merge_certificates(statuses),
+        stuck=stuck,
+        moved=_merge_moved(statuses, stuck),
         workers=len(statuses),
     )
 
@@ -150,7 +165,63 @@ def _merge_upstreams(lines: Sequence[UpstreamLine]) -> UpstreamLine:
         age_s=min(ages, default=None),
         reachable=all(line.reachable for line in lines),
         problem=next((line.problem for line in lines if line.problem), None),
+        error=_merge_errors(line.error for line in lines),
     )
+
+
+def _merge_errors(errors: Iterable[ErrorLine | None]) -> ErrorLine | None:
+    """One that lasts before one that is over; of those the one that began first, of these the
+    latest."""
+    known = [error for error in errors if error is not None]
+    lasting = [error for error in known if error.until_s is None]
+    if lasting:
+        return min(lasting, key=lambda error: error.since_s)
+    return max(known, key=lambda error: error.since_s, default=None)
+
+
+def _merge_certificates(statuses: Sequence[Status]) -> tuple[CertificateLine, ...]:
+    """Of each the one that ends first, or that is refused."""
+    found: dict[str, CertificateLine] = {}
+    for line in (line for status in statuses for line in status.certificates):
+        known = found.setdefault(line.whose, line)
+        if (not line.grave, line.ends_s or 0.0) < (not known.grave, known.ends_s or 0.0):
+            found[line.whose] = line
+    return tuple(found.values())
+
+
+def _merge_stuck(statuses: Sequence[Status]) -> tuple[DeviceLine, ...]:
+    """A phone's connections may lie in several workers; each knows a part of what it did."""
+    found: dict[tuple[str, str], DeviceLine] = {}
+    nameless = []
+    for line in (line for status in statuses for line in status.stuck):
+        if line.user is None or line.device_id is None:  # `journal.users` drops names
+            nameless.append(line)
+            continue
+        key = (line.user, line.device_id)
+        found[key] = _as_one(found[key], line) if key in found else line
+    lines = sorted((*found.values(), *nameless), key=lambda line: -line.last_s)
+    return tuple(lines[:LISTED_DEVICES])
+
+
+def _as_one(one: DeviceLine, other: DeviceLine) -> DeviceLine:
+    redirected = [at for at in (one.redirected_s, other.redirected_s) if at is not None]
+    decisions = sorted(
+        (*one.decisions, *other.decisions), key=lambda line: line.timestamp_s, reverse=True
+    )
+    return replace(
+        max(one, other, key=lambda line: line.last_s),
+        since_s=min(one.since_s, other.since_s),
+        returns=one.returns + other.returns,
+        redirected_s=min(redirected, default=None),
+        decisions=tuple(decisions[: max(len(one.decisions), len(other.decisions))]),
+    )
+
+
+def _merge_moved(statuses: Sequence[Status], stuck: Sequence[DeviceLine]) -> tuple[DeviceLine, ...]:
+    """Silent in one worker, and stuck in another: stuck."""
+    still = {(line.user, line.device_id) for line in stuck if line.user and line.device_id}
+    lines = (line for s in statuses for line in s.moved if (line.user, line.device_id) not in still)
+    return tuple(sorted(lines, key=lambda line: -line.since_s)[:MOVED_DEVICES])
 
 
 def _add_caches(caches: Sequence[CacheStatistics]) -> CacheStatistics:

@@ -39,6 +39,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in _KEPT else REPLACED for c in text)
 
 
+def number(value: int) -> str:
+    """With narrow spaces between thousands, as ISO 80000-1 has it."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def printable_json(text: str) -> str:
     """JSON as text, with the same outside ASCII as escapes, which are the same to a reader."""
     return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,4 +1,5 @@
-"""What `metrics.listen` serves: `/metrics`, `/health`, `/ready` and the status page.
+"""What `metrics.listen` serves: `/metrics`, `/health`, `/ready` and the status page, which names
+users and devices to readers on this machine only.
 
 One `MetricsSite` per process. The supervisor of several workers has one too, over the sum of
 theirs; the workers then listen on Unix sockets of its own and also serve `/status`, the values
@@ -6,6 +7,7 @@ behind the page.
 Imports neither mitmproxy nor ldap3.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -72,9 +74,13 @@ class MetricsSite:
             "/ready": self._ready,
             "/ready?for=mail": self._carries_mail,
         }
+        elsewhere: dict[str, Maker] = {"/": self._page_elsewhere}
         if address.path is not None:
             pages["/status"] = self._status
-        server = WebServer(pages, for_people={"/"}, host_names=self._host_names)
+            elsewhere["/status"] = self._status_elsewhere
+        server = WebServer(
+            pages, for_people={"/"}, elsewhere=elsewhere, host_names=self._host_names
+        )
         await server.start(address)
         if address.is_everywhere:
             logger.warning(
@@ -98,12 +104,11 @@ class MetricsSite:
             self._server = None
 
     async def _page(self) -> Page:
+        return await _in_html(await self._views.status())
+
+    async def _page_elsewhere(self) -> Page:
         status = await self._views.status()
-        return Page(
-            body=render(status).encode("utf-8", "replace"),
-            content_type=HTML,
-            headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
-        )
+        return await _in_html(status.elsewhere())
 
     async def _metrics(self) -> Page:
         return Page(body=await self._views.metrics(), content_type=CONTENT_TYPE_LATEST)
@@ -120,6 +125,20 @@ class MetricsSite:
 
     async def _status(self) -> Page:
         return Page(body=STATUS.dump_json(await self._views.status()), content_type=JSON)
+
+    async def _status_elsewhere(self) -> Page:
+        status = await self._views.status()
+        return Page(body=STATUS.dump_json(status.elsewhere()), content_type=JSON)
+
+
+async def _in_html(status: Status) -> Page:
+    """In a thread: phones do not wait for a page."""
+    text = await asyncio.to_thread(render, status)
+    return Page(
+        body=text.encode("utf-8", "replace"),
+        content_type=HTML,
+        headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+    )
 
 
 async def _health() -> Page:

@@ -7,7 +7,7 @@ device in it went through the journal's redaction before. Imports neither mitmpr
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from eas_redirect import __version__
@@ -27,13 +27,47 @@ _PROCESS: dict[ProcessState, str] = {
     "full": "it is running out of file descriptors: raise LimitNOFILE, or start more workers",
 }
 LAST_DECISIONS = 40
+LISTED_DEVICES = 100  # of those that are stuck
+MOVED_DEVICES = 20  # of those that went last
+_HIDDEN = "the reasons are in the log, and on this page when it is opened on the proxy itself"
 # A directory counts as answering while its relationships are younger than this many refreshes.
 REFRESHES = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorLine:
+    """The last error of a part in words, without a full stop; `until_s` None: it lasts."""
+
+    text: str
+    since_s: float
+    until_s: float | None = None
+
+
+class ErrorMemory:
+    """Remembers the last error of a part. A text that changes while it lasts is still one error."""
+
+    def __init__(self) -> None:
+        self.last: ErrorLine | None = None
+
+    def see(self, text: str | None, at_s: float) -> None:
+        """What is wrong now; None: nothing."""
+        lasts = self.last is not None and self.last.until_s is None
+        if text is not None:
+            since_s = self.last.since_s if lasts and self.last is not None else at_s
+            self.last = ErrorLine(text=text, since_s=since_s)
+        elif lasts and self.last is not None:
+            self.last = replace(self.last, until_s=at_s)
+
+    @property
+    def now(self) -> str | None:
+        """What is wrong now."""
+        return self.last.text if self.last is not None and self.last.until_s is None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelationshipLine:
-    """A relationship with what the host map made of its URL; `eas_host` None: it redirects none."""
+    """A relationship with what the host map made of its URL; `eas_host` None: it redirects none.
+    `contested`: domains that another enabled relationship claims too, so they go nowhere."""
 
     name: str
     domain_names: tuple[str, ...]
@@ -42,6 +76,7 @@ class RelationshipLine:
     enabled: bool = True
     source: str = "directory"
     note: str = ""
+    contested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +90,7 @@ class DirectoryLine:
     age_s: float | None = None
     problem: str | None = None
     unseen: tuple[str, ...] = ()
+    error: ErrorLine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +102,17 @@ class ConfigurationLine:
     meant: str = ""
     loaded_s: float = 0.0
     problem: str | None = None
+    error: ErrorLine | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateLine:
+    """A certificate and when it ends. `error`: why phones or we refuse it, or soon will."""
+
+    whose: Literal["phones", "exchange"]
+    ends_s: float | None = None
+    error: ErrorLine | None = None
+    grave: bool = False  # refused already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +126,24 @@ class DecisionLine:
     device: str | None = None
     command: str | None = None
     location: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLine:
+    """A device that was redirected, already redacted. `since_s`: when it came into its state;
+    `advice`: what to do about it, a sentence or two; `decisions`: the newest first."""
+
+    user: str | None
+    device_id: str | None
+    device: str | None  # its type or family
+    state: str
+    since_s: float
+    last_s: float
+    returns: int = 0
+    redirected_s: float | None = None
+    location: str | None = None
+    advice: str = ""
+    decisions: tuple[DecisionLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +164,7 @@ class UpstreamLine:
     age_s: float | None = None
     reachable: bool = False
     problem: str | None = None
+    error: ErrorLine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +180,8 @@ class WaitLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything the page shows. Times are Unix times."""
+    """Everything the page shows. Times are Unix times. `named` False: names of users and devices
+    were left out, see `elsewhere`."""
 
     now_s: float
     started_s: float
@@ -133,6 +200,10 @@ class Status:
     waits: WaitLine = field(default_factory=WaitLine)
     errors: int = 0
     last: tuple[DecisionLine, ...] = ()
+    certificates: tuple[CertificateLine, ...] = ()
+    stuck: tuple[DeviceLine, ...] = ()  # those that came back last first
+    moved: tuple[DeviceLine, ...] = ()  # the latest first
+    named: bool = True
     workers: int = 1
     hanging: int = 0  # workers that do not answer, and still get their share of connections
     full: bool = False  # (nearly) no file descriptor is left for another connection
@@ -168,6 +239,23 @@ class Status:
             found.append(_PROCESS[self._process])
         return tuple(found)
 
+    def elsewhere(self) -> "Status":
+        """The same for readers on other machines: nothing that names a user or a device. Problems
+        of the configuration quote the names in it."""
+        error, problem = self.configuration.error, self.configuration.problem
+        return replace(
+            self,
+            configuration=replace(
+                self.configuration,
+                problem=_HIDDEN if problem else None,
+                error=replace(error, text=_HIDDEN) if error else None,
+            ),
+            last=(),
+            stuck=(),
+            moved=(),
+            named=False,
+        )
+
     @property
     def _process(self) -> ProcessState:
         if self.draining:
@@ -185,6 +273,9 @@ class Facts:
     configuration: Callable[[], ConfigurationLine] = ConfigurationLine
     relationships: Callable[[], tuple[RelationshipLine, ...]] = tuple
     upstream: Callable[[], UpstreamLine] = UpstreamLine
+    certificates: Callable[[], tuple[CertificateLine, ...]] = tuple
+    stuck: Callable[[], tuple[DeviceLine, ...]] = tuple
+    moved: Callable[[], tuple[DeviceLine, ...]] = tuple
     draining: Callable[[], bool] = lambda: False
     full: Callable[[], bool] = lambda: False
 
@@ -205,7 +296,7 @@ class LastDecisions:
 
     def lines(self) -> tuple[DecisionLine, ...]:
         """The newest first."""
-        return tuple(_decision_line(self._redact(record)) for record in reversed(self._records))
+        return tuple(decision_line(self._redact(record)) for record in reversed(self._records))
 
 
 def directory_state(
@@ -247,6 +338,9 @@ def build_status(
         waits=_wait_line(metrics),
         errors=metrics.errors,
         last=last.lines(),
+        certificates=facts.certificates(),
+        stuck=facts.stuck(),
+        moved=facts.moved(),
     )
 
 
@@ -276,15 +370,21 @@ def _why(record: Record) -> str:
     return (record.reason if held_back in (None, "decision") else held_back) or ""
 
 
-def _decision_line(record: Record) -> DecisionLine:
+def user_in_words(record: Record) -> str | None:
+    """The user as a person would write the name."""
     user = record.user_email or record.user_name
     if user and record.user_domain and "@" not in user:
-        user = f"{record.user_domain}\\{user}"
+        return f"{record.user_domain}\\{user}"
+    return user
+
+
+def decision_line(record: Record) -> DecisionLine:
+    """`record` is redacted already."""
     return DecisionLine(
         timestamp_s=record.timestamp_s,
         decision=record.decision or "",
         reason=_why(record),
-        user=user,
+        user=user_in_words(record),
         device=record.device_type or record.client_family,
         command=record.command or record.method,
         location=record.redirect_location,

@@ -1,87 +1,97 @@
-"""The status page: a `Status` in, one self-contained HTML page out. Pure; no script at all.
+"""The status page: a `Status` in, one self-contained HTML page out. Pure.
 
-`data/status.html` is the page, and everything that came from a client, the directory or a file is
-escaped in it. Its only style sheet is its own; `CONTENT_SECURITY_POLICY` forbids anything else.
+`data/status.html` is the page. It answers four questions: is it working, who is meant, who moved,
+who is stuck and what to do next.
 """
 
-import base64
-import hashlib
-from datetime import UTC, datetime
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
-
-from eas_redirect.telemetry.printable import printable
+from eas_redirect.telemetry.html_pages import render_page, security_policy
+from eas_redirect.telemetry.printable import number
 from eas_redirect.telemetry.status import Status
 
-REFRESH_S = 10
-MAX_CELL = 120  # characters; longer values are cut, so that no guest can break the layout
-
-_DATA = files("eas_redirect").joinpath("data")
-_STYLE = _DATA.joinpath("status.css").read_text(encoding="utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    security_policy("page.css", "status.js", connects=True) + "; frame-ancestors 'none'"
 )
 
 _TONES = {
     "redirect": "good",
-    "would_redirect": "good",
+    "would_redirect": "observe",
     "end_wait": "good",
-    "would_end_wait": "good",
+    "would_end_wait": "observe",
     "answering": "good",
     "stale": "warn",
     "blind": "bad",
     "unavailable": "bad",
     "unknown": "warn",
 }
+_LABELS = {
+    "redirect": "redirected",
+    "would_redirect": "would be redirected",
+    "end_wait": "wait ended",
+    "would_end_wait": "wait would be ended",
+    "pass": "passed on",
+}
 
 
 def render(status: Status) -> str:
     """The whole page."""
-    return _PAGE.render(
-        status=status,
-        style=_STYLE,
-        refresh_s=REFRESH_S,
-        tones=_TONES,
-        tiles=_tiles(status),
-        findings=_findings(status),
-        hit_rate=_hit_rate(status),
+    return render_page(
+        "status.html",
+        {
+            "status": status,
+            "tones": _TONES,
+            "labels": _LABELS,
+            "works": _works(status),
+            "meant": _meant(status),
+            "tiles": _tiles(status),
+            "findings": _findings(status),
+            "hit_rate": _hit_rate(status),
+        },
     )
 
 
-_GONE_OVER = ("quiet", "confirmed")
+def _works(status: Status) -> str:
+    """The answer in one sentence; why not stands below it."""
+    if status.ready:
+        goes = "moved ones are redirected" if status.mode == "enforce" else "nobody is redirected"
+        return f"Yes. Phones reach Exchange through it, and {goes}."
+    if status.carries_mail:
+        return "Not wholly. Phones reach Exchange through it, and nobody can be redirected."
+    return "No. Phones do not reach Exchange through it."
 
 
-def _tiles(status: Status) -> tuple[tuple[str, int, str], ...]:
-    """Name, figure, and the tone of one that is not zero."""
-    by_decision: dict[str, int] = {}
+def _meant(status: Status) -> str:
+    mode, _, who = status.configuration.meant.partition(" for ")
+    if not who:
+        return "Not known yet."
+    if mode == "observe":
+        return f"Nobody yet: it observes. It journals what it would do for {who}."
+    return f"Whose mailbox has moved, out of {who}."
+
+
+def _tiles(status: Status) -> tuple[tuple[str, int, str, str], ...]:
+    """Name, figure, words, and the tone of one that is not zero."""
+    decided: dict[str, int] = {}
     for line in status.reasons:
-        by_decision[line.decision] = by_decision.get(line.decision, 0) + line.count
+        decided[line.decision] = decided.get(line.decision, 0) + line.count
+    ledger = status.ledger
+    would = decided.get("would_redirect", 0)
     return (
-        ("exchanges", sum(by_decision.values()), ""),
-        ("redirected", by_decision.get("redirect", 0), "good"),
-        ("would be redirected", by_decision.get("would_redirect", 0), "good"),
-        ("devices gone over", sum(status.ledger.get(one, 0) for one in _GONE_OVER), "good"),
-        ("devices stuck", status.ledger.get("stuck", 0), "bad"),
-        ("waiting now", status.open_waits, ""),
-        ("waits ended", status.waits.ended, "good"),
-        ("addon errors", status.errors, "bad"),
+        ("Answers redirected", decided.get("redirect", 0), "451, with the new server", "good"),
+        *((("Would be redirected", would, "in observe mode", "observe"),) if would else ()),
+        ("Just told", ledger.get("redirected", 0), "devices; too early to say more", ""),
+        ("Seen at the target", ledger.get("confirmed", 0), "devices; they have arrived", "good"),
+        ("Followed", ledger.get("quiet", 0), "devices; presumed from their silence", "good"),
+        ("Came back", ledger.get("returned", 0), "devices; not often enough to be stuck", "warn"),
+        ("Stuck", ledger.get("stuck", 0), "devices; see below", "bad"),
+        ("Not redirected", ledger.get("seen", 0), "devices", ""),
     )
 
 
 def _findings(status: Status) -> list[str]:
-    """What needs a person, in sentences."""
-    findings = []
-    if status.configuration.problem:
-        findings.append(
-            f"The configuration file was refused, the last good one stays in force: "
-            f"{status.configuration.problem}"
-        )
-    if status.directory.problem:
+    """What needs a person and stands in none of the four parts, in sentences."""
+    findings = [f"The directory: {unseen}" for unseen in status.directory.unseen]
+    if status.directory.problem and status.directory.error is None:
         findings.append(f"The directory: {status.directory.problem}")
-    findings.extend(f"The directory: {unseen}" for unseen in status.directory.unseen)
     if not status.relationships and status.directory.state in ("answering", "stale"):
         findings.append(
             "No relationship can be read, so nobody is redirected. Does the account have the "
@@ -92,12 +102,16 @@ def _findings(status: Status) -> list[str]:
             "The directory does not say whose mailbox has moved, so no wait is ended: "
             f"{status.waits.problem}"
         )
-    if not status.upstream.reachable:
+    if not status.upstream.reachable and status.upstream.error is None:
         findings.append("Exchange does not answer.")
     if status.hanging:
         findings.append(
             f"Workers that do not answer: {status.hanging}. Phones whose connection they hold wait "
             "until they are replaced."
+        )
+    if status.full:
+        findings.append(
+            "It is running out of file descriptors: raise LimitNOFILE, or start more workers."
         )
     return findings
 
@@ -105,50 +119,6 @@ def _findings(status: Status) -> list[str]:
 def _hit_rate(status: Status) -> str:
     cache = status.cache
     asked = cache.hits + cache.misses + cache.negative + cache.stale
-    return f"{100 * (cache.hits + cache.negative) / asked:.0f} % of {asked:,}" if asked else "–"
-
-
-def _text(value: str | None, limit: int = MAX_CELL) -> str:
-    """Cut, and free of characters that could turn or hide the text around them."""
-    if not value:
+    if not asked:
         return "–"
-    return printable(value if len(value) <= limit else f"{value[: limit - 1]}…")
-
-
-def _host(location: str | None) -> str:
-    return (location or "").removeprefix("https://").partition("/")[0]
-
-
-def _utc(timestamp_s: float, form: str) -> str:
-    return datetime.fromtimestamp(timestamp_s, UTC).strftime(form)
-
-
-def _ago(age_s: float | None) -> str:
-    return "never" if age_s is None else f"{_span(age_s)} ago"
-
-
-def _span(seconds: float) -> str:
-    """A length of time in its two largest units."""
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
-
-
-def _page() -> Environment:
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    made.filters |= {
-        "text": _text,
-        "host": _host,
-        "utc": _utc,
-        "ago": _ago,
-        "span": _span,
-        "number": lambda value: f"{value:,}",
-    }
-    return made
-
-
-_PAGE = _page().from_string(_DATA.joinpath("status.html").read_text(encoding="utf-8"))
+    return f"{100 * (cache.hits + cache.negative) / asked:.0f} % of {number(asked)}"

@@ -7,7 +7,8 @@ connection, and never looks at a request's body.
 
 Pages for people answer only to names that are known to be ours. A web site could otherwise give its
 own name our address once its page is open in somebody's browser, and read what we show (DNS
-rebinding). Imports the standard library only.
+rebinding). What names users and devices is for readers on this machine alone: see `is_local`.
+Imports the standard library only.
 """
 
 import asyncio
@@ -100,11 +101,14 @@ class WebServer:
         clock: Callable[[], float] = time.monotonic,
         *,
         for_people: Collection[str] = (),
+        elsewhere: Mapping[str, Maker] | None = None,
         host_names: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """`for_people`: the paths that browsers open. They answer to addresses, `localhost` and
-        the `host_names`, in lower case."""
+        the `host_names`, in lower case. `elsewhere`: what readers on other machines get in place
+        of the page of the same path."""
         self._pages = {path: _Kept(maker, clock) for path, maker in pages.items()}
+        self._elsewhere = {path: _Kept(maker, clock) for path, maker in (elsewhere or {}).items()}
         self._for_people = frozenset(for_people)
         self._host_names = host_names
         self._address = ListenAddress()
@@ -173,7 +177,7 @@ class WebServer:
         except asyncio.LimitOverrunError:
             method, page = "GET", _error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         else:
-            method, page = await self._answer(head)
+            method, page = await self._answer(head, writer.get_extra_info("peername"))
         writer.write(_render(page, with_body=method != "HEAD"))
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await writer.drain()
@@ -182,12 +186,14 @@ class WebServer:
             # Closing with unread bytes would reset the connection and take the answer with it.
             await _drop_rest(reader)
 
-    async def _answer(self, head: bytes) -> tuple[str, Page]:
+    async def _answer(self, head: bytes, peer: object) -> tuple[str, Page]:
         method, target = _request_line(head)
         if method is None:
             return "GET", _error(HTTPStatus.BAD_REQUEST)
         path = target.partition("?")[0]
         kept = self._pages.get(target) or self._pages.get(path)
+        if path in self._elsewhere and not is_local(head, peer):
+            kept = self._elsewhere[path]
         if kept is None:
             return method, _error(HTTPStatus.NOT_FOUND)
         if path in self._for_people and not is_own_name(_hosts(head), self._host_names()):
@@ -253,6 +259,37 @@ def is_own_name(hosts: Collection[str], host_names: Collection[str]) -> bool:
         except ValueError:
             return False
     return True
+
+
+# What a reverse proxy adds; no browser sends these.
+_FORWARDED = re.compile(
+    rb"\r\n(?:forwarded|via|x-forwarded[^:\r]*|x-envoy[^:\r]*|x-original[^:\r]*"
+    rb"|x-(?:real|client|cluster-client)-ip|true-client-ip|cf-[^:\r]*)[ \t]*:",
+    re.IGNORECASE,
+)
+
+
+def is_local(head: bytes, peer: object) -> bool:
+    """Whether the reader is on this machine: by the connection (`peer`: its address as asyncio has
+    it; no pair for a Unix socket), by the name that was called, and by what a reverse proxy leaves
+    in a request that it passes on from elsewhere. In doubt: no."""
+    if isinstance(peer, tuple) and not _is_loopback(str(peer[0])):
+        return False
+    hosts = [_PORT.sub("", host.strip().lower()).removesuffix(".") for host in _hosts(head)]
+    if not all(host == "localhost" or _is_loopback(host.strip("[]")) for host in hosts):
+        return False
+    # nginx passes requests on as HTTP/1.0, which no browser speaks, under the name that it calls.
+    old = head.partition(b"\r\n")[0].endswith(b"HTTP/1.0") and bool(hosts)
+    return not old and _FORWARDED.search(head) is None
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
 
 
 def _error(status: HTTPStatus, headers: Mapping[str, str] | None = None, advice: str = "") -> Page:

@@ -1,0 +1,147 @@
+"""Who is stuck and who moved, from the records that a real ledger and judge would send."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eas_redirect.service import whereabouts
+from eas_redirect.service.whereabouts import DECISIONS, Whereabouts
+from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.ledger import Ledger
+from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.status import MOVED_DEVICES, DeviceLine
+
+TARGET = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+
+
+class World:
+    """A ledger and the sink behind it, on one clock, as the service couples them."""
+
+    def __init__(self, users: str = "clear") -> None:
+        self.now_s = 1_000_000.0
+        self.ledger = Ledger(lambda: self.now_s)
+        redaction = Redaction(users=users, key=b"key")  # type: ignore[arg-type]
+        self.sink = Whereabouts(redaction.apply)
+
+    def call(
+        self, user: str = "anna", *, after_s: float = 0.0, told: bool = True, **said: Any
+    ) -> None:
+        self.now_s += after_s
+        values: dict[str, Any] = {
+            "reason": "mailbox_moved" if told else "other_answer",
+            "decision": "redirect" if told else "pass",
+            "redirect_location": TARGET if told else None,
+            "command": "Sync",
+            "device_id": f"ID-{user}",
+            "device_type": "iPhone",
+            "user_agent": "Apple-iPhone14C2/2001.50",
+            **said,
+        }
+        record = Record(
+            timestamp_s=self.now_s,
+            action="eas.exchange",
+            message="",
+            user_name=user,
+            user_domain="CONTOSO",
+            **values,
+        )
+        changes = self.ledger.observe(record)
+        for change in (*changes, record):
+            self.sink.observe(change)
+
+    def settle(self, after_s: float) -> None:
+        self.now_s += after_s
+        for change in self.ledger.settle():
+            self.sink.observe(change)
+
+    def get_stuck(self, user: str = "anna", **said: Any) -> DeviceLine:
+        self.call(user)
+        for _ in range(4):
+            self.call(user, after_s=300.0, **said)
+        return next(line for line in self.sink.stuck() if line.device_id == f"ID-{user}")
+
+
+def test_a_stuck_device_with_its_last_decisions_and_what_to_do() -> None:
+    world = World()
+    began = world.now_s
+    line = world.get_stuck()
+    assert (line.user, line.device, line.state) == ("CONTOSO\\anna", "iPhone", "stuck")
+    assert (line.returns, line.redirected_s, line.last_s) == (4, began, world.now_s)
+    assert line.since_s == began + 3 * 300, "the third comeback, ten minutes after the first"
+    assert [one.decision for one in line.decisions] == ["redirect"] * 5
+    assert line.decisions[0].timestamp_s == world.now_s
+    assert line.location == TARGET
+    assert line.advice.endswith(("account up anew.", "sign in."))
+    for _ in range(DECISIONS):
+        world.call(after_s=60, told=False)
+    [line] = world.sink.stuck()
+    assert len(line.decisions) == DECISIONS
+    assert line.advice == "Exchange serves it here again: was the mailbox moved back?"
+
+
+def test_a_password_that_exchange_refuses_is_told() -> None:
+    world = World()
+    world.get_stuck()
+    for _ in range(20):
+        world.call(after_s=30, told=False, reason="unauthenticated")
+    [line] = world.sink.stuck()
+    assert "refuses its password" in line.advice
+    assert line.returns == 4, "a 401 is no comeback"
+
+
+def test_who_falls_silent_or_is_seen_there_has_moved_and_is_stuck_no_more() -> None:
+    world = World()
+    world.get_stuck("anna")
+    world.call("bert")
+    assert world.sink.moved() == ()
+    world.settle(after_s=86_400)
+    assert world.sink.stuck() == ()
+    assert {line.user for line in world.sink.moved()} == {"CONTOSO\\anna", "CONTOSO\\bert"}
+    assert {line.state for line in world.sink.moved()} == {"quiet"}
+    world.call("bert", told=False, url_domain="outlook.office365.com")
+    latest, _ = world.sink.moved()
+    assert (latest.user, latest.state) == ("CONTOSO\\bert", "confirmed")
+    world.call("bert", after_s=60, url_domain="mail.contoso.example")
+    assert {line.user for line in world.sink.moved()} == {"CONTOSO\\anna"}
+
+
+@pytest.mark.parametrize("users", ["hash", "drop"])
+def test_what_the_journal_may_not_hold_is_not_shown(users: str) -> None:
+    world = World(users)
+    world.call()
+    for _ in range(4):
+        world.call(after_s=300)
+    [line] = world.sink.stuck()
+    assert "anna" not in repr(line)
+    assert (line.user is None) == (users == "drop")
+
+
+def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whereabouts, "MAX_FOLLOWED", 30)
+    world = World()
+    for _ in range(5):
+        for number in range(100):
+            world.call(f"user{number}", after_s=0 if number else 300)
+    for number in range(100):
+        world.call(f"told{number}")
+    assert len(world.sink._stuck) == len(world.sink._awaited) == 30
+    assert {line.user for line in world.sink.stuck()} >= {"CONTOSO\\user99", "CONTOSO\\user70"}
+    world.settle(after_s=200_000)
+    assert len(world.sink.moved()) == MOVED_DEVICES
+    world.call("x" * 5000)
+    assert not any(len(key[0]) > 4000 for key in world.sink._awaited)
+
+
+def test_everyday_traffic_leaves_nothing() -> None:
+    world = World()
+    for _ in range(10):
+        world.call(after_s=60, told=False)
+    world.sink.observe(
+        replace(
+            Record(timestamp_s=1.0, action="eas.exchange", message=""),
+            ledger_state="redirected",
+            reason="mailbox_moved",
+        )
+    )
+    assert (world.sink._awaited, world.sink._stuck, world.sink.moved()) == ({}, {}, ())
