@@ -167,6 +167,26 @@ def kept(directory: Path, *arguments: str) -> Iterator[Kept]:
         process.wait()
 
 
+def test_phones_that_know_rsa_and_tls_1_0_only_are_let_in(tmp_path: Path) -> None:
+    require("openssl")
+    with kept(tmp_path, "--old-phones") as lab:
+        port = re.search(r"https://localhost:(\d+)/", lab.printed)
+        assert port
+        ca = tmp_path / "certs" / "old-phones" / "lab-ca.pem"
+        old = ("-tls1", "-cipher", "AES128-SHA:@SECLEVEL=0", "-CAfile", str(ca))
+        said = subprocess.run(
+            ["openssl", "s_client", "-connect", f"localhost:{port[1]}", *old],
+            input="",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout
+    assert "Protocol  : TLSv1\n" in said
+    assert "Cipher    : AES128-SHA\n" in said
+    assert "Verify return code: 0 (ok)" in said
+
+
 def test_a_kept_lab_answers_as_it_says_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
     with kept(tmp_path) as lab:
         assert len(lab.others()) == 2  # mitmdump and its guard

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from eas_redirect.lab.authority import CA_DAYS, LEAF_DAYS, InUseError, LabCertificates, locked
 
@@ -133,3 +135,13 @@ def test_damaged_files_are_made_anew(tmp_path: Path, file: str, damage: bytes) -
     lab = LabCertificates(tmp_path)
     issued = lab.issue("front", ["mail.contoso.example"])
     _handshake(issued.server_context(), lab.client_context(), "mail.contoso.example")
+
+
+def test_for_old_phones_everything_is_rsa_and_stays(tmp_path: Path) -> None:
+    LabCertificates(tmp_path)
+    old = LabCertificates(tmp_path, for_old_phones=True)
+    issued = old.issue("front", ["a.example"]).file.read_bytes()
+    certificates = x509.load_pem_x509_certificates(issued)
+    assert [isinstance(one.public_key(), rsa.RSAPublicKey) for one in certificates] == [True, True]
+    again = LabCertificates(tmp_path, for_old_phones=True)
+    assert again.issue("front", ["a.example"]).file.read_bytes() == issued

@@ -45,6 +45,13 @@ _Interface = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="With --transparent: real phones come in by this one."),
 ]
+_OldPhones = Annotated[
+    bool,
+    typer.Option(
+        "--old-phones",
+        help="TLS 1.0 and RSA, for Android 4, iOS 6, Windows Mobile; CA in DIR/old-phones.",
+    ),
+]
 _Work = Annotated[
     Path, typer.Option(metavar="DIR", help="Where configuration, directory, journal and logs go.")
 ]
@@ -68,6 +75,7 @@ def lab(
     carrier: _Carrier = "mitmproxy",
     transparent: _Transparent = False,
     interface: _Interface = None,
+    old_phones: _OldPhones = False,
     json: JsonOption = False,
     work: _Work = Path(".lab"),
     certs: _Certs = Path("certs"),
@@ -86,17 +94,20 @@ def lab(
         fail("lab: --interface goes with --transparent", USAGE)
     if transparent and carrier == "haproxy":
         fail("lab: --transparent goes with --carrier mitmproxy only", USAGE)
+    if old_phones and carrier == "haproxy":
+        fail("lab: --old-phones goes with --carrier mitmproxy only", USAGE)
     from eas_redirect.lab.runner import LabSettings
 
     own_address = () if listen in (*ANY_ADDRESS, LOOPBACK) else (listen,)
     settings = LabSettings(
         work=work,
-        certificates=certs,
+        certificates=certs / "old-phones" if old_phones else certs,
         listen=listen,
         port=port,
         carrier=carrier,
         transparent=transparent,
         interface=interface,
+        old_phones=old_phones,
         names=tuple(dict.fromkeys((*(name or ()), *own_address))),
     )
     good = _run(settings, keep=keep, as_json=json)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -46,6 +46,8 @@ CA_DAYS = 825
 LEAF_DAYS = 397  # Phones refuse server certificates that live longer than 398 days.
 RENEW_DAYS = 7
 
+type LabKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -62,10 +64,16 @@ class Issued:
 
 
 class LabCertificates:
-    """The lab CA in `directory` and what it signs. Making the object makes the CA if need be."""
+    """The lab CA in `directory` and what it signs. Making the object makes the CA if need be.
 
-    def __init__(self, directory: Path, *, now: datetime | None = None) -> None:
+    `for_old_phones`: with RSA keys, for those that know no elliptic curves (Android 4, iOS 6).
+    """
+
+    def __init__(
+        self, directory: Path, *, now: datetime | None = None, for_old_phones: bool = False
+    ) -> None:
         self._directory = directory
+        self._uses_rsa = for_old_phones
         self._now = now or datetime.now(UTC)
         self.ca_file = directory / "lab-ca.pem"
         self._key_file = directory / "lab-ca-key.pem"
@@ -94,7 +102,7 @@ class LabCertificates:
     def _ca_is_good(self) -> bool:
         try:
             certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
-            key = _load_key(self._key_file)
+            key = self._load_key(self._key_file)
         except (OSError, ValueError):
             return False
         return self._is_current(certificate) and certificate.public_key() == key.public_key()
@@ -104,7 +112,7 @@ class LabCertificates:
         try:
             certificate = x509.load_pem_x509_certificate(issued.file.read_bytes())
             certificate.verify_directly_issued_by(self._ca())
-            _load_key(issued.file)
+            self._load_key(issued.file)
         except Exception:  # cryptography raises many types; all mean: make it anew
             return False
         return self._is_current(certificate) and _names_of(certificate) == set(issued.names)
@@ -116,8 +124,19 @@ class LabCertificates:
     def _ca(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.ca_file.read_bytes())
 
+    def _make_key(self) -> LabKey:
+        if self._uses_rsa:
+            return rsa.generate_private_key(65537, 2048)
+        return ec.generate_private_key(ec.SECP256R1())
+
+    def _load_key(self, file: Path) -> LabKey:
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        if isinstance(key, rsa.RSAPrivateKey if self._uses_rsa else ec.EllipticCurvePrivateKey):
+            return key
+        raise ValueError(f"{file} holds a key of another kind")
+
     def _make_ca(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self._make_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CA_NAME)])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         builder = (
@@ -131,8 +150,8 @@ class LabCertificates:
         _write(self.ca_file, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _sign(self, issued: Issued) -> None:
-        ca, ca_key = self._ca(), _load_key(self._key_file)
-        key = ec.generate_private_key(ec.SECP256R1())
+        ca, ca_key = self._ca(), self._load_key(self._key_file)
+        key = self._make_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issued.names[0])])
         names = x509.SubjectAlternativeName([_general_name(name) for name in issued.names])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
@@ -140,7 +159,7 @@ class LabCertificates:
             self._builder(subject, ca.subject, key, LEAF_DAYS)
             .add_extension(names, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(_key_usage(ca=False, rsa_exchange=self._uses_rsa), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(authority, critical=False)
         )
@@ -152,7 +171,7 @@ class LabCertificates:
         self,
         subject: x509.Name,
         issuer: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
+        key: LabKey,
         days: int,
     ) -> x509.CertificateBuilder:
         """An hour of the past is valid, too: phones' clocks are not exact."""
@@ -167,13 +186,13 @@ class LabCertificates:
         )
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
+def _key_usage(*, ca: bool, rsa_exchange: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not ca,
         key_cert_sign=ca,
         crl_sign=ca,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=rsa_exchange,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,
@@ -193,14 +212,7 @@ def _names_of(certificate: x509.Certificate) -> set[str]:
     return {str(name.value) for name in extension.value}
 
 
-def _load_key(file: Path) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(file.read_bytes(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{file} holds a key of another kind")
-    return key
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: LabKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

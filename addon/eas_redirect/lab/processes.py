@@ -142,8 +142,10 @@ def start_proxy(
     certificates: Sequence[str] = (),
     upstream_ca: Path,
     listen: tuple[str, int],
+    old_phones: bool = False,
 ) -> ProxyProcess:
-    """mitmdump with the shim; returns when it listens. `certificates` are `--certs` values."""
+    """mitmdump with the shim; returns when it listens. `certificates` are `--certs` values,
+    `old_phones` speak TLS 1.0 at most."""
     settings = {
         "eas_config": str(config),
         "confdir": str(confdir),
@@ -151,6 +153,7 @@ def start_proxy(
         "listen_host": listen[0],
         "listen_port": str(listen[1]),
         "flow_detail": "0",
+        **({"tls_version_client_min": "TLS1"} if old_phones else {}),
     }
     command = [mitmdump(), "-s", str(script()), "--mode", mode]
     for name, value in settings.items():

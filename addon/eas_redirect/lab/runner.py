@@ -85,6 +85,7 @@ class LabSettings:
     carrier: Carrier = "mitmproxy"
     transparent: bool = False
     interface: str | None = None  # with `transparent`: the one that leads real phones in
+    old_phones: bool = False  # that know RSA and TLS 1.0 only
     names: tuple[str, ...] = ()  # further names of the proxy, for its certificate
     personas: Sequence[Persona] = field(default=PERSONAS)
 
@@ -121,7 +122,9 @@ class Lab:
         stack.enter_context(_claimed(settings.work))
         self._say(f"certificates in {settings.certificates}")
         with _advice_on_files():
-            self.certificates = LabCertificates(settings.certificates)
+            self.certificates = LabCertificates(
+                settings.certificates, for_old_phones=settings.old_phones
+            )
             config = self._write_files()
         self.site = self._choose_site(stack)
         with self.site.at_servers():
@@ -205,6 +208,7 @@ class Lab:
             certificates=() if self.site.transparent else (str(front),),
             upstream_ca=self.certificates.ca_file.resolve(),
             listen=self.site.proxy,
+            old_phones=self._settings.old_phones,
         )
 
     def _answer_names(self, stack: ExitStack) -> None:
