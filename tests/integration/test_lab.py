@@ -70,13 +70,15 @@ def test_each_person_gets_what_was_expected(
     assert person["as_expected"] is True, person["problems"]
     assert person["reason"] == persona.expects[-1].reason
     moved = persona.expects[-1].reason == "mailbox_moved"
-    host = f"451 → {persona.expects[-1].host}" if moved else "the same"
+    what = "Settings" if persona.adds_account else "451"
+    host = f"{what} → {persona.expects[-1].host}" if moved else "the same"
     assert str(person["device_got"]).startswith(host)
 
 
 def test_every_outcome_that_the_lab_is_for_has_a_person() -> None:
     reasons = {expected.reason for persona in PERSONAS for expected in persona.expects}
     assert reasons == {
+        "autodiscover_client_not_listed",
         "mailbox_moved",
         "native_redirect",
         "no_relationship",

@@ -15,6 +15,14 @@ from enum import Enum, StrEnum
 
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
 from eas_redirect.activesync.wbxml import Document, Element, Node, WBXMLError, element, parse, write
+from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
+from eas_redirect.autodiscover.phone_request import read_request as read_question
+from eas_redirect.lab.autodiscovery import (
+    INVALID_REQUEST,
+    XML_TYPE,
+    redirect_answer,
+    settings_answer,
+)
 from eas_redirect.lab.http_server import HeaderFields, Reply, Request
 
 
@@ -41,6 +49,7 @@ class LabAccount:
     behaviour: Treatment = Treatment.MAILBOX
     gzip: bool = False  # this account's answers come compressed, if the client accepts that
     sent_back: bool = False  # where the mailbox went, they believe it to be here
+    new_address: str | None = None  # to which mail goes, where the mailbox has moved
 
     @property
     def logons(self) -> tuple[str, ...]:
@@ -53,6 +62,9 @@ class LabAccounts:
 
     def __init__(self, accounts: Iterable[LabAccount]) -> None:
         self._by_logon = {logon: account for account in accounts for logon in account.logons}
+
+    def find(self, logon: str) -> LabAccount | None:
+        return self._by_logon.get(logon.lower())
 
     def authenticate(self, authorization: str | None) -> LabAccount | None:
         """The account whose name and password a Basic header holds (RFC 7617)."""
@@ -304,6 +316,8 @@ class LegacyExchange:
         self._gone: set[str] = set()  # LEAVING accounts whose mailbox has left
 
     async def __call__(self, request: Request) -> Reply:
+        if is_autodiscover(request.method, request.target):
+            return self._discover(request)
         if not is_eas_path(request.target):
             return self._web_page(request)
         account = self._accounts.authenticate(request.header("Authorization"))
@@ -392,6 +406,21 @@ class LegacyExchange:
         found = request.path.lower().startswith("/owa")
         headers = (("Content-Type", "text/html"), *self._headers())
         return Reply(200 if found else 404, headers, OWA if found else NOT_FOUND)
+
+    def _discover(self, request: Request) -> Reply:
+        """Autodiscover's answer is about the address that is asked for."""
+        if self._accounts.authenticate(request.header("Authorization")) is None:
+            return self._refuse_logon()
+        headers = (("Cache-Control", "private"), ("Content-Type", XML_TYPE), *self._headers())
+        asked = read_question(request.body, request.header("Content-Type") or "")
+        if isinstance(asked, NotForPhones):
+            return Reply(200, headers, INVALID_REQUEST)
+        address = asked.email_address
+        account = self._accounts.find(address)
+        new = account.new_address if account is not None else None
+        here = f"https://{self._host}/Microsoft-Server-ActiveSync"
+        body = redirect_answer(address, new) if new else settings_answer(address, here)
+        return Reply(200, headers, body)
 
     def _error(self, status: int, page: bytes) -> Reply:
         headers = (("Cache-Control", "private"), ("Content-Type", "text/html"), *self._headers())

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from eas_redirect.activesync.request import read_request
 from eas_redirect.activesync.response import read_answer
+from eas_redirect.lab.autodiscovery import other_address
 from eas_redirect.lab.http_server import Exchanged, Reply
 from eas_redirect.lab.personas import Expected, Persona
 from eas_redirect.lab.phone import Got
@@ -26,7 +27,7 @@ from eas_redirect.lab.walk import Walk
 SENT_ON = "mailbox_moved"
 CONFIRMED = "confirmed"
 UNAUTHENTICATED = "unauthenticated"
-EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect")
+EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect", "eas.autodiscover")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ def _row(
     problems = list(_problems(walk, replies, lines))
     if known_there is not (persona.arrives == 200):
         problems.append(f"the target has {'' if known_there else 'not '}let this person in")
-    if sent_on and arrival is not None and not confirmed:
+    # Autodiscover is asked by no device that the ledger knows.
+    if sent_on and arrival is not None and not confirmed and not persona.adds_account:
         problems.append("the journal does not confirm that the phone arrived")
     return OutcomeRow(
         name=persona.name,
@@ -196,6 +198,9 @@ def untouched(got: Got, reply: Reply) -> bool:
 
 def _said(persona: Persona, reply: Reply) -> str:
     """`200, status 123`, or `403`: what stands on the wire."""
+    if persona.adds_account and isinstance(reply.body, bytes):
+        said = "Redirect" if other_address(reply.body) else "no Redirect"
+        return f"{reply.status}, {said}"
     ask, device = persona.asks[-1], persona.make_device()
     request = read_request(ask.method, device.target(ask), device.headers(ask))
     body = reply.body if isinstance(reply.body, bytes) else None
@@ -208,8 +213,10 @@ def _got(walk: Walk, *, sent_on: bool) -> str:
         return "nothing"
     last = walk.got[-1]
     if not sent_on or last.location is None:
-        return "the same"
-    sent = f"{last.status} → {urlsplit(last.location).hostname}"
+        found_it = walk.persona.adds_account and walk.arrived is not None
+        return "the same, and let in elsewhere" if found_it else "the same"
+    what = "Settings" if last.is_settings else str(last.status)
+    sent = f"{what} → {urlsplit(last.location).hostname}"
     if walk.persona.sent_back:
         return f"{sent}, and back, {len(walk.got)} times"
     if walk.arrived is not None:
@@ -230,6 +237,7 @@ LEGEND = """\
 200, status 123  is Exchange's way to say UserHasNoMailbox. Very old phones, and a phone's first
                  question what the server can do, get a 403, which alone can mean many things.
 451 → name       tells the phone that its mailbox is on that server from now on.
+Settings → name  is the same in an answer of Autodiscover's, for an account that is added again.
 the same         is what Exchange said, unchanged in every byte.
 """
 CONFIRMED_LEGEND = """\

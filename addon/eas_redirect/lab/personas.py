@@ -16,6 +16,8 @@ HOST = f"mail.{DOMAIN}"
 CLOUD = "outlook.office365.com"
 FABRIKAM = "mail.fabrikam.example"
 CLOUD_DOMAIN = "contoso.mail.onmicrosoft.com"
+AUTODISCOVER = f"autodiscover.{DOMAIN}"
+CLOUD_AUTODISCOVER = f"autodiscover.{CLOUD_DOMAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,16 @@ class Persona:
     follows: bool = True
     arrives: int | None = None
     sent_back: int = 0
+    knows_redirect: bool = False  # of Autodiscover: asks on at the new address
+
+    @property
+    def adds_account(self) -> bool:
+        """Whether the device begins with Autodiscover."""
+        return self.asks[0].is_question
+
+    @property
+    def new_address(self) -> str | None:
+        return f"{self.name}@{self.moved_to}" if self.moved_to else None
 
     @property
     def requests(self) -> int:
@@ -97,6 +109,7 @@ class Persona:
             behaviour=self.behaviour,
             gzip=self.gzip,
             sent_back=self.sent_back > 0,
+            new_address=self.new_address,
         )
 
     @property
@@ -106,7 +119,7 @@ class Persona:
             display_name=self.display_name,
             user_principal_name=self.user_principal_name,
             has_mailbox=self.moved_to is None,
-            target_address=f"SMTP:{self.name}@{self.moved_to}" if self.moved_to else None,
+            target_address=f"SMTP:{self.new_address}" if self.new_address else None,
         )
 
     def make_device(self) -> Phone:
@@ -152,6 +165,8 @@ TO_FABRIKAM = Expected(status=451, reason="mailbox_moved", host=FABRIKAM)
 def passes(status: int, reason: str | None) -> Expected:
     return Expected(status=status, reason=reason)
 
+
+ADDED = DeviceRequest("Autodiscover", query="none")
 
 PERSONAS = (
     Persona(
@@ -317,5 +332,23 @@ PERSONAS = (
         expects=(TO_FABRIKAM, TO_FABRIKAM),
         sent_back=1,
         arrives=451,
+    ),
+    Persona(
+        name="vera",
+        display_name="Vera Varga",
+        model=ANDROID,
+        story="moved; adds her account again; her phone knows Settings alone",
+        asks=(ADDED,),
+        expects=(Expected(status=200, reason="mailbox_moved", host=CLOUD),),
+        arrives=200,
+    ),
+    Persona(
+        name="willem",
+        display_name="Willem Wolf",
+        story="moved; adds his account again; his phone follows Redirect",
+        asks=(ADDED,),
+        knows_redirect=True,
+        expects=(passes(200, "autodiscover_client_not_listed"),),
+        arrives=200,
     ),
 )

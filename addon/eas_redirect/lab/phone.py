@@ -16,6 +16,8 @@ from typing import Self
 from urllib.parse import urlencode
 
 from eas_redirect.activesync.request import COMMAND_CODES
+from eas_redirect.autodiscover.phone_request import PATH as AUTODISCOVER_PATH
+from eas_redirect.lab.autodiscovery import XML_TYPE, server_url
 from eas_redirect.lab.http_server import HeaderFields, field_value
 from eas_redirect.lab.legacy_exchange import WBXML_TYPE
 
@@ -44,6 +46,11 @@ class DeviceRequest:
     policy_key: int | None = None
 
     @property
+    def is_question(self) -> bool:
+        """To Autodiscover, which tells the server of an account that is added."""
+        return self.command == "Autodiscover"
+
+    @property
     def method(self) -> str:
         return "OPTIONS" if self.command == "OPTIONS" else "POST"
 
@@ -59,6 +66,8 @@ class Phone:
     authorization: str | None
 
     def target(self, ask: DeviceRequest) -> str:
+        if ask.is_question:
+            return AUTODISCOVER_PATH
         match ask.query:
             case "none":
                 return PATH
@@ -72,7 +81,9 @@ class Phone:
         fields = [("User-Agent", self.user_agent), ("Accept-Encoding", "gzip")]
         if self.authorization:
             fields.append(("Authorization", self.authorization))
-        if ask.method == "POST":
+        if ask.is_question:
+            fields.append(("Content-Type", XML_TYPE))
+        elif ask.method == "POST":
             fields.append(("Content-Type", WBXML_TYPE))
             if ask.query == "plain":
                 fields.append(("MS-ASProtocolVersion", ask.version))
@@ -119,7 +130,12 @@ class Got:
 
     @property
     def location(self) -> str | None:
-        return self.header("X-MS-Location")
+        """The server that the phone is told: by a 451, or by Settings."""
+        return self.header("X-MS-Location") or server_url(self.wire_body)
+
+    @property
+    def is_settings(self) -> bool:
+        return self.status == 200 and server_url(self.wire_body) is not None
 
 
 class Line:

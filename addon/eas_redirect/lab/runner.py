@@ -17,7 +17,16 @@ from eas_redirect.lab.ldif_export import write_ldif
 from eas_redirect.lab.legacy_exchange import LabAccounts, LegacyExchange, ProductVersion
 from eas_redirect.lab.lent_interface import lent
 from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
-from eas_redirect.lab.personas import CLOUD, FABRIKAM, HOST, PERSONAS, RELATIONSHIPS, Persona
+from eas_redirect.lab.personas import (
+    AUTODISCOVER,
+    CLOUD,
+    CLOUD_AUTODISCOVER,
+    FABRIKAM,
+    HOST,
+    PERSONAS,
+    RELATIONSHIPS,
+    Persona,
+)
 from eas_redirect.lab.phone import PATH, Route
 from eas_redirect.lab.placement import Placement, loopback, names_and_addresses, transparent
 from eas_redirect.lab.processes import (
@@ -40,11 +49,14 @@ CONFIG = """\
 mode = "enforce"
 
 [exchange]
-host_names = ["mail.contoso.example"]
+host_names = ["mail.contoso.example", "autodiscover.contoso.example"]
 default_domain = "CONTOSO"
 
 [directory]
 snapshot = "directory.ldif"
+
+[autodiscover]
+phones = "listed"
 
 [journal]
 path = "eas-journal.jsonl"
@@ -157,15 +169,17 @@ class Lab:
             longest_ping_s=LONGEST_PING_S,
             location=f"https://{FABRIKAM}{PATH}",
         )
-        own = self.certificates.issue("lab-exchange", (HOST, "localhost", "127.0.0.1"))
+        names = (HOST, AUTODISCOVER, "localhost", "127.0.0.1")
+        own = self.certificates.issue("lab-exchange", names)
         host, port = self.site.exchange
         self.exchange = stack.enter_context(
             Server(exchange, tls=own.server_context(), host=host, port=port)
         )
         self._say(f"an old Exchange (a stand-in for 2013) at {self.exchange.url}")
-        away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM))
+        away = self.certificates.issue("lab-target", (CLOUD, FABRIKAM, CLOUD_AUTODISCOVER))
         back = f"https://{HOST}{PATH}"
-        handler = TargetServer(LabAccounts(accounts), modern_hosts=(CLOUD,), back=back)
+        modern = (CLOUD, CLOUD_AUTODISCOVER)
+        handler = TargetServer(LabAccounts(accounts), modern_hosts=modern, back=back)
         self._arrivals = handler.arrivals
         host, port = self.site.target
         self.target = stack.enter_context(
@@ -174,7 +188,8 @@ class Lab:
         self._say(f"where mailboxes moved to (a stand-in for {CLOUD}) at {self.target.url}")
 
     def _front(self) -> Path:
-        names = dict.fromkeys((HOST, "localhost", "127.0.0.1", *self._settings.names))
+        own = (HOST, AUTODISCOVER, "localhost", "127.0.0.1")
+        names = dict.fromkeys((*own, *self._settings.names))
         return self.certificates.issue("lab-front", tuple(names)).file.resolve()
 
     def _start_haproxy(self, config: Path, stack: ExitStack) -> ProxyProcess:
@@ -217,7 +232,9 @@ class Lab:
         if settings.interface is None:
             return
         there = self.target.host
-        names = {HOST: self.exchange.host, CLOUD: there, FABRIKAM: there}
+        here = self.exchange.host
+        names = {HOST: here, AUTODISCOVER: here}
+        names |= dict.fromkeys((CLOUD, FABRIKAM, CLOUD_AUTODISCOVER), there)
         command = names_and_addresses(settings.interface, names, settings.work)
         child = stack.enter_context(ChildProcess("dnsmasq", command, settings.work / "dnsmasq.log"))
         child.wait_for("started, version")
@@ -228,7 +245,8 @@ class Lab:
         transparent = self.site.transparent
         here = (self.exchange.host, self.exchange.port) if transparent else self.proxy.address
         there = (self.target.host, self.target.port)
-        addresses = {HOST: here, CLOUD: there, FABRIKAM: there}
+        addresses = {HOST: here, AUTODISCOVER: here}
+        addresses |= dict.fromkeys((CLOUD, FABRIKAM, CLOUD_AUTODISCOVER), there)
         return Route(addresses, self.certificates.client_context(), self.site.dial)
 
     def _write_files(self) -> Path:

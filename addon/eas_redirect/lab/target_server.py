@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
+from eas_redirect.autodiscover.phone_request import read_request as read_question
 from eas_redirect.lab import legacy_exchange
+from eas_redirect.lab.autodiscovery import INVALID_REQUEST, XML_TYPE, settings_answer
 from eas_redirect.lab.http_server import Reply, Request
 from eas_redirect.lab.legacy_exchange import WBXML_TYPE, LabAccounts, ordinary_answer
 
@@ -38,11 +41,14 @@ class TargetServer:
         self, accounts: LabAccounts, modern_hosts: Iterable[str] = (), back: str | None = None
     ) -> None:
         self._accounts = accounts
-        self._modern_hosts = frozenset(modern_hosts)
+        self._modern_hosts = frozenset(modern_hosts := tuple(modern_hosts))
+        self._named = next(iter(modern_hosts), "")  # the server that Autodiscover tells
         self._back = back
         self.arrivals: list[Newcomer] = []
 
     async def __call__(self, request: Request) -> Reply:
+        if is_autodiscover(request.method, request.target):
+            return self._discover(request)
         if not is_eas_path(request.target):
             return Reply(404, (("Content-Type", "text/html"),), legacy_exchange.NOT_FOUND)
         host = (request.header("Host") or "").partition(":")[0].lower()
@@ -55,6 +61,18 @@ class TargetServer:
         if request.header("Authorization"):
             self.arrivals.append(Newcomer(user or "", host, command, reply.status))
         return reply
+
+    def _discover(self, request: Request) -> Reply:
+        """To where an old Exchange sends phones by Redirect."""
+        host = (request.header("Host") or "").partition(":")[0].lower()
+        asked = read_question(request.body, request.header("Content-Type") or "")
+        if self._user(request, host) is None:
+            return self._ask_to_sign_in(host)
+        if isinstance(asked, NotForPhones):
+            return Reply(200, (("Content-Type", XML_TYPE),), INVALID_REQUEST)
+        url = f"https://{self._named}/Microsoft-Server-ActiveSync"
+        body = settings_answer(asked.email_address, url)
+        return Reply(200, (("Content-Type", XML_TYPE),), body)
 
     def _user(self, request: Request, host: str) -> str | None:
         authorization = request.header("Authorization")

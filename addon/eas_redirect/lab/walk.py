@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from eas_redirect.lab.personas import HOST, Persona
+from eas_redirect.lab.autodiscovery import host_of, other_address, question
+from eas_redirect.lab.personas import AUTODISCOVER, HOST, Persona
 from eas_redirect.lab.phone import PATH, DeviceRequest, Got, Line, Phone, Route
 from eas_redirect.lab.target_server import make_token
 
@@ -49,10 +50,12 @@ def walk(persona: Persona, network: Route) -> Walk:
     device = persona.make_device()
     done = Walk(persona)
     try:
-        with Line(network, HOST) as line:
+        with Line(network, AUTODISCOVER if persona.adds_account else HOST) as line:
             for ask in persona.asks:
                 done = replace(done, got=(*done.got, _send(line, device, ask)))
-        if persona.follows:
+        if persona.adds_account:
+            done = _set_up(network, done)
+        elif persona.follows:
             done = _follow(network, done)
     except (OSError, KeyError, ValueError) as error:
         return replace(done, problem=f"{type(error).__name__}: {error}")
@@ -60,7 +63,22 @@ def walk(persona: Persona, network: Route) -> Walk:
 
 
 def _send(line: Line, device: Phone, ask: DeviceRequest) -> Got:
-    return line.send(ask.method, device.target(ask), device.headers(ask))
+    body = question(device.user) if ask.is_question else b""
+    return line.send(ask.method, device.target(ask), device.headers(ask), body)
+
+
+def _set_up(network: Route, done: Walk) -> Walk:
+    """From Autodiscover's answer to the server that it names, which is asked for its versions
+    first. The new server's Autodiscover is asked by phones that know Redirect."""
+    told, persona = done.got[-1], done.persona
+    address = other_address(told.wire_body)
+    if address is not None and persona.knows_redirect:
+        told = _ask_at(network, persona, host_of(address), persona.asks[-1])
+    host = urlsplit(told.location or "").hostname
+    if host is None:
+        return done
+    _ask_at(network, persona, host, DeviceRequest("OPTIONS", query="none"))
+    return replace(done, arrived=_ask_at(network, persona, host, DeviceRequest()))
 
 
 def _follow(network: Route, done: Walk) -> Walk:
@@ -70,14 +88,14 @@ def _follow(network: Route, done: Walk) -> Walk:
         if last.status != 451 or not last.location:
             break
         host = urlsplit(last.location).hostname or ""
-        last = _ask_at(network, done.persona, host)
+        last = _ask_at(network, done.persona, host, done.persona.asks[-1])
         done = replace(done, got=(*done.got, last)) if host == HOST else replace(done, arrived=last)
     return done
 
 
-def _ask_at(network: Route, persona: Persona, host: str) -> Got:
-    """Ask another server the same; where it takes no password, sign in and ask once more."""
-    device, ask = persona.make_device(), persona.asks[-1]
+def _ask_at(network: Route, persona: Persona, host: str, ask: DeviceRequest) -> Got:
+    """Ask another server; where it takes no password, sign in and ask once more."""
+    device = persona.make_device()
     with Line(network, host) as line:
         got = _send(line, device, ask)
         if got.status == 401 and got.header("WWW-Authenticate") == "Bearer":
