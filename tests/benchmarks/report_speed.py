@@ -39,9 +39,11 @@ if target:
     parts["certificate and JSON"] = time.perf_counter() - began - sum(parts.values())
 render(report)
 parts["page"] = time.perf_counter() - began - sum(parts.values())
+used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({
     "seconds": time.perf_counter() - began,
-    "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "cpu_s": used.ru_utime + used.ru_stime,
+    "peak_kib": used.ru_maxrss,
     "exchanges": report.totals.exchanges,
     "states": report.totals.states,
     "verdicts": {c.handover.value: c.devices for c in report.target.counts} if target else {},
@@ -53,6 +55,7 @@ print(json.dumps({
 @dataclass(frozen=True, slots=True)
 class Measured:
     seconds: float
+    cpu_s: float  # of all its threads; on a busy machine the better figure
     peak_kib: int
     exchanges: int
     states: dict[str, int]
@@ -83,7 +86,10 @@ def main() -> None:
         size = journal.stat().st_size / 1e9
         print(f"wrote {size:.1f} GB in {time.perf_counter() - began:.0f} s", file=sys.stderr)
         found = measure(journal, *target)
-    print(f"{found.exchanges:,} exchanges: {found.seconds:.1f} s, {found.peak_kib / 1024:.0f} MiB")
+    print(
+        f"{found.exchanges:,} exchanges: {found.seconds:.1f} s, {found.cpu_s:.1f} s of CPU,"
+        f" {found.peak_kib / 1024:.0f} MiB"
+    )
     for part, seconds in found.parts.items():
         print(f"  {part}: {seconds:.1f} s")
 
