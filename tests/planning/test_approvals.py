@@ -3,9 +3,12 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
@@ -17,7 +20,6 @@ from eas_redirect.planning.approvals import (
     allow_script,
     approvals,
     block_script,
-    quoted,
     to_csv,
     undo_script,
 )
@@ -27,6 +29,7 @@ from eas_redirect.report.readiness import readiness_of
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.ledger import LedgerState
 from tests.cli.running import run
+from tests.planning.powershell import as_read, read_powershell
 from tests.support import DATA
 
 STATES = """
@@ -109,17 +112,77 @@ def test_who_is_let_in(known: bool, from_logs: bool, ids: tuple[str, ...]) -> No
     assert {row["device_id"] for row in rows if row["access"] == "allow"} == set(ids)
 
 
-@pytest.mark.parametrize(
-    "text", ["a'; Remove-Item C:\\ #", "a\N{RIGHT SINGLE QUOTATION MARK}; calc", "$(calc)", "`n"]
+# What PowerShell takes for quotes, what begins something in it, what does not show.
+NASTY = st.text(
+    st.sampled_from("'\"\u2018\u2019\u201a\u201b\u201c\u201d`$(){}@#;|&,\n\r\t\a\u200b\u2013 a")
 )
-def test_nothing_in_quotes_ends_them(text: str) -> None:
-    literal = quoted(text)
-    inner = literal[1:-1]
-    assert literal[0] == literal[-1] == "'"
-    assert all(len(run) % 2 == 0 for run in re.findall("['\u2018-\u201b]+", inner))
+ALLOWED = frozenset(
+    {
+        *("Add-Ids", "Get-CASMailbox", "Set-CASMailbox", "Where-Object", "Write-Host"),
+        *("Write-Warning", "Get-Date", "Start-Sleep"),
+    }
+)
+RULES = frozenset(
+    {
+        *("Get-ActiveSyncDeviceAccessRule", "New-ActiveSyncDeviceAccessRule", "Where-Object"),
+        *("Join-Path", "Write-Host", "Add-Content"),
+    }
+)
+OWN_TEXTS = {"Stop", ", ", "DeviceType", "rules-made.txt"}
+
+
+def written(
+    name: str, ids: tuple[str, ...], types: tuple[str, ...]
+) -> list[tuple[str, frozenset[str]]]:
+    """Every script with what it may call."""
+    one = Approval(user=name, ids=ids, blocked=ids, device_types=types)
+    forms = [(allow_script([one], form), ALLOWED) for form in ScriptForm if form != "rule"]
+    return [*forms, (block_script([one]), ALLOWED), (allow_script([one], ScriptForm.RULE), RULES)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=NASTY, ids=st.lists(NASTY, min_size=1, max_size=2), types=st.lists(NASTY, max_size=2))
+@example(name="a'; Remove-Item C:\\ #", ids=["$(calc)"], types=["\u2019; calc"])
+@example(name="\u2018\u2019\u201a\u201b", ids=["`n"], types=["a\nb"])
+def test_no_name_becomes_code(name: str, ids: list[str], types: list[str]) -> None:
+    """Whatever would come through the checks before it: the quotes alone must hold."""
+    for script, may_call in written(name, tuple(ids), tuple(types)):
+        found = read_powershell(script)
+        assert not found.wrong
+        assert found.commands <= may_call
+        given_texts = {name, *ids} if may_call is ALLOWED else set(types)
+        assert found.texts - OWN_TEXTS == {as_read(text) for text in given_texts} - OWN_TEXTS
+
+
+@pytest.mark.parametrize("quote", ["'", "\u2018", "\u2019", "\u201a", "\u201b"])
+def test_the_parser_notices_a_quote_that_is_not_doubled(
+    monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    others = "".join(set("'\u2018\u2019\u201a\u201b") - {quote})
+    monkeypatch.setattr("eas_redirect.planning.approvals._QUOTES", re.compile(f"[{others}]"))
+    for script, may_call in written(f"a{quote}; Remove-Item x; {quote}", ("A",), (f"a{quote}",)):
+        found = read_powershell(script)
+        assert found.wrong or not found.commands <= may_call
+
+
+def test_the_undo_script_parses_and_removes_nothing_but_rules() -> None:
+    found = read_powershell(undo_script())
+    assert not found.wrong
+    assert {name for name in found.commands if name.startswith("Remove")} == {
+        "Remove-ActiveSyncDeviceAccessRule"
+    }
+
+
+@given(text=NASTY)
+def test_ids_and_names_that_no_script_needs_are_left_out(text: str) -> None:
     (found,) = approvals([user(lists=DeviceLists(allowed=(text,)))])
-    assert found.ids == ()
-    assert "left out" in found.left_out[0]
+    assert all(re.fullmatch(r"[A-Za-z0-9_{}.-]+", one) for one in found.ids)
+    assert bool(found.ids) != bool(found.left_out)
+    (named,) = approvals(
+        [replace(user(lists=DeviceLists(allowed=("A",))), user_principal_name=f"x{text}")]
+    )
+    assert bool(named.ids) is f"x{text}".isprintable()
+    assert all(sentence.isprintable() for sentence in named.left_out)
 
 
 @pytest.mark.parametrize("form", list(ScriptForm))
@@ -137,6 +200,7 @@ def test_scripts_only_add_and_begin_dry(form: ScriptForm) -> None:
     else:
         assert "@{ User = 'o''neil@contoso.example'; Ids = @('A1', 'B2') }" in script
         assert "-ActiveSyncAllowedDeviceIDs @{ Add = $new }" in script
+        assert script.index("if (-not $Apply)") < script.index("Set-CASMailbox")
     assert ("Start-Sleep" in script) is (form is ScriptForm.AFTER)
 
 
@@ -191,10 +255,30 @@ def test_plan_writes_them(config: Path, tmp_path: Path) -> None:
     assert script.read_bytes().startswith(b"\xef\xbb\xbf#Requires")
     assert "'LISTED1', '0815'" in script.read_text("utf-8-sig")
     assert "'BARRED1'" in (tmp_path / "allow-blocked.ps1").read_text("utf-8-sig")
-    assert "BARRED1,block" in (tmp_path / "allow.csv").read_text("utf-8-sig")
+    assert "BARRED1,block" in (tmp_path / "allow-devices.csv").read_text("utf-8-sig")
     assert "asks_to_sign_in" in merge.read_text("utf-8-sig")
     assert run(*args, "--known").code == 2
     assert run(*args, "--allow-script", str(script), "--allow-form", "never").code == 2
     assert run(*args, "--allow-script", str(script), "--from-logs").code == 2
     assert run(*args, "--allow-script", str(script), "--allow-form", "rule").code == 0
     assert (tmp_path / "allow-undo.ps1").exists()
+
+
+def test_plan_writes_over_nothing_that_it_reads(config: Path, tmp_path: Path) -> None:
+    wave = tmp_path / "wave-devices.csv"
+    wave.write_text("CONTOSO\\anna\n")
+    args = ("plan", str(wave), "-c", str(config))
+    for more, words in (
+        (("--allow-script", str(tmp_path / "wave.ps1")), "is read by this command"),
+        (("--letters", str(wave)), "is read by this command"),
+        (("--letters", str(config)), "is read by this command"),
+        (("--allow-script", str(tmp_path / "allow.txt")), "FILE.ps1"),
+        (
+            *(("--allow-script", str(tmp_path / "a.ps1"), "--letters"),),
+            "would be written twice",
+        ),
+    ):
+        extra = (str(tmp_path / "a-devices.csv"),) if more[-1] == "--letters" else ()
+        ran = run(*args, *more, *extra)
+        assert (ran.code, words in ran.err) == (2, True), ran.err
+    assert wave.read_text() == "CONTOSO\\anna\n"

@@ -573,3 +573,17 @@ def test_what_is_no_phone_asked_for_no_settings(tmp_path: Path) -> None:
     report = made_of(tmp_path, monitor, again)
     assert (report.input.lines, report.input.no_phones) == (2, 1)
     assert (report.discoveries.questions, report.discoveries.told) == (1, 1)
+
+
+def test_accepted_is_what_exchange_lets_sync(tmp_path: Path) -> None:
+    """It answers OPTIONS and Provision to devices that it lets nowhere else."""
+    moved = {"decision": "would_redirect", "reason": "mailbox_moved", "command": "Sync"}
+    made = made_of(
+        tmp_path,
+        call(0, device_id="synced", command="Ping"),
+        call(1, device_id="provisioned", command="Provision"),
+        call(2, device_id="refused", command="Sync", status_code=403),
+        call(3, device_id="moved", **moved),
+        call(4, device_id=None, method="OPTIONS", user_agent="x"),
+    )
+    assert {d.device_id for d in made.devices if d.accepted} == {"synced"}

@@ -128,6 +128,8 @@ def plan(
         fail("--known and --from-logs go with --allow-script.", USAGE)
     if from_logs and not journals:
         fail("--from-logs: name the journals or IIS logs with --journal.", USAGE)
+    inputs = [path for path in (users, config, *map(Path, journals or [])) if path is not None]
+    _check_outputs(allow_script, letters, inputs)
     names = _read(users) if users is not None else None
     settings = load(config)
     seen = _seen(journals or [])
@@ -241,6 +243,42 @@ def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -
         plan_output.print_table(console(), planned)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scripts:
+    """The files beside the one that `--allow-script` names."""
+
+    allow: Path
+
+    @property
+    def devices(self) -> Path:
+        return self.allow.with_name(f"{self.allow.stem}-devices.csv")
+
+    @property
+    def undo(self) -> Path:
+        return self.allow.with_name(f"{self.allow.stem}-undo.ps1")
+
+    @property
+    def blocked(self) -> Path:
+        return self.allow.with_name(f"{self.allow.stem}-blocked.ps1")
+
+
+def _check_outputs(script: Path | None, letters: Path | None, inputs: list[Path]) -> None:
+    """Nothing is written over what is read, or twice into one file."""
+    outputs = [letters] if letters is not None else []
+    if script is not None:
+        if script.suffix.lower() != ".ps1":
+            fail(f"--allow-script {script}: name it FILE.ps1. PowerShell runs no other.", USAGE)
+        names = _Scripts(script)
+        outputs += [names.allow, names.devices, names.undo, names.blocked]
+    read = {path.resolve() for path in inputs}
+    written = [path.resolve() for path in outputs]
+    for path, there in zip(outputs, written, strict=True):
+        if there in read:
+            fail(f"{path}: is read by this command. Choose another name for the output.", USAGE)
+        if written.count(there) > 1:
+            fail(f"{path}: would be written twice. Choose another name for --letters.", USAGE)
+
+
 def _write_scripts(
     path: Path, form: str, planned: "tuple[PlannedUser, ...]", *, known: bool, from_logs: bool
 ) -> None:
@@ -248,12 +286,13 @@ def _write_scripts(
 
     found = approvals.approvals(planned, known=known, from_logs=from_logs)
     chosen = approvals.ScriptForm(form)
-    _write(path, approvals.allow_script(found, chosen))
-    _write(path.with_suffix(".csv"), "".join(approvals.to_csv(found)))
+    names = _Scripts(path)
+    _write(names.allow, approvals.allow_script(found, chosen))
+    _write(names.devices, "".join(approvals.to_csv(found)))
     if chosen is approvals.ScriptForm.RULE:
-        _write(path.with_name(f"{path.stem}-undo.ps1"), approvals.undo_script())
+        _write(names.undo, approvals.undo_script())
     if any(one.blocked for one in found):
-        _write(path.with_name(f"{path.stem}-blocked.ps1"), approvals.block_script(found))
+        _write(names.blocked, approvals.block_script(found))
     for one in found:
         for sentence in one.left_out:
             tell(sentence)

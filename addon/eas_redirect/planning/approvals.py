@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from eas_redirect.planning.plan import PlannedUser
 from eas_redirect.report.exports import csv_rows
+from eas_redirect.telemetry.printable import printable
 
 MAX_IDS = 1300  # values that a non-linked attribute holds
 _ID = re.compile(r"[A-Za-z0-9_{}.-]{1,64}", re.ASCII)
@@ -68,16 +69,17 @@ def _approval(user: PlannedUser, known: bool, from_logs: bool) -> Approval:
     }
     good = {key: one for key, one in ids.items() if key not in barred and key not in held}
     name = user.user_principal_name or user.address or user.user
+    said = printable(name)
     left_out = [
-        f"{name}: a device id holds characters that no id has: left out."
+        f"{said}: a device id holds characters that no id has: left out."
         for one in (*good.values(), *barred.values())
         if not _ID.fullmatch(one)
     ]
     if not name.isprintable():
-        left_out.append("A user's name holds control characters: left out.")
+        left_out.append(f"{name!a}: holds characters that do not show: left out.")
         good, barred = {}, {}
     if len(good) > MAX_IDS:
-        left_out.append(f"{name}: more than {MAX_IDS} ids, which no mailbox holds: left out.")
+        left_out.append(f"{said}: more than {MAX_IDS} ids, which no mailbox holds: left out.")
         good = {}
     kinds = sorted({types[key] for key in good if types.get(key)})
     return Approval(
@@ -104,6 +106,7 @@ def allow_script(found: Sequence[Approval], form: ScriptForm) -> str:
         users="\n".join(_entries(found, "ids")),
         parameter="ActiveSyncAllowedDeviceIDs",
         verb="allow",
+        done="allowed",
     )
     return "\n".join((_HEAD + _ALLOWS, parameters, lists, _LOOP if waits else _ONCE, ""))
 
@@ -114,6 +117,7 @@ def block_script(found: Sequence[Approval]) -> str:
         users="\n".join(_entries(found, "blocked")),
         parameter="ActiveSyncBlockedDeviceIDs",
         verb="block",
+        done="blocked",
     )
     return "\n".join((_HEAD + _BLOCKS, "param([switch]$Apply)", lists, _ONCE, ""))
 
@@ -130,7 +134,7 @@ def to_csv(found: Sequence[Approval]) -> Iterator[str]:
 
 
 def undo_script() -> str:
-    """Takes away the rules that the script of `Form.RULE` made, and no other."""
+    """Takes away the rules that the script of `ScriptForm.RULE` made, and no other."""
     return _HEAD + _UNDO
 
 
@@ -146,29 +150,40 @@ def _rules(found: Sequence[Approval]) -> str:
     return _HEAD + _RULES.replace("@TYPES@", "\n".join(f"  {quoted(kind)}" for kind in kinds))
 
 
-_HEAD = "#Requires -Version 5.1\n"
-_ALLOWS = """# Lets devices in that were approved at the old server.
+# What runs on the oldest target: Windows Server 2012 has PowerShell 3.
+_HEAD = "#Requires -Version 3.0\n"
+_ALLOWS = """\
+# Lets devices in that were approved at the old server. It only adds: run it as often as you like.
 # Without -Apply it only says what it would do."""
-_BLOCKS = """# Blocks devices that are blocked at the old server.
+_BLOCKS = """\
+# Blocks devices that are blocked at the old server. It only adds: run it as often as you like.
 # Without -Apply it only says what it would do."""
 _LISTS = """$ErrorActionPreference = 'Stop'
 $users = @(
 {users}
 )
 function Add-Ids($entry) {{
-  $mailbox = Get-CASMailbox -Identity $entry.User -ErrorAction SilentlyContinue
-  if (-not $mailbox) {{ return $false }}
-  $new = @($entry.Ids | Where-Object {{ $mailbox.{parameter} -notcontains $_ }})
-  if ($new.Count -eq 0) {{ return $true }}
-  if (-not $Apply) {{
-    Write-Host "would {verb} $($new -join ', ') for $($entry.User)"
+  try {{
+    $found = @(Get-CASMailbox -Identity $entry.User -ErrorAction SilentlyContinue)
+    if ($found.Count -ne 1) {{ return $false }}
+    $new = @($entry.Ids | Where-Object {{ $found[0].{parameter} -notcontains $_ }})
+    if ($new.Count -eq 0) {{ return $true }}
+    if (-not $Apply) {{
+      Write-Host "would {verb} $($new -join ', ') for $($entry.User)"
+      return $true
+    }}
+    Set-CASMailbox -Identity $entry.User -{parameter} @{{ Add = $new }}
+    Write-Host "{done} $($new -join ', ') for $($entry.User)"
     return $true
+  }} catch {{
+    Write-Warning "$($entry.User): $($_.Exception.Message)"
+    return $false
   }}
-  Set-CASMailbox -Identity $entry.User -{parameter} @{{ Add = $new }}
-  return $true
 }}"""
 _ONCE = """foreach ($entry in $users) {
-  if (-not (Add-Ids $entry)) { Write-Warning "$($entry.User) has no mailbox here: left out." }
+  if (-not (Add-Ids $entry)) {
+    Write-Warning "$($entry.User) is not one mailbox here, or could not be changed: left out."
+  }
 }"""
 _LOOP = """# For those whose mailbox is there: the others are tried again every five minutes.
 $waiting = $users
@@ -179,7 +194,7 @@ while ($true) {
   Start-Sleep -Seconds 300
 }
 foreach ($entry in $waiting) { Write-Warning "$($entry.User) has no mailbox here yet." }"""
-_RULES = """# Lets these device types in for the days of the waves.
+_RULES = """# Lets these device types in for the days of the waves, whoever's they are.
 # Without -Apply it only says what it would do.
 # What it makes stands in -Made; the second script undoes that and nothing else.
 param([switch]$Apply, [string]$Made = (Join-Path $PSScriptRoot 'rules-made.txt'))
@@ -190,7 +205,10 @@ $types = @(
 foreach ($type in $types) {
   $there = @(Get-ActiveSyncDeviceAccessRule | Where-Object {
     "$($_.Characteristic)" -eq 'DeviceType' -and $_.QueryString -eq $type })
-  if ($there.Count -gt 0) { continue }
+  if ($there.Count -gt 0) {
+    Write-Host "there is a rule for $type ($($there[0].AccessLevel)): left as it is"
+    continue
+  }
   if (-not $Apply) { Write-Host "would allow devices of type $type"; continue }
   $rule = New-ActiveSyncDeviceAccessRule -AccessLevel Allow -Characteristic DeviceType `
     -QueryString $type
@@ -201,7 +219,9 @@ _UNDO = """# Removes the rules that the first script made.
 # Without -Apply it only says what it would do.
 param([switch]$Apply, [string]$Made = (Join-Path $PSScriptRoot 'rules-made.txt'))
 $ErrorActionPreference = 'Stop'
+if (-not (Test-Path -LiteralPath $Made)) { Write-Host "$Made is not there: no rule was made"; exit }
 foreach ($rule in @(Get-Content -LiteralPath $Made -Encoding UTF8)) {
+  if (-not $rule) { continue }
   $there = Get-ActiveSyncDeviceAccessRule -Identity $rule -ErrorAction SilentlyContinue
   if (-not $there) { continue }
   if (-not $Apply) { Write-Host "would remove the rule $rule"; continue }

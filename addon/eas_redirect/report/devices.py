@@ -125,7 +125,9 @@ CREATE TABLE devices AS
 WITH seen AS (
   SELECT key, min(ts) AS first_seen, max(ts) AS last_any, count(*) AS calls,
     any_value(user_key) AS user_key,
-    bool_or(status = 200) AS accepted,
+    -- Exchange answers OPTIONS and Provision to a device that it lets nowhere else.
+    bool_or(status = 200 AND reason = 'other_answer' AND NOT arrives
+      AND command IN ('Sync', 'FolderSync', 'Ping')) AS accepted,
     arg_max(line, ts + CASE WHEN named THEN 100000000000000 ELSE 0 END) AS row,
     arg_max(location, ts) FILTER (location IS NOT NULL) AS would_go,
     arg_max(location_host, ts) FILTER (location_host IS NOT NULL) AS would_go_host,

@@ -85,7 +85,7 @@ class Device:
     returns: int
     redirected_s: float | None = None  # the first redirect
     returned_s: float | None = None  # the last comeback
-    accepted: bool = False  # Exchange answered it with 200 under this logon
+    accepted: bool = False  # Exchange has let it sync under this logon
     location: str | None = None  # where to, or where it would be sent
     wave: str | None = None
     protocol_version: str | None = None
