@@ -58,3 +58,31 @@ def test_without_one(further: str, state: str, tmp_path: Path) -> None:
 
 def test_nothing_is_said_where_nothing_of_the_proxy_is(tmp_path: Path) -> None:
     assert checked(tmp_path, "") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "called", "missing"),
+    [
+        ([NAME], [NAME], "autodiscover.contoso.example"),
+        ([NAME, "autodiscover.contoso.example"], [NAME], None),
+        ([NAME, "*.contoso.example"], [NAME], None),
+        ([NAME, "autodiscover.contoso.example"], ["autodiscover.contoso.example"], None),
+        (
+            [NAME, "eas.fabrikam.example", "autodiscover.contoso.example"],
+            [NAME, "eas.fabrikam.example"],
+            "autodiscover.fabrikam.example",
+        ),
+        ([NAME], [], "autodiscover.DOMAIN"),
+        (["autodiscover.contoso.example"], [], None),
+    ],
+)
+def test_where_phones_are_told_it_names_autodiscover(
+    tmp_path: Path, names: list[str], called: list[str], missing: str | None
+) -> None:
+    file = LabCertificates(tmp_path).issue("mail", names).file
+    tables = f'[proxy]\ncert = "{file}"\n[exchange]\nhost_names = {called}\n'
+    found = checked(tmp_path, f'{tables}[autodiscover]\nphones = "listed"\n')
+    told = [finding for state, finding in found if state == "warning"]
+    assert told == ([] if missing is None else [told[0]])
+    assert missing is None or told[0].endswith(f"it is not for {missing}")
+    assert [state for state, _ in checked(tmp_path, tables)] == ["good"]

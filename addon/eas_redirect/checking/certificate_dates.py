@@ -1,12 +1,12 @@
 """What certificates are like: their dates, and the one that phones see."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 
-from eas_redirect.certificates.front import SOON_DAYS, judge_front, read_front
-from eas_redirect.certificates.x509 import CertificateFileError, names_of
+from eas_redirect.certificates.front import SOON_DAYS, Front, judge_front, read_front
+from eas_redirect.certificates.x509 import CertificateFileError, bears, names_of
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
 
@@ -48,9 +48,32 @@ def check_front(config: Config) -> Iterator[Check]:
     for remark in remarks:
         state = failed if remark.grave else warning
         yield state(subject, remark.finding, f"{remark.advice[:1].upper()}{remark.advice[1:]}.")
+    if config.autodiscover.phones != "off":
+        yield from _check_autodiscover(front, config.exchange.host_names)
     if not remarks:
         ends = f"{front.own.not_valid_after_utc:%Y-%m-%d}"
         yield good(subject, f"for {', '.join(names_of(front.own)[:5])}, good until {ends}")
+
+
+def _check_autodiscover(front: Front, host_names: Sequence[str]) -> Iterator[Check]:
+    """Phones whose accounts are added look at `autodiscover.` and the domain of their address
+    (MS-OXDISCO 3.1.5). Which domains these are, the names that phones call tell as a rule."""
+    wanted = dict.fromkeys(_autodiscover_name(name) for name in host_names if name.count(".") > 1)
+    missing = [name for name in wanted if not bears(front.own, name)]
+    if not host_names and not any(map(_may_be_autodiscovers, names_of(front.own))):
+        missing = ["autodiscover.DOMAIN"]
+    if missing:
+        finding = f"autodiscover.phones is on, and it is not for {', '.join(missing)}"
+        advice = "Take one that names autodiscover. and each domain of your users' addresses."
+        yield warning("proxy.cert", finding, advice)
+
+
+def _autodiscover_name(host: str) -> str:
+    return host if host.startswith("autodiscover.") else f"autodiscover.{host.partition('.')[2]}"
+
+
+def _may_be_autodiscovers(name: str) -> bool:
+    return name.startswith(("autodiscover.", "*."))
 
 
 def _now() -> datetime.datetime:
