@@ -21,6 +21,7 @@ _PLACES = {
     "request/content": "body of the request",
     "response/content": "body of the answer",
 }
+_NTLM, _NTLM_HEAD = b"NTLMSSP\0", 64  # six fields are described up to there
 _CONNECTIONS = ("client_conn", "server_conn")
 
 
@@ -78,7 +79,23 @@ def _texts(state: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def _hidden(data: bytes) -> Iterator[bytes]:
-    """Behind percent-encoding and base64."""
+    """Behind percent-encoding and base64, and in the fields of a logon by NTLM, which stand one
+    behind the other without a gap (MS-NLMP 2.2.1.3)."""
+    for text in _decoded(data):
+        yield text
+        if text.startswith(_NTLM):
+            yield from _ntlm_fields(text)
+
+
+def _ntlm_fields(message: bytes) -> Iterator[bytes]:
+    """Where they lie, by the lengths and offsets at the front."""
+    for at in range(len(_NTLM) + 4, min(len(message), _NTLM_HEAD), 8):
+        length = int.from_bytes(message[at : at + 2], "little")
+        start = int.from_bytes(message[at + 4 : at + 8], "little")
+        yield message[start : start + length]
+
+
+def _decoded(data: bytes) -> Iterator[bytes]:
     plain = unquote_to_bytes(data)
     if plain != data:
         yield plain
