@@ -14,10 +14,13 @@ from pathlib import Path
 
 from tests.benchmarks import report
 from tests.benchmarks.bench import Row, measure, rows
+from tests.benchmarks.sizing import CARRIERS, HTTP, TLS, take_all_descriptors
+from tests.benchmarks.sizing import measure as measure_waiting
 from tests.benchmarks.subjects import subjects
 from tests.support import ROOT
 
 PROGRAMS = {"wrk": "wrk", "haproxy": "haproxy"}  # program → Debian package
+PHONES = 1000  # that wait, for the figures of memory
 DOCUMENT = ROOT / "docs" / "performance.md"
 SEARCHED = "/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin"
 
@@ -32,21 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lacking := missing():
         print(lacking, file=sys.stderr)
         return 2
+    take_all_descriptors()
     rounds, seconds = (1, 1) if options.short else (options.rounds, options.seconds)
     try:
         with tempfile.TemporaryDirectory(prefix="eas-bench-") as folder:
             functions = function_figures(Path(folder), short=options.short)
+            waiting = waiting_shares(Path(folder), 50 if options.short else PHONES)
             with subjects(Path(folder)) as running:
                 found = rows(measure(running, rounds, seconds, _say))
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)
         return 130
     print(report.table(found))
-    for figure in report.figures(found, functions):
+    for figure in report.figures(found, functions, waiting):
         mark = "reached" if figure.reached else "NOT REACHED"
         print(f"{figure.what}: {figure.measured} (wanted {figure.wanted}) {mark}")
     if not options.short:
-        _write(options.document, found, functions, rounds, seconds)
+        _write(options.document, found, functions, waiting, rounds, seconds)
     return 0
 
 
@@ -72,14 +77,31 @@ def function_figures(directory: Path, *, short: bool) -> dict[str, float]:
     return {**medians, "redirect_beyond_pass": beyond}
 
 
+def waiting_shares(directory: Path, phones: int) -> dict[str, float]:
+    """What a waiting phone takes with HAProxy and a judge, to what it takes with `run`, by legs."""
+    shares = {}
+    for legs in (TLS, HTTP):
+        _say(f"{phones} waiting phones, {legs.name}")
+        place = directory / legs.name.replace(" ", "-")
+        one, other = (measure_waiting(place, legs, phones, carrier) for carrier in CARRIERS)
+        shares[legs.name] = other.phone_kb / one.phone_kb
+        _say(f"  {one.phone_kb:.1f} kB with run, {other.phone_kb:.1f} kB with HAProxy")
+    return shares
+
+
 def _write(
-    document: Path, found: list[Row], functions: dict[str, float], rounds: int, seconds: int
+    document: Path,
+    found: list[Row],
+    functions: dict[str, float],
+    waiting: dict[str, float],
+    rounds: int,
+    seconds: int,
 ) -> None:
-    values = report.as_json(found, functions, rounds, seconds)
+    values = report.as_json(found, functions, waiting, rounds, seconds)
     text = json.dumps(values, indent=1, ensure_ascii=False)
     document.with_suffix(".json").write_text(text + "\n", "utf-8")
     document.with_suffix(".svg").write_text(report.svg(found), "utf-8")
-    report.put_into(document, report.markdown(found, functions, rounds, seconds))
+    report.put_into(document, report.markdown(found, functions, waiting, rounds, seconds))
     _say(f"written: {document} and .json, .svg beside it")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.benchmarks.subjects import ADDON, BARE, CARRIED, HAPROXY, RUN, WORKERS, Subject
+from tests.benchmarks.subjects import ADDON, BARE, CARRIED, HAPROXY, PLAIN, RUN, WORKERS, Subject
 from tests.benchmarks.wrk import Load, Outcome, drive
 
 
@@ -23,13 +23,13 @@ SCENARIOS = (
         name="nothing_to_redirect",
         title="EAS, nothing to redirect, keep-alive, 32 connections",
         load=Load(),
-        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, PLAIN, HAPROXY),
     ),
     Scenario(
         name="every_tenth",
         title="EAS, every tenth answer redirected, keep-alive, 32 connections",
         load=Load(every=10),
-        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
+        subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, PLAIN, HAPROXY),
     ),
     Scenario(
         name="every_answer",
@@ -56,10 +56,16 @@ SCENARIOS = (
         subjects=(BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY),
     ),
     Scenario(
+        name="handshakes",
+        title="EAS, nothing to redirect, a TLS connection for each request",
+        load=Load(keep_alive=False, tls=True),
+        subjects=(BARE, RUN, CARRIED, PLAIN),
+    ),
+    Scenario(
         name="one_connection",
         title="EAS, nothing to redirect, one connection",
         load=Load(connections=1),
-        subjects=(BARE, ADDON, RUN, CARRIED, HAPROXY),
+        subjects=(BARE, ADDON, RUN, CARRIED, PLAIN, HAPROXY),
     ),
 )
 

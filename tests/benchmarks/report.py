@@ -2,14 +2,15 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.bench import SCENARIOS, Row
-from tests.benchmarks.subjects import ADDON, BARE, CARRIED, HAPROXY, RUN, WORKERS
+from tests.benchmarks.subjects import ADDON, BARE, CARRIED, PLAIN, RUN, WORKERS
 
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 HEAD = (
@@ -69,8 +70,11 @@ class Figure:
     reached: bool
 
 
-def figures(rows: Sequence[Row], functions: dict[str, float]) -> list[Figure]:
-    """The figures this project set itself; `functions` holds microseconds by name."""
+def figures(
+    rows: Sequence[Row], functions: dict[str, float], waiting: Mapping[str, float]
+) -> list[Figure]:
+    """The figures this project set itself. `functions` holds microseconds by name, `waiting` what a
+    waiting phone takes with HAProxy, to what it takes with `run`."""
     at = {(row.scenario, row.subject): row for row in rows}
     idle, other = at["nothing_to_redirect", ADDON], at["not_eas", ADDON]
     run, one = at["nothing_to_redirect", RUN], at["one_connection", RUN]
@@ -86,6 +90,34 @@ def figures(rows: Sequence[Row], functions: dict[str, float]) -> list[Figure]:
         _least("two workers: throughput to one's", 1.6, two),
         _least("HAProxy and a judge: throughput to `run`'s", 7.0, carried.rate / run.rate),
         _least("HAProxy and a judge, every answer redirected: a second", 2500.0, redirected.rate),
+        _least(
+            "HAProxy and a judge: TLS connections to `run`'s",
+            4.0,
+            at["handshakes", CARRIED].rate / at["handshakes", RUN].rate,
+        ),
+        _least(
+            "HAProxy and a judge, nothing to redirect: throughput to that without a judge",
+            0.7,
+            carried.rate / at["nothing_to_redirect", PLAIN].rate,
+        ),
+        _least(
+            "HAProxy and a judge, every tenth redirected: throughput to that without a judge",
+            0.5,
+            at["every_tenth", CARRIED].rate / at["every_tenth", PLAIN].rate,
+        ),
+        _most(
+            "HAProxy and a judge, one connection: p99 to that without a judge",
+            1.5,
+            at["one_connection", CARRIED].p99_ms / at["one_connection", PLAIN].p99_ms,
+        ),
+    ]
+    found += [
+        _most(f"HAProxy and a judge, a waiting phone, {legs}: memory to `run`'s", limit, share)
+        for legs, limit, share in (
+            ("TLS on both legs", 0.333, waiting.get("TLS on both legs")),
+            ("http on both legs", 0.2, waiting.get("http on both legs")),
+        )
+        if share is not None
     ]
     found += [
         _most(what, limit, functions[name], " µs")
@@ -130,7 +162,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def as_json(
-    rows: Sequence[Row], functions: dict[str, float], rounds: int, seconds: int
+    rows: Sequence[Row],
+    functions: dict[str, float],
+    waiting: Mapping[str, float],
+    rounds: int,
+    seconds: int,
 ) -> dict[str, object]:
     return {
         "machine": asdict(machine()),
@@ -138,14 +174,22 @@ def as_json(
         "seconds": seconds,
         "rows": [asdict(row) for row in rows],
         "functions_us": functions,
-        "figures": [asdict(figure) for figure in figures(rows, functions)],
+        "waiting": dict(waiting),
+        "figures": [asdict(figure) for figure in figures(rows, functions, waiting)],
     }
 
 
-def markdown(rows: Sequence[Row], functions: dict[str, float], rounds: int, seconds: int) -> str:
+def markdown(
+    rows: Sequence[Row],
+    functions: dict[str, float],
+    waiting: Mapping[str, float],
+    rounds: int,
+    seconds: int,
+) -> str:
     """The generated part of docs/performance.md."""
     lines = [
-        f"Measured on {machine().sentence()} {rounds} rounds of {seconds} s for each subject, in",
+        f"Measured on {datetime.now(UTC):%d %B %Y} on {machine().sentence()} {rounds} rounds",
+        f"of {seconds} s for each subject, in",
         "turn; medians. Ratios are to bare mitmdump in the same round.",
         "",
         "| figure | wanted | measured | |",
@@ -153,7 +197,7 @@ def markdown(rows: Sequence[Row], functions: dict[str, float], rounds: int, seco
     ]
     lines += [
         f"| {f.what} | {f.wanted} | {f.measured} | {_verdict(f)} |"
-        for f in figures(rows, functions)
+        for f in figures(rows, functions, waiting)
     ]
     for scenario in SCENARIOS:
         lines += ["", f"**{scenario.title}**", ""]
@@ -185,7 +229,7 @@ def put_into(path: Path, text: str) -> None:
 
 def svg(rows: Sequence[Row]) -> str:
     """Requests/s of all but those with HAProxy, which is another order of magnitude, as bars."""
-    shown = [row for row in rows if row.subject not in (HAPROXY, CARRIED)]
+    shown = [row for row in rows if row.subject in COLOURS]
     most = max((row.rate for row in shown), default=1.0) or 1.0
     parts, y = [], 46
     for scenario in SCENARIOS:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eas_redirect.lab.authority import LabCertificates
-from tests.benchmarks.usage import usage_with_children
+from tests.benchmarks.usage import Usage, usage_with_children
+from tests.haproxy.carrying import carried
 from tests.integration.device import basic
 from tests.integration.load import NOTHING_NEW
-from tests.integration.messages import PING, head
+from tests.integration.messages import CONFIG, PING, head
 from tests.integration.rawserver import CHALLENGE
-from tests.integration.running import Running, run
+from tests.integration.running import run
 
 PATIENCE_S = 300
 ROUNDS = 3  # of waiting on the same connections
@@ -62,14 +63,17 @@ DOCUMENTED = {HTTP: Costs(40, 1.3), INSIDE: Costs(115, 2.5), TLS: Costs(180, 5)}
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.sizing", description=__doc__)
     parser.add_argument("--phones", type=int, default=2000)
-    phones = parser.parse_args(arguments).phones
-    if phones > (most := _take_all_descriptors()):
+    parser.add_argument("--carrier", choices=CARRIERS, default="mitmproxy")
+    options = parser.parse_args(arguments)
+    phones = options.phones
+    if phones > (most := take_all_descriptors()):
         print(f"--phones {phones}: the limit of descriptors here allows {most}", file=sys.stderr)
         return 2
     try:
         for legs in DOCUMENTED:
             with tempfile.TemporaryDirectory(prefix="eas-sizing-") as folder:
-                print(described(legs, measure(Path(folder), legs, phones)), flush=True)
+                costs = measure(Path(folder), legs, phones, options.carrier)
+                print(described(legs, costs), flush=True)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _take_all_descriptors() -> int:
+def take_all_descriptors() -> int:
     """For how many phones they suffice: this process has both ends of what the proxy has."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -117,23 +121,60 @@ def _hundreds(number: int) -> int:
     return -(-number // 100) * 100
 
 
-def measure(folder: Path, legs: Legs, phones: int) -> Costs:
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One that runs: where phones call, and the processes that it is."""
+
+    port: int
+    pids: tuple[int, ...]
+
+    def usage(self) -> Usage:
+        return sum(map(usage_with_children, self.pids), Usage())
+
+
+@contextmanager
+def by_mitmproxy(
+    folder: Path, url: str, ca: Path, certificate: Path | None, _phones: int
+) -> Iterator[Proxy]:
+    front = () if certificate is None else ("--cert", str(certificate))
+    trust = {"ssl_verify_upstream_trusted_ca": str(ca)}
+    with run(folder / "run", url, *front, options=trust) as running:
+        yield Proxy(running.port, (running.process.pid,))
+
+
+@contextmanager
+def by_haproxy(
+    folder: Path, url: str, ca: Path, certificate: Path | None, phones: int
+) -> Iterator[Proxy]:
+    """With the judge beside it, which these phones never ask."""
+    proxy = f'upstream_ca = "{ca}"\n'
+    proxy += "" if certificate is None else f'cert = "{certificate}"\n'
+    words = ("--phones", str(phones + 100))
+    with carried(folder / "carried", url, CONFIG, words, proxy=proxy) as running:
+        assert running.haproxy is not None
+        assert running.judge is not None
+        yield Proxy(running.port, (running.haproxy.pid, running.judge.pid))
+
+
+CARRIERS = {"mitmproxy": by_mitmproxy, "haproxy": by_haproxy}
+
+
+def measure(folder: Path, legs: Legs, phones: int, carrier: str = "mitmproxy") -> Costs:
     lab = LabCertificates(folder / "certificates")
     exchange = lab.issue("ex07", ["localhost"])
-    front = ("--cert", str(lab.issue("mail", ["localhost"]).file)) if legs.from_phones else ()
-    trust = {"ssl_verify_upstream_trusted_ca": str(lab.ca_file)}
+    certificate = lab.issue("mail", ["localhost"]).file if legs.from_phones else None
     waiting = _Waiting()
     context = exchange.server_context() if legs.to_exchange else None
     with asyncio.Runner() as runner:
         server = runner.run(waiting.start(context))
         port = server.sockets[0].getsockname()[1]
         url = f"{'https' if legs.to_exchange else 'http'}://localhost:{port}"
-        start = run(folder / "run", url, *front, options=trust)
+        start = CARRIERS[carrier](folder, url, lab.ca_file, certificate, phones)
         try:
             with ExitStack() as ends:
                 # In a thread: it asks Exchange before it says that it is ready.
-                running = runner.run(asyncio.to_thread(ends.enter_context, start))
-                costs = runner.run(_measure(running, waiting, phones, tls=legs.from_phones))
+                proxy = runner.run(asyncio.to_thread(ends.enter_context, start))
+                costs = runner.run(_measure(proxy, waiting, phones, tls=legs.from_phones))
         finally:
             server.close()
     return costs
@@ -173,15 +214,14 @@ class _Waiting:
         self._let_go.clear()
 
 
-async def _measure(running: Running, waiting: _Waiting, phones: int, *, tls: bool) -> Costs:
-    pid = running.process.pid
+async def _measure(proxy: Proxy, waiting: _Waiting, phones: int, *, tls: bool) -> Costs:
     context = _trusting() if tls else None
-    early = await _connect(running.port, context, range(50))  # what the first ones load stays
+    early = await _connect(proxy.port, context, range(50))  # what the first ones load stays
     await waiting.hold(len(early))
-    before = usage_with_children(pid)
-    later = await _connect(running.port, context, range(50, 50 + phones))
+    before = proxy.usage()
+    later = await _connect(proxy.port, context, range(50, 50 + phones))
     await waiting.hold(phones)
-    arrived = usage_with_children(pid)
+    arrived = proxy.usage()
     for _ in range(ROUNDS):
         with waiting.answering():
             for reader, _ in (*early, *later):
@@ -189,7 +229,7 @@ async def _measure(running: Running, waiting: _Waiting, phones: int, *, tls: boo
         for number, (_, writer) in enumerate((*early, *later)):
             writer.write(_ping(number))
         await waiting.hold(len(early) + phones)
-    settled = usage_with_children(pid)
+    settled = proxy.usage()
     for _, writer in (*early, *later):
         writer.close()
     return Costs(

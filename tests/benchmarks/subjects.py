@@ -17,15 +17,16 @@ from tests.support import DATA
 NO_MAILBOX = bytes.fromhex("03016A000007564C0331323300 0101")
 OK = bytes.fromhex("03016A000007564C033100 0101")
 EAS = "application/vnd.ms-sync.wbxml"
-BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY = (
+BARE, ADDON, RUN, WORKERS, CARRIED, PLAIN, HAPROXY = (
     "mitmdump",
     "mitmdump with the addon",
     "eas-redirect run",
     "eas-redirect run --workers 2",
     "HAProxy with eas-redirect judge",
+    "the same HAProxy without a judge",
     "HAProxy, byte match and static map",
 )
-NAMES = (BARE, ADDON, RUN, WORKERS, CARRIED, HAPROXY)
+NAMES = (BARE, ADDON, RUN, WORKERS, CARRIED, PLAIN, HAPROXY)
 CONFIG = f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
 
 DEFAULTS = """\
@@ -64,6 +65,17 @@ backend exchange
   http-response return status 451 hdr X-MS-Location \
 "https://%[var(txn.user),map_str({folder}/users.map)]/Microsoft-Server-ActiveSync" \
 if eas moved {{ res.body,hex -m sub 0331323300 }}
+  server exchange 127.0.0.1:{upstream}
+"""
+# The written file's own global and defaults, with a line in the log for each exchange, and nothing
+# that looks at a request or an answer.
+WITHOUT_US = """\
+frontend phones
+  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{tls_port} ssl crt {certificate} alpn http/1.1
+  log-format '{{"client":"%ci","method":"%HM","status":"%ST","ms":"%Ta"}}'
+  default_backend exchange
+backend exchange
   server exchange 127.0.0.1:{upstream}
 """
 
@@ -107,6 +119,7 @@ def subjects(directory: Path) -> Iterator[Mapping[str, Subject]]:
             engine = stack.enter_context(run(path, url, *arguments))
             found[name] = Subject(name, engine.port, engine.port, engine.process.pid)
         found[CARRIED] = stack.enter_context(haproxy_with_judge(directory / "carried", url))
+        found[PLAIN] = stack.enter_context(without_us(directory / "plain", upstream))
         yield {name: found[name] for name in NAMES}
 
 
@@ -128,6 +141,21 @@ def haproxy_with_judge(directory: Path, upstream: str) -> Iterator[Subject]:
         yield Subject(CARRIED, running.port, tls_port, running.haproxy.pid, running.judge.pid)
     finally:
         running.stop()
+
+
+@contextmanager
+def without_us(directory: Path, upstream: int) -> Iterator[Subject]:
+    """What the written file costs when all that is ours is taken out of it."""
+    written = prepared(directory, f"http://127.0.0.1:{upstream}", CONFIG)
+    head, _, _ = written.configuration.read_text("utf-8").partition("frontend phones")
+    head = "".join(t for t in head.splitlines(keepends=True) if "lua" not in t)
+    pem = LabCertificates(directory / "tls").issue("front", ("mail.contoso.example",)).file
+    port, tls_port = free_port(), free_port()
+    text = head + WITHOUT_US.format(
+        port=port, tls_port=tls_port, certificate=pem, upstream=upstream
+    )
+    with _running_haproxy(directory, text, port) as process:
+        yield Subject(PLAIN, port, tls_port, process.pid)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.benchmarks.sizing import (
     measure,
     table,
 )
-from tests.support import ROOT
+from tests.support import ROOT, require
 
 PAGE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 
@@ -43,6 +43,14 @@ def test_a_short_measurement(tmp_path: Path, legs: Legs) -> None:
     assert costs.process_mb > 30
     assert costs.arrival_ms >= 0
     assert described(legs, costs).startswith(f"{legs.name}: a process ")
+
+
+@pytest.mark.integration
+def test_a_short_measurement_of_haproxy(tmp_path: Path) -> None:
+    require("haproxy")
+    costs = measure(tmp_path, TLS, 20, "haproxy")
+    assert costs.descriptors == 2
+    assert costs.process_mb > 30
 
 
 def test_more_phones_than_descriptors_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
