@@ -35,10 +35,17 @@ async def test_the_page_leads_to_everything(ca_pem: str) -> None:
     assert isinstance(reply.body, bytes)
     text = reply.body.decode()
     assert "mail.contoso.example:8443" in text
-    assert "$" not in text
+    assert "{" not in text.partition("</style>")[2]
     for path in ("/lab-ca.pem", "/lab-ca.cer", "/lab-ca.mobileconfig", "/qr.svg"):
         assert f'="{path}"' in text
         assert (await get(ca_pem, path)).status == 200
+
+
+async def test_what_is_shown_is_text(ca_pem: str) -> None:
+    page = PhonePage(ca_pem, "<b>'mail", lambda: URL)
+    body = (await page(Request("GET", "/", ()))).body
+    assert isinstance(body, bytes)
+    assert b"<dd>&lt;b&gt;&#39;mail</dd>" in body
 
 
 async def test_the_ca_is_the_same_in_each_form(ca_pem: str) -> None:

@@ -1,7 +1,8 @@
 """A small HTTP/1.1 server on a thread of its own: what the lab's stand-ins are made of.
 
-Written so that a test can say exactly what goes over the wire and can see exactly what came; it has
-no ambition to serve strangers. Standard library only. Source: RFC 9112.
+Written so that a test can say exactly what goes over the wire and can see exactly what came, bytes
+that are no HTTP included; it has no ambition to serve strangers, for whom `telemetry/web.py` is
+made. Standard library only. Source: RFC 9112.
 """
 
 import asyncio

@@ -3,18 +3,16 @@
 It is plain http on purpose: a phone that does not trust the CA yet must be able to fetch it.
 """
 
-import html
 import io
 import plistlib
 import ssl
 import uuid
 from collections.abc import Callable
-from importlib import resources
-from string import Template
 
 from eas_redirect.lab.authority import CA_NAME
 from eas_redirect.lab.http_server import Reply, Request
 from eas_redirect.lab.personas import DOMAIN, PASSWORD
+from eas_redirect.telemetry.html_pages import render_page
 
 _IDENTIFIER = "example.eas-redirect.lab"
 _QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004 6.3.8)
@@ -48,14 +46,8 @@ class PhonePage:
         return ssl.PEM_cert_to_DER_cert(self._ca_pem)
 
     def _page(self) -> str:
-        picture = '<img src="/qr.svg" alt="QR code of this page">' if qr_svg(self._url()) else ""
-        text = resources.files("eas_redirect").joinpath("data/phone_page.html").read_text("utf-8")
-        return Template(text).substitute(
-            server=html.escape(self._server),
-            domain=DOMAIN,
-            password=html.escape(PASSWORD),
-            picture=picture,
-        )
+        values = {"server": self._server, "domain": DOMAIN, "password": PASSWORD}
+        return render_page("phone_page.html", values | {"picture": bool(qr_svg(self._url()))})
 
 
 def _reply(media_type: str, body: bytes) -> Reply:

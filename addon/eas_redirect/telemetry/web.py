@@ -8,7 +8,10 @@ connection, and never looks at a request's body.
 Pages for people answer only to names that are known to be ours. A web site could otherwise give its
 own name our address once its page is open in somebody's browser, and read what we show (DNS
 rebinding). What names users and devices is for readers on this machine alone: see `is_local`.
-Imports the standard library only.
+
+It shares nothing with the server of the lab's stand-ins (`lab/http_server.py`): that one runs on a
+thread, reads bodies, keeps connections and misbehaves on demand; here each of these is a hole.
+Imports the protocol only.
 """
 
 import asyncio
