@@ -245,18 +245,16 @@ class LinkedForest:
         return self._ask("users", question)
 
     def device_lists(self, user_dn: str) -> DeviceLists:
+        """By the DN as the search's base: servers differ in how a filter names it."""
+        wanted = plain_dn(user_dn)
+
         def question(session: Session, patience_s: float) -> DeviceLists:
             try:
-                found = session.find(
-                    user_dn,
-                    None,
-                    ("distinguishedName", user_dn),
-                    DEVICE_LIST_ATTRIBUTES,
-                    patience_s,
-                )
+                found = session.find(user_dn, "user", None, DEVICE_LIST_ATTRIBUTES, patience_s)
             except NoSuchObjectError:
                 return DeviceLists()
-            return device_lists(found[0]) if len(found) == 1 else DeviceLists()
+            itself = (entry for entry in found if plain_dn(entry.dn) == wanted)
+            return next(map(device_lists, itself), DeviceLists())
 
         return self._ask("users", question)
 
