@@ -229,6 +229,20 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def test_letters_go_to_who_goes_and_promise_a_blocked_device_nothing() -> None:
+    blocked = device("LISTED", access="allowed")
+    moving = user(*DEVICES, blocked, lists=DeviceLists(blocked=("listed",), language="fr"))
+    deviceless = replace(user(), user_principal_name="zoe@contoso.example")
+    staying = replace(user(), decision="pass")
+    rows = list(csv.DictReader(io.StringIO("".join(letters([moving, deviceless, staying])))))
+    assert [(row["user"], row["device_id"]) for row in rows] == [
+        *(("anna@contoso.example", one) for one in ("ONE", "RULE", "HELD", "LOGGED", "REFUSED")),
+        ("zoe@contoso.example", ""),
+    ]
+    assert rows[-1]["what"] == "unknown"
+    assert {row["language"] for row in rows} == {"fr", ""}
+
+
 async def test_the_snapshot_has_lists_states_and_the_language(config: Path) -> None:
     snapshot = Snapshot.load(config.with_name("forest.ldif"))
     planner = Planner(judge_over(load_config(config), snapshot), snapshot)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from eas_redirect.planning.plan import PlannedDevice, PlannedUser
+from eas_redirect.planning.plan import PlannedUser
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.words import client_title
@@ -25,25 +25,36 @@ _WORDS = {
 
 
 def letters(planned: Sequence[PlannedUser]) -> Iterator[str]:
-    """CSV; only devices that would be redirected."""
+    """CSV: each device that would be redirected; a user who goes, and of whom no device is known,
+    has one row. A device that is blocked here gets no mail now, and is promised none."""
     return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)))
 
 
 def _rows(user: PlannedUser) -> Iterator[dict[str, object]]:
-    for device in user.devices:
-        if device.decision != "pass":
-            yield _row(user, device)
+    if not user.devices and user.decision != "pass":
+        yield {**dict.fromkeys(COLUMNS), **_to(user), **_said(Prospect.UNKNOWN)}
+    barred = {one.lower() for one in user.lists.blocked}
+    for planned in user.devices:
+        device = planned.known.device
+        is_blocked = device.access == "blocked" or (device.device_id or "").lower() in barred
+        if planned.decision != "pass" and not is_blocked:
+            yield {
+                **_to(user),
+                "device_id": device.device_id,
+                "device_type": device.device_type,
+                "client": client_title(planned.family),
+                **_said(planned.readiness.verdict),
+            }
 
 
-def _row(user: PlannedUser, planned: PlannedDevice) -> dict[str, object]:
-    what, text = _WORDS[planned.readiness.verdict]
+def _said(prospect: Prospect) -> dict[str, object]:
+    what, text = _WORDS[prospect]
+    return {"what": what, "text": text}
+
+
+def _to(user: PlannedUser) -> dict[str, object]:
     return {
         "user": user.user_principal_name or user.user,
         "address": user.address,
         "language": user.lists.language,
-        "device_id": planned.known.device.device_id,
-        "device_type": planned.known.device.device_type,
-        "client": client_title(planned.family),
-        "what": what,
-        "text": text,
     }
