@@ -12,10 +12,14 @@ from typer.testing import CliRunner
 
 from eas_redirect.cli.main import app
 from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.record import account_id
 from tests.report.simulator import Simulation, write_journal
+from tests.report.test_figures import call
+from tests.report.test_handover import MOVED
 from tests.support import DATA
 
 RUNNER = CliRunner()
+STAFF = "OU=Staff,DC=contoso,DC=example"
 ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
@@ -174,3 +178,31 @@ def test_target_devices_with_hashed_journals(journal: Path, tmp_path: Path) -> N
     made = json.loads(RUNNER.invoke(app, [*args, "--config", str(config), "--json"]).stdout)
     (found,) = [one for one in made["devices"] if one["verdict"] == "quarantined_or_blocked"]
     assert found["device_id"] == redaction.name("Appl00000002")
+
+
+def test_hashed_journals_join_by_the_account_of_the_directory(tmp_path: Path) -> None:
+    """Two users on one device: the id does not tell, and each name is hashed as it was typed."""
+    redaction = Redaction(users="hash", key=b"k" * 32)
+    told = {**MOVED, "device_id": "SHARED"}
+    records = [
+        call(60, **told, user_id=account_id(f"CN=Anna Moved,{STAFF}")),
+        call(90, **told, user_name="off", user_id=account_id(f"CN=Olga Off,{STAFF}")),
+        call(5 * 86400, user_name="zoe", device_id="Z"),
+    ]
+    journal = write_journal(tmp_path / "eas.jsonl", map(redaction.apply, records))
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        f'mode = "enforce"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n[journal]\n'
+        'users = "hash"\nhash_key_file = "key"\n'
+    )
+    devices = target(
+        tmp_path,
+        "anna@contoso.example,Shared,Allowed,2026-03-06T12:00:00Z",
+        "off@contoso.example,Shared,Blocked,2026-03-06T12:00:00Z",
+    )
+    args = ["report", str(journal), "--target-devices", devices, "-c", str(config), "--json"]
+    made = json.loads(RUNNER.invoke(app, args).stdout)
+    found = {one["user"]: (one["verdict"], one["joined_by"]) for one in made["devices"]}
+    assert found[f"CONTOSO\\{redaction.name('anna')}"] == ("confirmed", "directory")
+    assert found[f"CONTOSO\\{redaction.name('off')}"] == ("quarantined_or_blocked", "directory")

@@ -17,11 +17,13 @@ from eas_redirect.report.handover import Account, with_target
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.report_values import Report
 from eas_redirect.report.target_export import TargetFile, TargetRow, TargetRows
+from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.record import Record, lost_record
 from tests.cli.running import run
 from tests.report.simulator import START, Simulation, write_journal
 from tests.report.test_figures import call
 from tests.report.test_handover import DAY, MOVED
+from tests.support import DATA
 
 END = START + 9 * DAY
 FILE = TargetFile("devices.csv", END)
@@ -119,3 +121,46 @@ def test_the_command_writes_it_with_digests(tmp_path: Path) -> None:
     assert text.count("eas.jsonl") == 1
     assert "SHA-256" in text
     assert run(*args).code == 2
+
+
+def test_who_is_not_on_the_list_counts_all_the_same(tmp_path: Path) -> None:
+    late = replace(WORKS, success_s=None, attempt_s=START + 8 * DAY)
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(late))
+    found = certify(made, ["zoe@contoso.example"])
+    assert found.outcome is Outcome.NOT_KNOWN
+    assert any("1 user called who are not on the list: 1 unknown" in s for s in found.not_known)
+    held = replace(WORKS, state="quarantined", success_s=None)
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(held))
+    found = certify(made, ["zoe@contoso.example"])
+    assert found.outcome is Outcome.NOT_YET
+    assert found.against == ("1 user who are not on the list: quarantined / blocked.",)
+
+
+def test_lines_that_could_not_be_read_are_said(tmp_path: Path) -> None:
+    path = write_journal(tmp_path / "torn.jsonl", [call(60, **MOVED)])
+    path.write_bytes(path.read_bytes() + b'{"@timestamp": "2026-03-0')
+    report = make_report(find_sources([str(path)]), END, None, END)
+    found = certify(report, ["zoe@contoso.example"])
+    assert any("1 line could not be read" in sentence for sentence in found.not_known)
+
+
+def test_a_list_cannot_be_found_in_hashed_journals_without_the_key(tmp_path: Path) -> None:
+    redaction = Redaction(users="hash", key=b"k" * 32)
+    journal = write_journal(tmp_path / "eas.jsonl", [redaction.apply(call(60, **MOVED))])
+    (tmp_path / "users.csv").write_text("anna\n")
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    config = tmp_path / "eas-redirect.toml"
+    config.write_text(
+        f'mode = "observe"\n[directory]\nsnapshot = "{DATA / "migration.ldif"}"\n'
+        '[journal]\nusers = "hash"\nhash_key_file = "key"\n'
+    )
+    page = tmp_path / "certificate.html"
+    args = ("report", str(journal), "--users", str(tmp_path / "users.csv"), "--until", "now")
+    without = run(*args, "--certificate", str(page))
+    assert (without.code, "--config" in without.err) == (2, True)
+    assert not page.exists()
+    ran = run(*args, "--certificate", str(page), "-c", str(config))
+    assert ran.code == 0, ran.err
+    text = page.read_text("utf-8")
+    assert "Followed (presumed from silence)" in text
+    assert text.count("eas-redirect.toml") == 1

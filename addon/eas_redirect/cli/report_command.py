@@ -243,6 +243,7 @@ def _certify(
     from eas_redirect.cli.common import load
     from eas_redirect.configuration.user_list import UserListError, read_users
     from eas_redirect.report.certificate import certify, render_certificate
+    from eas_redirect.report.handover import key_lacking
 
     named = None
     try:
@@ -252,8 +253,13 @@ def _certify(
     except UserListError as error:
         fail(str(error), USAGE)
     settings = load(config) if config is not None else None
+    if config is not None:
+        digests.append((str(config), _digest(config)))
+    redaction = _redaction(settings)
+    if named is not None and (problem := key_lacking(made.devices, redaction)) is not None:
+        fail(problem, USAGE)
     accounts = _accounts(settings, named) if settings is not None and named else {}
-    made_out = certify(made, named, accounts, _redaction(settings))
+    made_out = certify(made, named, accounts, redaction)
     _keep_apart(path, (Path(name) for name, _ in digests))
     _write_text(path, render_certificate(made_out, made, digests))
     tell(made_out.outcome.value)

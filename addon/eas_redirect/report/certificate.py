@@ -28,6 +28,7 @@ _ORDER = (
     *(TITLES[Handover.RE_ADDED], TITLES[Handover.UNKNOWN], PRESUMED, ARRIVED),
 )
 _AGAINST = frozenset(_ORDER[:4])
+_IN_DOUBT = frozenset({TITLES[Handover.UNKNOWN], PRESUMED})
 
 
 class Outcome(StrEnum):
@@ -61,7 +62,7 @@ def certify(
     for device in people:
         callers.setdefault(device.user_key, []).append(device)
     found: dict[str, list[str]] = {}
-    strangers = 0
+    strangers: Counter[str] = Counter()  # what became of callers who are not on the list
     if users is None:
         for devices in callers.values():
             found.setdefault(_state(devices), []).append(devices[0].user)
@@ -70,15 +71,16 @@ def certify(
         for user in users:
             of_user = [one for key in keys[user] for one in callers[key]]
             found.setdefault(_state(of_user), []).append(user)
-        strangers = len(callers.keys() - {key for some in keys.values() for key in some})
+        meant = {key for some in keys.values() for key in some}
+        strangers.update(_state(some) for key, some in callers.items() if key not in meant)
     groups = {
         name: tuple(sorted(found[name], key=str.lower))
         for name in (*_ORDER, NEVER_CALLED)
         if name in found
     }
-    against = tuple(_against(report, groups))
+    against = tuple(_against(report, groups, strangers))
     not_known = tuple(_not_known(report, groups, users is None, strangers))
-    doubt = TITLES[Handover.UNKNOWN] in groups or PRESUMED in groups or users is None
+    doubt = users is None or not _IN_DOUBT.isdisjoint({*groups, *strangers})
     return Certificate(
         outcome=Outcome.NOT_YET if against else Outcome.NOT_KNOWN if doubt else Outcome.MAY_GO,
         groups=groups,
@@ -152,12 +154,17 @@ def _device_state(device: Device) -> str:
     return TITLES[arrival.handover]
 
 
-def _against(report: Report, groups: Mapping[str, Sequence[str]]) -> Iterable[str]:
+def _against(
+    report: Report, groups: Mapping[str, Sequence[str]], strangers: Mapping[str, int]
+) -> Iterable[str]:
     if not report.arrivals.can_go:
         yield report.arrivals.verdict
     for name in _ORDER:
         if name in _AGAINST and name in groups:
             yield f"{counted(len(groups[name]), 'user')}: {name}."
+    for name in _ORDER:
+        if name in _AGAINST and name in strangers:
+            yield f"{counted(strangers[name], 'user')} who are not on the list: {name}."
     lost, until = report.input.lost_s, report.until_s
     if lost is not None and until is not None and until - lost < SILENCE_S:
         yield (
@@ -174,7 +181,10 @@ def _against(report: Report, groups: Mapping[str, Sequence[str]]) -> Iterable[st
 
 
 def _not_known(
-    report: Report, groups: Mapping[str, Sequence[str]], no_list: bool, strangers: int
+    report: Report,
+    groups: Mapping[str, Sequence[str]],
+    no_list: bool,
+    strangers: Mapping[str, int],
 ) -> Iterable[str]:
     if no_list:
         yield "No list of users was given (--users): only those who called are counted."
@@ -183,8 +193,8 @@ def _not_known(
             "No list of the target was given (--target-devices): who arrived is presumed from"
             " silence."
         )
-    elif report.target.newest_s is not None:
-        yield f"The target's lists reach to {moment(report.target.newest_s)} UTC."
+    else:
+        yield from report.target.notes
     unstated = sum(
         1
         for device in report.devices
@@ -204,7 +214,14 @@ def _not_known(
         users = counted(len(groups[TITLES[Handover.UNKNOWN]]), "user")
         yield f"{users} with a device of which it is not known whether it arrived."
     if strangers:
-        yield f"{counted(strangers, 'user')} called who are not on the list."
+        told = ", ".join(f"{number(strangers[name])} {name}" for name in _ORDER if strangers[name])
+        yield f"{counted(sum(strangers.values()), 'user')} called who are not on the list: {told}."
+    given = report.input
+    if unread := given.torn + given.foreign + given.untimed + given.future:
+        yield (
+            f"{counted(unread, 'line')} could not be read, or had no usable time: who called"
+            " in them is not known."
+        )
     if report.input.lost_s is not None:
         yield f"Lines of the journals were lost, the last at {moment(report.input.lost_s)} UTC."
 

@@ -245,19 +245,24 @@ def names_in_doubt(
 
 def unjoinable(devices: Sequence[Device], redaction: Redaction) -> str | None:
     """Why no row can be joined with these journals, and what to do."""
-    ids = [device.device_id for device in devices if device.device_id]
-    if not ids:
+    if not any(device.device_id for device in devices):
         return (
             'These journals name no device (journal.users = "drop", or nobody called): nothing can'
             ' be joined with the target\'s lists. Read journals with users = "hash" or "clear".'
         )
-    names = [_PSEUDONYM.fullmatch(device.user.rpartition("\\")[2]) for device in devices]
-    if redaction.users != "hash" and all(names) and all(map(_PSEUDONYM.fullmatch, ids)):
-        return (
-            "Users and devices of these journals are hashed. Name the configuration that they were"
-            " written with (--config): its journal.hash_key_file is the key to join them."
-        )
-    return None
+    return key_lacking(devices, redaction)
+
+
+def key_lacking(devices: Sequence[Device], redaction: Redaction) -> str | None:
+    """What to do where all names are hashes, and nobody has said by which key."""
+    texts = [text for device in devices for text in (device.user, device.device_id) if text]
+    hashed = (_PSEUDONYM.fullmatch(text.rpartition("\\")[2]) for text in texts)
+    if redaction.users == "hash" or not texts or not all(hashed):
+        return None
+    return (
+        "Users and devices of these journals are hashed. Name the configuration that they were"
+        " written with (--config): its journal.hash_key_file is the key to join them."
+    )
 
 
 def with_target(
