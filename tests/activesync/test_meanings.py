@@ -2,6 +2,8 @@
 
 import pytest
 
+from eas_redirect.activesync import meanings
+from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.meanings import (
     global_meaning,
     http_meaning,
@@ -56,6 +58,18 @@ def test_http_statuses() -> None:
         (17, "EstimatedDataSize", "20480", "20.0 KiB"),
         (13, "HeartbeatInterval", "900", "15 min"),
         (7, "Status", "9", "synchronization key mismatch"),
+        (0, "Truncation", "1", "cut after 512 characters"),
+        (0, "Wait", "15", "15 min"),
+        (2, "Status", "2", "flagged"),
+        (4, "Type", "1", "weekly"),
+        (4, "MeetingStatus", "7", "received, cancelled"),
+        (14, "MaxInactivityTimeDeviceLock", "9999", "never"),
+        (14, "MaxInactivityTimeDeviceLock", "900", "15 min"),
+        (14, "MaxEmailBodyTruncationSize", "-1", "not cut"),
+        (14, "MaxEmailBodyTruncationSize", "2048", None),
+        (22, "LastVerbExecuted", "3", "forwarded"),
+        (24, "PrintAllowed", "0", "not allowed"),
+        (0, "SyncKey", "-1", None),
         (7, "Type", "77", None),
         (7, "Type", "two", None),
         (7, "Type", "9" * 5000, None),
@@ -64,3 +78,9 @@ def test_http_statuses() -> None:
 )
 def test_what_numbers_mean(page: int, name: str, text: str, meaning: str | None) -> None:
     assert value_meaning(page, name, text) == meaning
+
+
+def test_every_element_with_a_meaning_exists() -> None:
+    known = {(page, name) for page, tags in TAGS.items() for name in tags.values()}
+    told = {*meanings._VALUES, *meanings._SIZES, *meanings._SECONDS, *meanings._UNCUT}
+    assert told <= known

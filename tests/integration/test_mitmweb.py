@@ -116,6 +116,8 @@ def test_a_redirected_flow_and_the_decoded_view(
     browser.get(mitmweb)
     row = showing(browser, ".flow-table tr", "➡")
     assert "451" in row.text
+    assert showing(browser, ".flow-table tr", "📁")  # FolderSync
+    assert showing(browser, ".flow-table tr", "🔄")  # Sync
     row.click()
     showing(browser, "nav a", "Comment").click()
     showing(browser, ".flow-detail, section", "451 → outlook.office365.com (mailbox_moved)")

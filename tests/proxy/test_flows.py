@@ -4,11 +4,15 @@ from ipaddress import ip_network
 
 import pytest
 from mitmproxy import http
+from mitmproxy.addons.view import View
 from mitmproxy.proxy.mode_specs import ProxyMode
-from mitmproxy.test import tflow
+from mitmproxy.test import taddons, tflow
+from mitmproxy.utils import emoji
 
 from eas_redirect.activesync.authorization import Credentials
+from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.proxy import flows
+from tests.captures.captures import eas_flow
 
 FRONT = (ip_network("10.0.0.0/8"),)
 NOBODY = Credentials(scheme="none")
@@ -104,3 +108,34 @@ def test_whose_server_it_is(mode: str, url: str, sni: str | None, host: str, our
     called.client_conn.sni = sni
     assert flows.is_ours(called, OURS) is (ours == "ours")
     assert flows.is_ours(called, ()) is mode.startswith("reverse")
+
+
+def mark_of(command: str | None, marked: str = "") -> str:
+    asked = eas_flow(0, command)
+    asked.marked = marked
+    flows.mark_command(asked, flows.request_of(asked))
+    return str(asked.marked)
+
+
+@pytest.mark.parametrize(
+    ("command", "mark"),
+    [("Ping", ":bell:"), (None, ":grey_question:"), ("Telepathy", ":mailbox:")],
+)
+def test_a_list_tells_commands_apart(command: str | None, mark: str) -> None:
+    with taddons.context(View()):
+        assert mark_of(command) == mark
+
+
+def test_without_a_list_nothing_is_marked() -> None:
+    with taddons.context():
+        assert mark_of("Ping") == ""
+
+
+def test_a_mark_that_somebody_gave_stays() -> None:
+    with taddons.context(View()):
+        assert mark_of("Ping", ":arrow_right:") == ":arrow_right:"
+
+
+def test_every_command_has_a_mark_that_mitmproxy_knows() -> None:
+    assert set(flows.COMMAND_MARKS) >= set(COMMAND_CODES.values())
+    assert {*flows.COMMAND_MARKS.values(), flows.OTHER_MARK} <= set(emoji.emoji)

@@ -313,7 +313,7 @@ def test_the_way_of_mitmproxys_editor(registry: ContentviewRegistry) -> None:
         shown = contentviews.prettify_message(flow.response, flow, registry=registry)
         assert shown.view_name == "WBXML"
         assert contentviews.reencode_message(shown.text, flow.response, flow, "WBXML") == mail()
-        edited = shown.text.replace(">1</email:Read>", ">0</email:Read>")
+        edited = shown.text.replace(">1</email:Read><!-- yes -->", ">0</email:Read><!-- no -->")
         flow.response.content = contentviews.reencode_message(edited, flow.response, flow, "WBXML")
         again = contentviews.prettify_message(flow.response, flow, registry=registry)
         assert again.text == edited

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eas_redirect.activesync.wbxml import Document, WBXMLError, element, parse, write
 from eas_redirect.view.contentview import WBXMLContentview
 from eas_redirect.view.reading import mail_as_read
-from eas_redirect.view.xml_text import XMLText, document_from_xml
+from eas_redirect.view.xml_text import MAX_HEX, XMLText, document_from_xml
 from tests.view.test_contentview import metadata
 
 SEND_MAIL, BODIES = 21, 17  # code pages ComposeMail and AirSyncBase
@@ -91,18 +91,23 @@ def test_an_edit_outside_of_the_character_set_is_refused_with_what_to_do() -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (PNG, "image/png, 48 bytes: 89 50 4e 47 0d 0a 1a 0a 00 01 02 03 04 05 06 07 …"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "image/jpeg, 11 bytes: ff d8 ff e0 00 10"),
+        (PNG, "image/png, 48 bytes"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "image/jpeg, 11 bytes"),
         (b"%PDF-1.7\n\x00\xff\xfe", "application/pdf, 12 bytes"),
-        (b"\xde\xad\xbe\xef", "no text, 4 bytes: de ad be ef"),
-        (b"\0", "no text, 1 byte: 00"),
+        (b"\xde\xad\xbe\xef", "no text, 4 bytes"),
+        (b"\0", "no text, 1 byte"),
         (b"\x01\x02abc", "no text, 5 bytes"),
     ],
 )
-def test_what_is_no_text_is_base64_with_type_size_and_beginning(data: bytes, said: str) -> None:
+def test_what_is_no_text_stands_in_hexadecimal_with_type_and_size(data: bytes, said: str) -> None:
+    """Long values in base64, with their beginning."""
     found = shown(data)
-    assert base64.b64encode(data).decode()[:70] in found
-    assert said in found
+    assert f'wbxml:opaque="hex">{data.hex(" ")}<' in found
+    assert f"<!-- {said} -->" in found
+    long = data + bytes(MAX_HEX)
+    found = shown(long)
+    assert base64.b64encode(long).decode()[:70] in found
+    assert f"bytes: {long[:16].hex(' ')} … -->" in found
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Sources: MS-ASCMD 2.2.2 (statuses of all commands), 2.2.3.177 (those of one command), MS-ASHTTP
 2.2.2.1.1 (HTTP statuses); values of elements: MS-ASCMD 2.2.3, MS-ASAIRS 2.2.2, MS-ASPROV 2.2.2,
-MS-ASEMAIL 2.2.2, MS-ASCAL 2.2.2.
+MS-ASEMAIL 2.2.2, MS-ASCAL 2.2.2, MS-ASTASK 2.2.2, MS-ASRM 2.2.2, MS-ASDOC 2.2.2.
 """
 
 from eas_redirect.activesync.code_pages import TAGS
@@ -134,7 +134,20 @@ _OF_PAGE: dict[int, dict[int, str]] = {
         7: "no certificates",
         8: "too many certificates",
     },
-    11: {1: "success", 2: "protocol error", 3: "invalid signature", 4: "untrusted", 7: "expired"},
+    2: {0: "no flag", 1: "done", 2: "flagged"},  # of a Flag
+    11: {  # ValidateCert
+        1: "success",
+        2: "protocol error",
+        3: "invalid signature",
+        4: "untrusted",
+        5: "the chain is wrong",
+        6: "not for signing mail",
+        7: "expired or not yet valid",
+        13: "revoked",
+        14: "the revocation server cannot be reached",
+        15: "one of the chain is revoked",
+        17: "unknown error",
+    },
     13: {  # Ping
         1: "nothing changed in the time asked for",
         2: "changes in the folders named",
@@ -149,7 +162,7 @@ _OF_PAGE: dict[int, dict[int, str]] = {
         1: "success",
         2: "protocol error or no policy",
         3: "server error or unknown policy type",
-        4: "the server's policy is damaged",
+        4: "the policy is damaged, or the device is managed elsewhere",
         5: "wrong policy key",
     },
     15: {  # Search
@@ -250,6 +263,14 @@ _AGES = (
     "incomplete tasks",
 )
 _BODIES = {1: "plain text", 2: "HTML", 3: "RTF", 4: "MIME"}
+_AVAILABILITY = {
+    0: "free", 1: "tentative", 2: "busy", 3: "out of office", 4: "working elsewhere",
+}  # fmt: skip
+_SENSITIVITY = {0: "normal", 1: "personal", 2: "private", 3: "confidential"}
+_RECURRENCES = {
+    0: "daily", 1: "weekly", 2: "monthly, by date", 3: "monthly, by day of the week",
+    5: "yearly, by date", 6: "yearly, by day of the week",
+}  # fmt: skip
 _YES = {0: "no", 1: "yes"}
 _ALLOWED = {0: "not allowed", 1: "allowed"}
 _BY = dict(enumerate(_AGES))
@@ -267,6 +288,12 @@ _VALUES: dict[tuple[int, str], dict[int, str]] = {
     (0, "FilterType"): _BY,
     (0, "Conflict"): {0: "the client wins", 1: "the server wins"},
     (0, "GetChanges"): _YES,
+    (0, "ConversationMode"): {0: "single messages", 1: "whole conversations"},
+    (0, "Truncation"): {
+        **{n: f"cut after {size} characters" for n, size in
+           enumerate((512, 1024, 2048, 5120, 10240, 20480, 51200, 102400), 1)},
+        0: "all of the body cut", 9: "not cut",
+    },
     (0, "DeletesAsMoves"): {0: "deleted for good", 1: "moved to Deleted Items"},
     (0, "MIMETruncation"): {
         **{n: f"cut after {size} characters" for n, size in
@@ -274,19 +301,49 @@ _VALUES: dict[tuple[int, str], dict[int, str]] = {
         0: "all of the body cut", 8: "not cut",
     },
     (2, "Importance"): {0: "low", 1: "normal", 2: "high"},
-    (4, "BusyStatus"): {
-        0: "free", 1: "tentative", 2: "busy", 3: "out of office", 4: "working elsewhere",
+    (9, "Importance"): {0: "low", 1: "normal", 2: "high"},
+    (2, "Read"): _YES,
+    (2, "InstanceType"): {
+        0: "single appointment", 1: "series", 2: "one of a series", 3: "exception of a series",
     },
-    (4, "Sensitivity"): {0: "normal", 1: "personal", 2: "private", 3: "confidential"},
+    **{(page, "BusyStatus"): _AVAILABILITY for page in (2, 4)},
+    **{(page, "Sensitivity"): _SENSITIVITY for page in (2, 4, 9)},
+    **{(page, "Type"): _RECURRENCES for page in (2, 4, 9)},
+    **{(page, "AllDayEvent"): _YES for page in (2, 4)},
+    (9, "Complete"): _YES,
+    (9, "ReminderSet"): _YES,
+    (4, "MeetingStatus"): {
+        0: "no meeting", 1: "own meeting", 3: "received", 5: "own, cancelled",
+        7: "received, cancelled", 9: "own meeting", 11: "received", 13: "own, cancelled",
+        15: "received, cancelled",
+    },
+    (4, "AttendeeType"): {1: "required", 2: "optional", 3: "resource"},
+    (4, "ResponseType"): {
+        0: "none", 1: "organizer", 2: "tentative", 3: "accepted", 4: "declined",
+        5: "not responded",
+    },
+    (22, "LastVerbExecuted"): {0: "unknown", 1: "replied", 2: "replied to all", 3: "forwarded"},
+    (22, "MeetingMessageType"): {
+        0: "silent update", 1: "first request", 2: "full update", 3: "for information",
+        4: "outdated", 5: "copy of a delegator", 6: "delegated",
+    },
+    (22, "ReceivedAsBcc"): _YES,
+    (22, "IsDraft"): _YES,
     (4, "AttendeeStatus"): {
         0: "unknown", 2: "tentative", 3: "accepted", 4: "declined", 5: "not responded",
     },
-    (4, "AllDayEvent"): _YES,
     (8, "UserResponse"): {1: "accepted", 2: "tentative", 3: "declined"},
     (10, "Type"): {1: "from the global address list", 2: "from the contacts"},
     (10, "CertificateRetrieval"): {1: "none", 2: "full certificates", 3: "mini certificates"},
     (18, "OofState"): {0: "off", 1: "on", 2: "on for a time"},
     (18, "Enabled"): _YES,
+    (18, "EnableOutboundSMS"): _YES,
+    (18, "SendDisabled"): _YES,
+    (11, "CheckCRL"): _YES,
+    (19, "IsFolder"): _YES,
+    (19, "IsHidden"): _YES,
+    (24, "RightsManagementSupport"): _YES,
+    (24, "Owner"): _YES,
     (14, "AllowBluetooth"): {0: "not allowed", 1: "hands-free only", 2: "allowed"},
     (14, "MaxCalendarAgeFilter"): _BY,
     (14, "MaxEmailAgeFilter"): _BY,
@@ -302,11 +359,16 @@ _VALUES: dict[tuple[int, str], dict[int, str]] = {
     (14, "PasswordRecoveryEnabled"): _YES,
     (14, "AttachmentsEnabled"): _ALLOWED,
     (14, "DevicePasswordExpiration"): {0: "never"},
+    (14, "MaxInactivityTimeDeviceLock"): {9999: "never"},
+    (14, "MaxEmailBodyTruncationSize"): {0: "headers only"},
+    (14, "MaxEmailHTMLBodyTruncationSize"): {0: "headers only"},
+    (14, "DocumentBrowseEnabled"): _ALLOWED,
     (14, "RequireStorageCardEncryption"): _YES,
     (14, "RequireDeviceEncryption"): _YES,
     (14, "RequireManualSyncWhenRoaming"): _YES,
     (14, "RequireSignedSMIMEMessages"): _YES,
     (14, "RequireEncryptedSMIMEMessages"): _YES,
+    **{(24, name): _ALLOWED for name in TAGS[24].values() if name.endswith("Allowed")},
     **{
         (14, name): _ALLOWED
         for name in TAGS[14].values()
@@ -320,26 +382,33 @@ _SIZES = frozenset(
         (17, "TruncationSize"),
         (2, "MIMESize"),
         (14, "MaxAttachmentSize"),
-        (14, "MaxEmailBodyTruncationSize"),
+        (2, "AttSize"),
+        (2, "BodySize"),
+        (19, "ContentLength"),
         (10, "MaxSize"),
     }
 )
 _SECONDS = frozenset(
     {(13, "HeartbeatInterval"), (0, "HeartbeatInterval"), (14, "MaxInactivityTimeDeviceLock")}
 )
+_UNCUT = frozenset({(14, "MaxEmailBodyTruncationSize"), (14, "MaxEmailHTMLBodyTruncationSize")})
 _LONGEST_NUMBER = 10
 
 
 def value_meaning(page: int, name: str, text: str) -> str | None:
     """What the number in an element says, or None when it says nothing but itself."""
+    if text == "-1" and (page, name) in _UNCUT:
+        return "not cut"
     if not (text.isdecimal() and text.isascii() and len(text) <= _LONGEST_NUMBER):
         return None
     number = int(text)
     if name == "Status":
         return status_meaning(page, number)
     key = page, name
-    if (known := _VALUES.get(key)) is not None:
+    if (known := _VALUES.get(key)) is not None and (key not in _SECONDS or number in known):
         return known.get(number)
+    if key == (0, "Wait"):
+        return f"{number} min"
     if key in _SIZES and number >= 1024:
         return _size(number)
     return f"{number / 60:g} min" if key in _SECONDS and number >= 60 else None

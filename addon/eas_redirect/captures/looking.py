@@ -12,6 +12,7 @@ from mitmproxy import ctx, flow, http
 from eas_redirect.captures.capture import Seen, captured
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.policy.decision import Pass
+from eas_redirect.proxy import flows
 from eas_redirect.service.service import Service
 
 NOT_NAMED = "server_not_named"  # no verdict: the configuration does not name the server
@@ -68,6 +69,8 @@ class Looking:
         _verdicts[loaded] = today
         if not _are_saved():
             loaded.comment = _commented(loaded.comment, today)
+            if found.discovery is None:
+                flows.mark_command(loaded, found.exchange.request)
 
 
 def _today(judgement: Judgement) -> Today:

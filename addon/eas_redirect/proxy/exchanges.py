@@ -126,6 +126,7 @@ class Exchanges:
         """Read an EAS request as soon as its headers are there. What has to see its body pass."""
         flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
         asked = self._asked[flow.id] = self._read(flow)
+        flows.mark_command(flow, asked.request)
         if asked.ours and asked.request.command not in WAITING:
             asked.early = self._early.begin(flow.id, lambda: self._sent_up(flow, asked))
         ended = self._service.config.redirect.end_waits

@@ -39,6 +39,36 @@ from eas_redirect.telemetry.record import WireFacts
 
 METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 REDIRECT = 451
+# How the flow lists of mitmproxy and mitmweb tell commands apart (MS-ASHTTP 2.2.1.1.1.2.2). A
+# redirect, a would-be one and a wait that was ended have marks of their own.
+COMMAND_MARKS = {
+    "OPTIONS": ":grey_question:",
+    "FolderSync": ":file_folder:",
+    "FolderCreate": ":open_file_folder:",
+    "FolderDelete": ":open_file_folder:",
+    "FolderUpdate": ":open_file_folder:",
+    "GetHierarchy": ":open_file_folder:",
+    "CreateCollection": ":open_file_folder:",
+    "DeleteCollection": ":open_file_folder:",
+    "MoveCollection": ":open_file_folder:",
+    "Sync": ":arrows_counterclockwise:",
+    "Ping": ":bell:",
+    "Provision": ":shield:",
+    "Settings": ":gear:",
+    "SendMail": ":outbox_tray:",
+    "SmartReply": ":leftwards_arrow_with_hook:",
+    "SmartForward": ":arrow_right_hook:",
+    "GetItemEstimate": ":1234:",
+    "ItemOperations": ":inbox_tray:",
+    "GetAttachment": ":paperclip:",
+    "MoveItems": ":twisted_rightwards_arrows:",
+    "Search": ":mag:",
+    "Find": ":mag_right:",
+    "MeetingResponse": ":calendar:",
+    "ResolveRecipients": ":busts_in_silhouette:",
+    "ValidateCert": ":scroll:",
+}
+OTHER_MARK = ":mailbox:"
 _CREDENTIAL = b"x-ms-credential"
 REDIRECT_PHRASE = b"Redirect"  # MS-ASHTTP 3.1.5.2.2; the IANA phrase would be wrong here
 
@@ -143,6 +173,15 @@ def request_of(flow: http.HTTPFlow, headers: Headers | None = None) -> EASReques
     """`headers`: those of the request, where `headers_of` has given them already."""
     headers = headers_of(flow.request) if headers is None else headers
     return read_request(flow.request.method, flow.request.path, headers)
+
+
+def mark_command(flow: http.HTTPFlow, request: EASRequest) -> None:
+    """Only where there is a list to look at: mitmproxy's console and mitmweb, not mitmdump."""
+    master = getattr(ctx, "master", None)
+    if flow.marked or master is None or master.addons.get("view") is None:
+        return
+    name = "OPTIONS" if request.method == "OPTIONS" else request.command or ""
+    flow.marked = COMMAND_MARKS.get(name, OTHER_MARK)
 
 
 def credentials_of(headers: Headers) -> Credentials:

@@ -80,10 +80,13 @@ def comment(text: str) -> str:
 
 
 def described(data: bytes) -> str:
-    """Type, size and first bytes, for a comment."""
+    """Type and size, for a comment."""
     kind = next((name for magic, name in _TYPES if data.startswith(magic)), "no text")
-    shown = data[:_FIRST].hex(" ") + (" …" if len(data) > _FIRST else "")
-    return f"{kind}, {len(data)} {'byte' if len(data) == 1 else 'bytes'}: {shown}"
+    return f"{kind}, {len(data)} {'byte' if len(data) == 1 else 'bytes'}"
+
+
+def beginning(data: bytes) -> str:
+    return data[:_FIRST].hex(" ") + (" …" if len(data) > _FIRST else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ Elements are in the namespace of their code page. What XML has no word for is in
 in its element is written as it is, so that white space between elements never means anything.
 
 Text is shown as text: line ends of CR LF as `wbxml:lines="crlf"`, a lone CR and what a terminal
-would obey as a character reference, what XML cannot hold as `<wbxml:char>`. Base64 is for what is
-no text. Comments tell what it is, and what of a mail has to be decoded to be read.
+would obey as a character reference, what XML cannot hold as `<wbxml:char>`. What is no text stands
+as hexadecimal digits, long values as base64. Comments tell what it is, and what of a mail has to be
+decoded to be read.
 """
 
 import base64
@@ -37,6 +38,7 @@ from eas_redirect.activesync.wbxml import (
     token_of,
 )
 from eas_redirect.view.reading import (
+    beginning,
     comment,
     described,
     has_crlf_only,
@@ -48,6 +50,7 @@ from eas_redirect.view.reading import (
 
 WBXML_NAMESPACE = "wbxml"
 MAX_VALUE = 64 * 1024  # bytes or characters of one value that are shown
+MAX_HEX = 48  # bytes: conversation ids and indexes are read that way, pictures are not
 _BASE64_LINE = 76
 
 # Elements whose text may be a whole mail (MS-ASCMD 2.2.3.109, MS-ASEMAIL 2.2.2.51, MS-ASAIRS
@@ -192,8 +195,11 @@ class XMLText:
         except UnicodeDecodeError:
             encoding, text = "latin-1", latin_text(shortened)
         if not is_text(text):
-            encoding, told = "base64", f"<!-- {described(data)} -->"
-            return f' wbxml:opaque="{encoding}"', _base64(shortened), told
+            told = described(data)
+            if len(data) <= MAX_HEX:
+                return ' wbxml:opaque="hex"', data.hex(" "), f"<!-- {told} -->"
+            told = f"<!-- {told}: {beginning(data)} -->"
+            return ' wbxml:opaque="base64"', _base64(shortened), told
         if has_crlf_only(text):
             text = text.replace("\r\n", "\n")
             encoding = "crlf" if encoding == "text" else "latin-1-crlf"
@@ -440,11 +446,13 @@ def _opaque(xml: ET.Element) -> bytes:
             return _latin(text)
         case "latin-1-crlf":
             return _latin(text.replace("\n", "\r\n"))
+        case "hex":
+            return _from_hex(text)
         case "base64":
             return _from_base64(text)
         case other:
             raise WBXMLError(
-                f"wbxml:opaque={other!r} is none of text, crlf, latin-1, latin-1-crlf, base64"
+                f"wbxml:opaque={other!r} is none of text, crlf, latin-1, latin-1-crlf, hex, base64"
             )
 
 
@@ -486,6 +494,13 @@ def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 10:
         raise WBXMLError(f"{text!r} is no number")
     return int(text)
+
+
+def _from_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise WBXMLError("what is marked as hex is not") from None
 
 
 def _from_base64(text: str) -> bytes:
