@@ -57,12 +57,16 @@ class Insisting:
     def __init__(self) -> None:
         self.seen: list[tuple[int, int, str]] = []  # connection, status, who
         self.closes_after: int | None = None  # answers, then the connection is closed
+        self.hangs_on = b"\0"  # what stands in a request that is never answered
 
     def serve(self, wire: Wire) -> None:
         challenge, who, number = os.urandom(8), "", len(self.seen) + 1000 * id(wire)
         answers = 0
         while True:
             request = wire.read_request()
+            if self.hangs_on in request:
+                wire.wait_for_end()
+                return
             sent = _message(request)
             if sent is not None and sent[1][8] == 1:
                 scheme, who = sent[0], ""
