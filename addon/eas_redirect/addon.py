@@ -432,5 +432,6 @@ class EASRedirect:
             open_exchanges=lambda: 0 if self.exchanges is None else len(self.exchanges),
             open_waits=lambda: 0 if self.exchanges is None else self.exchanges.waits,
             watched_waits=self._watched_waits,
+            waiting_accounts=lambda: {} if self.wait_watch is None else self.wait_watch.accounts,
             draining=lambda: bool(getattr(ctx.master, "draining", False)),
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.telemetry.record import account_id
 from tests.cli.running import run
 from tests.support import DATA
 
@@ -144,3 +145,37 @@ def test_an_account_that_is_added_again(config: Path, user: str, words: str) -> 
     assert f"If the account is added again: {words}" in ran.out
     said = json.loads(run("explain", user, "-c", str(config), "--json").out)
     assert set(said["added_again"]) == {"decision", "reason"}
+
+
+@pytest.mark.parametrize(
+    ("user", "answer", "said"),
+    [
+        ("anna", 2, "2 devices wait; their waits end at the next look, within 20 s"),
+        ("anna", 1, "One device waits; its wait ends at the next look, within 20 s"),
+        ("anna", 0, "No device of this user waits here."),
+        ("bert", 1, "One device waits, and goes on waiting."),
+        ("anna", None, "Whether devices wait is not known"),
+    ],
+)
+def test_devices_that_wait(
+    config: Path, user: str, answer: int | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running proxy says how many, by the `user.id` of its journal."""
+    dns = {"anna": "CN=Anna Moved,OU=Staff,DC=contoso,DC=example"}
+    dns["bert"] = "CN=Bert Local,OU=Staff,DC=contoso,DC=example"
+
+    def asked(listen: str, target: str, timeout_s: float) -> tuple[int, bytes]:
+        assert (listen, target) == ("127.0.0.1:9410", "/waits")
+        assert timeout_s < 10
+        if answer is None:
+            raise ConnectionRefusedError
+        return 200, json.dumps({account_id(dns[user]): answer, "other": 7}).encode()
+
+    monkeypatch.setattr("eas_redirect.checking.running.ask_running", asked)
+    text = config.read_text("utf-8")
+    config.write_text(
+        f'{text}[redirect]\nend_waits = "ping"\n[metrics]\nlisten = "127.0.0.1:9410"\n', "utf-8"
+    )
+    assert said in run("explain", user, "--config", str(config)).out
+    ran = run("explain", user, "--config", str(config), "--json")
+    assert json.loads(ran.out)["waits"] == answer

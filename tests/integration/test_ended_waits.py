@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from tests.integration.messages import (
 )
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Wire, connected
-from tests.integration.running import Running, run, wait_until
+from tests.integration.running import PROGRAM, Running, run, wait_until
 from tests.integration.test_connection_bound import Insisting, log_on
 
 pytestmark = pytest.mark.integration
@@ -314,6 +315,7 @@ def test_workers_share_what_they_have_ended(exchange: Exchange, tmp_path: Path) 
                     assert all(ENDINGS["ping"] in wire.read_answer() for wire in wires)
                     continue
                 wait_until(lambda: len(held_back(proxy)) == len(devices), "the second waits")
+                assert "8 devices wait; their waits end at the next look" in explained(proxy)
                 for wire in wires:
                     wire.patience(0.05)
                     with pytest.raises(TimeoutError):
@@ -325,6 +327,12 @@ def test_workers_share_what_they_have_ended(exchange: Exchange, tmp_path: Path) 
     ended = [line for line in samples if at(line, "eas.decision") == "end_wait"]
     assert sorted(str(at(line, "eas.device.id")) for line in ended) == devices
     assert set(held_back(proxy)) == {"again_later"}
+
+
+def explained(proxy: Running) -> str:
+    config = str(proxy.directory / "eas-redirect.toml")
+    words = [*PROGRAM, "explain", r"CONTOSO\anna", "--config", config]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def held_back(proxy: Running) -> list[object]:

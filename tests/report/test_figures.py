@@ -565,6 +565,70 @@ def test_accounts_that_were_added_again(tmp_path: Path) -> None:
     assert (told["users_told"], told["latest"][0]["user"]) == (1, "carl")
 
 
+def wait_line(at_s: float, user: str, decision: str, seen_s: float, wave: str | None) -> Record:
+    return Record(
+        timestamp_s=at_s,
+        action="eas.wait",
+        message="",
+        method="POST",
+        reason="mailbox_moved",
+        decision=decision,
+        user_name=user,
+        device_id=f"D{user}",
+        wave=wave,
+        wait_s=30,
+        wait_seen_s=seen_s,
+        wait_held_back="again_later" if decision == "pass" else None,
+    )
+
+
+def redirected(at_s: float, user: str) -> Record:
+    return Record(
+        timestamp_s=at_s,
+        action="eas.redirect",
+        message="",
+        method="POST",
+        reason="mailbox_moved",
+        decision="redirect",
+        user_name=user,
+        device_id=f"D{user}",
+    )
+
+
+def test_waits_that_were_ended(tmp_path: Path) -> None:
+    """From the directory's first word to the 451, by wave; and whom Exchange still serves."""
+    report = made_of(
+        tmp_path,
+        redirected(START - 100, "anna"),  # long before: of another move
+        wait_line(START, "anna", "end_wait", 5, "users"),
+        redirected(START + 25, "anna"),
+        redirected(START + 90, "anna"),
+        wait_line(START + 1, "bert", "end_wait", 0, "users"),
+        wait_line(START + 60, "bert", "pass", 59, "users"),
+        wait_line(START + 300, "bert", "end_wait", 299, "users"),
+        redirected(START + 330, "bert"),
+        wait_line(START + 2, "<b>carl", "end_wait", 2, None),
+        wait_line(START + 3, "dora", "would_end_wait", 0, None),
+    )
+    waits = report.waits
+    assert [(w.wave, w.devices, w.redirected, w.p50_s) for w in waits.waves] == [
+        ("users", 2, 2, (30 + 329) / 2),
+        ("everyone", 1, 0, None),
+    ]
+    assert (waits.would_end, waits.unanswered) == (1, 1)
+    assert [(one.user, one.device_id, one.ended) for one in waits.shown] == [
+        ("<b>carl", "D<b>carl", 1)
+    ]
+    assert (report.totals.exchanges, report.input.lines) == (4, 10)
+    page = render(report)
+    assert "Waits that were ended" in page
+    assert "Ended, and Exchange does not know yet" in page
+    assert "<b>carl" not in page
+    said = json.loads("".join(json_pieces(report)))["waits"]
+    assert said["ended_and_still_served"] == 1
+    assert said["waves"][0]["wave"] == "users"
+
+
 def test_what_is_no_phone_asked_for_no_settings(tmp_path: Path) -> None:
     monitor = Record(
         timestamp_s=START, action="eas.exchange", message="", method="GET", reason="other_answer"

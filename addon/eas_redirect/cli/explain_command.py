@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,6 +125,7 @@ def _judge(config: "Config | None") -> "Iterator[Judge | None]":
         judge.directory.close()
 
 
+ASK_S = 3.0  # for a running proxy to say who waits
 _CAPTURES = (".flow", ".flows", ".har", ".mitm")  # no name to log on with ends like these
 
 _Subject = Annotated[
@@ -239,7 +241,29 @@ async def _explain(config: "Config", user: str, device: "AskedDevice") -> "Expla
         judge.directory.close()
     if explanation is None:
         fail("This is no logon: write a UPN, DOMAIN\\user, an address or an account name.", USAGE)
-    return explanation
+    if config.redirect.end_waits == "off":
+        return explanation
+    waits = await asyncio.to_thread(_waits, config, explanation)
+    return replace(explanation, waits=waits, watch_s=config.directory.watch_s)
+
+
+def _waits(config: "Config", explanation: "Explanation") -> int | None:
+    """How many devices of the user wait at the proxy that runs under this configuration; None: it
+    does not say."""
+    from eas_redirect.checking.running import ask_running
+    from eas_redirect.service.service import redaction_of
+    from eas_redirect.telemetry.record import account_id
+    from eas_redirect.telemetry.site import WAITS
+
+    recipient, listen = explanation.recipient, config.metrics.listen
+    if recipient is None or listen is None:
+        return None
+    account = redaction_of(config).name(account_id(recipient.dn))
+    with suppress(OSError, ValueError):  # of JSON as well: somebody else listens there
+        status, body = ask_running(listen, "/waits", ASK_S)
+        if status == 200 and account is not None:
+            return WAITS.validate_json(body).get(account, 0)
+    return None
 
 
 def _exit_code(explanation: "Explanation") -> int:

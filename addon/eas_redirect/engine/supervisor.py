@@ -24,7 +24,7 @@ from eas_redirect.directory.adoption import SIBLINGS
 from eas_redirect.engine import hangups
 from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.printable import Printable
-from eas_redirect.telemetry.site import STATUS, MetricsSite, Views
+from eas_redirect.telemetry.site import STATUS, WAITS, MetricsSite, Views
 from eas_redirect.telemetry.status import Status
 from eas_redirect.telemetry.web import parse_address
 from eas_redirect.telemetry.writing import queue_standard_streams
@@ -221,7 +221,7 @@ class Supervisor:
     async def _open_site(self) -> MetricsSite | None:
         if self._metrics_listen is None:
             return None
-        views = Views(status=self._status, metrics=self._metrics)
+        views = Views(status=self._status, metrics=self._metrics, waits=self._waits)
         site = MetricsSite(views, lambda: self._metrics_host_names)
         await site.start(parse_address(self._metrics_listen))
         logger.info("eas-redirect: metrics and status page at %s", site)
@@ -313,6 +313,11 @@ class Supervisor:
         statuses = [STATUS.validate_json(answer) for answer in answers if answer is not None]
         merged = merge_statuses(statuses) if statuses else _nobody(self._stop.is_set())
         return replace(merged, hanging=self._hanging)
+
+    async def _waits(self) -> Counter[str]:
+        answers = await asyncio.gather(*(worker.ask("/waits") for worker in self._speaking()))
+        found = [WAITS.validate_json(answer) for answer in answers if answer is not None]
+        return sum((Counter(accounts) for accounts in found), Counter())
 
     async def _metrics(self) -> bytes:
         await asyncio.gather(*(worker.refresh() for worker in self._speaking()))

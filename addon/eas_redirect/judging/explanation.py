@@ -50,6 +50,8 @@ class Explanation:
     judgement: Judgement
     steps: tuple[Step, ...]
     assumed: bool = False  # the exchange is made up: see ASSUMED
+    waits: int | None = None  # devices of the user that wait at the running proxy; see `in_lines`
+    watch_s: float | None = None  # how often it looks at them; None: no wait is ended
     added_again: Judgement | None = None  # of Autodiscover's answer then, where phones are told
 
     @property
@@ -157,11 +159,32 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.recipient is not None:
         yield from (f"  ! {remark}" for remark in remarks(explanation.recipient))
     yield f"  {_outcome(explanation)}"
+    if explanation.watch_s is not None:
+        yield f"  {_waits(explanation, explanation.watch_s)}"
     if explanation.added_again is not None:
         yield f"  If the account is added again: {_added_again(explanation.added_again)}"
     reason = judgement.verdict.reason
     if not in_order(reason) and advice(reason):
         yield f"  What to do: {advice(reason)}"
+
+
+def _waits(explanation: Explanation, watch_s: float) -> str:
+    match explanation.waits:
+        case None:
+            return "Whether devices wait is not known: no running proxy answers at metrics.listen."
+        case 0:
+            return "No device of this user waits here."
+        case count:
+            who = "One device waits" if count == 1 else f"{count} devices wait"
+            ends = "its wait ends" if count == 1 else "their waits end"
+    within = f"at the next look, within {watch_s:g} s, unless ended for this move before"
+    match explanation.judgement.decision:
+        case "redirect":
+            return f"{who}; {ends} {within}."
+        case "would_redirect":
+            return f"{who}; in enforce mode {ends} {within}."
+        case "pass":
+            return f"{who}, and {'goes' if count == 1 else 'go'} on waiting."
 
 
 def _outcome(explanation: Explanation) -> str:
@@ -205,6 +228,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "added_again": None
         if (again := explanation.added_again) is None
         else {"decision": again.decision, "reason": str(again.verdict.reason)},
+        "waits": explanation.waits,
         "target_domain": verdict.target_domain,
         "relationship": verdict.relationship,
         "wave": verdict.wave,

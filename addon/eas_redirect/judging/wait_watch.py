@@ -8,6 +8,7 @@ of Exchange's to the question that follows brings the 451.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import batched
@@ -138,6 +139,7 @@ class WaitWatch:
         self._seen: dict[str, _Seen] = {}
         self._said: str | None = None
         self.statistics = WaitStatistics()
+        self.accounts: Counter[str] = Counter()  # DN → waits, at the last look
 
     async def run(self, every_s: Callable[[], float | None]) -> None:
         """Until it is cancelled. `every_s`: how often to look; None: not at all for now. A snapshot
@@ -147,6 +149,7 @@ class WaitWatch:
             watch_s, directory = every_s(), self._judge().directory
             if watch_s is None:
                 self.statistics = WaitStatistics()
+                self.accounts.clear()
             is_due = watch_s is not None and self._clock() - looked_at >= watch_s
             if watch_s is not None and (is_due or directory is not looked_in):
                 looked_at, looked_in = self._clock(), directory
@@ -176,6 +179,7 @@ class WaitWatch:
     async def _look_moved(self, waits: Sequence[Wait]) -> list[Wait]:
         """Those whose user looks moved to the directory, the oldest first."""
         known = self._users.known(tuple(dict.fromkeys(w.logon for w in waits)))
+        self.accounts = Counter(known[w.logon].dn for w in waits if w.logon in known)
         users = tuple(dict.fromkeys(known.values()))
         gone: set[Watched] = set()
         problem = None
@@ -190,7 +194,7 @@ class WaitWatch:
             seen = self._seen[wait.id]
             seen.moved_at = self._clock() if seen.moved_at is None else seen.moved_at
         self.statistics = WaitStatistics(
-            watched=sum(w.logon in known for w in waits), moved=len(moved), problem=problem
+            watched=self.accounts.total(), moved=len(moved), problem=problem
         )
         return sorted(moved, key=lambda wait: wait.began_s)
 

@@ -103,6 +103,12 @@ def _figures(report: Report) -> dict[str, object]:
                 {"last": stamp(one.last_s), **_object(one)} for one in report.discoveries.shown
             ],
         },
+        "waits": {
+            "waves": _plain(report.waits.waves),
+            "devices_that_would_end": report.waits.would_end,
+            "ended_and_still_served": report.waits.unanswered,
+            "latest": [{"last": stamp(one.last_s), **_object(one)} for one in report.waits.shown],
+        },
         "lookups": {
             **_object(report.latency),
             "buckets": [

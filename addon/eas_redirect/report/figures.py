@@ -23,6 +23,7 @@ from eas_redirect.report.tallies import (
     obstacles,
     reasons,
     states_over_time,
+    waits,
 )
 from eas_redirect.telemetry.ledger import LedgerState
 
@@ -33,7 +34,7 @@ _EVERYDAY = [*(reason for reason, said in REASONS.items() if said.everyday), NO_
 # A line of whatever kind shows that the journal was written then.
 _PERIOD = f"""
 SELECT min(ts), max(ts) FROM lines WHERE class IN ({LineClass.EXCHANGE:d}, {LineClass.EVENT:d},
-  {LineClass.DISCOVERY:d}, {LineClass.NO_PHONE:d})
+  {LineClass.DISCOVERY:d}, {LineClass.NO_PHONE:d}, {LineClass.WAIT:d})
 """
 _REDIRECTS = """
 SELECT count(*) FILTER (decision = 'redirect'), count(*) FILTER (decision = 'would_redirect')
@@ -85,6 +86,7 @@ def make_report(
             more_reasons=more,
             obstacles=obstacles(connection),
             discoveries=discoveries(connection),
+            waits=waits(connection),
             latency=latency(connection),
             arrivals=_arrivals(connection, devices, until),
             readiness=_readiness(devices),

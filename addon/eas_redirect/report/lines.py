@@ -26,6 +26,7 @@ COLUMNS = """{
   url: 'STRUCT("domain" VARCHAR)',
   eas: 'STRUCT(command VARCHAR, protocol_version VARCHAR, client_family VARCHAR,
     decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR, lost BIGINT,
+    wait_seen_s DOUBLE,
     device STRUCT(id VARCHAR, "type" VARCHAR),
     auth STRUCT(scheme VARCHAR, logon_format VARCHAR),
     redirect STRUCT(location VARCHAR),
@@ -52,7 +53,8 @@ CREATE TABLE lines (
   side VARCHAR,                  -- of an IIS log; see w3c.Entry
   command VARCHAR,
   lost BIGINT,                   -- lines that could not be written before this one
-  method VARCHAR, address VARCHAR
+  method VARCHAR, address VARCHAR,
+  seen_ms BIGINT                 -- of a wait: when the directory was seen to say that it moved
 )
 """
 
@@ -68,6 +70,7 @@ class LineClass(IntEnum):
     FOREIGN = 4  # no line of a journal; torn ones are told apart afterwards
     DISCOVERY = 5  # a question to Autodiscover, which names no device
     NO_PHONE = 6  # asked for ActiveSync's path, but no ActiveSync client; see NO_PHONES
+    WAIT = 7  # what came of a wait whose user looked moved
 
 
 SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
@@ -94,6 +97,7 @@ SELECT
        WHEN ts > $newest THEN 3
        WHEN event.action IN ('eas.exchange', 'eas.redirect', 'eas.would_redirect') THEN 0
        WHEN event.action = 'eas.autodiscover' THEN 5
+       WHEN event.action = 'eas.wait' THEN 7
        ELSE 1 END,
   ts, ts - coalesce(event.duration // 1000000, 0),
   CASE WHEN who IS NULL THEN NULL
@@ -109,7 +113,8 @@ SELECT
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
   eas.iis, eas.command, eas.lost,
-  upper(http.request.method), client.address
+  upper(http.request.method), client.address,
+  ts - (eas.wait_seen_s * 1000)::BIGINT
 FROM who
 """
 

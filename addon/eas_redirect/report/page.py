@@ -301,6 +301,22 @@ def discoveries(report: Report) -> HTML | None:
     )
 
 
+def waits(report: Report) -> HTML | None:
+    ended = report.waits
+    if not ended.waves and not ended.would_end:
+        return None
+    shown = ended.shown
+    return section(
+        "Waits that were ended",
+        "Seconds from when the directory was first seen to say that a user has moved to the 451 of"
+        f" the device. In observe mode the wait of {counted(ended.would_end, 'device')} would have"
+        f" ended. {counted(ended.unanswered, 'device')} asked and got no 451 yet: Exchange believes"
+        " for some minutes that the mailbox is still there.",
+        tables.wait_table(ended.waves) if ended.waves else HTML(),
+        tables.unanswered_table(shown) if shown else HTML(),
+    )
+
+
 def latency(report: Report) -> HTML | None:
     latency = report.latency
     if not latency.lookups:
@@ -423,6 +439,7 @@ def _main(report: Report) -> HTML:
         readiness(report),
         groups(report),
         discoveries(report),
+        waits(report),
         latency(report),
         devices(report),
     )

@@ -16,6 +16,8 @@ from eas_redirect.report.report_values import (
     Obstacle,
     ReasonRow,
     StillCalling,
+    Unanswered,
+    WaitsOfWave,
 )
 from eas_redirect.report.words import (
     STATE_TITLES,
@@ -245,6 +247,42 @@ def discovery_table(shown: Sequence[AskedAgain]) -> HTML:
         for one in shown
     ]
     return table("Who asked Autodiscover", heads, rows)
+
+
+def wait_table(waves: Sequence[WaitsOfWave]) -> HTML:
+    heads = (
+        Head(title="Wave"),
+        Head(title="Devices", kind="number"),
+        Head(title="Redirected", kind="number"),
+        Head(title="Half within", kind="number"),
+        Head(title="99 % within", kind="number"),
+    )
+    rows = [
+        (
+            wave.wave,
+            count(wave.devices),
+            count(wave.redirected),
+            _seconds(wave.p50_s),
+            _seconds(wave.p99_s),
+        )
+        for wave in waves
+    ]
+    return table("From the directory's word to the 451", heads, rows)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.0f} s"
+
+
+def unanswered_table(shown: Sequence[Unanswered]) -> HTML:
+    heads = (
+        Head(title="User"),
+        Head(title="Device"),
+        Head(title="Ended", kind="number"),
+        Head(title="Last"),
+    )
+    rows = [(one.user, one.device_id, count(one.ended), time_cell(one.last_s)) for one in shown]
+    return table("Ended, and Exchange does not know yet", heads, rows)
 
 
 def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:

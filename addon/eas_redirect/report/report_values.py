@@ -203,6 +203,40 @@ class DiscoveryFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitsOfWave:
+    """Devices of one wave whose wait was ended. `p50_s`, `p99_s`: seconds from when the directory
+    was first seen to say that the user has moved to the device's 451, of those that got one."""
+
+    wave: str
+    devices: int
+    redirected: int
+    p50_s: float | None = None
+    p99_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """A device whose wait was ended, and whom Exchange still serves. `ended`: how often."""
+
+    user: str
+    device_id: str
+    ended: int
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitFigures:
+    """Waits that were ended, by wave, and devices that have not met their 451 since: `unanswered`
+    in all, `shown` the latest of them. `would_end`: devices whose wait would end in enforce mode.
+    """
+
+    waves: tuple[WaitsOfWave, ...] = ()
+    would_end: int = 0
+    unanswered: int = 0
+    shown: tuple[Unanswered, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """Directory look-ups, in milliseconds. `buckets`: upper bound → how many, None: above all."""
 
@@ -277,6 +311,7 @@ class Report:
     more_reasons: int  # distinct reasons beyond those
     obstacles: tuple[Obstacle, ...]
     discoveries: DiscoveryFigures
+    waits: WaitFigures
     latency: Latency
     arrivals: Arrivals
     readiness: dict[str, int]

@@ -24,9 +24,14 @@ from eas_redirect.report.report_values import (
     Obstacle,
     ReasonRow,
     StatesAt,
+    Unanswered,
+    WaitFigures,
+    WaitsOfWave,
 )
 from eas_redirect.report.words import NAMELESS
 
+EVERYONE = "everyone"  # no wave
+UNANSWERED = 20  # devices shown
 POINTS = 62  # at most, on the way of the states over time
 
 _SPANS = """
@@ -148,6 +153,35 @@ SELECT count(*), count(DISTINCT user_key) FILTER (decision = 'redirect'),
   count(DISTINCT user_key) FILTER (decision = 'would_redirect')
 {_DISCOVERED}
 """
+_FOLLOWED = f"""
+WITH ended AS (
+  SELECT key, coalesce(min(wave), '{EVERYONE}') AS wave, min(seen_ms) AS seen, min(ts) AS first,
+    max(ts) AS last, count(*) AS times, arg_max(user_name, ts) AS user_name,
+    arg_max(user_domain, ts) AS user_domain, arg_max(user_email, ts) AS user_email,
+    arg_max(device_id, ts) AS device_id
+  FROM lines WHERE class = {LineClass.WAIT:d} AND decision = 'end_wait' AND key IS NOT NULL
+  GROUP BY key
+), followed AS (
+  SELECT ended.*, (SELECT min(ts) FROM lines WHERE class = 0 AND decision = 'redirect'
+    AND lines.key = ended.key AND ts >= ended.first) AS redirected
+  FROM ended
+)
+"""
+_WAVES = f"""
+{_FOLLOWED}
+SELECT wave, count(*), count(redirected), quantile_cont((redirected - seen) / 1000.0, 0.5),
+  quantile_cont((redirected - seen) / 1000.0, 0.99)
+FROM followed GROUP BY wave ORDER BY count(*) DESC, wave
+"""
+_UNANSWERED = f"""
+{_FOLLOWED}
+SELECT user_name, user_domain, user_email, device_id, times, last
+FROM followed WHERE redirected IS NULL ORDER BY last DESC, device_id
+"""
+_WOULD_END = f"""
+SELECT count(DISTINCT key) FROM lines
+WHERE class = {LineClass.WAIT:d} AND decision = 'would_end_wait'
+"""
 _LOOKUPS = "FROM lines WHERE class = 0 AND lookup_ms >= 0"
 
 
@@ -191,6 +225,29 @@ def discoveries(connection: duckdb.DuckDBPyConnection) -> DiscoveryFigures:
             for name, domain, email, agent, decision, reason, count, last in connection.execute(
                 _ASKED, everyday
             ).fetchall()
+        ),
+    )
+
+
+def waits(connection: duckdb.DuckDBPyConnection) -> WaitFigures:
+    """Waits that were ended, and what followed."""
+    unanswered = connection.execute(_UNANSWERED).fetchall()
+    would_end = connection.execute(_WOULD_END).fetchall()[0][0]
+    return WaitFigures(
+        waves=tuple(
+            WaitsOfWave(wave=wave, devices=devices, redirected=redirected, p50_s=p50, p99_s=p99)
+            for wave, devices, redirected, p50, p99 in connection.execute(_WAVES).fetchall()
+        ),
+        would_end=would_end,
+        unanswered=len(unanswered),
+        shown=tuple(
+            Unanswered(
+                user=user_text(name, domain, email),
+                device_id=device or "",
+                ended=count,
+                last_s=last / 1000,
+            )
+            for name, domain, email, device, count, last in unanswered[:UNANSWERED]
         ),
     )
 

@@ -43,6 +43,16 @@ def print_summary(console: Console, report: Report) -> None:
     if asked.questions:
         told = f"{counted(asked.told, 'user')} told, {number(asked.would_be_told)} would be"
         console.print(f"Accounts that were added again: {told} their new server by Autodiscover")
+    for wave in report.waits.waves:
+        within = "" if wave.p99_s is None else f", 99 % within {wave.p99_s:.0f} s"
+        console.print(
+            f"Waits ended, {wave.wave}: {counted(wave.devices, 'device')},"
+            f" {number(wave.redirected)} redirected{within}",
+            markup=False,
+        )
+    if report.waits.unanswered:
+        served = counted(report.waits.unanswered, "device")
+        console.print(f"Ended, and Exchange does not know yet: {served}")
     if report.target is not None:
         console.print(_verdicts(report.target))
     console.print(f"Can the old server go? {report.arrivals.verdict}")

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
 from eas_redirect.service.whereabouts import Whereabouts
 from eas_redirect.telemetry.metrics import Gauges, Metrics
-from eas_redirect.telemetry.record import Record
+from eas_redirect.telemetry.record import Record, account_id
 from eas_redirect.telemetry.site import MetricsSite, views
 from eas_redirect.telemetry.status import (
     CertificateLine,
@@ -132,6 +132,7 @@ class ProxyFacts:
     open_exchanges: Callable[[], int] = lambda: 0
     open_waits: Callable[[], int] = lambda: 0
     watched_waits: Callable[[], WaitStatistics] = WaitStatistics
+    waiting_accounts: Callable[[], Mapping[str, int]] = dict  # by DN
     questions_refused: Callable[[], int | None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -188,7 +189,7 @@ class Monitor:
         site = None
         if address is not None:
             site = MetricsSite(
-                views(self.metrics, self.status, self._look),
+                views(self.metrics, self.status, self._look, self._waits),
                 lambda: self._service.config.metrics.host_names,
             )
             await site.start(parse_address(address))
@@ -246,6 +247,12 @@ class Monitor:
             ready=lambda: self.status().ready,
             certificates=self._certificates,
         )
+
+    def _waits(self) -> dict[str, int]:
+        """Under `journal.users = "drop"` nobody is named."""
+        name = self._service.redaction.name
+        ids = {name(account_id(dn)): n for dn, n in self._proxy.waiting_accounts().items()}
+        return {account: n for account, n in ids.items() if account is not None}
 
     def _redacted(self, record: Record) -> Record:
         return self._service.redaction.apply(record)

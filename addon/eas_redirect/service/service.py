@@ -342,10 +342,9 @@ def _refuse_doubts(made: Policy) -> None:
 
 def _open_journal(config: Config) -> Journals:
     settings = config.journal
-    secret = _secret(config)
     iis_path = None if settings.iis_path is None else str(settings.iis_path)
     try:
-        return Journals(settings.path, iis_path, Redaction(users=settings.users, key=secret))
+        return Journals(settings.path, iis_path, redaction_of(config))
     except OSError as error:
         key = "path" if error.filename == settings.path else "iis_path"
         advice = f"{error.filename} cannot be written: {error.strerror}"
@@ -354,6 +353,11 @@ def _open_journal(config: Config) -> Journals:
 
 def _ended_waits(config: Config) -> EndedWaits:
     return EndedWaits(config.journal.path if config.mode == "enforce" else None, _secret(config))
+
+
+def redaction_of(config: Config) -> Redaction:
+    """How the journal of this configuration names users and devices."""
+    return Redaction(users=config.journal.users, key=_secret(config))
 
 
 def _secret(config: Config) -> bytes:

@@ -10,7 +10,7 @@ Imports neither mitmproxy nor ldap3.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -26,18 +26,28 @@ from eas_redirect.telemetry.web import ListenAddress, Maker, Page, WebServer
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 STATUS = TypeAdapter(Status)
+WAITS = TypeAdapter(dict[str, int])
+
+
+async def _nobody_waits() -> Mapping[str, int]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
-    """The two things that a site shows, made when asked."""
+    """What a site shows, made when asked. `waits`: how many devices of an account wait, of those
+    whose waits may be ended; accounts by their `user.id` of the journal."""
 
     status: Callable[[], Awaitable[Status]]
     metrics: Callable[[], Awaitable[bytes]]
+    waits: Callable[[], Awaitable[Mapping[str, int]]] = _nobody_waits
 
 
 def views(
-    metrics: Metrics, status: Callable[[], Status], look: Callable[[], Awaitable[None]]
+    metrics: Metrics,
+    status: Callable[[], Status],
+    look: Callable[[], Awaitable[None]],
+    waits: Callable[[], Mapping[str, int]] = dict,
 ) -> Views:
     """The views of one process. `look` gathers what has to be waited for, before each."""
     exposition = Exposition(metrics)
@@ -50,7 +60,10 @@ def views(
         await look()
         return exposition.render()
 
-    return Views(status=current_status, metrics=current_metrics)
+    async def current_waits() -> Mapping[str, int]:
+        return waits()
+
+    return Views(status=current_status, metrics=current_metrics, waits=current_waits)
 
 
 logger = logging.getLogger(__name__)
@@ -73,6 +86,7 @@ class MetricsSite:
             "/health": _health,
             "/ready": self._ready,
             "/ready?for=mail": self._carries_mail,
+            "/waits": self._waits,
         }
         elsewhere: dict[str, Maker] = {"/": self._page_elsewhere}
         if address.path is not None:
@@ -122,6 +136,10 @@ class MetricsSite:
         """For those that have none."""
         status = await self._views.status()
         return _verdict(status, good=status.carries_mail)
+
+    async def _waits(self) -> Page:
+        """For `explain`, which is another process."""
+        return _json(dict(await self._views.waits()))
 
     async def _status(self) -> Page:
         return Page(body=STATUS.dump_json(await self._views.status()), content_type=JSON)
