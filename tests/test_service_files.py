@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,36 @@ def test_the_judges_unit_is_as_hardened_as_that_of_run(tmp_path: Path) -> None:
     stated = re.search(r"(?m)^TimeoutStopSec=(\d+)$", judge.read_text("utf-8"))
     assert stated is not None
     assert int(stated[1]) > ProxyConfig.model_fields["stop_timeout_s"].default
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+def test_each_unit_may_read_what_install_md_puts_into_etc(tmp_path: Path) -> None:
+    """A Group= replaces the user's own group, and /etc/eas-redirect is for that one alone."""
+    said = (ROOT / "docs" / "install.md").read_text("utf-8")
+    assert "install -d -m 0750 -g eas-redirect /etc/eas-redirect\n" in said
+    assert "install -m 0640 -g eas-redirect eas-redirect.toml mail.pem" in said
+    ids = {"eas-redirect": 61_001, "haproxy": 61_002}
+    folder = Path(tempfile.mkdtemp(prefix="eas-etc-", dir="/tmp"))
+    try:
+        settings = folder / "eas-redirect.toml"
+        settings.write_text("mode")
+        for path, mode in ((folder, 0o750), (settings, 0o640)):
+            os.chown(path, 0, ids["eas-redirect"])
+            path.chmod(mode)
+        for unit in UNITS:
+            text = unit.read_text("utf-8")
+            user, group, further = (
+                next(iter(re.findall(rf"(?m)^{key}=(\S+)$", text)), "")
+                for key in ("User", "Group", "SupplementaryGroups")
+            )
+            ran = subprocess.run(
+                ["cat", str(settings)], capture_output=True, text=True, check=False,
+                user=ids[user], group=ids[group or user],
+                extra_groups=[ids[further]] if further else [],
+            )  # fmt: skip
+            assert ran.stdout == "mode", (unit.name, ran.stderr)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_the_unit_is_as_hardened_as_the_docs_say(tmp_path: Path) -> None:

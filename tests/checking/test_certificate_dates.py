@@ -56,6 +56,13 @@ def test_without_one(further: str, state: str, tmp_path: Path) -> None:
     assert [found for found, _ in checked(tmp_path, further)] == [state]
 
 
+def test_haproxy_shows_no_certificate_of_its_own(tmp_path: Path) -> None:
+    further = '[proxy]\nupstream = "https://ex07.contoso.local"\n'
+    config = load_config(write_config(tmp_path, further))
+    [check] = check_front(config, "haproxy")
+    assert (check.state, check.finding) == ("warning", "HAProxy takes phones without TLS")
+
+
 def test_nothing_is_said_where_nothing_of_the_proxy_is(tmp_path: Path) -> None:
     assert checked(tmp_path, "") == []
 

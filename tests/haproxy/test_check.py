@@ -80,6 +80,7 @@ def test_the_command_takes_the_folder(tmp_path: Path) -> None:
     assert said.returncode == 3
     assert "Start eas-redirect judge" in said.stdout
     assert "version 2.6 with Lua" in said.stdout
+    assert "tcp_timeout" not in said.stdout, "mitmproxy carries nothing here"
 
 
 def test_a_judge_that_hangs_or_is_another_program_is_told(tmp_path: Path) -> None:

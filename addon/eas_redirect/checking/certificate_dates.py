@@ -9,6 +9,7 @@ from eas_redirect.certificates.front import SOON_DAYS, Front, judge_front, read_
 from eas_redirect.certificates.x509 import CertificateFileError, bears, names_of
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
+from eas_redirect.telemetry.record import Carrier
 
 
 def judge_dates(
@@ -29,7 +30,7 @@ def judge_dates(
     return good(subject, f"its certificate is good until {day}")
 
 
-def check_front(config: Config) -> Iterator[Check]:
+def check_front(config: Config, carrier: Carrier = "mitmproxy") -> Iterator[Check]:
     """The certificate that phones see."""
     path, subject = config.proxy.cert, "proxy.cert"
     if path is None:
@@ -37,7 +38,11 @@ def check_front(config: Config) -> Iterator[Check]:
             yield good(subject, "none: TLS ends in front of the proxy")
         elif config.proxy.upstream is not None:
             advice = "Set it, or name the TLS front in exchange.trusted_proxies."
-            yield warning(subject, "phones would be shown a certificate of mitmproxy's", advice)
+            found = {
+                "mitmproxy": "phones would be shown a certificate of mitmproxy's",
+                "haproxy": "HAProxy takes phones without TLS",
+            }
+            yield warning(subject, found[carrier], advice)
         return
     try:
         front = read_front(path)

@@ -28,6 +28,7 @@ from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.proxy.profile import advice_on_udp
+from eas_redirect.telemetry.record import Carrier
 
 
 def check_user(name: str, explanation: Explanation | None) -> Check:
@@ -63,6 +64,7 @@ class CheckScope:
     probe: bool = False
     timeout_s: float = 10.0
     mitmproxy_directory: Path = MITMPROXY_DIRECTORY
+    carrier: Carrier = "mitmproxy"
 
 
 def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]:
@@ -71,7 +73,9 @@ def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]
     if keys := set_by_environment():
         yield good("environment", f"sets {', '.join(keys)}")
     yield from check_files(config)
-    yield from check_front(config)
+    yield from check_front(config, scope.carrier)
+    if scope.carrier == "haproxy":
+        return
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
     if scope.upstream is not None and scope.upstream.scheme == "https":
         advice = advice_on_udp(config.proxy.listen.port)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -82,6 +83,8 @@ def check(
     try:
         loaded = load_with(config, {"proxy.upstream": upstream, "proxy.upstream_ca": upstream_ca})
         scope = _scope(loaded, timeout, probe=probe)
+        if haproxy is not None:
+            scope = replace(scope, carrier="haproxy")
         checks, explanations = _try_everything(
             loaded, config, scope, names, accept_snapshot=accept_snapshot
         )

@@ -279,7 +279,8 @@ def _unix_socket(path: Path) -> socket.socket:
     """Under another name first, so that HAProxy never meets a socket that it may not open."""
     if not path.parent.is_dir():
         raise ListenError(
-            f"judge.listen: there is no folder {path.parent}: make it, or let systemd do it"
+            f"judge.listen: there is no folder {path.parent}: make it (install -d -o eas-redirect"
+            f" -g {GROUP} -m 0750 {path.parent}); one in /run systemd makes"
             " (RuntimeDirectory=eas-redirect)"
         )
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
