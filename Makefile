@@ -25,8 +25,13 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 lab: $(INSTALLED) ## the main job on loopback: Exchange, directory, proxy, devices
 	@$(BIN)/eas-redirect lab
 
+# What needs no server runs on all cores; servers have fixed ports, and their tests measure time.
 test: $(INSTALLED) ## the tests
-	@$(BIN)/python -m pytest
+	@code=0; \
+	$(BIN)/python -m pytest -n auto --dist loadfile --benchmark-disable \
+		-m 'not integration and not long and not bench' || code=$$?; \
+	$(BIN)/python -m pytest -m 'integration and not long and not bench' || code=$$?; \
+	exit $$code
 
 coverage: $(INSTALLED) ## the tests, and how much of each room they run (floors: tests/data/coverage.tsv)
 	@rm -rf .coverage.d && mkdir .coverage.d
