@@ -132,6 +132,7 @@ def test_the_dn_of_a_domain_and_back(name: str) -> None:
         (r"CN=x\\2C,DC=a", r"CN=x\5C2C,DC=a"),
         (r"CN=A\+B\=C,DC=a", r"CN=A\2BB\3DC,DC=a"),
         (r"CN=\23A,DC=a", r"CN=\#A,DC=a"),
+        ("CN = Anna = X , OU= People ,DC =a", "CN=Anna = X,OU=People,DC=a"),
     ],
 )
 def test_a_dn_is_the_same_in_each_spelling(one: str, other: str) -> None:
@@ -145,6 +146,8 @@ def test_a_dn_is_the_same_in_each_spelling(one: str, other: str) -> None:
         (r"CN=Doe\, J,DC=a", "CN=Doe, J,DC=a"),
         (r"CN=x\\2C,DC=a", r"CN=x\2C,DC=a"),
         (r"CN=\FF,DC=a", r"CN=\FE,DC=a"),
+        (r"CN=a\,b = c,DC=a", r"CN=a\,b=c,DC=a"),
+        ("CN=a = b,DC=a", "CN=a=b,DC=a"),
     ],
 )
 def test_other_dns_are_others(one: str, other: str) -> None:

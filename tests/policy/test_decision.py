@@ -2,7 +2,8 @@
 
 import re
 from dataclasses import replace
-from typing import Any, cast
+from itertools import product
+from typing import Any, Literal, cast
 
 import pytest
 from hypothesis import event, given, settings
@@ -34,6 +35,7 @@ from eas_redirect.policy.decision import (
 )
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
+from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Criteria, UserNames, Wave
 from tests.policy.builders import CLOUD, MOVED, exchange, identity, logon, with_problem
 from tests.support import DATA
@@ -191,6 +193,7 @@ def test_a_situation(row: dict[str, str]) -> None:
     )
 
     assert verdict.reason == row["reason"]
+    assert all(step.question.endswith("?") and step.finding for step in trace)
     assert verdict.detail.endswith((".", "cut short", "no base64", "wrong length"))
     assert len(verdict.detail) > 10
     if row["host"]:
@@ -236,6 +239,20 @@ def test_a_late_pass_names_domain_and_relationship() -> None:
 def test_an_empty_directory_points_at_the_missing_right() -> None:
     verdict = judged(exchange(), Found(recipient=MOVED), (), Policy())
     assert "CN=Federation" in verdict.detail
+
+
+def test_why_more_than_one_object_may_be_meant() -> None:
+    for left_out, says in ((None, "may answer to this logon"), ("x.ldif:3: cut", "x.ldif:3: cut")):
+        verdict = judged(exchange(), Ambiguous(left_out=left_out), (CLOUD,), Policy())
+        assert verdict.reason is Reason.RECIPIENT_AMBIGUOUS
+        assert says in verdict.detail
+
+
+@pytest.mark.parametrize(("phones", "weak"), list(product(("off", "listed", "all"), (False, True))))
+def test_when_anything_hangs_on_autodiscovers_weak_answers(
+    phones: Literal["off", "listed", "all"], weak: bool
+) -> None:
+    assert DiscoveryPolicy(phones=phones, weak=weak).weighs_weak == (weak and phones != "off")
 
 
 def mostly[T](good: T, other: st.SearchStrategy[T]) -> st.SearchStrategy[T]:

@@ -174,6 +174,7 @@ def test_each_thing_that_keeps_exchanges_answer(reason: str, word: str, case: Ca
     assert word in verdict.detail
     assert [step.ok for step in steps] == [True] * (len(steps) - 1) + [False]
     assert steps[-1].reason is verdict.reason
+    assert all(step.question.endswith("?") for step in steps)
 
 
 def test_a_weak_answer_is_asked_of_the_directory_anew() -> None:

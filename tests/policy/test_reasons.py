@@ -67,6 +67,24 @@ def test_a_redirect_and_what_nobody_decided_are_in_order() -> None:
     }
 
 
+def test_what_keeps_a_whole_domain_where_it_is_is_an_obstacle() -> None:
+    assert reasons.obstacles() == (
+        "no_relationship",
+        "relationship_disabled",
+        "relationship_ambiguous",
+        "relationship_contradictory",
+        "no_target_owa_url",
+        "target_owa_url_invalid",
+        "target_not_allowed",
+        "redirect_loop",
+    )
+
+
+def test_callers_have_words_of_their_own_or_the_title() -> None:
+    assert reasons.of_callers(NO_MAILBOX_REASON).startswith("told UserHasNoMailbox")
+    assert reasons.of_callers("not_in_wave") == reasons.title("not_in_wave") == "not in this wave"
+
+
 def test_a_word_from_elsewhere_stands_for_itself() -> None:
     assert reasons.title("no_such_word") == "no_such_word"
     assert reasons.of_callers("no_such_word") == "no_such_word"

@@ -8,7 +8,7 @@ from eas_redirect.directory.values import OrganizationRelationship, Unavailable
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import relationship_of, target_domain
-from eas_redirect.policy.verdict import Trail
+from eas_redirect.policy.verdict import Step, Trail
 from tests.policy.builders import CLOUD, MOVED
 
 DOWN = Unavailable(error_type="timeout", message="no server answers")
@@ -108,3 +108,48 @@ def test_which_relationship(
     outcome: str,
 ) -> None:
     assert chosen(known, *configured) == outcome
+
+
+@pytest.mark.parametrize(
+    ("known", "configured", "relationship", "says"),
+    [
+        ((), (), None, "CN=Federation"),
+        ((), (replace(OWN, domain_names=("other.example",)),), None, "names the domain cloud"),
+        ((replace(CLOUD, domain_names=("other.example",)),), (), None, "names the domain cloud"),
+        ((CLOUD, replace(CLOUD, name="Two")), (), "Cloud, Two", "More than one enabled"),
+        ((replace(CLOUD, enabled=False),), (), "Cloud", "is disabled: Cloud"),
+        (DOWN, (), None, "no server answers"),
+    ],
+)
+def test_why_there_is_none(
+    known: tuple[OrganizationRelationship, ...] | Unavailable,
+    configured: tuple[OrganizationRelationship, ...],
+    relationship: str | None,
+    says: str,
+) -> None:
+    steps: list[Step] = []
+    policy = Policy(relationships=configured)
+    found = relationship_of("cloud.example", known, policy, Trail(steps))
+    assert isinstance(found, Pass)
+    assert says in found.detail
+    assert found.relationship == relationship
+    if not isinstance(known, Unavailable):
+        assert found.target_domain == "cloud.example"
+    assert [(step.question, step.ok) for step in steps] == [
+        ("Which relationship claims cloud.example?", False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("SMTP:an na@cloud.example", "a space or a control character"),
+        ("SMTP:anna\x07@cloud.example", "a space or a control character"),
+        ("X500:/o=Contoso/cn=anna", "no SMTP address"),
+        ("SMTP:anna", "no single SMTP address"),
+    ],
+)
+def test_why_a_target_address_leads_nowhere(address: str, says: str) -> None:
+    found = target_domain(replace(MOVED, target_address=address), Trail(None))
+    assert isinstance(found, Pass)
+    assert says in found.detail

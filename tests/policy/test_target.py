@@ -1,12 +1,16 @@
 """Hostile URLs are refused; good ones give one canonical location."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
+from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.target import (
     MAX_URL,
     Endpoint,
@@ -15,7 +19,12 @@ from eas_redirect.policy.target import (
     is_allowed,
     is_full_name,
     is_own_name,
+    leads_to,
+    target_for,
 )
+from eas_redirect.policy.verdict import Pass, Policy, Step, Trail
+from eas_redirect.policy.waves import Criteria, Wave
+from tests.policy.builders import CLOUD, MOVED, exchange
 from tests.support import DATA
 
 LOCATION = re.compile(
@@ -101,6 +110,74 @@ def test_what_the_host_map_gives_is_judged_too(value: str) -> None:
     assert isinstance(
         endpoint("https://mail.contoso.example", {"mail.contoso.example": value}), Refused
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://[2001:db8::1]/owa", "IP address"),
+        ("https://[v1.x]/owa", "IP address"),
+        ("https://2001:db8::1/owa", "IP address"),
+        ("https://user@mail.contoso.example/owa", "user information"),
+        ("https://mail.contoso.example:0/owa", "port"),
+        ("https://mail.contoso.example:65536/owa", "port"),
+        ("https://mail.contoso.example:/owa", "port"),
+        ("https://mail.contoso.example\\\\x/owa", "backslash"),
+        ("ftp://mail.contoso.example", "http or https"),
+    ],
+)
+def test_why_a_url_is_refused(url: str, says: str) -> None:
+    refused = endpoint(url)
+    assert isinstance(refused, Refused)
+    assert says in refused.detail
+
+
+CLOUDS_NAME = OrganizationRelationship(
+    name="Cloud",
+    domain_names=("cloud.example",),
+    target_owa_url="https://outlook.office365.com/owa",
+    target_application_uri="fabrikam.example",
+    target_autodiscover_epr="https://autodiscover.fabrikam.example/x",
+)
+
+
+def test_a_name_of_exchange_onlines_is_one_whatever_the_host_map_makes_of_it() -> None:
+    """Its other two names say that the relationship leads elsewhere."""
+    for mapped in ("outlook.office365.com", "mail.fabrikam.example"):
+        policy = Policy(host_map={"outlook.office365.com": mapped})
+        found = leads_to(CLOUDS_NAME, policy)
+        assert isinstance(found, Pass)
+        assert found.reason is Reason.RELATIONSHIP_CONTRADICTORY
+        assert "autodiscover.fabrikam.example" in found.detail
+
+
+def asked(about: Exchange, policy: Policy = Policy()) -> list[Step]:  # noqa: B008 - never changed
+    steps: list[Step] = []
+    target_for(about, MOVED, CLOUD, policy, Trail(steps))
+    return steps
+
+
+def test_every_question_has_its_finding() -> None:
+    for about, version in (
+        (exchange(), "It speaks 14.1."),
+        (exchange(method="OPTIONS", version=None), "OPTIONS is redirected at any version."),
+        (replace(exchange(), is_autodiscover=True), "Autodiscover comes before a version"),
+    ):
+        where, loop, least, wave = asked(about)
+        assert where.finding == (
+            "To https://outlook.office365.com/Microsoft-Server-ActiveSync"
+            " (the host map turns outlook.com into it)."
+        )
+        assert loop.finding == "Yes."
+        assert least.finding.startswith(version)
+        assert wave.finding == "In the wave everyone."
+
+
+def test_who_is_not_meant_is_told_the_wave() -> None:
+    policy = Policy(wave=Wave(only=Criteria(percent=0.0)))
+    found = target_for(exchange(), MOVED, CLOUD, policy, Trail(None))
+    assert isinstance(found, Pass)
+    assert (found.reason, found.wave) == (Reason.NOT_IN_WAVE, "percent:0")
 
 
 def test_the_default_host_map_leads_to_itself() -> None:

@@ -81,7 +81,13 @@ def test_a_name_in_doubt_names_nobody_in_only_and_keeps_back_in_except(standing:
         ("anna@elsewhere.example", "kept"),  # an implicit UPN, for all that is known
         ("CN=Anna,OU=People,DC=contoso,DC=example", "kept"),
         ("cn=anna, OU=Elsewhere, DC=contoso, DC=example", "kept"),  # moved since
+        ("CN = Anna , OU=Elsewhere, DC=contoso, DC=example", "kept"),
+        ("anna.alt", "kept"),  # what stands before the @ of an address
+        ("FABRIKAM\\anna.alt@contoso.example", "kept"),
+        ("emea.anna", "kept"),  # as what logged on
         ("CN=Bert,OU=People,DC=contoso,DC=example", "free"),
+        ("@contoso.example", "free"),
+        ("\\", "free"),
         ("bert", "free"),
         ("ann", "free"),
         ("CONTOSO\\bert", "free"),
@@ -90,8 +96,41 @@ def test_a_name_in_doubt_names_nobody_in_only_and_keeps_back_in_except(standing:
 )
 def test_a_name_in_doubt_keeps_everybody_whom_it_may_mean(name: str, verdict: str) -> None:
     wave = without(users=user_names([name]))
-    kept = not membership(wave, exchange(who="EMEA\\anna"), MOVED).member
+    kept = not membership(wave, exchange(who="EMEA\\emea.anna"), MOVED).member
     assert kept == (verdict == "kept")
+
+
+@pytest.mark.parametrize("name", ["bell,anna@old.example", "bell=anna@old.example"])
+def test_a_comma_or_a_sign_alone_makes_no_dn(name: str) -> None:
+    """The local part is what may have stayed."""
+    alias = f"smtp:{name.partition('@')[0]}@contoso.example"
+    user = replace(MOVED, proxy_addresses=(alias,))
+    assert not membership(without(users=user_names([name])), exchange(who="x"), user).member
+
+
+def test_a_user_of_few_names_is_nobody_elses() -> None:
+    bare = Recipient(dn="CN=Zoe,DC=contoso,DC=example", target_address="SMTP:zoe@cloud.example")
+    wave = without(users=user_names(["anna", "CONTOSO\\bert", "@"]))
+    assert membership(wave, exchange(who="zoe"), bare).member
+    assert not membership(
+        without(users=user_names(["cn=zoe,dc=old,dc=example"])), exchange(), bare
+    ).member
+
+
+def test_names_are_counted_by_what_they_tell() -> None:
+    users = UserNames(
+        known={"anna": MOVED.dn.lower()}, nobody=("a", "b"), several=("c", "d", "e"), unasked=("f",)
+    )
+    assert only(users=users).counts() == {
+        ("only", "known"): 1,
+        ("only", "nobody"): 2,
+        ("only", "several"): 3,
+        ("only", "unasked"): 1,
+    }
+    assert set(without(users=users).counts()) == {
+        ("except", standing) for standing in ("known", "nobody", "several", "unasked")
+    }
+    assert Wave().counts() == {}
 
 
 def test_a_name_in_doubt_is_compared_in_one_unicode_form() -> None:

@@ -14,6 +14,7 @@ _GUID_BYTES = 16
 _HEX_PAIRS = re.compile(r"(\\\\)|(?:\\[0-9A-Fa-f]{2})+")
 _SPECIAL = frozenset('\\,+"<>;=# ')
 _RDN = re.compile(r"[^=]*=\s*((?:\\.|[^,\\])*)", re.DOTALL)
+_AROUND_EQUALS = re.compile(r"\A([^=\s]+)\s*=\s*")
 _DN = re.compile(r"(?:CN|OU|UID)\s*=.*,\s*DC\s*=.*", re.IGNORECASE)
 
 
@@ -72,7 +73,12 @@ def plain_dn(dn: str) -> str:
     character in one of the two spellings that tools give it (RFC 4514 2.4: `\\,` and `\\2C`)."""
     if "\\" in dn:
         dn = _HEX_PAIRS.sub(_without_hex, dn)
-    return ",".join(part.strip() for part in fold(dn).split(","))
+    parts = [part.strip() for part in fold(dn).split(",")]
+    if " =" in dn or "= " in dn:  # older tools write so (RFC 2253 4)
+        for at, part in enumerate(parts):
+            if at == 0 or not _ends_escaped(parts[at - 1]):
+                parts[at] = _AROUND_EQUALS.sub(r"\1=", part)
+    return ",".join(parts)
 
 
 def _without_hex(pairs: re.Match[str]) -> str:

@@ -89,9 +89,9 @@ def relationship_of(
     """The one enabled relationship that claims the domain; configured ones win."""
     question = f"Which relationship claims {domain}?"
     claims = _claims(domain, policy.relationships)
-    if not claims and isinstance(relationships, Unavailable):
-        return trail.stop(question, unavailable(relationships))
-    if not claims and not isinstance(relationships, Unavailable):
+    if not claims:
+        if isinstance(relationships, Unavailable):
+            return trail.stop(question, unavailable(relationships))
         claims = _claims(domain, relationships)
         if (unknown := _may_claim(relationships, claims)) is not None:
             return trail.stop(question, replace(unavailable(unknown), target_domain=domain))
