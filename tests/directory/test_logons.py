@@ -43,6 +43,7 @@ class Domain:
     seen: Sight
     accounts_held: tuple[Recipient, ...] = (ANNA,)
     leaves_out: bool = False
+    shows_all: bool = False
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
         return [one for one in self.accounts_held if one.ms_exch_master_account_sid == sid]

@@ -1,12 +1,17 @@
 """Names and DNs."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from eas_redirect.directory import names
 from eas_redirect.directory.names import (
     dn_of_domain,
     dns_name,
     domain_dn,
     fold,
+    guid_bytes,
+    guid_text,
     is_askable,
     lies_in,
     plain_dn,
@@ -38,6 +43,27 @@ from eas_redirect.directory.names import (
 )
 def test_the_domain_of_a_dn(dn: str, domain: str) -> None:
     assert domain_dn(dn) == domain
+
+
+_PIECES = st.sampled_from(
+    [",", "\\", " ", "DC=", "dc=", "Dc=", "CN=", "ou=", "a", "B", "É", "e\u0301", "\u0301"]
+)
+
+
+@given(st.lists(_PIECES, max_size=14).map("".join))
+def test_the_short_way_to_a_domain_leads_to_the_same(dn: str) -> None:
+    assert domain_dn(dn) == names._trailing_domain(dn)
+
+
+def test_guids() -> None:
+    """MS-DTYP 2.3.4: the first three parts are little-endian."""
+    text, data = "04030201-0605-0807-090a-0b0c0d0e0f10", bytes(range(1, 17))
+    assert (guid_text(data), guid_bytes(text)) == (text, data)
+    assert guid_bytes(text.upper()) == data
+    for odd in (b"", data[:-1], data + b"0"):
+        assert guid_text(odd) is None
+    for other in ("", text[:-1], text.replace("-", ""), f"{{{text}}}", f" {text}", text + "\n"):
+        assert guid_bytes(other) is None
 
 
 @pytest.mark.parametrize(

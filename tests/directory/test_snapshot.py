@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.activesync.authorization import Logon
+from eas_redirect.directory.entries import Entry
+from eas_redirect.directory.logons import doubt_about
 from eas_redirect.directory.snapshot import Snapshot, SnapshotError
 from eas_redirect.directory.values import (
     Found,
@@ -55,6 +57,28 @@ async def test_local_mailbox_with_target_address_is_not_moved() -> None:
     assert isinstance(answer.lookup, Found)
     assert answer.lookup.recipient.target_address == "SMTP:bert@elsewhere.example"
     assert answer.lookup.recipient.has_mailbox
+
+
+@pytest.mark.parametrize("domains", [("contoso",), ("contoso", "emea"), ("emea",)])
+def test_what_all_objects_lack_may_be_believed_or_each_is_looked_at(
+    domains: tuple[str, ...],
+) -> None:
+    """One domain shows everything, the other no mailbox."""
+    shown = {"mailnickname": ["x"], "userprincipalname": ["x@contoso.example"]}
+    entries = []
+    for domain in domains:
+        dn = f"OU=Staff,DC={domain},DC=example"
+        mailbox = {"homemdb": ["CN=DB01"]} if domain == "contoso" else {}
+        entries.append(Entry(f"CN=Here,{dn}", shown | mailbox | {"samaccountname": ["here"]}))
+        target = {"targetaddress": ["SMTP:x@m.example"], "samaccountname": ["gone"]}
+        entries.append(Entry(f"CN=Gone,{dn}", shown | target))
+    snapshot = Snapshot(entries)
+    index = snapshot._index
+    doubts = [doubt_about(one, index.sight()) for one in index.everyone()]
+    assert index.shows_all is (domains == ("contoso",))
+    assert index.shows_all is not any(doubts)
+    partial = Snapshot([*entries, Entry("CN=Nowhere", {"samaccountname": ["nobody"]})])
+    assert not partial._index.shows_all, "an object of no domain"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ class Forest(Protocol):
         """Whether `left_out` has anything to say, of one name or another."""
         ...
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether `doubt_about` has nothing to say of any of its objects."""
+        ...
+
     def partitions(self) -> Sequence[Partition]: ...
 
     def upn_suffixes(self) -> frozenset[str]:
@@ -92,20 +97,25 @@ def resolve(
     if not (is_askable(logon.text) and is_askable(logon.user)):
         steps.append("refused: the name is empty, too long or holds control characters")
         return NotFound()
+    if account_domains and (named := _named(logon, account_domains, forest)) is not None:
+        lookup = _linked(logon, named, account, forest, steps)
+    else:
+        lookup = _of_this_forest(logon, forest, default_domain, steps)
+    return _doubted(_unless_left_out(lookup, logon, forest, steps), forest, steps)
+
+
+def _of_this_forest(
+    logon: Logon, forest: Forest, default_domain: str | None, steps: list[str]
+) -> Lookup:
     match logon.format:
-        case "down_level" | "upn" if account_domains and (
-            named := _named(logon, account_domains, forest)
-        ):
-            lookup = _linked(logon, named, account, forest, steps)
-        case "down_level" if logon.domain:
-            lookup = _in_domain(logon.domain, logon.user, forest, steps)
         case "upn" if logon.domain:
-            lookup = _by_principal_name(logon, logon.domain, forest, steps)
+            return _by_principal_name(logon, logon.domain, forest, steps)
+        case "down_level" if logon.domain:
+            return _in_domain(logon.domain, logon.user, forest, steps)
         case "bare" | "down_level" | "upn":
-            lookup = _bare(logon.user, forest, default_domain, steps)
+            return _bare(logon.user, forest, default_domain, steps)
         case _:
             assert_never(logon.format)
-    return _doubted(_unless_left_out(lookup, logon, forest, steps), forest, steps)
 
 
 def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[str]) -> Lookup:
@@ -134,7 +144,7 @@ def _named(
 ) -> AccountDomain | None:
     """The domain of another forest that a logon names. A name of this forest is not another's, and
     a UPN that somebody has here is his."""
-    named = account_domain(logon, account_domains)
+    named = account_domain(logon, account_domains) if logon.domain else None
     if named is None or _find_partition(named.name, forest) is not None:
         return None
     if logon.format == "upn" and forest.accounts(
@@ -211,6 +221,8 @@ def domains_of_objects(dns: Iterable[str]) -> tuple[Partition, ...]:
 
 def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
     """The same, with the reason why an absent attribute says nothing about the one found."""
+    if forest.shows_all:
+        return lookup
     if not isinstance(lookup, Found) or not lookup.recipient.target_address:
         return lookup  # nothing follows from what is absent
     doubt = doubt_about(lookup.recipient, forest.sight())
@@ -286,8 +298,9 @@ def _by_address(address: str, forest: Forest, steps: list[str]) -> Lookup:
     if len(holders) == 1 and not holders[0].is_account:
         steps.append(f"{holders[0].dn} is no account: nobody logs on as a contact or a group")
         return NotFound()
-    lookup = _exactly_one(holders)
-    return replace(lookup, by_address=True) if isinstance(lookup, Found) else lookup
+    if len(holders) == 1:
+        return Found(recipient=holders[0], by_address=True)
+    return _exactly_one(holders)
 
 
 def _may_be_elsewhere(suffix: str, forest: Forest) -> bool:
@@ -295,8 +308,9 @@ def _may_be_elsewhere(suffix: str, forest: Forest) -> bool:
 
     A trust hands on no name that this forest has itself (MS-ADTS 6.1.6.9.3.2).
     """
-    is_own = _find_partition(suffix, forest) is not None or fold(suffix) in forest.upn_suffixes()
-    return bool(forest.sight().trusts) and not is_own
+    if not forest.sight().trusts:
+        return False
+    return _find_partition(suffix, forest) is None and fold(suffix) not in forest.upn_suffixes()
 
 
 def _bare(user: str, forest: Forest, default_domain: str | None, steps: list[str]) -> Lookup:
@@ -355,9 +369,13 @@ def _partition(name: str, forest: Forest, steps: list[str]) -> Partition | None:
 
 def _find_partition(name: str, forest: Forest) -> Partition | None:
     """The one domain of this NetBIOS or DNS name; None also when two share it."""
-    wanted = fold(name)
-    found = [p for p in forest.partitions() if wanted in p.names]
-    return found[0] if len(found) == 1 else None
+    wanted, found = fold(name), None
+    for domain in forest.partitions():
+        if wanted in domain.names:
+            if found is not None:
+                return None
+            found = domain
+    return found
 
 
 def _exactly_one(hits: Sequence[Recipient]) -> Lookup:

@@ -35,10 +35,11 @@ def is_askable(name: str) -> bool:
 
 def domain_dn(dn: str) -> str:
     """The DN of the domain that an object stands in: its trailing `DC=` parts, lower case."""
-    if dn.isascii():
-        lower = dn.lower()
-        if (cut := domain_begins(lower)) > 0:
-            return _domain_of_ending(lower[cut + 1 :])
+    cut = dn.find(",DC=")
+    if cut < 0:
+        cut = dn.find(",dc=")
+    if cut > 0 and (known := _domain_below(dn[dn.rfind(",", 0, cut) + 1 :])) is not None:
+        return known
     return _trailing_domain(dn)
 
 
@@ -53,9 +54,10 @@ def domain_begins(lower: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _domain_of_ending(ending: str) -> str:
-    """A forest has few domains, and each look-up asks for one of them."""
-    return _trailing_domain(ending)
+def _domain_below(ending: str) -> str | None:
+    """Of the end of a DN, from the part before its first `DC=` on: few are different, and each
+    look-up asks. None where what stands before that may count."""
+    return None if ending.lstrip()[:3].lower() == "dc=" else _trailing_domain(ending)
 
 
 def _trailing_domain(dn: str) -> str:

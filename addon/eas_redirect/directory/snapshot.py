@@ -40,7 +40,15 @@ from eas_redirect.directory.entries import (
 )
 from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_entries
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
-from eas_redirect.directory.names import dn_of_domain, dns_name, fold, is_dn, plain_dn, rdn_value
+from eas_redirect.directory.names import (
+    dn_of_domain,
+    dns_name,
+    domain_dn,
+    fold,
+    is_dn,
+    plain_dn,
+    rdn_value,
+)
 from eas_redirect.directory.sight import DirectorySource, Sight, Witness
 from eas_redirect.directory.values import (
     AccountDomain,
@@ -306,6 +314,7 @@ class _Index:
         self._may_have_any: list[Recipient] = []  # the same objects
         self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
         self.leaves_out = False
+        self.shows_all = False
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
@@ -425,12 +434,14 @@ class _Index:
                 known.append((recipient(part), "objectclass" in part.attributes))
                 self._witness.see(part.dn, part.attributes)
         self._parts.clear()
+        domains: set[str] = set()
         for dn, versions in self._objects.items():
             found = _merged(versions)
             if not isinstance(found, Recipient):
                 self._leave_out_contradicting(versions, found)
                 continue
             self._add_recipient(found)
+            domains.add(domain_dn(found.dn))
             if dn in self._cut:
                 self._may_have_any.append(found)
         self._objects.clear()
@@ -452,6 +463,7 @@ class _Index:
             unread=self._nameless,
             no_mailboxes_here=no_mailboxes_here,
         )
+        self.shows_all = all(map(self._sight.sees_recipients, domains))
         self._partitions += domains_of_objects(unnamed)
 
     def partitions(self) -> Sequence[Partition]:
@@ -484,8 +496,8 @@ class _Index:
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
         holders = self._addresses.get(fold(address), [])
-        if not holders:
-            return ()
+        if not holders or not self._may_have_any:
+            return holders
         return (*holders, *(one for one in self._may_have_any if one not in holders))
 
 

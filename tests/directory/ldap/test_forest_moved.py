@@ -32,7 +32,7 @@ def moved(user: Watched, **more: bytes) -> bytes:
     return entry_of(user.dn, attributes, wide=True)
 
 
-type Script = Callable[[socket.socket, int], None]
+type Script = Callable[[socket.socket, int], object]
 
 
 @dataclass(slots=True)
@@ -173,10 +173,11 @@ async def test_another_server_is_asked_when_one_fails() -> None:
 
 
 async def test_a_cancelled_question_lets_its_thread_go() -> None:
-    async with asking(lambda *_: None) as (directory, server):
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    silent: Script = lambda *_: loop.call_soon_threadsafe(asked.set)  # noqa: E731
+    async with asking(silent) as (directory, server):
         task = asyncio.create_task(directory.moved([ANNA]))
-        await asyncio.sleep(0.3)
-        assert server.questions
+        await asyncio.wait_for(asked.wait(), 10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -143,6 +143,7 @@ class LinkedForest:
     """A `logons.Forest` for one question."""
 
     leaves_out = False
+    shows_all = False  # it depends on the object: which domains there are may change at any time
 
     def __init__(
         self, links: Links, deadline: Deadline, settings: DirectorySettings, maps: MapKeeper
