@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -161,8 +160,8 @@ def _key(logon: Logon) -> _Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
-    """Of those asked for: who is known already, and whom this worker is to look up, at what time of
-    the clock."""
+    """Of those asked for, as far as they were gone through: who is known already, and whom this
+    worker is to look up, at what time of the clock."""
 
     known: tuple[_Key, ...]
     claimed: tuple[_Key, ...]
@@ -187,15 +186,22 @@ class _Register:
         """Raises OSError. Waits for files."""
         with self._in_step() as lines:
             now = self._clock()
-            known = tuple(key for key in keys if self.get(key, now) is not None)
-            claimed = tuple(islice((key for key in keys if self._is_free(key, now)), _TURN))
+            known: list[_Key] = []
+            claimed: list[_Key] = []
+            for key in keys:
+                if self.get(key, now) is not None:
+                    known.append(key)
+                elif self._is_free(key, now):
+                    claimed.append(key)
+                    if len(claimed) == _TURN:
+                        break
             at = self._next_turn if now < self._next_turn <= now + _FURTHEST_S else now
             for key in claimed:
                 lines.append(self._put(key, _Known(None, now + _CLAIMED_S, claimed=True)))
             if claimed and paced:
                 self._next_turn = at + len(claimed) / PER_SECOND
                 lines.append(_written("turn", self._next_turn))
-        return _Turn(known=known, claimed=claimed, at=at if paced else now)
+        return _Turn(known=tuple(known), claimed=tuple(claimed), at=at if paced else now)
 
     def learn(self, users: Iterable[tuple[_Key, Watched | None]]) -> None:
         """Raises OSError. Waits for files."""

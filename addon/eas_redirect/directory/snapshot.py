@@ -4,6 +4,7 @@ What the file has to hold: the users with their mail attributes, the organizatio
 better also the domains (`crossRef` objects below `CN=Partitions`) and the UPN suffixes.
 """
 
+import asyncio
 import gc
 import re
 import time
@@ -271,12 +272,14 @@ class Snapshot:
         )
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
+        await asyncio.sleep(0)  # whoever asks about thousands, one question after the other
         if self.partial is not None:
             answer: tuple[Watched, ...] | Unavailable = self._not_whole()
         else:
             by_dn = {replace(user, object_guid=None): user for user in checked(users)}
-            same = (one for user in by_dn for one in self._index.same_as(user))
-            found = looking_moved(tuple(by_dn), dict.fromkeys(same), self._index.sight())
+            # Each once: two domains may have the same name.
+            named = {id(one): one for user in by_dn for one in self._index.named_as(user)}
+            found = looking_moved(tuple(by_dn), named.values(), self._index.sight())
             answer = tuple(by_dn[user] for user in found)
         return MovedAnswer(moved=answer, source=self.source, age_s=self._age_s())
 
@@ -475,12 +478,10 @@ class _Index:
     def sight(self) -> Sight:
         return self._sight
 
-    def same_as(self, user: Watched) -> Iterator[Recipient]:
-        """The one that still has its name and its DN."""
+    def named_as(self, user: Watched) -> Sequence[Recipient]:
+        """Those who have its name."""
         holders = self.accounts("sAMAccountName", user.sam_account_name or "", None)
-        if not holders:
-            holders = self.accounts("userPrincipalName", user.user_principal_name or "", None)
-        return (one for one in holders if plain_dn(one.dn) == plain_dn(user.dn))
+        return holders or self.accounts("userPrincipalName", user.user_principal_name or "", None)
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
         return [one for one in self.everyone() if one.ms_exch_master_account_sid == sid]
