@@ -1,0 +1,202 @@
+"""One user explained: the words for people and for machines say the same, and nothing is hidden."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from eas_redirect.activesync.authorization import Logon
+from eas_redirect.configuration.config import load_config
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.values import (
+    DirectoryAnswer,
+    Found,
+    Lookup,
+    NotFound,
+    RelationshipsAnswer,
+    Unavailable,
+)
+from eas_redirect.judging.explanation import (
+    ASSUMED,
+    AskedDevice,
+    Explanation,
+    as_json,
+    explain_user,
+    in_lines,
+    open_judge,
+    remarks,
+)
+from eas_redirect.judging.judge import Judge
+from eas_redirect.policy.verdict import DiscoveryPolicy, Mode, Policy
+from eas_redirect.policy.waves import Criteria, Wave
+from tests.policy.builders import CLOUD, MOVED
+
+LOCATION = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
+POLICY = Policy(own_names=frozenset({"mail.contoso.example"}))
+DOWN = Unavailable(error_type="timeout", message="Start DC1.")
+
+
+class Directory:
+    """Knows one answer."""
+
+    source = "ldap"
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._answer = DirectoryAnswer(
+            lookup=lookup, source="ldap", server="dc1:636", steps=("userPrincipalName: one",)
+        )
+
+    async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:  # noqa: ARG002
+        return self._answer
+
+    async def relationships(self, *, fresh: bool) -> RelationshipsAnswer:  # noqa: ARG002
+        return RelationshipsAnswer(relationships=(CLOUD,), source="ldap")
+
+
+async def explained(
+    lookup: Lookup = Found(recipient=MOVED),  # noqa: B008 - never changed
+    policy: Policy = POLICY,
+    mode: Mode = "enforce",
+    device: AskedDevice = AskedDevice(),  # noqa: B008 - never changed
+) -> Explanation:
+    judge = Judge(policy, cast("CachedDirectory", Directory(lookup)), mode)
+    found = await explain_user(judge, "anna@contoso.example", device)
+    assert found is not None
+    return found
+
+
+async def test_a_moved_user_in_words_and_in_json() -> None:
+    found = await explained()
+    assert list(in_lines(found)) == [
+        "anna@contoso.example: a logon of the form upn",
+        f"  assumed: {ASSUMED}",
+        "  asked dc1:636:",
+        "    userPrincipalName: one",
+        *(f"  ✓ {step.question} {step.finding}" for step in found.steps),
+        f"  → 451 to {LOCATION} (mailbox_moved)",
+    ]
+    said = json.loads(json.dumps(as_json(found)))
+    assert (said["decision"], said["reason"], said["location"]) == (
+        "redirect",
+        "mailbox_moved",
+        LOCATION,
+    )
+    assert said["directory"] == {
+        "source": "ldap",
+        "server": "dc1:636",
+        "duration_ms": None,
+        "asked": ["userPrincipalName: one"],
+    }
+    assert said["recipient"]["target_address"] == "SMTP:anna@cloud.example"
+    assert (said["remarks"], said["error"], said["added_again"]) == ([], None, None)
+    assert len(said["steps"]) == len(found.steps) == 9
+
+
+@pytest.mark.parametrize(
+    ("lookup", "policy", "mode", "outcome", "advice"),
+    [
+        (Found(recipient=MOVED), POLICY, "observe", "observe mode: would be 451 to", None),
+        (NotFound(), POLICY, "enforce", "passes (recipient_not_found): The directory", "  What to"),
+        (DOWN, POLICY, "enforce", "passes (directory_unavailable): The directory cannot", "  What"),
+        (
+            Found(recipient=MOVED),
+            replace(POLICY, wave=Wave(only=Criteria(percent=0.0))),
+            "enforce",
+            "passes (not_in_wave)",
+            None,  # that is in order
+        ),
+    ],
+)
+async def test_what_comes_of_it_and_what_to_do(
+    lookup: Lookup, policy: Policy, mode: Mode, outcome: str, advice: str | None
+) -> None:
+    lines = list(in_lines(await explained(lookup, policy, mode)))
+    assert any(outcome in line for line in lines)
+    assert lines[-1].startswith(advice or "  →")
+
+
+async def test_a_directory_that_is_down_is_an_error_and_nobodys_recipient() -> None:
+    found = await explained(DOWN)
+    said = as_json(found)
+    assert said["error"] == {"type": "timeout", "message": "Start DC1."}
+    assert (found.recipient, found.location, said["recipient"]) == (None, None, None)
+
+
+async def test_the_device_that_is_made_up() -> None:
+    """By each of its four facts a wave or a version may keep it."""
+    for device, reason in (
+        (AskedDevice(protocol_version="12.1"), "protocol_version_too_low"),
+        (AskedDevice(called_host="outlook.office365.com"), "redirect_loop"),
+        (AskedDevice(), "mailbox_moved"),
+    ):
+        assert (await explained(device=device)).judgement.verdict.reason == reason
+    wave = Wave(only=Criteria(device_types=("iphone*",)))
+    for kind, decision in (("iPhone14", "redirect"), ("Outlook", "pass"), (None, "pass")):
+        policy = replace(POLICY, wave=wave)
+        found = await explained(policy=policy, device=AskedDevice(device_type=kind))
+        assert found.judgement.decision == decision
+
+
+@pytest.mark.parametrize(
+    ("agent", "phones", "mode", "words"),
+    [
+        (None, "listed", "enforce", "Autodiscover tells the phone its new server"),
+        (None, "all", "observe", "observe mode: Autodiscover would tell"),
+        ("Outlook/16", "listed", "enforce", "passes (autodiscover_client_not_listed)"),
+        ("Outlook/16", "all", "enforce", "Autodiscover tells"),
+    ],
+)
+async def test_an_account_that_is_added_again(
+    agent: str | None, phones: str, mode: Mode, words: str
+) -> None:
+    told = DiscoveryPolicy(phones=phones, listed=("Android",))  # type: ignore[arg-type]
+    policy = replace(POLICY, discovery=told)
+    found = await explained(policy=policy, mode=mode, device=AskedDevice(user_agent=agent))
+    (line,) = (line for line in in_lines(found) if "added again" in line)
+    assert words in line
+    assert found.added_again is not None
+    assert as_json(found)["added_again"] == {
+        "decision": found.added_again.decision,
+        "reason": str(found.added_again.verdict.reason),
+    }
+
+
+@pytest.mark.parametrize("user", ["", "x" * 2000, "anna\x00", "CONTOSO\\"])
+async def test_what_is_no_logon_is_not_asked_about(user: str) -> None:
+    judge = Judge(POLICY, cast("CachedDirectory", Directory(DOWN)), "enforce")
+    assert await explain_user(judge, user, AskedDevice()) is None
+
+
+@pytest.mark.parametrize(
+    ("control", "wireless", "words"),
+    [
+        (None, None, []),
+        (512, 0, []),
+        (514, 0, ["disabled (userAccountControl)"]),
+        (512, 4, ["ActiveSync is disabled"]),
+        (512 + 2, 4 + 1, ["disabled (userAccountControl)", "ActiveSync is disabled"]),
+    ],
+)
+def test_what_does_not_decide_is_remarked(
+    control: int | None, wireless: int | None, words: list[str]
+) -> None:
+    recipient = replace(
+        MOVED, user_account_control=control, ms_exch_oma_admin_wireless_enable=wireless
+    )
+    said = list(remarks(recipient))
+    assert len(said) == len(words)
+    assert all(word in line for word, line in zip(words, said, strict=True))
+
+
+async def test_the_judge_of_a_command_is_the_services_own(tmp_path: Path) -> None:
+    snapshot = Path(__file__).parents[1] / "data" / "migration.ldif"
+    (tmp_path / "eas.toml").write_text(
+        f'mode = "observe"\n[directory]\nsnapshot = "{snapshot}"\nlookup_timeout_s = 3.5\n', "utf-8"
+    )
+    judge = open_judge(load_config(tmp_path / "eas.toml", {}))
+    try:
+        assert (judge.mode, judge.lookup_timeout_s) == ("observe", 3.5)
+    finally:
+        judge.directory.close()
