@@ -22,6 +22,7 @@ from tests.support import DATA, require, unavailable
 
 PASSWORD = "bind-Passw0rd-of-the-proxy"  # stands in tests/data/secrets.txt too
 ROOT = "DC=contoso,DC=example"
+ANNA = f"CN=Anna Moved,OU=Staff,{ROOT}"
 SPECIAL_NAME = "Müller (ext) #1!"  # in place of one with `,*=`, which Samba refuses
 FEDERATION = f"CN=Federation,CN=Contoso,CN=Microsoft Exchange,CN=Services,CN=Configuration,{ROOT}"
 REALM = "CONTOSO.EXAMPLE"
@@ -218,6 +219,7 @@ def _load(samba: Samba) -> None:
     samba.ldb("ldbmodify", _data("ad/samba-schema-modify.ldif"))
     samba.ldb("ldbadd", _data("ad/exchange-containers.ldif"))
     samba.ldb("ldbadd", "\n".join([*_accounts(), *_forest()]))
+    samba.ldb("ldbadd", _data("ldif/devices.ldif").replace("DC=contoso,DC=example", ROOT))
     samba.ldb("ldbmodify", _changes())
     old = "pwdLastSet: 130000000000000000\n"
     dn = f"CN=password-expired,CN=Users,{ROOT}"
@@ -270,6 +272,15 @@ def _changes() -> str:
         partitions: [("uPNSuffixes", "contoso.test"), ("uPNSuffixes", "fabrikam.example")],
         f"CN=expired,CN=Users,{ROOT}": [("accountExpires", "116444736000000000")],
         f"CN=must-change,CN=Users,{ROOT}": [("pwdLastSet", "0")],
+        ANNA: [
+            ("msExchMobileAllowedDeviceIDs", "LISTED1"),
+            ("msExchMobileBlockedDeviceIDs", "BARRED1"),
+            ("preferredLanguage", "de-DE"),
+        ],
+        f"CN=WP8§0815,CN=ExchangeActiveSyncDevices,{ANNA}": [
+            ("msExchDeviceAccessState", "1"),
+            ("msExchDeviceAccessStateReason", "2"),
+        ],
     }
     return "\n".join(
         f"dn: {dn}\nchangetype: modify\n"

@@ -4,6 +4,7 @@ the controller does. ldapsearch stands in for ldifde, with its bases, filters an
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from eas_redirect.directory.entries import (
 )
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.snapshot import Snapshot
+from eas_redirect.directory.values import DeviceLists, Found, Lookup, Unavailable
 from tests.directory.logons import logon
-from tests.integration.samba import PASSWORD, ROOT, Samba
+from tests.integration.samba import ANNA, PASSWORD, ROOT, Samba
 from tests.support import ROOT as PROJECT
 from tests.support import require
 
@@ -31,6 +33,7 @@ NAMES = (
     *("CONTOSO\\anna", "jürgen@contoso.example", "bert", "cora@contoso.test", "CONTOSO\\DC1$"),
     *("sales@contoso.example", "partner@contoso.example", "FABRIKAM\\anna", "nobody"),
 )
+LISTS = DeviceLists(allowed=("LISTED1",), blocked=("BARRED1",), language="de-DE")
 
 
 def exports() -> list[tuple[str, str, list[str]]]:
@@ -54,6 +57,13 @@ def exported(samba: Samba) -> str:
     return "".join(parts)
 
 
+def without_guid(lookup: Lookup) -> Lookup:
+    """Only who watches a directory asks again by the GUID: the export has none."""
+    if not isinstance(lookup, Found):
+        return lookup
+    return replace(lookup, recipient=replace(lookup.recipient, object_guid=None))
+
+
 async def test_a_snapshot_of_the_export_answers_as_the_controller(
     samba: Samba, tmp_path: Path
 ) -> None:
@@ -67,10 +77,20 @@ async def test_a_snapshot_of_the_export_answers_as_the_controller(
         for name in NAMES:
             asked = await directory.recipient(logon(name))
             read = await snapshot.recipient(logon(name))
-            assert read.lookup == asked.lookup
+            assert read.lookup == without_guid(asked.lookup)
         known, kept = await directory.relationships(), await snapshot.relationships()
+        lists, devices = await directory.device_lists(ANNA), await directory.devices(ANNA)
+        assert await snapshot.device_lists(ANNA) == lists == LISTS
+        stored = await snapshot.devices(ANNA)
     finally:
         directory.close()
+    assert not isinstance(devices, Unavailable)
+    assert set(stored) == set(devices)
+    assert {one.device_id: (one.access, one.approved_alone) for one in devices} == {
+        "ApplDN6GW0CCDFJ2": (None, False),
+        "0815": ("allowed", True),
+        "4711": (None, False),
+    }
     assert isinstance(known.relationships, tuple)
     assert isinstance(kept.relationships, tuple)
     assert set(kept.relationships) == set(known.relationships)
@@ -91,3 +111,12 @@ def test_the_export_has_every_attribute_that_is_read() -> None:
         *PARTITION_ATTRIBUTES,
         *SUFFIX_ATTRIBUTES,
     }
+
+
+async def test_lists_that_may_not_be_read_are_empty(samba: Samba) -> None:
+    samba.hide("blind", ANNA, "msExchMobileAllowedDeviceIDs", "msExchMobileBlockedDeviceIDs")
+    directory = ActiveDirectory(samba.settings(bind_user="blind@contoso.example"))
+    try:
+        assert await directory.device_lists(ANNA) == DeviceLists(language="de-DE")
+    finally:
+        directory.close()

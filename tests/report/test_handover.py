@@ -1,5 +1,6 @@
 """Who arrived, by the target's own lists: a simulated month with a target of known truth."""
 
+import base64
 import csv
 import io
 from collections.abc import Iterator
@@ -321,6 +322,24 @@ def test_an_iis_log_of_the_target(tmp_path: Path) -> None:
         log.write_text(lines(status))
         target = read_target([str(log)], START + 2 * DAY)
         assert verdicts(with_target(made, target))[ANNA][0] == expected
+
+
+def test_an_iis_log_of_the_target_with_a_base64_query(tmp_path: Path) -> None:
+    """Its device id may be sixteen bytes, which are read as hexadecimal digits (MS-ASHTTP
+    2.2.1.1.1.1.2); whoever wrote them in another case names the same device."""
+    device = bytes(range(0xA0, 0xB0))
+    made = made_of(tmp_path, call(3600, **MOVED, device_id=device.hex().upper()))
+    parts = (bytes([141, 0, 9, 4, 16]), device, b"\0", bytes([6]), b"iPhone")
+    query = base64.b64encode(b"".join(parts)).decode()
+    log = tmp_path / "u_ex260302.log"
+    log.write_text(
+        "#Fields: date time cs-method cs-uri-stem cs-uri-query cs-username sc-status\n"
+        "2026-03-02 03:00:00 POST /Microsoft-Server-ActiveSync/default.eas"
+        f" {query}&CorrelationID=<empty>;&cafeReqId=1234; CONTOSO\\anna 200\n"
+    )
+    target = read_target([str(log)], START + 2 * DAY)
+    found = verdicts(with_target(made, target))
+    assert set(found.values()) == {("confirmed", "user")}
 
 
 def test_a_machine_has_no_verdict(report: Report) -> None:
