@@ -5,11 +5,13 @@ import gzip
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from eas_redirect.autodiscover.answer import User, write_settings
+from eas_redirect.lab.authority import LabCertificates
 from tests.autodiscover.vectors import (
     DOCTYPE,
     FRAMEWORK_ERROR,
@@ -25,9 +27,10 @@ from tests.autodiscover.vectors import (
 from tests.integration import kinds
 from tests.integration.crossing import Arrivals, cross
 from tests.integration.kinds import CHUNKED, GZIP, IIS, XML, Exchange, chunked
-from tests.integration.messages import ANNA, CONFIG
+from tests.integration.messages import ANNA, CONFIG, at
 from tests.integration.mitmdump import Mitmdump, mitmdump
 from tests.integration.rawserver import RawServer, Wire, connected
+from tests.integration.running import run, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -204,6 +207,30 @@ def test_everything_else_keeps_its_bytes(arrivals: Arrivals, tmp_path: Path, wea
             assert "Traceback" not in proxy.log
             told = [line for line in proxy.journal if decision(line) != "pass"]
             assert not told
+
+
+def test_everything_else_keeps_its_bytes_over_tls_with_two_workers(
+    arrivals: Arrivals, tmp_path: Path
+) -> None:
+    certificates = LabCertificates(tmp_path / "certs")
+    front = certificates.issue("front", ["localhost", "127.0.0.1"])
+    tables = f'[proxy]\ncert = "{front.file}"\nupstream_ca = "{certificates.ca_file}"\n'
+    tls, numbers = certificates.client_context(), range(len(arrivals.exchanges))
+    with (
+        RawServer(arrivals.script, tls=front.server_context()) as server,
+        run(
+            *(tmp_path, f"https://127.0.0.1:{server.port}", "--workers", "2"), head=PHONES + tables
+        ) as proxy,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        wait_until(lambda: proxy.samples().get("eas_workers") == 2, "both workers")
+        found = pool.map(lambda n: cross(proxy.port, arrivals, numbers[n::6], tls), range(6))
+        differences = [each for part in found for each in part]
+        assert not differences, "\n".join(map(str, differences[:5]))
+        assert "Traceback" not in proxy.log
+        lines = [line for line in proxy.journal if at(line, "event.action") == "eas.autodiscover"]
+        assert len(lines) > 500
+        assert {at(line, "eas.decision") for line in lines} == {"pass"}
 
 
 def _bodies(arrivals: Arrivals, number: int) -> bytes:
