@@ -7,15 +7,15 @@ from mitmproxy import http
 from mitmproxy.contentviews import Metadata
 from mitmproxy.test import tflow
 
-from eas_redirect.activesync.wbxml import WBXMLError, parse, parse_partly, write
-from eas_redirect.view.contentview import MULTIPART, WBXMLContentview
+from eas_redirect.activesync.multipart import MULTIPART
+from eas_redirect.activesync.wbxml import WBXML_TYPE, WBXMLError, parse, parse_partly, write
+from eas_redirect.view.contentview import WBXMLContentview
 from eas_redirect.view.xml_text import XMLText, document_from_xml
 from tests.fuzz.target import target
 from tests.fuzz.targets_activesync import HEADER, TARGET_TOKENS, WBXML_TOKENS, vectors
 
 VIEW = WBXMLContentview()
 BASIC = b"Basic YW5uYTpodW50ZXIy"
-WBXML_TYPE = "application/vnd.ms-sync.wbxml"
 
 
 def multipart(*parts: bytes) -> bytes:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.lab.http_server import Exchanged, Reply, Request
-from eas_redirect.lab.legacy_exchange import WBXML_TYPE, status_answer
+from eas_redirect.lab.legacy_exchange import status_answer
 from eas_redirect.lab.outcome import SENT_ON, JournalLine, OutcomeRow, judge, print_outcome, to_json
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, PERSONAS
 from eas_redirect.lab.phone import Got

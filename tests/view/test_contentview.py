@@ -13,9 +13,10 @@ from mitmproxy.contentviews._registry import ContentviewRegistry
 from mitmproxy.contentviews._view_wbxml import wbxml
 from mitmproxy.test import taddons, tflow
 
+from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.wbxml import Document, WBXMLError, element, write
 from eas_redirect.addon import EASRedirect
-from eas_redirect.view.contentview import MULTIPART, WBXMLContentview, register
+from eas_redirect.view.contentview import WBXMLContentview, register
 from tests.activesync.documents import documents
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import eas_flow as captured_flow

@@ -3,6 +3,7 @@
 Source: MS-ASCMD 2.2.2.10.1 (ItemOperations: MultiPartResponse).
 """
 
+MULTIPART = "application/vnd.ms-sync.multipart"
 MAX_PARTS = 1000  # of one answer; devices ask for a few attachments at a time
 _UINT32 = 4
 

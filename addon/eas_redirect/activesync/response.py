@@ -11,7 +11,14 @@ from functools import lru_cache
 
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.request import EASRequest, Headers, header_values
-from eas_redirect.activesync.wbxml import Element, Entity, TableText, WBXMLError, parse
+from eas_redirect.activesync.wbxml import (
+    ACTIVESYNC_TYPES,
+    Element,
+    Entity,
+    TableText,
+    WBXMLError,
+    parse,
+)
 
 MAX_BODY = 64 * 1024  # bytes, before and after inflating: a global status is tens of bytes
 SHORT_BODY = 128  # bytes; "nothing has changed" is the same few bytes all day, and read once
@@ -41,7 +48,6 @@ ROOTS: dict[str, tuple[int, int, int]] = {
     "Find": (25, 0x05, 0x0A),
 }
 
-_WBXML_TYPES = frozenset({"application/vnd.ms-sync.wbxml", "application/vnd.ms-sync"})
 _DIAGNOSTICS = ("x-ms-diagnostics", "x-exceptiondiagnostics")
 # A word of its own: Exchange's diagnostics join entries with punctuation and underscores.
 _USER_HAS_NO_MAILBOX = re.compile(r"(?<![A-Za-z0-9])UserHasNoMailbox(?![A-Za-z0-9])")
@@ -167,7 +173,7 @@ def _may_be_status(request: EASRequest, headers: Headers) -> bool:
 def _is_wbxml(headers: Headers) -> bool:
     """One Content-Type, and that of MS-ASHTTP 2.2.2.2.3; parameters are allowed."""
     types = {v.partition(";")[0].strip().lower() for v in header_values(headers, "content-type")}
-    return len(types) == 1 and types <= _WBXML_TYPES
+    return len(types) == 1 and types <= ACTIVESYNC_TYPES
 
 
 def _plain(headers: Headers, body: bytes) -> bytes:

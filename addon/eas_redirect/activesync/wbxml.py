@@ -17,6 +17,11 @@ from typing import NamedTuple, assert_never, cast
 
 from eas_redirect.activesync.code_pages import PAGES, TAGS
 
+# MS-ASHTTP 2.2.1.1.2.2 has the first, devices and servers of old the second as well.
+WBXML_TYPE = "application/vnd.ms-sync.wbxml"
+ACTIVESYNC_TYPES = frozenset({WBXML_TYPE, "application/vnd.ms-sync"})
+WBXML_TYPES = ACTIVESYNC_TYPES | {"application/vnd.wap.wbxml"}  # as tools name any WBXML
+
 # What a WBXML document says: frozen values, and the tokens they stand for.
 #
 # Sources: WAP Binary XML Content Format 1.3 (WAP-192) 5.3 and 7.1; MS-ASWBXML 2.1.

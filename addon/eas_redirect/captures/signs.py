@@ -9,24 +9,17 @@ from email.utils import parsedate_to_datetime
 from mitmproxy import http
 
 from eas_redirect.activesync.inflate import InflateError, inflated
+from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import MAX_BODY
-from eas_redirect.activesync.wbxml import Element, WBXMLError, parse
+from eas_redirect.activesync.wbxml import ACTIVESYNC_TYPES, WBXML_TYPES, Element, WBXMLError, parse
 from eas_redirect.proxy import flows
 
 SKEW_S = 300  # Kerberos and certificates bear five minutes
 _SKEW_STEP_S = 300
 EARLY = 0.5  # of the wait that was asked for: without a change nothing ends before
 AT_ONCE_S = 10.0  # a change may come at any time, but not in every ten seconds
-_WBXML = frozenset({"application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", ""})
-_ACTIVESYNC = frozenset(
-    {
-        "application/vnd.ms-sync.wbxml",
-        "application/vnd.ms-sync",
-        "application/vnd.ms-sync.multipart",
-        "application/vnd.wap.wbxml",
-    }
-)
+_ACTIVESYNC = WBXML_TYPES | {MULTIPART}
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _SYNC, _PING, _PROVISION, _FOLDERS = 0, 13, 14, 7
 
@@ -111,7 +104,7 @@ def _is_early(eas_status: int | None, asked_s: int | None, waited_s: float | Non
 
 def _root(message: http.Message) -> Element | None:
     body = message.raw_content
-    if not body or len(body) > MAX_BODY or _media_type(message) not in _WBXML:
+    if not body or len(body) > MAX_BODY or _media_type(message) not in ACTIVESYNC_TYPES | {""}:
         return None
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
     try:

@@ -20,6 +20,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import _events as http_events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
+from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.proxy import flows
 from eas_redirect.proxy.failures import STOPPED
 from eas_redirect.telemetry.writing import stop_within
@@ -137,7 +138,7 @@ def _hang_up(handler: ProxyConnectionHandler) -> None:
 
 
 def _heartbeat_expired() -> http.Response:
-    headers = {"Content-Type": "application/vnd.ms-sync.wbxml", "Cache-Control": "private"}
+    headers = {"Content-Type": WBXML_TYPE, "Cache-Control": "private"}
     return _closing(http.Response.make(200, HEARTBEAT_EXPIRED, headers))
 
 

@@ -14,7 +14,16 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from eas_redirect.activesync.request import EASRequest, is_eas_path, read_request
-from eas_redirect.activesync.wbxml import Document, Element, Node, WBXMLError, element, parse, write
+from eas_redirect.activesync.wbxml import (
+    WBXML_TYPE,
+    Document,
+    Element,
+    Node,
+    WBXMLError,
+    element,
+    parse,
+    write,
+)
 from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
 from eas_redirect.autodiscover.phone_request import read_request as read_question
 from eas_redirect.lab.autodiscovery import (
@@ -250,7 +259,6 @@ def _text(page: int, name: str, text: str) -> Element:
 
 USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
 DEVICE_NOT_PROVISIONED = 142
-WBXML_TYPE = "application/vnd.ms-sync.wbxml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from typing import Self
 from urllib.parse import urlencode
 
 from eas_redirect.activesync.request import COMMAND_CODES
+from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.autodiscover.phone_request import PATH as AUTODISCOVER_PATH
 from eas_redirect.lab.autodiscovery import XML_TYPE, server_url
 from eas_redirect.lab.http_server import HeaderFields, field_value
-from eas_redirect.lab.legacy_exchange import WBXML_TYPE
 
 PATH = "/Microsoft-Server-ActiveSync"
 EN_US = 0x0409

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
 from eas_redirect.autodiscover.phone_request import read_request as read_question
 from eas_redirect.lab import legacy_exchange
 from eas_redirect.lab.autodiscovery import INVALID_REQUEST, XML_TYPE, settings_answer
 from eas_redirect.lab.http_server import Reply, Request
-from eas_redirect.lab.legacy_exchange import WBXML_TYPE, LabAccounts, ordinary_answer
+from eas_redirect.lab.legacy_exchange import LabAccounts, ordinary_answer
 
 VERSIONS = "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1"
 

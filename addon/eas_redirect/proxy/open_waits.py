@@ -24,6 +24,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from eas_redirect.activesync.request import Headers
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.activesync.wait import ENDINGS, WaitKind, sync_waits
+from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.proxy.part import Part
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ def _step(
 def _ending(kind: WaitKind) -> http.Response:
     """Whoever logged on with the connection finds its logon gone with Exchange's side of it."""
     headers = {
-        "Content-Type": "application/vnd.ms-sync.wbxml",
+        "Content-Type": WBXML_TYPE,
         "Cache-Control": "private",
         "Connection": "close",
     }

@@ -19,7 +19,9 @@ from mitmproxy.proxy import mode_specs
 from mitmproxy.utils import emoji
 
 from eas_redirect.activesync.inflate import InflateError, inflated
+from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.response import MAX_BODY
+from eas_redirect.activesync.wbxml import WBXML_TYPES
 from eas_redirect.captures.capture import CaptureTrouble, ReadProgress, read_flows
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.policy.reasons import REASONS
@@ -176,8 +178,6 @@ def port(number: int) -> int:
     return number if 0 <= number <= _LAST_PORT else 0
 
 
-MULTIPART = "application/vnd.ms-sync.multipart"
-_WBXML = ("application/vnd.ms-sync.wbxml", "application/vnd.ms-sync", "application/vnd.wap.wbxml")
 _WBXML_1_3 = b"\x03"  # WAP-192-WBXML 5.4; MS-ASWBXML 2.1.1
 # What Exchange says where HTTP has no phrase of its own (MS-ASHTTP 2.2.2.1.1), and what we say.
 _HTTP_VERSION = re.compile(r"HTTP/[0-9](\.[0-9])?", re.ASCII)
@@ -308,7 +308,7 @@ def _redacted_body(
         plain = inflated(body, coding, MAX_INFLATED)
     except InflateError:
         return bytes(len(body))
-    if content_type in _WBXML or (not content_type and plain.startswith(_WBXML_1_3)):
+    if content_type in WBXML_TYPES or (not content_type and plain.startswith(_WBXML_1_3)):
         clean = redacted_wbxml(plain, names)
     elif content_type == MULTIPART:
         clean = redacted_multipart(plain, names)

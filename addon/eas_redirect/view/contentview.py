@@ -13,20 +13,13 @@ from xml.sax.saxutils import escape, quoteattr
 from mitmproxy import contentviews, flow, http
 from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata, SyntaxHighlight
 
-from eas_redirect.activesync.multipart import split_parts
+from eas_redirect.activesync.multipart import MULTIPART, split_parts
 from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.activesync.wbxml import WBXMLError, parse_partly, write
+from eas_redirect.activesync.wbxml import WBXML_TYPES, WBXMLError, parse_partly, write
 from eas_redirect.autodiscover.document import DocumentError, XMLElement, read_document
 from eas_redirect.proxy import flows
 from eas_redirect.view.summary import summary_lines
 from eas_redirect.view.xml_text import XMLText, document_from_xml
-
-WBXML_TYPES = (
-    "application/vnd.ms-sync.wbxml",
-    "application/vnd.ms-sync",
-    "application/vnd.wap.wbxml",
-)
-MULTIPART = "application/vnd.ms-sync.multipart"
 
 MAX_BYTES = 16 * 1024 * 1024  # of a body that is looked at
 MIN_NODES = 4000  # shown of any body, however small, and
@@ -55,7 +48,7 @@ class WBXMLContentview(InteractiveContentview):
 
     def render_priority(self, data: bytes, metadata: Metadata) -> float:
         """Above mitmproxy's views for what is EAS, below them for everything else."""
-        if metadata.content_type in (*WBXML_TYPES, MULTIPART) and (data or _is_eas(metadata)):
+        if metadata.content_type in WBXML_TYPES | {MULTIPART} and (data or _is_eas(metadata)):
             return 2
         return 1.5 if _is_eas(metadata) and not data else -1
 

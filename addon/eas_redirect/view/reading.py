@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
+from eas_redirect.activesync.wbxml import WBXML_TYPE
+
 MAX_HEAD = 16 * 1024  # characters of a part that are searched for the end of its headers
 MAX_PARTS = 16  # of one multipart, and
 MAX_DEPTH = 3  # of multiparts in each other
@@ -38,7 +40,7 @@ _TYPES = (
     (b"\x1f\x8b", "application/gzip"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
     (b"\x78\x9f\x3e\x22", "application/ms-tnef"),
-    (b"\x03\x01\x6a\x00", "application/vnd.ms-sync.wbxml"),
+    (b"\x03\x01\x6a\x00", WBXML_TYPE),
     (b"\xff\xfe", "text in UTF-16"),
     (b"\xfe\xff", "text in UTF-16"),
     (b"\x30\x82", "DER (a certificate, a signature)"),
