@@ -192,7 +192,7 @@ def test_moved_devices_that_were_left_alone_for_their_version_are_told(tmp_path:
         query = f"Cmd=Sync&User=anna&DeviceId={device}&DeviceType=PocketPC{low}"
         text += line(f"01 {hour:02}:00:00", query)
     made = read(tmp_path, a=text)
-    assert any(n.startswith("2 moved devices were left alone for their") for n in made.notes)
+    assert any(n.startswith("2 moved devices were left alone: the version") for n in made.notes)
 
 
 def test_an_administrators_browser_is_no_phone(tmp_path: Path) -> None:

@@ -67,12 +67,17 @@ def to_csv(planned: Sequence[PlannedUser]) -> Iterator[str]:
 
 
 def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
+    rows = [
+        (user.user, _outcome(user), _target(user), _awaits(user), _found(user)) for user in planned
+    ]
+    heads = ("User", "Outcome", "Location", "Devices and what awaits them", "Findings")
     table = Table(box=None, pad_edge=False)
-    for head in ("User", "Outcome", "Location", "Devices and what awaits them", "Findings"):
-        table.add_column(head)
-    for user in planned:
-        cells = (user.user, _outcome(user), _target(user), _awaits(user), _found(user))
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+    # On a narrow terminal what is empty gives way, then what can be wrapped, and names last.
+    shown = [n for n in range(len(heads)) if n == 0 or any(row[n] for row in rows)]
+    for n in shown:
+        table.add_column(heads[n], no_wrap=heads[n] in ("User", "Location"), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(row[n])) for n in shown))
     console.print(table)
     reasons = Counter(user.reason for user in planned)
     told = ", ".join(f"{reason} {number(count)}" for reason, count in reasons.most_common())
@@ -102,7 +107,7 @@ def _outcome(user: PlannedUser) -> str:
 def _awaits(user: PlannedUser) -> str:
     if user.devices:
         return "\n".join(map(_device_words, user.devices))
-    return f"{user.readiness.rule}{_again(user.added_again)}" if user.readiness else ""
+    return f"no device known{_again(user.added_again)}" if user.readiness else ""
 
 
 def _device_words(planned: PlannedDevice) -> str:
@@ -116,8 +121,8 @@ def _again(reason: str | None) -> str:
     """What becomes of an account that is added again, where Autodiscover tells phones."""
     if reason is None:
         return ""
-    told = "is told its new server" if reason == Reason.MAILBOX_MOVED else f"is not told ({reason})"
-    return f"; if the account is added again: {told}"
+    told = "told the new server" if reason == Reason.MAILBOX_MOVED else f"not told ({reason})"
+    return f"; if added again: {told}"
 
 
 def _found(user: PlannedUser) -> str:

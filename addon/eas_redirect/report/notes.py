@@ -105,7 +105,7 @@ def _about_versions(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         return ()
     were = "moved device was" if devices == 1 else "moved devices were"
     return (
-        f"{devices} {were} left alone for their version: they speak less than"
+        f"{devices} {were} left alone: the version spoken is below"
         " exchange.min_protocol_version. docs/why.md says which clients follow at 12.1.",
     )
 

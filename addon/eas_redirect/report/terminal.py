@@ -33,6 +33,7 @@ def print_summary(console: Console, report: Report) -> None:
     stuck = [device for device in report.devices if device.state is LedgerState.STUCK]
     if stuck:
         console.print(_stuck(stuck))
+    console.print()
     for obstacle in report.obstacles[:SHOWN]:
         console.print(
             f"{obstacle.reason}: {obstacle.target_domain or '(domain not known)'}"
@@ -41,8 +42,9 @@ def print_summary(console: Console, report: Report) -> None:
         )
     asked = report.discoveries
     if asked.questions:
-        told = f"{counted(asked.told, 'user')} told, {number(asked.would_be_told)} would be"
-        console.print(f"Accounts that were added again: {told} their new server by Autodiscover")
+        told = f"Autodiscover told {counted(asked.told, 'user')} the new server"
+        would = f"; it would have told {number(asked.would_be_told)}" if asked.would_be_told else ""
+        console.print(f"Accounts that were added again: {told}{would}")
     for wave in report.waits.waves:
         within = "" if wave.p99_s is None else f", 99 % within {wave.p99_s:.0f} s"
         console.print(
@@ -55,6 +57,7 @@ def print_summary(console: Console, report: Report) -> None:
         console.print(f"Ended, and Exchange does not know yet: {served}")
     if report.target is not None:
         console.print(_verdicts(report.target))
+    console.print()
     console.print(f"Can the old server go? {report.arrivals.verdict}")
     if report.arrivals.still_calling:
         console.print(_still_calling(report))
@@ -93,7 +96,7 @@ def _still_calling(report: Report) -> Table:
 def _stuck(stuck: list[Device]) -> Table:
     table = Table(title=f"Stuck ({number(len(stuck))})", title_justify="left", box=None)
     for head in ("User", "Device", "Client", "Last seen", "Came back", "Likely cause"):
-        table.add_column(head)
+        table.add_column(head, no_wrap=head in ("User", "Device"), overflow="fold")
     for device in stuck[:SHOWN]:
         cells = (
             device.user,
