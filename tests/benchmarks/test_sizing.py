@@ -6,6 +6,8 @@ import pytest
 
 from tests.benchmarks.sizing import (
     DOCUMENTED,
+    DOCUMENTED_OF_HAPROXY,
+    HAPROXY_MB,
     HTTP,
     INSIDE,
     SUPERVISOR_MB,
@@ -31,6 +33,13 @@ def test_the_table_is_computed_from_what_is_said_of_one_phone() -> None:
     assert f"| {' | '.join(times)} |" in section
     assert f"{DOCUMENTED[HTTP].process_mb:g} MB by itself" in section
     assert f"{SUPERVISOR_MB:g} MB" in section
+    figures = [f"{costs.phone_kb:g} kB" for costs in DOCUMENTED_OF_HAPROXY.values()]
+    times = [f"{costs.arrival_ms:g} ms" for costs in DOCUMENTED_OF_HAPROXY.values()]
+    assert f"| {' | '.join(figures)} |" in section
+    assert f"| {' | '.join(times)} |" in section
+    assert f"{HAPROXY_MB:g} MB by themselves" in section
+    of_ten_thousand = HAPROXY_MB + 10 * DOCUMENTED_OF_HAPROXY[TLS].phone_kb
+    assert f"some {-(-of_ten_thousand // 10) * 10:.0f} MB" in section
 
 
 @pytest.mark.integration
