@@ -177,6 +177,92 @@ async def test_what_a_dead_worker_left_behind_harms_nobody(tmp_path: Path) -> No
     assert bench.forest.asked.total() == 2
 
 
+async def test_what_was_answered_counts_where_the_rest_was_not() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    logons = users_of(20)
+    bench.forest.told = {one.user: DOWN for one in logons[10:]}
+    assert len(await learnt(worker, logons)) == 10
+    bench.forest.told = {}
+    assert len(await learnt(worker, logons)) == 20
+    assert max(bench.forest.asked[one.text] for one in logons[:10]) == 1
+
+
+async def test_what_the_cache_remembers_is_not_asked_again() -> None:
+    bench = Bench()
+    cached = CachedDirectory(bench.forest, CacheSettings(), clock=bench.now)
+    anna = logon("CONTOSO\\anna")
+    moved = Recipient(dn=f"CN=anna,{ROOT_DN}", target_address="SMTP:anna@m.example")
+    bench.forest.told = {"anna": Found(recipient=moved)}
+    await cached.recipient(anna, fresh=False)
+    users = KnownUsers(lambda: cached, None, clock=bench.now, sleep=bench.sleep)
+    assert await learnt(users, [anna]) == {anna: Watched(dn=moved.dn)}
+    assert bench.forest.asked.total() == 1
+
+
+async def test_a_fault_is_told_and_the_next_look_tries_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    worker = bench.worker()
+    with monkeypatch.context() as broken:
+        broken.setattr(CachedDirectory, "recipient", None)
+        assert await learnt(worker, users_of(5)) == {}
+    assert "could not be looked up" in caplog.text
+    bench.clock.now += 30  # those were claimed
+    assert len(await learnt(worker, users_of(5))) == 5
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    bench = Bench()
+    bench.forest.gate.clear()
+    worker = bench.worker()
+    worker.close()
+    worker.known(users_of(5))
+    task = worker._task
+    assert task is not None
+    await asyncio.sleep(0.1)
+    worker.close()
+    worker.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_siblings_follow_a_file_that_is_written_anew(tmp_path: Path) -> None:
+    bench = Bench()
+    file = tmp_path / "known-users"
+    worker = bench.worker(tmp_path)
+    bench.forest.told = {"nobody": NotFound()}
+    await learnt(worker, [logon("CONTOSO\\nobody"), *users_of(3)])
+    other = bench.worker(tmp_path)
+    assert len(await learnt(other, [logon("CONTOSO\\nobody"), *users_of(3)])) == 3
+    assert bench.forest.asked.total() == 4, "that he is nobody is shared too"
+    until = bench.clock.now + 100
+
+    def lines(*users: str) -> str:
+        return "".join(
+            json.dumps(["user", until, f"down_level\0contoso\0{user}", f"CN={user}", *[None] * 3])
+            + "\n"
+            for user in users
+        )
+
+    (tmp_path / "longer").write_text(lines("one", *(f"more{n}" for n in range(99))))
+    (tmp_path / "longer").replace(file)
+    one, two = logon("CONTOSO\\one"), logon("CONTOSO\\two")
+    assert await learnt(other, [one]) == {one: Watched(dn="CN=one")}
+    file.write_text(lines("two"))
+    assert await learnt(other, [two]) == {two: Watched(dn="CN=two")}
+    assert bench.forest.asked.total() == 4
+
+
+async def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    bench = Bench()
+    with (tmp_path / "known-users.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asyncio.get_running_loop().call_later(0.2, fcntl.flock, lock, fcntl.LOCK_UN)
+        assert len(await learnt(bench.worker(tmp_path), users_of(5))) == 5
+
+
 async def test_a_claim_of_a_dead_worker_ends(tmp_path: Path) -> None:
     bench = Bench()
     anna = logon("CONTOSO\\anna")

@@ -125,6 +125,19 @@ async def test_a_snapshot_answers_from_what_it_holds() -> None:
     assert renamed.moved == (), "another object has the name now"
 
 
+async def test_a_snapshot_finds_by_either_name() -> None:
+    """Exports of chosen attributes may lack one of them."""
+    names = {"samaccountname": ["anna"], "userprincipalname": ["anna@contoso.example"]}
+    here = Entry(f"CN=Bert,{ROOT}", {"samaccountname": ["b"], "homemdb": ["CN=DB"],
+                                     "mailnickname": ["b"]})  # fmt: skip
+    for left_out in names:
+        left = {name: values for name, values in names.items() if name != left_out}
+        there = Entry(ANNA.dn, left | {"targetaddress": ["SMTP:anna@m.example"]})
+        snapshot = Snapshot([here, there])
+        [one] = [known for known in await snapshot.everyone() if known.dn == ANNA.dn]
+        assert (await snapshot.moved([watched(one)])).moved == (watched(one),)
+
+
 async def test_a_snapshot_that_is_not_whole_says_nothing() -> None:
     trailer = b"\n# search result\nsearch: 2\nresult: 4 Size limit exceeded\n"
     snapshot = Snapshot.read(FOREST.read_bytes() + trailer, "a.ldif")

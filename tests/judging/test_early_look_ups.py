@@ -73,6 +73,28 @@ async def test_for_whom_nobody_is_looked_up(change: Callable[[Bench], None]) -> 
     assert begun.answer is None
 
 
+async def test_whom_nobody_asks_about_is_looked_at_once_and_not_too_soon() -> None:
+    bench, looked_at = Bench(), []
+
+    def peek() -> SentUp:
+        looked_at.append(bench.clock.now)
+        return SentUp(None, 0.0)
+
+    bench.early.begin("one", peek)
+    for _ in range(4):
+        await bench.look(AFTER_S / 2)
+    assert looked_at == [1000.0 + AFTER_S]
+    assert len(bench.early) == 0
+
+
+async def test_what_is_remembered_is_no_answer_to_it() -> None:
+    """As for weak evidence: only what is asked now may say that a mailbox has moved."""
+    bench = Bench()
+    await bench.judge.directory.recipient(ANNA, fresh=False)
+    bench.early.begin("one", bench.peek)
+    assert await bench.look() == 2
+
+
 async def test_a_long_upload_is_no_slow_answer() -> None:
     bench = Bench()
     bench.early.begin("one", lambda: SentUp(ANNA, bench.clock.now - 1010.0))
@@ -141,13 +163,17 @@ async def test_it_looks_by_itself_and_survives_faults(
         raise RuntimeError("broken")
 
     bench.early.begin("broken", broken)
-    begun = bench.early.begin("one", bench.peek)
+    bench.early.begin("one", bench.peek)
     bench.clock.now += AFTER_S
     await asyncio.sleep(0.05)
     assert "could not be looked at" in caplog.text
     bench.early.end("broken")
-    bench.judge = replace(bench.judge, directory=cast("CachedDirectory", object()))
+    good = bench.judge
+    bench.judge = replace(good, directory=cast("CachedDirectory", FakeDirectory))  # a class
     await asyncio.sleep(0.05)
-    bench.judge = Bench().judge
+    assert "could not be looked up early" in caplog.text
+    bench.judge = good
+    begun = bench.early.begin("two", bench.peek)
+    bench.clock.now += AFTER_S
     await asyncio.sleep(0.05)
     assert begun.answer is not None, "a fault does not end it"
