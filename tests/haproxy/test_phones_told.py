@@ -6,13 +6,16 @@
 import base64
 import gzip
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from eas_redirect.autodiscover.answer import User, write_settings
+from eas_redirect.haproxy.question import JudgeReply, written_reply
 from tests.autodiscover.vectors import (
     DOCTYPE,
     FRAMEWORK_ERROR,
@@ -27,6 +30,7 @@ from tests.autodiscover.vectors import (
     settings,
 )
 from tests.haproxy.carrying import Carried, carried, write_files
+from tests.haproxy.test_fail_open import read, scripted
 from tests.haproxy.test_same_verdicts import Exchange, Outcome, Row, chunked, outcomes
 from tests.haproxy.test_same_verdicts import answer as http_answer
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, at, head
@@ -381,3 +385,86 @@ def test_observe_mode_changes_nothing_and_off_adds_nothing(
         toml.write_text(re.sub(r'phones = "\w+"', 'phones = "off"', toml.read_text("utf-8")))
         write_files(running)
         assert "autodiscover" not in running.configuration.read_text("utf-8")
+
+
+def test_a_question_in_pieces_and_one_that_breaks_off(haproxy: Carried) -> None:
+    asked = numbered("question: R1")
+    with connected(haproxy.port) as client:
+        client.send(asked[:-200])
+        time.sleep(0.3)  # HAProxy holds the first piece meanwhile
+        client.send(asked[-200:])
+        assert client.read_answer().endswith(TOLD)
+    with connected(haproxy.port) as client:
+        client.send(asked[:-200])
+        client.half_close()
+        assert TOLD not in client.read_rest()
+    with connected(haproxy.port) as client:
+        client.send(asked)
+        assert client.read_answer().endswith(TOLD)
+
+
+def test_without_a_judge_upstreams_answer_passes_and_a_line_says_so(
+    server: RawServer, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    with carried(tmp_path, url, PHONES, judge=False) as running:
+        with connected(running.port) as client:
+            client.send(numbered("question: R1"))
+            assert client.read_answer().endswith(MOVED.encode())
+        (line,) = running.exchanges(1)
+    assert at(line, "event.action") == "eas.autodiscover"
+    assert at(line, "event.reason") == "internal_error"
+    assert at(line, "user.name") == "anna"
+
+
+class Words(NamedTuple):
+    """What a judge that is not ours may say."""
+
+    word: str
+    given: bytes
+
+
+OTHER_WORDS = {
+    "a 451 for a question": Words("redirect", LOCATION.encode()),
+    "another beginning": Words("settings", b"<x/>" + TOLD),
+    "another end": Words("settings", TOLD + b"<!-- -->"),
+    "http": Words("settings", TOLD.replace(b"<Url>https:", b"<Url>http:")),
+    "another path": Words("settings", TOLD.replace(b"ActiveSync</Url>", b"Other</Url>")),
+    "a user in it": Words("settings", TOLD.replace(b"<Url>https://", b"<Url>https://x@")),
+    "no server": Words("settings", TOLD.replace(b"Url>", b"Uri>")),
+    "too long": Words("settings", TOLD.replace(b"en:us", b"en:us" + b" " * 8000)),
+    "nothing": Words("settings", b""),
+}
+
+
+def test_whatever_a_judge_says_a_phone_gets_good_settings_or_upstreams_answer(
+    server: RawServer, tmp_path: Path
+) -> None:
+    said = iter([*OTHER_WORDS.values(), Words("settings", TOLD)])
+
+    def script(connection: socket.socket) -> None:
+        read(connection)
+        given = next(said)
+        connection.sendall(
+            written_reply(JudgeReply(word=given.word, reason="mailbox_moved", given=given.given))
+        )
+
+    url = f"http://127.0.0.1:{server.port}"
+    with (
+        scripted(tmp_path / "judge.sock", script),
+        carried(tmp_path, url, PHONES, judge=False) as running,
+    ):
+        lua = running.configuration.with_name("eas.lua")
+        text = lua.read_text("utf-8")
+        assert "local FAILURES = 3 " in text
+        lua.write_text(text.replace("local FAILURES = 3 ", "local FAILURES = 99 "), "utf-8")
+        running.stop()
+        running.start_haproxy()
+        for words in OTHER_WORDS:
+            with connected(running.port) as client:
+                client.send(numbered("question: R1"))
+                assert client.read_answer().endswith(MOVED.encode()), words
+        with connected(running.port) as client:
+            client.send(numbered("question: R1"))
+            assert client.read_answer().endswith(TOLD)
+        assert "runtime error" not in running.log
