@@ -51,6 +51,22 @@ async def test_five_thousand_exchanges_are_under_two_hundred_lines(tmp_path: Pat
     assert shown + int(middle.split()[1]) == 5000
 
 
+async def test_devices_share_the_lines_and_quiet_ones_leave_theirs_to_others(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(17)  # noqa: S311 - the same each time
+    commands = ["Ping", "Sync", "FolderSync", "Settings", "SmartReply", "ItemOperations"]
+    busy = [(f"BUSY{n % 4}", n) for n in range(1400)]
+    quiet = [(f"QUIET{n % 12}", 2000 + n) for n in range(24)]
+    lines = await lines_of(
+        tmp_path, [eas_flow(at, chance.choice(commands), device=name) for name, at in busy + quiet]
+    )
+    assert 150 < len(lines) < 200
+    headings = [line for line in lines if line and not line.startswith(" ")]
+    assert len(headings) == 16 + 1
+    assert sum("exchanges between" in line for line in lines) == 4
+
+
 def _count(line: str) -> int:
     third = line.split()[2]
     return int(third[1:]) if third[0] == "x" else 1

@@ -32,7 +32,9 @@ from eas_redirect.policy.reasons import Reason
 LONGEST = 6  # rows of a pattern
 FEWEST = 3  # times; below that it is read faster as it came
 MOST = 120  # lines of one time line; of a longer one the middle is summed up
-_HEAD, _TAIL, _KINDS = 60, 40, 15
+LONG = 1_000  # exchanges; the time lines of a longer capture share
+WHOLE = 180  # lines, as far as there are not too many devices
+LEAST = 5  # lines of one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +70,18 @@ class Middle:
     further: int  # kinds that are not told
 
 
-def folded(rows: Iterator[Row]) -> list[Block | Middle]:
-    """Bounded, whatever a time line holds."""
+def folded(rows: Iterator[Row], most: int = MOST) -> list[Block | Middle]:
+    """Bounded, whatever a time line holds: half of the lines are its beginning, a third its end,
+    most of the others kinds of what is between."""
     blocks = list(_blocks(_joined(rows)))
-    if sum(map(_lines, blocks)) <= MOST:
+    if sum(map(_lines, blocks)) <= most:
         return [*blocks]
-    head, tail = _within(blocks, _HEAD), _within(blocks[::-1], _TAIL)
+    head, tail = _within(blocks, most // 2), _within(blocks[::-1], most // 3)
     counts: Counter[tuple[str, ...]] = Counter()
     for block in blocks[head : len(blocks) - tail]:
         for row in block.rows:
             counts[row.cells] += row.count
-    kinds = tuple(counts.most_common(_KINDS))
+    kinds = tuple(counts.most_common(max(1, most // 8)))
     middle = Middle(counts.total(), kinds, len(counts) - len(kinds))
     return [*blocks[:head], middle, *blocks[len(blocks) - tail :]]
 
@@ -222,19 +225,36 @@ class Each(list[dict[str, object]]):
 
 def in_lines(report: CaptureReport) -> Iterator[str]:
     """A block a device, then what could not be read."""
-    for timeline in report.timelines:
-        yield from _timeline_lines(timeline)
+    found = [complaints(timeline) for timeline in report.timelines]
+    most = _share(report.timelines, found)
+    for timeline, wrong in zip(report.timelines, found, strict=True):
+        yield from _timeline_lines(timeline, wrong, most)
         yield ""
     yield from (f"! {trouble}" for trouble in report.troubles)
     if report.timelines:
-        yield _summary(report.timelines)
+        yield _summary(report.timelines, sum(map(bool, found)))
     elif not report.troubles:
         yield "No exchange of ActiveSync here, or none of this device and user."
 
 
-def _summary(timelines: list[Timeline]) -> str:
+def _share(timelines: list[Timeline], found: list[list[Complaint]]) -> int:
+    """How many lines a time line may have, so that somebody reads them all: what the short ones
+    need no line for is left to the long ones."""
+    if sum(timeline.exchanges for timeline in timelines) <= LONG:
+        return MOST
+    left = WHOLE - sum(len(wrong) + 2 for wrong in found)  # with its heading and an empty line
+    blocks = (_blocks(_joined(map(_row, timeline.entries))) for timeline in timelines)
+    sizes = sorted(sum(map(_lines, each)) for each in blocks)
+    for at, size in enumerate(sizes):
+        share = left // (len(sizes) - at)
+        if size > share:
+            return max(LEAST, min(MOST, share))
+        left -= size
+    return MOST
+
+
+def _summary(timelines: list[Timeline], wrong: int) -> str:
     exchanges = sum(timeline.exchanges for timeline in timelines)
-    wrong = sum(1 for timeline in timelines if complaints(timeline))
     counted = f"{_counted(len(timelines), 'device')}, {_counted(exchanges, 'exchange')}"
     return f"{counted}: {f'{wrong} with something to look at' if wrong else 'nothing is wrong'}"
 
@@ -282,9 +302,9 @@ def _change_json(change: Change) -> dict[str, object]:
     return facts
 
 
-def _timeline_lines(timeline: Timeline) -> Iterator[str]:
+def _timeline_lines(timeline: Timeline, found: list[Complaint], most: int) -> Iterator[str]:
     yield _heading(timeline)
-    blocks = folded(map(_row, timeline.entries))
+    blocks = folded(map(_row, timeline.entries), most)
     rows = [row for block in blocks if isinstance(block, Block) for row in block.rows]
     texts = [_cells(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -306,11 +326,11 @@ def _timeline_lines(timeline: Timeline) -> Iterator[str]:
                 yield from _middle_lines(block)
             case _:
                 assert_never(block)
-    yield from (f"  ! {f.text}: {f.advice}" for f in complaints(timeline))
+    yield from (f"  ! {f.text}: {f.advice}" for f in found)
 
 
 def _middle_lines(middle: Middle) -> Iterator[str]:
-    yield f"  … {middle.exchanges} exchanges between (--json has each of them):"
+    yield f"  … {middle.exchanges} exchanges between (--device tells more, --json all):"
     for cells, count in middle.kinds:
         yield f"    x{count}  {'  '.join(cell for cell in cells if cell)}"
     if middle.further:
