@@ -147,7 +147,7 @@ def basic(number: int) -> str:
         lambda n: read_authorization(f"{padded(n, LONG, 's')} x"),
         lambda n: same_host(padded(n, LONG, "h"), padded(n, LONG, "i")),
         lambda n: bare_host(padded(n, LONG, "h")),
-        lambda n: clients.identify(padded(n, LONG), padded(n, LONG)),
+        lambda n: clients.client_of(padded(n, LONG), padded(n, LONG)),
         lambda n: w3c._request("POST", EAS, padded(n, LONG, "q")),
         lambda n: w3c._logon(padded(n, LONG, "u"), None),
     ],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eas_redirect.telemetry.record import Record, render
+from eas_redirect.telemetry.record import Record, journal_line
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 30
@@ -154,6 +154,6 @@ def _templates(reason: str) -> list[bytes]:
 
 
 def _template(base: Record, agent: str, kind: str, family: str) -> bytes:
-    line = render(replace(base, user_agent=agent, device_type=kind, client_family=family))
+    line = journal_line(replace(base, user_agent=agent, device_type=kind, client_family=family))
     line = line.replace(b"%", b"%%").replace(_AT.encode(), b"%s")
     return line.replace(b"USERNAME", b"user%d").replace(b"DEVICEID", b"Appl%d")

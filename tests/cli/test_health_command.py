@@ -11,7 +11,7 @@ import pytest
 
 from eas_redirect.telemetry.site import MetricsSite, Views
 from eas_redirect.telemetry.status import Status
-from eas_redirect.telemetry.web import Page, WebServer, parse_address
+from eas_redirect.telemetry.web import Page, WebServer, parse_listen
 from tests.cli.running import run
 from tests.integration.processes import free_port
 from tests.telemetry.statuses import LIVELY
@@ -21,7 +21,7 @@ from tests.telemetry.statuses import LIVELY
 def serving(server: MetricsSite | WebServer, address: str) -> Iterator[None]:
     """On an event loop in a thread of its own, as the command waits for the answer."""
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(server.start(parse_address(address)))
+    loop.run_until_complete(server.start(parse_listen(address)))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:

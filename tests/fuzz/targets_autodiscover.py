@@ -27,7 +27,7 @@ from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_xml import redacted_xml
-from eas_redirect.telemetry.record import WireFacts, exchange_record, render
+from eas_redirect.telemetry.record import WireFacts, exchange_record, journal_line
 from eas_redirect.view.contentview import AutodiscoverContentview
 from tests.autodiscover.vectors import (
     DOCTYPE,
@@ -159,7 +159,7 @@ def fuzz_autodiscover_way(data: bytes) -> None:
         assert f"<Url>https://{ALLOWED}/Microsoft-Server-ActiveSync</Url>".encode() in told
         assert isinstance(read_answer(200, "text/xml", "", told), OtherAnswer)
         assert len(told) < 8192
-    line = render(exchange_record(judgement, WireFacts(started_s=1.0, ended_s=2.0)))
+    line = journal_line(exchange_record(judgement, WireFacts(started_s=1.0, ended_s=2.0)))
     assert line.count(b"\n") == 1
     assert "hunter2" not in json.dumps(json.loads(line))
 

@@ -8,10 +8,8 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import SourceError, find_sources
 from eas_redirect.report.page import render
 from eas_redirect.report.store import StoreError
-from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.record import render as journal_line
-from eas_redirect.telemetry.w3c import FIELDS, read_line
-from eas_redirect.telemetry.w3c import render as iis_line
+from eas_redirect.telemetry.record import Record, journal_line
+from eas_redirect.telemetry.w3c import FIELDS, iis_line, read_line
 from tests.fuzz.scratch import written
 from tests.fuzz.target import target
 

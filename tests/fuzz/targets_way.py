@@ -16,7 +16,7 @@ from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.telemetry.ledger import Ledger
-from eas_redirect.telemetry.record import FIELD_NAMES, WireFacts, exchange_record, render
+from eas_redirect.telemetry.record import FIELD_NAMES, WireFacts, exchange_record, journal_line
 from tests.fuzz.target import target
 from tests.fuzz.targets_activesync import ANSWER_TYPE, TARGET_TOKENS, WBXML_TOKENS, vectors
 from tests.support import DATA
@@ -92,7 +92,7 @@ def fuzz_way(data: bytes) -> None:
         assert judgement.verdict.location == f"https://{ALLOWED}/Microsoft-Server-ActiveSync"
     record = exchange_record(judgement, WireFacts(started_s=1.0, ended_s=2.0, user_agent=value))
     _ledger().observe(record)
-    line = render(record)
+    line = journal_line(record)
     assert line.count(b"\n") == 1
     assert set(_keys(json.loads(line))) <= set(FIELD_NAMES)
     assert b"hunter2" not in line

@@ -11,7 +11,7 @@ import pytest
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.ldap.credentials import BindCredentials
-from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.directory.ldap.session import LDAPSession
 from eas_redirect.directory.ldap.wire import Search
 from eas_redirect.directory.values import (
@@ -333,7 +333,7 @@ def test_values_that_come_in_ranges(samba: Samba) -> None:
     values = "".join(f"msExchFedDomainNames: d{n}.example\n" for n in range(MANY))
     samba.ldb("ldbadd", f"dn: {dn}\nobjectClass: msExchFedSharingRelationship\n{values}")
     settings = samba.settings()
-    session = LDAPSession(parse_address(settings.servers[0]), settings, BindCredentials(settings))
+    session = LDAPSession(parse_server(settings.servers[0]), settings, BindCredentials(settings))
     session.open(10)
     try:
         for most in (1499, 99, 1):

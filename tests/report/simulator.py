@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eas_redirect.telemetry.clients import client_family
-from eas_redirect.telemetry.record import Record, render
+from eas_redirect.telemetry.record import Record, journal_line
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 START = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
@@ -243,5 +243,5 @@ class Simulation:
 
 def write_journal(path: Path, records: Iterable[Record]) -> Path:
     with path.open("wb") as file:
-        file.writelines(map(render, records))
+        file.writelines(map(journal_line, records))
     return path

@@ -22,7 +22,7 @@ from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.ledger import Ledger, LedgerState
 from eas_redirect.telemetry.printable import number
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.record import render as render_line
+from eas_redirect.telemetry.record import journal_line as render_line
 from tests.report.simulator import CLOUD, MINUTE, OLD_HOST, START, Simulation, write_journal
 from tests.support import DATA
 

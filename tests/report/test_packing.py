@@ -19,7 +19,7 @@ from eas_redirect.report.inputs import InputKind, find_sources, open_sources
 from eas_redirect.report.packing import Encoding, Packing, packing_of, unpack, zstd_is_whole
 from eas_redirect.report.report_values import Report
 from eas_redirect.telemetry.journal import IISLog, Redaction
-from eas_redirect.telemetry.record import render as line
+from eas_redirect.telemetry.record import journal_line as line
 from tests.report.simulator import START
 from tests.report.test_figures import call
 

@@ -16,7 +16,7 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import SourceError, find_sources
 from eas_redirect.report.page import render
 from eas_redirect.report.report_values import Report
-from eas_redirect.telemetry.record import render as line
+from eas_redirect.telemetry.record import journal_line as line
 from tests.report.simulator import START
 from tests.report.test_figures import call
 

@@ -12,7 +12,7 @@ from eas_redirect.report.readiness import (
     os_version,
     readiness_of,
 )
-from eas_redirect.telemetry.clients import identify
+from eas_redirect.telemetry.clients import client_of
 
 ONLINE = "outlook.office365.com"
 
@@ -41,7 +41,7 @@ def test_verdicts_for_exchange_online(
     user_agent: str | None, device_type: str, scheme: str | None, verdict: Prospect, word: str
 ) -> None:
     found = readiness_of(
-        identify(user_agent, device_type),
+        client_of(user_agent, device_type),
         host=ONLINE,
         protocol_version="14.1",
         ceiling="14.1",
@@ -66,13 +66,13 @@ def test_verdicts_for_exchange_online(
 def test_only_a_version_below_the_ceiling_is_a_verdict(
     spoken: str | None, ceiling: str | None, verdict: Prospect
 ) -> None:
-    for client in (None, identify("Android-Mail/1", None)):
+    for client in (None, client_of("Android-Mail/1", None)):
         found = readiness_of(client, host=ONLINE, protocol_version=spoken, ceiling=ceiling)
         assert found.verdict is verdict
 
 
 def test_other_targets_have_no_such_limits() -> None:
-    old = identify("MSFT-WP/8.10.14219", "WP8")
+    old = client_of("MSFT-WP/8.10.14219", "WP8")
     assert readiness_of(old, host="mail.fabrikam.example").verdict is Prospect.READY
     assert readiness_of(old, host=None).verdict is Prospect.UNKNOWN
     assert readiness_of(old, host="OUTLOOK.office365.com").verdict is Prospect.REFUSED

@@ -25,7 +25,7 @@ from eas_redirect.service.monitor import (
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.web import parse_listen
 from tests.integration.processes import free_port
 from tests.integration.running import write_config
 from tests.support import DATA
@@ -251,7 +251,7 @@ async def test_it_follows_the_configuration_and_keeps_a_good_address(
 ) -> None:
     await monitor.follow()
     first = monitor.port
-    assert first == parse_address(str(monitor._service.config.metrics.listen)).port
+    assert first == parse_listen(str(monitor._service.config.metrics.listen)).port
     taken = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     wanted = f"127.0.0.1:{port}"

@@ -16,7 +16,7 @@ ROWS = list(csv.DictReader(TABLE, delimiter="\t"))
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r["user_agent"] or r["device_type"])
 def test_known_client(row: dict[str, str]) -> None:
-    client = clients.identify(row["user_agent"] or None, row["device_type"])
+    client = clients.client_of(row["user_agent"] or None, row["device_type"])
     found = client and {
         "family": client.family.name,
         "os_version": client.os_version or "",
@@ -36,7 +36,7 @@ def test_any_text_is_a_known_family_or_none(
 
 
 def test_absurd_numbers_do_not_raise() -> None:
-    client = clients.identify("iOS/" + "9" * 400 + " exchangesyncd", None)
+    client = clients.client_of("iOS/" + "9" * 400 + " exchangesyncd", None)
     assert client is not None
     assert client.speaks == "16.1"
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.telemetry.journal import IISLog, Journal, Redaction
-from eas_redirect.telemetry.record import FIELD_NAMES, MAX_TEXT, Record, render, to_json
+from eas_redirect.telemetry.record import FIELD_NAMES, MAX_TEXT, Record, journal_line, to_json
 from eas_redirect.telemetry.writing import FileOutlet
 
 AT = 1_767_225_600.25
@@ -61,7 +61,7 @@ def test_each_field_has_a_key_of_its_own_and_none_is_a_prefix_of_another() -> No
 
 @given(st.text(), st.binary())
 def test_any_text_gives_one_line_of_json(text: str, raw: bytes) -> None:
-    line = render(record(user_agent=text, user_name=raw.decode("utf-8", "surrogateescape")))
+    line = journal_line(record(user_agent=text, user_name=raw.decode("utf-8", "surrogateescape")))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     agent = json.loads(line).get("user_agent", {}).get("original")

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from eas_redirect.telemetry.journal import IISLog, Journals, Redaction
 from eas_redirect.telemetry.record import Record
-from eas_redirect.telemetry.w3c import FIELDS, LogTokens, W3CReader, read_line, read_tokens, render
+from eas_redirect.telemetry.w3c import (
+    FIELDS,
+    LogTokens,
+    W3CReader,
+    iis_line,
+    read_line,
+    read_tokens,
+)
 from tests.support import DATA
 
 CLOUD = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
@@ -208,7 +215,7 @@ def test_what_is_written_is_read_back(user: str, device: str, agent: str, redire
         evidence="certain" if redirect else None,
         redirect_location=CLOUD if redirect else None,
     )
-    line = render(record)
+    line = iis_line(record)
     assert line is not None
     assert "\n" not in line
     assert len(line.split(" ")) == len(FIELDS)
@@ -243,7 +250,7 @@ def test_any_line_is_a_record_or_none(line: str) -> None:
 
 def test_events_are_no_lines() -> None:
     event = Record(timestamp_s=1.0, action="eas.ledger", message="", method=None)
-    assert render(event) is None
+    assert iis_line(event) is None
 
 
 def test_the_log_begins_with_its_fields_and_follows_rotation(tmp_path: Path) -> None:

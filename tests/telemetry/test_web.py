@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.telemetry import web
-from eas_redirect.telemetry.web import ListenAddress, Page, WebServer, parse_address
+from eas_redirect.telemetry.web import ListenAddress, Page, WebServer, parse_listen
 
 BODY = b"hello\n"
 
@@ -239,7 +239,7 @@ async def test_readers_elsewhere_get_another_page() -> None:
 
 async def test_it_says_where_it_listens() -> None:
     server = WebServer({"/": hello})
-    await server.start(parse_address(":0"))
+    await server.start(parse_listen(":0"))
     assert str(server.address) == f"127.0.0.1:{server.port}"
     assert server.port
     server.close()
@@ -284,13 +284,13 @@ async def test_unix_socket(tmp_path: Path) -> None:
         ("unix:/run/eas/s", "unix:/run/eas/s"),
     ],
 )
-def test_parse_address(text: str, expected: str) -> None:
-    assert str(parse_address(text)) == expected
+def test_parse_listen(text: str, expected: str) -> None:
+    assert str(parse_listen(text)) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "9120", "host:", "host:x", "host:-1", "h:65536", "unix:", "h:٣"]
 )
-def test_parse_address_refuses(text: str) -> None:
+def test_parse_listen_refuses(text: str) -> None:
     with pytest.raises(ValueError, match=r"host:port|path of a socket"):
-        parse_address(text)
+        parse_listen(text)

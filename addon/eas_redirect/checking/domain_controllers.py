@@ -12,7 +12,7 @@ from eas_redirect.checking.tried import Check, failed, good, in_two, skipped, un
 from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.inspection import Inspection, inspect
-from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.directory.names import dns_name
 from eas_redirect.directory.sight import Sight
 from eas_redirect.directory.values import DirectorySettings
@@ -108,7 +108,7 @@ def _check_contexts(url: str, settings: DirectorySettings, seen: Inspection) -> 
         key = seen.absent[0]
         finding = f"{getattr(settings, key)} is not there, or may not be read"
         return failed(f"{url} naming contexts", finding, f"Check directory.{key}.")
-    if parse_address(url).is_global_catalogue:
+    if parse_server(url).is_global_catalogue:
         users = settings.search_base or "all domains of the catalogue"
     return good(f"{url} naming contexts", f"users in {users}, relationships in {configuration}")
 

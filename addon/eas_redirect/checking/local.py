@@ -13,7 +13,7 @@ from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config, DirectoryConfig
 from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy import profile
-from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.web import parse_listen
 
 ENOUGH_BYTES = 200 * 1024**2  # for a day of a busy journal
 OLD_SNAPSHOT_S = 86400.0
@@ -102,7 +102,7 @@ def _odd_password(path: Path) -> str | None:
 
 
 def _check_pages(config: Config) -> Iterator[Check]:
-    if (listen := config.metrics.listen) and (address := parse_address(listen)).is_everywhere:
+    if (listen := config.metrics.listen) and (address := parse_listen(listen)).is_everywhere:
         yield warning(
             "metrics.listen",
             f"{listen} is open to every network of this machine",

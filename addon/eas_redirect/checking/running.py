@@ -3,7 +3,7 @@
 import http.client
 import socket
 
-from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.web import parse_listen
 
 _LONGEST = 4 * 1024 * 1024  # bytes of an answer that are read
 
@@ -24,7 +24,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def ask_running(listen: str, target: str, timeout_s: float) -> tuple[int, bytes]:
     """The status and the body of `target` where `listen` says. Raises OSError where nobody answers
     with HTTP in time."""
-    address = parse_address(listen)
+    address = parse_listen(listen)
     connection: http.client.HTTPConnection
     if address.path is not None:
         connection = _UnixConnection(address.path, timeout_s)

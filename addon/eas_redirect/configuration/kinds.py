@@ -22,7 +22,7 @@ from eas_redirect.activesync.host_port import (
     read_server_url,
 )
 from eas_redirect.configuration.user_list import UserListError, read_name, read_users
-from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.policy.waves import Network
 
 # How the users of an account domain are found here: by the same account name, or by the SID that
@@ -140,7 +140,7 @@ def _ldap_url(text: str) -> str:
         raise ValueError("holds a space or a control character")
     if "@" in text:
         raise ValueError(f"holds a user or a password: {WHERE_SECRETS_BELONG}")
-    host = parse_address(text).host
+    host = parse_server(text).host
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eas_redirect.directory.ldap.active_directory import ActiveDirectory
 from eas_redirect.directory.ldap.credentials import BindCredentials
-from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, DirectorySettings
 
@@ -31,7 +31,7 @@ def remarks(directory: Directory, settings: DirectorySettings) -> tuple[str, ...
     if isinstance(directory, Snapshot):
         return (*_about_snapshot(directory), *_not_asked(settings))
     found: list[str] = []
-    addresses = tuple(map(parse_address, settings.servers))
+    addresses = tuple(map(parse_server, settings.servers))
     encrypted = settings.start_tls or all(address.tls for address in addresses)
     if not settings.verify and (settings.start_tls or any(a.tls for a in addresses)):
         found.append(

@@ -26,7 +26,7 @@ from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.site import STATUS, WAITS, MetricsSite, Views
 from eas_redirect.telemetry.status import Status
-from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.web import parse_listen
 from eas_redirect.telemetry.writing import queue_standard_streams
 
 # One worker process as its supervisor sees it: started, asked, restarted.
@@ -223,7 +223,7 @@ class Supervisor:
             return None
         views = Views(status=self._status, metrics=self._metrics, waits=self._waits)
         site = MetricsSite(views, lambda: self._metrics_host_names)
-        await site.start(parse_address(self._metrics_listen))
+        await site.start(parse_listen(self._metrics_listen))
         logger.info("eas-redirect: metrics and status page at %s", site)
         return site
 

@@ -29,7 +29,7 @@ from eas_redirect.report.readiness import (
     readiness_of,
 )
 from eas_redirect.report.report_values import Device
-from eas_redirect.telemetry.clients import Client, identify, version
+from eas_redirect.telemetry.clients import Client, client_of, version
 
 # A user's devices: those that the directory keeps below the account, and those that journals saw. A
 # logon in a journal is only a name: whose it is, the directory says.
@@ -285,7 +285,7 @@ def _logon(recipient: Recipient) -> str | None:
 
 def _client(known: DirectoryDevice) -> Client | None:
     """By User-Agent and type; the system's version as the device told Exchange, if not there."""
-    client = identify(known.user_agent, known.device_type)
+    client = client_of(known.user_agent, known.device_type)
     if client is None or client.os_version is not None:
         return client
     return replace(client, os_version=os_version(known.os))

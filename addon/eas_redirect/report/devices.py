@@ -17,7 +17,7 @@ from eas_redirect.report.readiness import (
     readiness_of,
 )
 from eas_redirect.report.report_values import Device
-from eas_redirect.telemetry.clients import Client, family, identify
+from eas_redirect.telemetry.clients import Client, client_of, family
 from eas_redirect.telemetry.ledger import (
     QUIET_AFTER_S,
     QUIET_INTERVALS,
@@ -261,7 +261,7 @@ def _device(row: SQLRow, until_ms: int, ceiling: str | None) -> Device:
 
 def _client(row: SQLRow) -> Client | None:
     """By the User-Agent where it is known; older journals name the family only."""
-    known = identify(row["user_agent"], row["device_type"])
+    known = client_of(row["user_agent"], row["device_type"])
     if known is None and row["family"] and (named := family(row["family"])):
         return Client(family=named)
     return known

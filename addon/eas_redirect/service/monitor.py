@@ -47,7 +47,7 @@ from eas_redirect.telemetry.status import (
     build_status,
     directory_state,
 )
-from eas_redirect.telemetry.web import parse_address
+from eas_redirect.telemetry.web import parse_listen
 from eas_redirect.telemetry.writing import lost_of_log
 
 # Whether file descriptors are left for further connections. A waiting phone holds two.
@@ -192,7 +192,7 @@ class Monitor:
                 views(self.metrics, self.status, self._look, self._waits),
                 lambda: self._service.config.metrics.host_names,
             )
-            await site.start(parse_address(address))
+            await site.start(parse_listen(address))
             logger.info("eas-redirect: metrics and status page at %s", site)
         self.close()
         self._site, self._listen = site, address

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.report.readiness import Behaviour, Readiness, likely_cause, readiness_of
-from eas_redirect.telemetry.clients import identify
+from eas_redirect.telemetry.clients import client_of
 from eas_redirect.telemetry.ledger import NOT_LET_IN, LedgerState
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.status import (
@@ -224,7 +224,7 @@ def _readiness(one: _Followed) -> Readiness | None:
     if host is None:
         return None
     return readiness_of(
-        identify(one.agent or None, one.named.device_type or None),
+        client_of(one.agent or None, one.named.device_type or None),
         host=host,
         protocol_version=one.version or None,
         auth_scheme=one.scheme,

@@ -78,11 +78,11 @@ def version(text: str) -> Version:
 
 def client_family(user_agent: str | None, device_type: str | None) -> str | None:
     """The family's name as it stands in journals, or None when nobody knows this client."""
-    client = identify(user_agent, device_type)
+    client = client_of(user_agent, device_type)
     return client.family.name if client else None
 
 
-def identify(user_agent: str | None, device_type: str | None) -> Client | None:
+def client_of(user_agent: str | None, device_type: str | None) -> Client | None:
     """The client: by its User-Agent where a row knows it, else by its DeviceType."""
     return _identified(
         user_agent and user_agent[:MAX_LENGTH], device_type and device_type[:MAX_LENGTH]

@@ -122,7 +122,7 @@ class IISLog(Journal):
 
     @override
     def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
-        text = w3c.render(self.redaction.apply(record))
+        text = w3c.iis_line(self.redaction.apply(record))
         return None if text is None else text.encode("utf-8", "replace") + b"\n"
 
     @override

@@ -150,7 +150,7 @@ def _tables(record: Record) -> JSONLine:
     return line
 
 
-def render(record: Record) -> bytes:
+def journal_line(record: Record) -> bytes:
     """One line of UTF-8 with its newline. What UTF-8 cannot say becomes a question mark."""
     return encoded(to_json(record))
 

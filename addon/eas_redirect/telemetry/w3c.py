@@ -1,7 +1,7 @@
 """Exchanges as lines of an IIS log, and back: the W3C extended form with Exchange's own `Log=`
 tokens, as IIS, its Advanced Logging and this addon write it. Pure.
 
-`read_line` is the inverse of `render` as far as the form goes. Sources: W3C Extended Log File
+`read_line` is the inverse of `iis_line` as far as the form goes. Sources: W3C Extended Log File
 Format (WD-logfile-960323); "Understanding Exchange ActiveSync reporting services" (Exchange 2007
 and 2010 documentation) for the tokens. No passwords, policy keys or bodies.
 
@@ -56,7 +56,7 @@ def directives(now: datetime) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-def render(record: Record) -> str | None:
+def iis_line(record: Record) -> str | None:
     """One line without its end, or None for a record that is no exchange."""
     is_exchange = record.action.endswith(("exchange", "redirect")) or record.decision == "end_wait"
     if record.method is None or not is_exchange:

@@ -82,7 +82,7 @@ class ListenAddress:
         return str(HostPort(self.host, self.port))
 
 
-def parse_address(text: str) -> ListenAddress:
+def parse_listen(text: str) -> ListenAddress:
     """`host:port`, `[v6]:port`, `:port` (loopback) or `unix:PATH`. Raises ValueError."""
     if text.startswith("unix:"):
         if len(text) == len("unix:"):

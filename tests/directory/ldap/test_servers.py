@@ -10,7 +10,7 @@ from eas_redirect.directory.ldap.servers import (
     COOL_DOWN_S,
     ServerAddress,
     Servers,
-    parse_address,
+    parse_server,
 )
 from tests.directory.fakes import Clock
 
@@ -29,7 +29,7 @@ WRONG = Fault("invalid_credentials", "wrong password", "account")
     ],
 )
 def test_urls(url: str, address: ServerAddress, text: str | None) -> None:
-    assert parse_address(url) == address
+    assert parse_server(url) == address
     assert text is None or str(address) == text
 
 
@@ -42,14 +42,14 @@ def test_urls(url: str, address: ServerAddress, text: str | None) -> None:
 )
 def test_what_is_no_url_of_a_server(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at below
-        parse_address(url)
+        parse_server(url)
     assert "secret" not in str(caught.value)
 
 
 def test_a_global_catalogue_is_a_domain_controller_too() -> None:
-    assert parse_address("ldaps://dc1:3269").controller() == ServerAddress("dc1", 636, True)
-    assert parse_address("ldap://dc1:3268").controller() == ServerAddress("dc1", 389, False)
-    assert not parse_address("ldaps://dc1").is_global_catalogue
+    assert parse_server("ldaps://dc1:3269").controller() == ServerAddress("dc1", 636, True)
+    assert parse_server("ldap://dc1:3268").controller() == ServerAddress("dc1", 389, False)
+    assert not parse_server("ldaps://dc1").is_global_catalogue
 
 
 @pytest.fixture

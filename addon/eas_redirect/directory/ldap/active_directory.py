@@ -12,7 +12,7 @@ from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.forest import LinkedForest, MapKeeper
 from eas_redirect.directory.ldap.links import Connect, Links, Role, Session
-from eas_redirect.directory.ldap.servers import COOL_DOWN_S, ServerAddress, Servers, parse_address
+from eas_redirect.directory.ldap.servers import COOL_DOWN_S, ServerAddress, Servers, parse_server
 from eas_redirect.directory.ldap.session import LDAPSession
 from eas_redirect.directory.ldap.workers import Deadline, Workers
 from eas_redirect.directory.logons import account_domain, resolve
@@ -283,13 +283,13 @@ def _look_at[R](answer: asyncio.Future[R]) -> None:
 
 
 def _asks_catalogue(settings: DirectorySettings) -> bool:
-    return any(parse_address(url).is_global_catalogue for url in settings.servers)
+    return any(parse_server(url).is_global_catalogue for url in settings.servers)
 
 
 def _by_role(settings: DirectorySettings, cool_down_s: float) -> dict[Role, Servers]:
     """Users: the global catalogues if there are any. Configuration: domain controllers, which the
     machines of global catalogues are too. The same servers share their state and connections."""
-    addresses = tuple(map(parse_address, settings.servers))
+    addresses = tuple(map(parse_server, settings.servers))
     catalogues = tuple(a for a in addresses if a.is_global_catalogue)
     controllers = tuple(a for a in addresses if not a.is_global_catalogue)
     users = Servers(catalogues or controllers, time.monotonic, cool_down_s)

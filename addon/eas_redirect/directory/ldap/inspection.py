@@ -8,7 +8,7 @@ from datetime import datetime
 from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.links import RootDSE
-from eas_redirect.directory.ldap.servers import parse_address
+from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.directory.ldap.session import LDAPSession
 from eas_redirect.directory.values import DirectorySettings
 
@@ -36,7 +36,7 @@ class Inspection:
 def inspect(url: str, settings: DirectorySettings, credentials: BindCredentials) -> Inspection:
     """Connects, secures and binds to one server, once. Blocks; raises `Fault`."""
     began = time.perf_counter()
-    session = LDAPSession(parse_address(url), settings, credentials)
+    session = LDAPSession(parse_server(url), settings, credentials)
     session.open(settings.lookup_timeout_s)
     try:
         tls_version, certificate = session.tls()

@@ -41,7 +41,7 @@ class ServerAddress:
         return str(HostPort(self.host, self.port))
 
 
-def parse_address(url: str) -> ServerAddress:
+def parse_server(url: str) -> ServerAddress:
     """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; ValueError says what it must be."""
     if not url.lower().startswith(("ldaps://", "ldap://")):
         raise ValueError("must begin with ldaps:// or ldap://")
