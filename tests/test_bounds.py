@@ -67,12 +67,15 @@ FILLED: dict[str, Callable[[int], tuple[object, ...]]] = {
 OUR_OWN = {
     "activesync.wbxml.leaf": "pages and tokens: 32,768 at most",
     "activesync.wbxml.tag_name": "pages and tokens: 16,384 at most",
-    "directory.names._domain_of_ending": "ends of DNs, which the directory's administrators write",
+    "directory.names._domain_below": "ends of DNs, which the directory's administrators write",
     "engine.quick._wanted": "names of headers that code asks for",
     "policy.target._named_host": "URLs of relationships and of the configuration, to MAX_URL",
     "policy.relationship._smtp_domain": "addresses in the directory",
     "policy.target._host_of": "URLs of relationships in the directory",
     "telemetry.clients.families": "one table",
+    "telemetry.html_pages._digest": "our own files",
+    "telemetry.html_pages._environment": "one",
+    "telemetry.html_pages.asset": "our own files",
     "telemetry.record._second": "four numbers",
 }
 """Filled by nobody else, and why."""
