@@ -1,12 +1,15 @@
 """Exchange thinks for long, and the directory is asked meanwhile: through mitmdump and slapd."""
 
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.integration.device import LOCATION, Reply, ask
 from tests.integration.mitmdump import mitmdump
+from tests.integration.running import run
 from tests.integration.slapd import running_slapd
 from tests.integration.upstream import Scripted, upstream
 
@@ -27,14 +30,27 @@ SLOW = Scripted(403, {}, b"", delay_s=4.0)
 QUICK = Scripted(403, {}, b"")
 
 
-def test_a_directory_that_has_gone_since_has_answered_already(tmp_path: Path) -> None:
+class Carrier(Protocol):
+    @property
+    def port(self) -> int: ...
+
+
+def carrier(kind: str, folder: Path, url: str, config: str) -> AbstractContextManager[Carrier]:
+    if kind == "mitmdump":
+        return mitmdump(folder, f"reverse:{url}", config=config)
+    return run(folder, url, head=config)
+
+
+@pytest.mark.parametrize("kind", ["mitmdump", "run"])
+def test_a_directory_that_has_gone_since_has_answered_already(tmp_path: Path, kind: str) -> None:
     with (
         running_slapd(tmp_path / "slapd") as slapd,
         upstream({"slow": SLOW, "quick": QUICK}) as exchange,
-        mitmdump(
+        carrier(
+            kind,
             tmp_path,
-            f"reverse:http://127.0.0.1:{exchange.port}",
-            config=CONFIG.format(slapd=slapd),
+            f"http://127.0.0.1:{exchange.port}",
+            CONFIG.format(slapd=slapd),
         ) as proxy,
     ):
         assert ask(proxy.port, "anna@contoso.example", "quick").status == 451
