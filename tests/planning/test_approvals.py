@@ -233,7 +233,7 @@ def test_letters_go_to_who_goes_and_promise_a_blocked_device_nothing() -> None:
     blocked = device("LISTED", access="allowed")
     moving = user(*DEVICES, blocked, lists=DeviceLists(blocked=("listed",), language="fr"))
     deviceless = replace(user(), user_principal_name="zoe@contoso.example")
-    staying = replace(user(), decision="pass")
+    staying = replace(user(), decision="pass", reason="no_relationship")
     rows = list(csv.DictReader(io.StringIO("".join(letters([moving, deviceless, staying])))))
     assert [(row["user"], row["device_id"]) for row in rows] == [
         *(("anna@contoso.example", one) for one in ("ONE", "RULE", "HELD", "LOGGED", "REFUSED")),

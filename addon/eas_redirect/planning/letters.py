@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from eas_redirect.planning.plan import PlannedUser
+from eas_redirect.planning.plan import BEFORE_THE_MOVE, PlannedDevice, PlannedUser
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.words import client_title
@@ -25,19 +25,20 @@ _WORDS = {
 
 
 def letters(planned: Sequence[PlannedUser]) -> Iterator[str]:
-    """CSV: each device that would be redirected; a user who goes, and of whom no device is known,
-    has one row. A device that is blocked here gets no mail now, and is promised none."""
+    """CSV: each device that goes, or will when its mailbox has moved or its wave has come; a user
+    of whom no device is known has one row. A device that is blocked here gets no mail now, and is
+    promised none."""
     return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)))
 
 
 def _rows(user: PlannedUser) -> Iterator[dict[str, object]]:
-    if not user.devices and user.decision != "pass":
+    if not user.devices and _goes(user):
         yield {**dict.fromkeys(COLUMNS), **_to(user), **_said(Prospect.UNKNOWN)}
     barred = {one.lower() for one in user.lists.blocked}
     for planned in user.devices:
         device = planned.known.device
         is_blocked = device.access == "blocked" or (device.device_id or "").lower() in barred
-        if planned.decision != "pass" and not is_blocked:
+        if _goes(planned) and not is_blocked:
             yield {
                 **_to(user),
                 "device_id": device.device_id,
@@ -45,6 +46,10 @@ def _rows(user: PlannedUser) -> Iterator[dict[str, object]]:
                 "client": client_title(planned.family),
                 **_said(planned.readiness.verdict),
             }
+
+
+def _goes(one: PlannedUser | PlannedDevice) -> bool:
+    return one.decision != "pass" or one.reason in BEFORE_THE_MOVE
 
 
 def _said(prospect: Prospect) -> dict[str, object]:

@@ -19,7 +19,8 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.judging.explanation import AskedDevice, Explanation, explain_user, remarks
 from eas_redirect.judging.judge import Judge
-from eas_redirect.policy.reasons import in_order
+from eas_redirect.policy.reasons import Reason, in_order
+from eas_redirect.policy.target import Endpoint, leads_to
 from eas_redirect.report.readiness import (
     Finding,
     Readiness,
@@ -112,6 +113,9 @@ def _account_name(logon: str) -> str:
     return logon.rpartition("\\")[2].partition("@")[0].lower()
 
 
+BEFORE_THE_MOVE = frozenset({str(Reason.RECIPIENT_HAS_MAILBOX), str(Reason.NOT_IN_WAVE)})
+"""Reasons of those who stay for now, as they should."""
+
 AT_ONCE = 8  # users that are asked for at the same time
 
 
@@ -171,9 +175,11 @@ class Planner:
         """In the order of `users`; an account that several of them name is there once."""
         gate = asyncio.Semaphore(AT_ONCE)
 
+        expected = await self._expected_host()
+
         async def one(user: str) -> PlannedUser:
             async with gate:
-                planned = await self._user(user)
+                planned = await self._user(user, expected)
             progress()
             return planned
 
@@ -181,7 +187,18 @@ class Planner:
         once = {user.account or user.user: user for user in reversed(planned)}
         return tuple(user for user in planned if once[user.account or user.user] is user)
 
-    async def _user(self, user: str) -> PlannedUser:
+    async def _expected_host(self) -> str | None:
+        """Where mailboxes that are still here will go: where every relationship leads."""
+        known = (await self.judge.directory.relationships()).relationships
+        if isinstance(known, Unavailable):
+            return None
+        policy = self.judge.policy
+        every = (*known, *policy.relationships)
+        ends = (leads_to(one, policy) for one in every if one.enabled)
+        hosts = {end.host for end in ends if isinstance(end, Endpoint)}
+        return hosts.pop() if len(hosts) == 1 else None
+
+    async def _user(self, user: str, expected: str | None) -> PlannedUser:
         found = await explain_user(self.judge, user, self.device)
         if found is None:
             return PlannedUser(
@@ -194,7 +211,9 @@ class Planner:
         known = await self._devices(found)
         spoken = (*(one.device.protocol_version for one in known), self.seen.ceiling)
         ceiling = max(filter(None, spoken), key=version, default=None)
-        devices = [await self._device(found, device, ceiling) for device in known]
+        still_here = str(judgement.verdict.reason) in BEFORE_THE_MOVE
+        host = _host(found.location) or (expected if still_here else None)
+        devices = [await self._device(found, device, ceiling, host) for device in known]
         return PlannedUser(
             user=user,
             decision=judgement.decision,
@@ -237,9 +256,10 @@ class Planner:
         return same is not None and same.dn.lower() == recipient.dn.lower()
 
     async def _device(
-        self, owner: Explanation, known: KnownDevice, ceiling: str | None
+        self, owner: Explanation, known: KnownDevice, ceiling: str | None, host: str | None
     ) -> PlannedDevice:
-        """Judged by its own type and version, which waves and the minimum may depend on."""
+        """Judged by its own type and version, which waves and the minimum may depend on; `host`:
+        where its owner goes, or will."""
         device = known.device
         asked = replace(
             self.device,
@@ -258,7 +278,7 @@ class Planner:
             added_again=_added_again(found),
             readiness=readiness_of(
                 client,
-                host=_host(found.location or owner.location),
+                host=_host(found.location) or host,
                 protocol_version=device.protocol_version,
                 ceiling=ceiling,
                 auth_scheme=known.seen.auth_scheme if known.seen else None,
