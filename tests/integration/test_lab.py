@@ -59,7 +59,9 @@ def test_haproxy_carries_all_of_them_to_the_same_ends(tmp_path: Path) -> None:
     done = run(tmp_path, "--json", "--carrier", "haproxy")
     assert done.returncode == 0, done.stdout + done.stderr
     value = json.loads(done.stdout)
-    assert [person["problems"] for person in value["people"]] == [[]] * len(ROWS)
+    assert [person["problems"] for person in value["people"]] == [[]] * (
+        len(ROWS) - 1  # HAProxy's side ends no waits
+    )
 
 
 @pytest.mark.parametrize("name", ROWS)

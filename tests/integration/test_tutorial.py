@@ -115,5 +115,5 @@ def test_the_page_has_commands_and_outputs() -> None:
 def test_the_page_counts_right() -> None:
     from eas_redirect.lab.personas import PERSONAS
 
-    words = {22: "twenty-two"}
+    words = {23: "twenty-three"}
     assert words[len(PERSONAS)] in TUTORIAL.read_text("utf-8")

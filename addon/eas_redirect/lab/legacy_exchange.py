@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
@@ -41,6 +41,7 @@ class Treatment(StrEnum):
     MAILBOX = "mailbox"  # the mailbox is here: ordinary answers
     MOVED = "moved"  # UserHasNoMailbox, in the form that version and command call for
     LEAVING = "leaving"  # the mailbox is here until a Ping or Sync has waited; MOVED from then on
+    UNTOLD = "untold"  # the same, but nothing tells a Ping that waits; MOVED after `leave`
     BLOCKED = "blocked"  # refused with a 403 that has nothing to do with mailboxes
     NEEDS_POLICY = "needs_policy"  # provisioning comes first: 142 in band, or 449
     BUSY = "busy"  # 503, as in the minutes after a move
@@ -257,6 +258,7 @@ def _text(page: int, name: str, text: str) -> Element:
     return element(page, name, text)
 
 
+LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1
 USER_HAS_NO_MAILBOX = 123  # MS-ASCMD 2.2.2
 DEVICE_NOT_PROVISIONED = 142
 
@@ -295,6 +297,7 @@ class LegacyExchange:
     """The handler for a `server.Server`.
 
     `longest_ping_s` bounds the Pings of accounts with a mailbox: 0 answers at once, for tests.
+    `on_wait` is told the name of an UNTOLD account whose Ping begins to wait.
     `wait_s` is how long a Ping or a Sync of a `LEAVING` account hangs before it ends;
     `error_delay_s` how long error answers are held (Exchange 2013: 20 s by default).
     `diagnostics` writes X-MS-Diagnostics, as an administrator can ask Exchange 2013 to do.
@@ -312,6 +315,7 @@ class LegacyExchange:
         error_delay_s: float = 0.0,
         diagnostics: bool = False,
         location: str = "https://eas.fabrikam.example/Microsoft-Server-ActiveSync",
+        on_wait: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._accounts = LabAccounts(accounts)
         self._product = version.value
@@ -321,7 +325,12 @@ class LegacyExchange:
         self._error_delay_s = error_delay_s
         self._diagnostics = diagnostics
         self._location = location
-        self._gone: set[str] = set()  # LEAVING accounts whose mailbox has left
+        self._on_wait = on_wait
+        self._gone: set[str] = set()  # LEAVING and UNTOLD accounts whose mailbox has left
+
+    def leave(self, name: str) -> None:
+        """The mailbox of an UNTOLD account goes away. From any thread."""
+        self._gone.add(name)
 
     async def __call__(self, request: Request) -> Reply:
         if is_autodiscover(request.method, request.target):
@@ -336,28 +345,37 @@ class LegacyExchange:
         return self._compress(request, account, reply)
 
     async def _answer(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
-        if account.behaviour is Treatment.LEAVING and account.name not in self._gone:
+        is_here = account.name not in self._gone
+        if account.behaviour in (Treatment.LEAVING, Treatment.UNTOLD) and is_here:
             return await self._answer_until_gone(account, eas, body)
         reply = self._behave(account, eas, body)
         if eas.command == "Ping" and account.behaviour is Treatment.MAILBOX:
             await asyncio.sleep(min(heartbeat_s(body), self._longest_ping_s))
-        if reply.status >= 400 or account.behaviour in (Treatment.MOVED, Treatment.LEAVING):
+        if reply.status >= 400 or self._has_moved(account):
             await asyncio.sleep(self._error_delay_s)
         return reply
 
     async def _answer_until_gone(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
-        """A hanging Ping or Sync ends with 123 when the mailbox goes away."""
+        """A hanging Ping or Sync ends with 123 when the mailbox goes away, but for UNTOLD ones."""
         if eas.command not in ("Ping", "Sync"):
+            return self._ordinary(eas, body)
+        if account.behaviour is Treatment.UNTOLD:
+            self._on_wait(account.name)
+            await asyncio.sleep(min(heartbeat_s(body) or LONGEST_PING_S, self._longest_ping_s))
             return self._ordinary(eas, body)
         await asyncio.sleep(self._wait_s)
         self._gone.add(account.name)
         return self._no_mailbox(eas)
 
+    @staticmethod
+    def _has_moved(account: LabAccount) -> bool:
+        return account.behaviour in (Treatment.MOVED, Treatment.LEAVING, Treatment.UNTOLD)
+
     def _behave(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
         match account.behaviour:
             case Treatment.MAILBOX:
                 return self._ordinary(eas, body)
-            case Treatment.MOVED | Treatment.LEAVING:
+            case Treatment.MOVED | Treatment.LEAVING | Treatment.UNTOLD:
                 return self._no_mailbox(eas)
             case Treatment.BLOCKED:
                 return self._error(403, FORBIDDEN)

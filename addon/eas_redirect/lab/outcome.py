@@ -27,7 +27,13 @@ from eas_redirect.lab.walk import Walk
 SENT_ON = "mailbox_moved"
 CONFIRMED = "confirmed"
 UNAUTHENTICATED = "unauthenticated"
-EXCHANGE_ACTIONS = ("eas.exchange", "eas.redirect", "eas.would_redirect", "eas.autodiscover")
+EXCHANGE_ACTIONS = (
+    "eas.exchange",
+    "eas.redirect",
+    "eas.would_redirect",
+    "eas.autodiscover",
+    "eas.wait",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,7 @@ def _problems(walk: Walk, replies: list[Reply], lines: list[JournalLine]) -> Ite
     persona = walk.persona
     if walk.problem:
         yield walk.problem
-    if not len(walk.got) == len(replies) == persona.requests:
+    if not len(walk.got) == len(replies) + persona.ended == persona.requests:
         yield f"{persona.requests} requests, {len(walk.got)} answers, {len(replies)} at Exchange"
     if len(lines) != persona.requests:
         yield f"{persona.requests} requests have {len(lines)} journal lines"

@@ -4,7 +4,7 @@ One table feeds everything: the accounts of the Exchange stand-in, the directory
 what they are checked against. Names and passwords are examples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eas_redirect.lab.ldif_export import DirectoryRelationship, DirectoryUser
 from eas_redirect.lab.legacy_exchange import LabAccount, Treatment
@@ -55,7 +55,7 @@ class Persona:
     `asks` and `expects` run in parallel. `moved_to` is the domain of the person's targetAddress.
     `arrives` is the status that a device which follows gets at the target in the end. `sent_back`:
     how often the target sends it back to Exchange before it gives up; it asks the last of `asks`
-    again each time.
+    again each time. `ended`: how many of `asks` wait at Exchange until the proxy ends them.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Persona:
     arrives: int | None = None
     sent_back: int = 0
     knows_redirect: bool = False  # of Autodiscover: asks on at the new address
+    ended: int = 0
 
     @property
     def adds_account(self) -> bool:
@@ -114,6 +115,7 @@ class Persona:
 
     @property
     def directory_user(self) -> DirectoryUser:
+        """As the directory has it in the end."""
         return DirectoryUser(
             name=self.name,
             display_name=self.display_name,
@@ -121,6 +123,11 @@ class Persona:
             has_mailbox=self.moved_to is None,
             target_address=f"SMTP:{self.new_address}" if self.new_address else None,
         )
+
+    @property
+    def directory_user_before(self) -> DirectoryUser:
+        """The same while the mailbox is still at Exchange."""
+        return replace(self.directory_user, has_mailbox=True, target_address=None)
 
     def make_device(self) -> Phone:
         return Phone(
@@ -349,6 +356,20 @@ PERSONAS = (
         asks=(ADDED,),
         knows_redirect=True,
         expects=(passes(200, "autodiscover_client_not_listed"),),
+        arrives=200,
+    ),
+    Persona(
+        name="xenia",
+        display_name="Xenia Xavier",
+        story="her mailbox moves while her phone waits, and Exchange tells nobody",
+        asks=(DeviceRequest("FolderSync"), DeviceRequest("Ping"), DeviceRequest("FolderSync")),
+        behaviour=Treatment.UNTOLD,
+        ended=1,
+        expects=(
+            passes(200, "other_answer"),
+            Expected(status=200, reason="mailbox_moved"),
+            TO_CLOUD,
+        ),
         arrives=200,
     ),
 )

@@ -148,11 +148,14 @@ class Line:
         self._connection = http.client.HTTPConnection(host, timeout=timeout_s)
 
     def __enter__(self) -> Self:
+        self._dial()
+        return self
+
+    def _dial(self) -> None:
         plain = self._network.dial(self._network.addresses[self._host], self._timeout_s)
         secure = self._network.tls.wrap_socket(plain, server_hostname=self._host)
         self._local_port: int = secure.getsockname()[1]
         self._connection.sock = secure
-        return self
 
     def __exit__(
         self,
@@ -163,7 +166,9 @@ class Line:
         self._connection.close()
 
     def send(self, method: str, target: str, headers: HeaderFields, body: bytes = b"") -> Got:
-        """One request and its whole answer."""
+        """One request and its whole answer, on another connection where the last answer closed."""
+        if self._connection.sock is None:
+            self._dial()
         self._connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in (*headers, ("Content-Length", str(len(body)))):
             self._connection.putheader(name, value)

@@ -11,10 +11,16 @@ from types import TracebackType
 from typing import Self
 
 from eas_redirect.directory.adoption import SETTLE_S
+from eas_redirect.judging.ended_waits import beside
 from eas_redirect.lab.authority import InUseError, LabCertificates, locked
 from eas_redirect.lab.http_server import Server
 from eas_redirect.lab.ldif_export import write_ldif
-from eas_redirect.lab.legacy_exchange import LabAccounts, LegacyExchange, ProductVersion
+from eas_redirect.lab.legacy_exchange import (
+    LONGEST_PING_S,
+    LabAccounts,
+    LegacyExchange,
+    ProductVersion,
+)
 from eas_redirect.lab.lent_interface import lent
 from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
 from eas_redirect.lab.personas import (
@@ -42,7 +48,7 @@ from eas_redirect.lab.walk import Walk, knock, walk_all
 from eas_redirect.telemetry.record import Carrier
 
 JOURNAL_WAIT_S = 10.0
-LONGEST_PING_S = 3540.0  # MS-ASCMD 2.2.3.79.1
+LEAVES_S = 0.5  # so long a Ping waits until Exchange says that the mailbox has left
 
 CONFIG = """\
 # Made by `eas-redirect lab`. docs/reference.md explains every key.
@@ -54,6 +60,11 @@ default_domain = "CONTOSO"
 
 [directory]
 snapshot = "directory.ldif"
+
+watch_s = 1
+
+[redirect]
+end_waits = "ping"
 
 [autodiscover]
 phones = "listed"
@@ -162,11 +173,13 @@ class Lab:
         return stack.enter_context(transparent(door))
 
     def _start_servers(self, stack: ExitStack) -> None:
-        accounts = [persona.account for persona in self._settings.personas]
-        exchange = LegacyExchange(
+        accounts = [persona.account for persona in self.personas]
+        exchange = self._legacy = LegacyExchange(
             accounts,
             version=ProductVersion.EXCHANGE_2013,
             longest_ping_s=LONGEST_PING_S,
+            wait_s=LEAVES_S,
+            on_wait=self._move,
             location=f"https://{FABRIKAM}{PATH}",
         )
         names = (HOST, AUTODISCOVER, "localhost", "127.0.0.1")
@@ -253,15 +266,36 @@ class Lab:
         """The configuration, the directory snapshot; the journal of an earlier run goes."""
         work = self._settings.work
         self.journal.unlink(missing_ok=True)
+        beside(str(self.journal)).unlink(missing_ok=True)
         self._unjudged.unlink(missing_ok=True)
-        users = [persona.directory_user for persona in self._settings.personas]
-        ldif = work / "directory.ldif"
-        ldif.write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
-        # It is whole, and the proxy need not wait to see that nobody writes any more.
-        os.utime(ldif, (time.time() - SETTLE_S,) * 2)
+        self._write_directory()
         config = work / "eas-redirect.toml"
         config.write_text(CONFIG, "utf-8")
         return config.resolve()
+
+    def _write_directory(self, *moved: str) -> None:
+        """Whose mailbox is to move is still here, but for those who have `moved`."""
+        users = [
+            p.directory_user_before if p.ended and p.name not in moved else p.directory_user
+            for p in self.personas
+        ]
+        ldif = self._settings.work / "directory.ldif"
+        fresh = ldif.with_suffix(".new")
+        fresh.write_text(write_ldif(users, RELATIONSHIPS), "utf-8")
+        # It is whole, and the proxy need not wait to see that nobody writes any more.
+        os.utime(fresh, (time.time() - SETTLE_S,) * 2)
+        fresh.replace(ldif)
+
+    def _move(self, name: str) -> None:
+        """While the phone waits."""
+        self._legacy.leave(name)
+        self._write_directory(name)
+
+    @property
+    def personas(self) -> Sequence[Persona]:
+        """HAProxy's side ends no waits, so there nobody's has to end."""
+        carried = self._settings.carrier == "haproxy"
+        return [p for p in self._settings.personas if not (carried and p.ended)]
 
     @property
     def has_door(self) -> bool:
@@ -270,7 +304,7 @@ class Lab:
 
     def walk(self) -> tuple[OutcomeRow, ...]:
         """Every persona through the proxy; a row for each."""
-        personas = self._settings.personas
+        personas = self.personas
         self._say(f"{len(personas)} devices ask for their mail")
         if self.site.transparent:
             knock(self.network)
