@@ -4,7 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from eas_redirect.judging import callers
 from eas_redirect.judging.callers import device_address, forwarded_address, forwarded_names
+from tests.policy.builders import exchange
 
 TRUSTED = tuple(ip_network(n) for n in ("10.0.0.0/8", "2001:db8:1::/48"))
 
@@ -86,3 +88,21 @@ def test_names_that_a_trusted_proxy_tells(
 def test_names_without_end_are_bounded() -> None:
     told = [",".join(f"n{number}.example" for number in range(1000))]
     assert len(forwarded_names("10.0.0.1", told, [], TRUSTED)) == 16
+
+
+@pytest.mark.parametrize("authority", [None, "", "a" * (callers.MAX_AUTHORITY + 1)])
+def test_what_is_no_authority_has_no_host(authority: str | None) -> None:
+    assert callers.bare_host(authority) is None
+
+
+def test_a_name_counts_where_a_logon_was_let_in_and_the_latest_stay() -> None:
+    names = callers.DeviceNames()
+    names.learn(exchange(status=401), ["refused.example"])
+    names.learn(exchange(source="query"), ["said.example"])
+    assert names() == ()
+    names.learn(exchange(), ["one.example", "two.example"])
+    names.learn(exchange(), ["one.example"])
+    assert names() == ("two.example", "one.example")
+    names.learn(exchange(), [f"{number}.example" for number in range(callers.MAX_CALLED)])
+    assert len(names()) == callers.MAX_CALLED
+    assert names()[0] == "0.example"

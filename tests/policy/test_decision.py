@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from eas_redirect.activesync.authorization import Credentials, LogonSource
+from eas_redirect.activesync.authorization import Credentials, Identity, LogonSource
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import Answer, Evidence
@@ -199,6 +199,8 @@ def test_a_situation(row: dict[str, str]) -> None:
     if row["host"]:
         assert isinstance(verdict, Redirect)
         assert verdict.location == f"https://{row['host']}/Microsoft-Server-ActiveSync"
+        assert verdict.target_domain
+        assert len(trace) == 9
         assert all(step.ok for step in trace)
     else:
         assert isinstance(verdict, Pass)
@@ -253,6 +255,21 @@ def test_when_anything_hangs_on_autodiscovers_weak_answers(
     phones: Literal["off", "listed", "all"], weak: bool
 ) -> None:
     assert DiscoveryPolicy(phones=phones, weak=weak).weighs_weak == (weak and phones != "off")
+
+
+def test_an_identity_without_a_logon_and_without_a_problem_is_none() -> None:
+    steps: list[Step] = []
+    made = replace(exchange(), identity=Identity())
+    verdict = judged(made, Found(recipient=MOVED), (CLOUD,), Policy(), steps)
+    assert verdict.reason is Reason.NO_IDENTITY
+    assert [step.reason for step in steps] == [Reason.NO_IDENTITY]
+
+
+def test_a_minimum_that_cannot_be_read_is_the_default() -> None:
+    policy = Policy(min_protocol_version="newest")
+    for version, reason in (("14.0", "mailbox_moved"), ("12.1", "protocol_version_too_low")):
+        verdict = judged(exchange(version=version), Found(recipient=MOVED), (CLOUD,), policy)
+        assert verdict.reason == reason
 
 
 def mostly[T](good: T, other: st.SearchStrategy[T]) -> st.SearchStrategy[T]:

@@ -162,6 +162,7 @@ def test_what_makes_no_difference(case: Case) -> None:
             Case(said=RedirectAddress(address="x500:anna@cloud.example")),
         ),
         ("other_answer", "another address", Case(said=RedirectAddress(address=""))),
+        ("other_answer", "another address", Case(said=RedirectAddress(address="anna@bad_name.x"))),
         ("redirect_loop", "", Case(policy=Policy(own_names=frozenset({"outlook.office365.com"})))),
         ("target_not_allowed", "", Case(policy=Policy(allowed_hosts=("*.example",)))),
     ],
@@ -175,6 +176,26 @@ def test_each_thing_that_keeps_exchanges_answer(reason: str, word: str, case: Ca
     assert [step.ok for step in steps] == [True] * (len(steps) - 1) + [False]
     assert steps[-1].reason is verdict.reason
     assert all(step.question.endswith("?") for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "evidence"),
+    [
+        (SENT_ON, "redirect", "certain"),
+        (NoMailboxHere(), "no_mailbox", "weak"),
+        (OtherAnswer("It is no error."), "other", "none"),
+    ],
+)
+def test_what_exchange_said_in_the_words_of_the_journal(
+    said: AutodiscoverEvidence, kind: str, evidence: str
+) -> None:
+    """Of a question that is no phone's nothing is evidence."""
+    credentials = Credentials(scheme="basic", logon=ANNA)
+    found = discovery(ASKED, said, status_code=200, credentials=credentials)
+    assert (found.kind, str(found.exchange.answer.evidence)) == (kind, evidence)
+    assert found.exchange.credentials is credentials
+    other = discovery(NotForPhones("x"), said, status_code=200, credentials=credentials)
+    assert (other.kind, str(other.exchange.answer.evidence)) == (kind, "none")
 
 
 def test_a_weak_answer_is_asked_of_the_directory_anew() -> None:

@@ -140,6 +140,23 @@ def test_why_there_is_none(
     ]
 
 
+def test_a_relationship_whose_domains_are_not_all_known_may_be_the_one() -> None:
+    """Where it counts, and does not claim the domain already."""
+    partly = replace(CLOUD, name="Partly", domain_names=(), domains_unknown="1,500 to 2,999")
+    steps: list[Step] = []
+    found = relationship_of("cloud.example", (CLOUD, partly), Policy(), Trail(steps))
+    assert isinstance(found, Pass)
+    assert (found.reason, found.target_domain) == (Reason.DIRECTORY_UNAVAILABLE, "cloud.example")
+    assert "Partly may have further domains: 1,500 to 2,999" in found.detail
+    assert [step.ok for step in steps] == [False]
+    for harmless in (
+        replace(partly, enabled=False),
+        replace(partly, domains_unknown=None),
+    ):
+        assert chosen((CLOUD, harmless)) == "Cloud"
+    assert chosen((replace(CLOUD, domains_unknown="more"),)) == "Cloud"
+
+
 @pytest.mark.parametrize(
     ("address", "says"),
     [
