@@ -287,6 +287,11 @@ def test_what_was_taken_anywhere_is_found_in_what_was_kept(
         "MSFT-WIN-4/10.0.19041",
         "Outlook-iOS-Android/1.0",
         "Mozilla/5.0 (iPhone; iOS 17)",
+        "curl/7.88.1",
+        "Secure Mail/20.1",
+        "WorxMail-iOS/10.7",
+        "MaaS360/3.1",
+        "iOS/17.4.1 (21E236) dataaccessd/1.0",
     ],
 )
 def test_what_apps_call_themselves_stays(agent: str, tmp_path: Path) -> None:

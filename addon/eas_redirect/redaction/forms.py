@@ -13,6 +13,7 @@ from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.policy.exchange_online import host_map
 from eas_redirect.policy.reasons import REASONS
+from eas_redirect.telemetry.clients import words as client_words
 
 # Text without what it says: letters become `x`, digits `0`, its shape and its size stay.
 
@@ -70,7 +71,8 @@ COMMANDS = frozenset(name.casefold() for name in COMMAND_CODES.values()) | _word
 )
 METHODS = _words("OPTIONS POST GET HEAD PUT DELETE PATCH TRACE CONNECT PROPFIND")
 # Makers, systems and apps as they call themselves in User-Agent, DeviceType and Settings.
-DEVICES = _words("""
+DEVICES = (
+    _words("""
     acer amazon android apple asus blackberry chrome client eas easclient edge exchange
     fire fujitsu galaxy gmail google honor htc huawei intel ios ipad iphone ipod iphoneos ipados
     kindle lenovo lg linux mac macos mail microsoft mobile moto motorola mozilla ms msft nec
@@ -82,6 +84,8 @@ DEVICES = _words("""
     version build release outlookservice win airwatch mobileiron traveler universaloutlook
     exchangeactivesync activesync se xr xs
 """)
+    | client_words()
+)
 # Of HTTP, TLS and the answers of servers.
 TECHNICAL = _words("""
     accept access alive allow alt application ashttp asp aspnet attachment authenticate

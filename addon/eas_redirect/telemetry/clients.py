@@ -109,6 +109,19 @@ def families() -> tuple[Family, ...]:
     return tuple(_family(row) for row in tomllib.loads(text)["family"])
 
 
+@cache
+def words() -> frozenset[str]:
+    """What apps, makers and systems call themselves in the table, in lower case: by these words a
+    client is known."""
+    patterns = (
+        pattern.pattern for row in families() for pattern in (*row.user_agent, *row.device_type)
+    )
+    plain = [re.sub(r"\(\?P<\w+>|\(\?[:!=]|\\.", " ", pattern) for pattern in patterns]
+    joined = [pattern.replace(" ?", "") for pattern in plain]  # `Secure ?Mail`
+    found = (re.findall(r"[A-Za-z0-9]*[A-Za-z]{3}[A-Za-z0-9]*", text) for text in plain + joined)
+    return frozenset(word.casefold() for each in found for word in each)
+
+
 def family(name: str) -> Family | None:
     """The row of that name."""
     return next((row for row in families() if row.name == name), None)
