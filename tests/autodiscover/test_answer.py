@@ -12,6 +12,7 @@ from eas_redirect.autodiscover.answer import (
     OtherAnswer,
     RedirectAddress,
     User,
+    may_say_more,
     read_answer,
     write_settings,
 )
@@ -151,3 +152,59 @@ def test_a_name_that_is_longer_than_any_is_left_out() -> None:
     assert b"<User>" not in write_settings(LOCATION, User(email_address="a" * 257))
     longest = User(email_address="\U0001f600" * 256, display_name="&" * 256, culture="<" * 256)
     assert len(write_settings(LOCATION, longest)) < 8192 // 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "status", "headers"),
+    [
+        (True, 200, [("Content-Type", "text/xml; charset=utf-8")]),
+        (True, 200, [("content-type", "Application/XML"), ("Content-Length", "65536")]),
+        (True, 200, [("Content-Type", "text/xml"), ("Content-Length", "0")]),
+        (True, 403, []),
+        (True, 403, [("Content-Type", "text/html"), ("Content-Length", "1233")]),
+        (False, 403, [("Content-Length", "65537")]),
+        (False, 200, []),
+        (False, 200, [("Content-Type", "text/html")]),
+        (False, 200, [("Content-Type", "text/xml"), ("Content-Type", "text/xml")]),
+        (False, 200, [("Content-Type", "text/xml"), ("Content-Length", "65537")]),
+        (False, 200, [("Content-Type", "text/xml"), ("Content-Length", "9" * 5000)]),
+        (False, 200, [("Content-Type", "text/xml"), ("Content-Length", "+1")]),
+        (False, 200, [("Content-Type", "text/xml"), ("Content-Length", "")]),
+        (
+            False,
+            200,
+            [("Content-Type", "text/xml"), ("Content-Length", "1"), ("Content-Length", "70000")],
+        ),
+        (False, 500, [("Content-Type", "text/xml")]),
+        (False, 401, [("Content-Type", "text/xml")]),
+        (False, 302, [("Content-Type", "text/xml")]),
+    ],
+)
+def test_what_is_held_until_it_is_judged(
+    expected: bool, status: int, headers: list[tuple[str, str]]
+) -> None:
+    assert may_say_more(status, tuple(headers)) is expected
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "<Action><Redirect>anna@example.test<x/></Redirect></Action>",
+        "<Action><Redirect> </Redirect></Action>",
+        "<Action><Error><Message>no status</Message></Error></Action>",
+        "<Action><Error><Status>2</Status><Status>2</Status></Error></Action>",
+        "<Action/>",
+        "<Action><Redirect xmlns='urn:x'>anna@example.test</Redirect></Action>",
+    ],
+)
+def test_an_action_of_another_form_says_nothing(action: str) -> None:
+    assert isinstance(read(answer(action)), OtherAnswer)
+
+
+def test_what_xml_cannot_hold_is_left_out() -> None:
+    user = User(email_address="a\ud800\udfff\ufffe\uffff\x1fb@example.test", display_name="\x01")
+    written = write_settings(LOCATION, user)
+    assert b"<User><EMailAddress>ab@example.test</EMailAddress></User>" in written
+    kept = "\ud7ff\ue000\ufffd\U0001fffe "
+    user = User(email_address=f"{kept}@example.test")
+    assert f"<EMailAddress>{kept}@example.test<".encode() in write_settings(LOCATION, user)

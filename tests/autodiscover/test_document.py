@@ -76,3 +76,22 @@ def test_every_proper_prefix_of_a_document_is_refused() -> None:
     for end in range(len(whole)):
         with pytest.raises(DocumentError):
             read_document(whole[:end])
+
+
+def test_the_bounds() -> None:
+    whole = b"<a>" + b"x" * (MAX_BYTES - 7) + b"</a>"
+    assert len(whole) == MAX_BYTES
+    assert len(read_document(whole).text) == MAX_BYTES - 7
+    with pytest.raises(DocumentError, match="longer than"):
+        read_document(whole + b"\n")
+    assert read_document(b"<a xmlns='%b'/>" % (b"n" * 256)).namespace == "n" * 256
+    with pytest.raises(DocumentError, match="namespace"):
+        read_document(b"<a xmlns='%b'/>" % (b"n" * 257))
+    assert read_document(b"<a xmlns=''><b xmlns=''/></a>").children[0].namespace == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8"])
+def test_half_a_character_is_refused(encoding: str) -> None:
+    mark = "\ufeff".encode(encoding)
+    with pytest.raises(DocumentError, match="encoding that it names"):
+        read_document(mark + "<a>\ud800</a>".encode(encoding, "surrogatepass"))

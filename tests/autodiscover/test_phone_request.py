@@ -6,6 +6,7 @@ from eas_redirect.autodiscover.phone_request import (
     NotForPhones,
     PhoneRequest,
     is_autodiscover,
+    is_outlooks,
     read_request,
 )
 from tests.autodiscover.vectors import DOCTYPE, OUTLOOK_REQUEST, N, request
@@ -89,6 +90,12 @@ OTHERS = {
     "another element": request().replace("<Accept", "<LegacyDN>/o=x</LegacyDN><Accept"),
     "an element inside": request("<b>anna@example.test</b>"),
     "an empty address": request(" "),
+    "another root": request()
+    .replace("Autodiscover xmlns", "Discover xmlns")
+    .replace("</Autodiscover", "</Discover"),
+    "another namespace": request().replace("mobilesync/requestschema", "other/requestschema"),
+    "beside the request": request().replace("</Request>", "</Request><Other/>"),
+    "an element in the schema": request(schema=f"{N}/mobilesync/responseschema/2006<b/>"),
     "a long address": request("a" * 257),
     "a control character": request("anna&#10;@example.test"),
     "doctype": DOCTYPE + request("&x;", declaration=""),
@@ -106,3 +113,21 @@ def test_everything_else_is_not_for_phones(body: str) -> None:
     assert isinstance(read, NotForPhones)
     assert read.why.endswith(".")
     assert "anna" not in read.why
+
+
+def test_the_longest_address() -> None:
+    assert read_request(request("a" * 256).encode()) == PhoneRequest(email_address="a" * 256)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (OUTLOOK_REQUEST.encode(), True),
+        (OUTLOOK_REQUEST.encode("utf-16"), True),
+        (request().encode(), False),
+        (request(schema=f"{N}/outlook/responseschema/2006a").encode(), False),
+        (b"", False),
+    ],
+)
+def test_outlooks_own_questions(body: bytes, expected: bool) -> None:
+    assert is_outlooks(body) is expected

@@ -1,6 +1,7 @@
 """Autodiscover's decision: a phone is told where to go, and each single thing that stops it."""
 
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -16,6 +17,7 @@ from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Un
 from eas_redirect.policy.discovery import AskTwice, decide_discovery, discovery, screen_discovery
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.verdict import DiscoveryPolicy, Pass, Policy, Redirect, Step, Verdict
+from eas_redirect.policy.waves import Criteria, Wave
 from tests.policy.builders import CLOUD, MOVED, logon
 
 DOWN = Unavailable(error_type="timeout", message="The directory did not answer: look at DC1.")
@@ -40,6 +42,7 @@ class Case:
     agent: str = "Android/9-EAS-2.0"
     device_names: tuple[str, ...] = ("mail.contoso.example",)
     challenged: bool = True
+    address: str | None = None
     of_logon: Lookup = FOUND
     of_address: Lookup = FOUND
     told: DiscoveryPolicy = LISTED
@@ -55,6 +58,7 @@ def verdict_of(case: Case, trace: list[Step] | None = None) -> Verdict:
         user_agent=case.agent,
         device_names=case.device_names,
         called_names=("autodiscover.contoso.example",),
+        client_address=case.address,
         challenged=case.challenged,
     )
     policy = replace(case.policy, discovery=case.told)
@@ -213,3 +217,48 @@ def test_a_weak_answer_is_asked_of_the_directory_anew() -> None:
         assert isinstance(screened, AskTwice)
         assert (screened.fresh, screened.logon.text) == (fresh, "anna@contoso.example")
         assert screened.address.text == "anna.alt@contoso.example"
+
+
+INSIDE = Wave(only=Criteria(networks=(ip_network("198.51.100.0/24"),)), exclude=Criteria())
+BUT_THERE = Wave(exclude=Criteria(networks=(ip_network("198.51.100.0/24"),)))
+A_TYPE = Criteria(device_types=("iphone",))
+
+
+@pytest.mark.parametrize(
+    ("wave", "address", "told"),
+    [
+        (INSIDE, "198.51.100.7", True),
+        (INSIDE, "192.0.2.7", False),
+        (INSIDE, None, False),
+        (BUT_THERE, "198.51.100.7", False),
+        (BUT_THERE, "192.0.2.7", True),
+        (BUT_THERE, None, False),
+        (Wave(only=A_TYPE), "192.0.2.7", False),
+        (Wave(exclude=A_TYPE), "192.0.2.7", False),
+        (Wave(only=Criteria(percent=100)), None, True),
+        (Wave(only=Criteria(percent=0)), None, False),
+    ],
+)
+def test_waves_hold_here_too_and_a_question_names_no_device(
+    wave: Wave, address: str | None, told: bool
+) -> None:
+    verdict = verdict_of(Case(policy=Policy(wave=wave), address=address))
+    assert isinstance(verdict, Redirect) is told
+    assert told or verdict.reason == Reason.NOT_IN_WAVE
+
+
+@pytest.mark.parametrize(
+    "named", ["", "smtp:", "@cloud.example", "anna@", "anna", "x500:anna@cloud.example", "anna@.."]
+)
+def test_what_is_no_address_equals_none(named: str) -> None:
+    verdict = verdict_of(Case(said=RedirectAddress(address=named)))
+    assert isinstance(verdict, Pass)
+    assert verdict.reason == Reason.OTHER_ANSWER
+
+
+def test_it_is_a_command_of_its_own() -> None:
+    found = discovery(ASKED, SENT_ON, status_code=200, credentials=Credentials(scheme="none"))
+    assert (found.exchange.request.method, found.exchange.request.command) == (
+        "POST",
+        "Autodiscover",
+    )

@@ -135,8 +135,6 @@ class _Reader:
         except expat.ExpatError as error:
             place = f"line {error.lineno}, column {error.offset + 1}"
             raise DocumentError(f"the document is not well-formed XML ({place})") from None
-        except UnicodeEncodeError:
-            raise DocumentError("the document holds half a character") from None
         if self._root is None:
             raise DocumentError("the document has no element")
         return self._root
