@@ -39,6 +39,8 @@ def read_tshark(
                 if len(waiting) > MAX_WAITING:
                     yield _flow(waiting.popleft()[1])
                 continue
+            if str(message["status"]).startswith("1"):  # 100 Continue: the answer comes later
+                continue
             asked = next((one for one in waiting if one[0] == stream), None)
             if asked is not None:
                 waiting.remove(asked)
