@@ -53,6 +53,11 @@ local function question(txn, body)
       parts[#parts + 1] = NAMES[index] .. netstring(tostring(value))
     end
   end
+  -- The connection's own facts hold as long as it does, so that nothing need remember them.
+  local facts = { src = txn.f:src(), src_port = txn.f:src_port(), sni = txn.f:ssl_fc_sni() }
+  for name, value in pairs(facts) do
+    parts[#parts + 1] = netstring(name) .. netstring(tostring(value))
+  end
   local status = txn.f:status()
   parts[#parts + 1] = netstring("status") .. netstring(tostring(status))
   for name, values in pairs(txn.http:res_get_headers()) do

@@ -186,9 +186,6 @@ _REMEMBERED = (
     ("version1", "req.fhdr(MS-ASProtocolVersion,-1)"),
     ("versions", "req.fhdr_cnt(MS-ASProtocolVersion)"),
     ("started", "date(0,us)"),
-    ("src", "src"),
-    ("src_port", "src_port"),
-    ("sni", "ssl_fc_sni"),
 )
 # What Autodiscover knows nothing of; without a method an answer is none of ActiveSync's.
 _OF_EAS = frozenset({"method", "version1", "versions"})
@@ -470,9 +467,6 @@ def _log(config: Config) -> Iterator[str]:
     yield "    # (Elastic Common Schema); the judge's journal has the others."
     told = "eas or discovers" if _tells_phones(config) else "eas"
     yield f"    http-request set-log-level silent unless {told}"
-    yield "    http-request set-var(txn.eas_action) str(eas.exchange) if eas"
-    yield f"    http-request set-var(txn.eas_reason) str(no_answer) if {told}"
-    yield f"    http-request set-var(txn.eas_outcome) str(success) if {told}"
     if _tells_phones(config):
         yield "    http-request set-var(txn.eas_command) str(Autodiscover) if discovers"
         yield "    http-response set-var(txn.eas_reason) str(other_answer) if discovers"
@@ -501,6 +495,7 @@ def _log(config: Config) -> Iterator[str]:
             ("email", "var(txn.eas_who) if named upn !down_level"),
         ):
             yield f"    http-request set-var(txn.eas_{fact}) {fetch}"
+        yield "    http-request unset-var(txn.eas_who) if named"
     else:
         yield f"    # journal.users = {config.journal.users}: neither user nor device stands in it."
     yield "    # A query in base64 (MS-ASHTTP 2.2.1.1.1.1.1) is read by eas.lua."
@@ -520,21 +515,23 @@ def _log(config: Config) -> Iterator[str]:
 def _log_line(config: Config) -> str:
     """Every field is quoted: HAProxy writes `-` for a number that it lacks."""
 
-    def var(name: str) -> str:
-        return f"%[var(txn.eas_{name}),json(utf8s)]"
+    def var(name: str, otherwise: str = "") -> str:
+        default = f",{otherwise}" if otherwise else ""
+        return f"%[var(txn.eas_{name}{default}),json(utf8s)]"
 
     ms = "%[date(0,ms),mod(1000),add(1000),concat(),bytes(1,3)]"
     named = config.journal.users == "clear"
+    reason = var("reason", "no_answer")
     line = {
         "@timestamp": f"%[date,utime(%Y-%m-%dT%H:%M:%S)].{ms}Z",
         "ecs": {"version": ECS_VERSION},
         "event": {
-            "action": var("action"),
-            "reason": var("reason"),
-            "outcome": var("outcome"),
+            "action": var("action", "eas.exchange"),
+            "reason": reason,
+            "outcome": var("outcome", "success"),
             "duration": "%[date(0,us),sub(txn.eas_started),mul(1000)]",
         },
-        "message": f"not judged: {var('reason')}",
+        "message": f"not judged: {reason}",
         "error": {"message": var("error")},
         "client": {"address": "%ci", "port": "%cp"},
         "http": {
