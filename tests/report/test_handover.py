@@ -19,6 +19,7 @@ from eas_redirect.report.target_export import TargetFile, TargetRow, TargetRows
 from eas_redirect.report.target_rows import read_target
 from eas_redirect.report.words import stamp
 from eas_redirect.telemetry.journal import Redaction
+from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.record import Record
 from tests.report.simulator import (
     CLOUD,
@@ -514,3 +515,8 @@ def test_the_last_point_and_the_totals_follow_the_target(report: Report) -> None
     assert report.states_over_time[-1].states == report.totals.states
     assert report.totals.states["confirmed"] == report.totals.devices_confirmed > 0
     assert sum(report.states_over_time[-1].users.values()) == report.totals.users
+    why = {row.why: row.devices for row in report.arrivals.still_calling}
+    assert why["confirmed"] > 0
+    assert sum(why.values()) == report.arrivals.devices
+    judged = [d for d in report.devices if d.readiness and d.state is not LedgerState.CONFIRMED]
+    assert sum(report.readiness.values()) == len(judged)

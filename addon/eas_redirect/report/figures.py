@@ -1,6 +1,5 @@
 """Journals in, a `Report` out. Asks DuckDB."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,12 +7,11 @@ import duckdb
 
 from eas_redirect.policy.reasons import NO_MAILBOX_REASON, REASONS
 from eas_redirect.report.devices import SQLRow, follow_devices
-from eas_redirect.report.groups import group_by, totals
+from eas_redirect.report.groups import group_by, readiness, totals
 from eas_redirect.report.inputs import Source
 from eas_redirect.report.lines import LET_IN, LineClass, Lines
 from eas_redirect.report.notes import notes_about
 from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
-from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.report_values import Arrivals, Device, Input, Report
 from eas_redirect.report.store import Progress, open_store
 from eas_redirect.report.tallies import (
@@ -25,7 +23,6 @@ from eas_redirect.report.tallies import (
     states_over_time,
     waits,
 )
-from eas_redirect.telemetry.ledger import LedgerState
 
 REASONS_PLOTTED = 11
 
@@ -89,7 +86,7 @@ def make_report(
             waits=waits(connection),
             latency=latency(connection),
             arrivals=_arrivals(connection, devices, until),
-            readiness=_readiness(devices),
+            readiness=readiness(devices),
             devices=devices,
         )
 
@@ -115,13 +112,6 @@ def _arrivals(
     since = until - int(SILENCE_S * 1000)
     nameless = connection.execute(_NAMELESS, {"since": since}).fetchall()[0][0]
     return judge_old_server(devices, until / 1000, nameless)
-
-
-def _readiness(devices: Sequence[Device]) -> dict[str, int]:
-    """Verdicts on the devices that have a target, and are not known to have reached it."""
-    awaited = (device for device in devices if device.state is not LedgerState.CONFIRMED)
-    counts = Counter(device.readiness.verdict for device in awaited if device.readiness)
-    return {verdict.value: counts[verdict] for verdict in Prospect}
 
 
 def _input(sources: Sequence[Source], lines: Lines) -> Input:

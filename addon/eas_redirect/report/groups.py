@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import duckdb
 
+from eas_redirect.report.readiness import Prospect
 from eas_redirect.report.report_values import STATES, Device, Group, Totals
 from eas_redirect.report.words import NAMELESS
 from eas_redirect.telemetry.ledger import LedgerState
@@ -65,6 +66,13 @@ def users_by_state(devices: Sequence[Device]) -> Counter[LedgerState]:
         rank = RANKS[device.state]
         worst[device.user_key] = max(rank, worst.get(device.user_key, rank))
     return Counter(_STATES[rank] for rank in worst.values())
+
+
+def readiness(devices: Sequence[Device]) -> dict[str, int]:
+    """Verdicts on the devices that have a target, and are not known to have reached it."""
+    awaited = (device for device in devices if device.state is not LedgerState.CONFIRMED)
+    counts = Counter(device.readiness.verdict for device in awaited if device.readiness)
+    return {verdict.value: counts[verdict] for verdict in Prospect}
 
 
 def _group(name: str, devices: Sequence[Device]) -> Group:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from eas_redirect.report.groups import group_by, totals, users_by_state
-from eas_redirect.report.old_server import SILENCE_S
+from eas_redirect.report.groups import group_by, readiness, totals, users_by_state
+from eas_redirect.report.old_server import SILENCE_S, still_calling
 from eas_redirect.report.report_values import (
     STATES,
     Arrival,
@@ -294,6 +294,9 @@ def with_target(
         redirects=report.totals.redirects,
         would_redirects=report.totals.would_redirects,
     )
+    arrivals = report.arrivals
+    if arrivals.still_calling:
+        arrivals = replace(arrivals, still_calling=still_calling(devices))
     return replace(
         report,
         devices=devices,
@@ -302,6 +305,8 @@ def with_target(
         by_wave=group_by(devices, lambda device: device.wave),
         by_device_type=group_by(devices, lambda device: device.device_type),
         by_family=group_by(devices, lambda device: device.family),
+        arrivals=arrivals,
+        readiness=readiness(devices),
         target=Target(
             files=len(target.files),
             rows=len(target.rows),

@@ -21,7 +21,7 @@ def judge_old_server(
     people = [device for device in devices if not device.machine]
     if until_s is None or not (people or nameless):
         return unknown("Nobody called: the journals say nothing about the old server.")
-    callers = [device for device in people if device.silent_s < SILENCE_S]
+    callers = _callers(people)
     calls = sorted(device.last_seen_s for device in callers)
     last_s = max((device.last_seen_s for device in people), default=None)
     earliest_s = (until_s if nameless or last_s is None else last_s) + SILENCE_S
@@ -37,7 +37,7 @@ def judge_old_server(
         earliest_s=None if can_go else earliest_s,
         can_go=can_go,
         verdict=_verdict(len(callers), users, nameless, earliest_s),
-        still_calling=_still_calling(callers),
+        still_calling=still_calling(devices),
     )
 
 
@@ -65,10 +65,14 @@ def _verdict(callers: int, users: int, nameless: int, earliest_s: float) -> str:
     return "It can go: nobody called it in the last 7 days of the journals."
 
 
-def _still_calling(callers: Sequence[Device]) -> tuple[StillCalling, ...]:
-    """By cause, the commonest first."""
+def _callers(devices: Sequence[Device]) -> list[Device]:
+    return [one for one in devices if not one.machine and one.silent_s < SILENCE_S]
+
+
+def still_calling(devices: Sequence[Device]) -> tuple[StillCalling, ...]:
+    """Persons' devices of the last week by cause, the commonest first."""
     found: dict[str, list[Device]] = {}
-    for device in callers:
+    for device in _callers(devices):
         found.setdefault(why(device), []).append(device)
     rows = (
         StillCalling(why=cause, devices=len(some), users=len({d.user_key for d in some}))
