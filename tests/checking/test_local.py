@@ -13,7 +13,8 @@ from eas_redirect.configuration.config import Config, load_config
 from eas_redirect.engine import quick
 from eas_redirect.fixes import http1
 from eas_redirect.fixes.without import WITHOUT_FIXES
-from eas_redirect.proxy import profile
+from eas_redirect.judging.ended_waits import EndedWaits, beside
+from eas_redirect.proxy import open_waits, profile
 
 
 def test_a_mitmproxy_that_fits_is_said_and_another_one_with_what_then_hangs(
@@ -127,3 +128,26 @@ def test_the_options_that_do_harm_are_off_by_default_but_these() -> None:
     loop.close()
     on = {h.option for h in profile.HAZARDS if options._options[h.option].default is True}
     assert on == _ON
+
+
+def test_waits_that_cannot_be_ended_are_told_before_they_are_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(journal: str) -> tuple[str, str]:
+        more = f"[journal]\npath = '{journal}'\n[redirect]\nend_waits = 'ping'"
+        (check,) = local._check_ended_waits(configuration(tmp_path, "bind = 'anonymous'", more))
+        return check.state, check.finding
+
+    path = str(tmp_path / "journal.jsonl")
+    assert list(local._check_ended_waits(configuration(tmp_path, "bind = 'anonymous'"))) == []
+    assert found(path) == ("good", f"{beside(path)} keeps what was ended")
+    assert not beside(path).exists()
+    EndedWaits(path).claim(["a"])
+    assert found(path)[0] == "good"
+    beside(path).write_text("somebody else's", "utf-8")
+    assert found(path)[0] == "warning"
+    assert "damaged or another program's" in found(path)[1]
+    state, finding = found("-")
+    assert (state, "standard output" in finding) == ("warning", True)
+    monkeypatch.setattr(open_waits._STEP, "known", ())
+    assert any("no wait can be ended" in check.finding for check in local._check_fixes())

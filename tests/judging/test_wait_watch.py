@@ -169,8 +169,11 @@ class Bench:
 
     # what the carrier does
 
-    def open_waits(self) -> Sequence[Wait]:
+    async def open_waits(self) -> Sequence[Wait]:
         return tuple(self.waiting.values())
+
+    def is_open(self, wait: Wait) -> bool:
+        return wait.id in self.waiting
 
     async def end_wait(self, outcome: WaitOutcome) -> bool:
         if outcome.wait.id in self.answered:
@@ -387,6 +390,24 @@ async def test_what_does_not_fit_into_a_look_is_found_by_the_next(bench: Bench) 
     assert len(set(bench.names)) == 900
 
 
+async def test_a_wait_that_is_over_is_not_taken_down_as_ended(bench: Bench) -> None:
+    """Else the next one of its device would have to go on."""
+    bench.forest.put(gone("anna"))
+    over = bench.begin("anna").id
+    ask = bench.forest.recipient
+
+    async def slowly(logon: Logon) -> DirectoryAnswer:
+        bench.waiting.pop(over, None)
+        return await ask(logon)
+
+    bench.forest.recipient = slowly  # type: ignore[method-assign]
+    await bench.look()
+    assert (bench.ended, bench.going_on) == ([], [])
+    bench.begin("anna")
+    await bench.look()
+    assert bench.names == ["anna"]
+
+
 async def test_an_answer_that_comes_first_stands(bench: Bench) -> None:
     bench.forest.put(gone("anna"))
     bench.answered.add(bench.begin("anna").id)
@@ -476,7 +497,7 @@ async def test_it_looks_as_often_as_it_is_told_and_when_a_snapshot_is_adopted(
 async def test_a_fault_of_ours_does_not_end_the_watch(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> Sequence[Wait]:
+    async def broken() -> Sequence[Wait]:
         raise ValueError("secret")
 
     bench.open_waits = broken  # type: ignore[method-assign]

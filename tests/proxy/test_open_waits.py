@@ -63,11 +63,22 @@ def test_the_client_is_answered_and_exchange_let_go(proxied: Proxied) -> None:
     proxied.client(PING)
     end(proxied)
     assert answered(proxied) == ENDINGS["ping"]
-    assert proxied.closed == ["server", "client"]
+    assert proxied.closed == ["client", "server"]
     assert proxied.hooks.count("response") == 1
     close_server(proxied)
     assert "error" not in proxied.hooks
     assert proxied.layer.streams == {}
+
+
+def test_an_answer_that_comes_before_the_step_stands(proxied: Proxied) -> None:
+    """Although the state of the stream is the step's already."""
+    proxied.client(PING)
+    stream = stream_of(proxied)
+    response = open_waits._ending("ping")
+    stream.server_state = partial(open_waits._step, stream, response)
+    proxied.server(OK)
+    assert answered(proxied) == b"ok"
+    assert proxied.closed == []
 
 
 @pytest.mark.parametrize("late", [OK, OK[:20], b"HTTP/1.1 200 OK\r\n\r\nno length", b"\0nonsense"])

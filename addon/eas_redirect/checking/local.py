@@ -12,6 +12,7 @@ from pathlib import Path
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config, DirectoryConfig
 from eas_redirect.fixes.without import WITHOUT_FIXES
+from eas_redirect.judging.ended_waits import beside, why_not_usable
 from eas_redirect.proxy import profile
 from eas_redirect.telemetry.web import parse_listen
 
@@ -34,6 +35,7 @@ def check_files(config: Config) -> Iterator[Check]:
             yield good(f"redirect.{key}.users_file", f"{table.users_file} can be read")
     yield _check_names(config)
     yield from _check_journal(config)
+    yield from _check_ended_waits(config)
 
 
 def _check_names(config: Config) -> Check:
@@ -136,6 +138,24 @@ def _check_journal(config: Config) -> Iterator[Check]:
         yield good("journal.path", f"{path} can be written")
 
 
+def _check_ended_waits(config: Config) -> Iterator[Check]:
+    """Where it stands which waits were ended; without that none is."""
+    if config.redirect.end_waits == "off":
+        return
+    subject, none = "redirect.end_waits", "no wait will be ended: "
+    if config.journal.path == "-":
+        finding = (
+            f"{none}the journal goes to standard output, and the list of ended waits beside it"
+        )
+        yield warning(subject, finding, "Set journal.path to a file.")
+        return
+    problem = why_not_usable(beside(config.journal.path))
+    if problem is not None:
+        yield warning(subject, none + problem, "Mind its owner and mode, or move it away.")
+    else:
+        yield good(subject, f"{beside(config.journal.path)} keeps what was ended")
+
+
 def _why_not_writable(path: Path) -> str | None:
     """Opens a file that is there, and leaves none behind where there was none."""
     if not path.parent.is_dir():
@@ -168,6 +188,11 @@ def check_mitmproxy(directory: Path) -> Iterator[Check]:
 def _check_fixes() -> Iterator[Check]:
     """Whether the installed mitmproxy is one that its fixes were made for."""
     from eas_redirect.engine import replaced  # noqa: PLC0415 - with mitmproxy, which takes a while
+    from eas_redirect.proxy import open_waits  # noqa: PLC0415
+
+    if not open_waits.fits():
+        finding = f"{version('mitmproxy')}: no wait can be ended in it (redirect.end_waits)"
+        yield warning("mitmproxy", finding, replaced.ADVICE)
 
     unfit = replaced.unfit("full")
     if not unfit:

@@ -163,6 +163,22 @@ def beside(journal: str) -> Path:
     return Path(journal).with_suffix(".ended-waits")
 
 
+def why_not_usable(file: Path) -> str | None:
+    """In words, for somebody who looks before it is needed; makes no file."""
+    if not file.parent.is_dir():
+        return f"there is no directory {file.parent}"
+    if not file.exists():
+        return None if os.access(file.parent, os.W_OK) else f"{file} cannot be made"
+    try:
+        with _locked(file) as opened:
+            _read(opened, file, _Endings(head=_new_head("0" * 32)))
+    except EndedWaitsError as error:
+        return str(error)
+    except OSError as error:
+        return f"{file} cannot be used: {error.strerror or error}"
+    return None
+
+
 @dataclass(slots=True)
 class _Endings:
     """What was read of a file: its first line, who had a wait ended and when, and how many bytes

@@ -81,8 +81,11 @@ class WaitOutcome:
 class OpenWaits(Protocol):
     """The carrier's side."""
 
-    def open_waits(self) -> Sequence[Wait]:
+    async def open_waits(self) -> Sequence[Wait]:
         """Those that wait now, whose user is known by a logon that Exchange has checked."""
+
+    def is_open(self, wait: Wait) -> bool:
+        """Whether it still waits."""
 
     async def end_wait(self, outcome: WaitOutcome) -> bool:
         """End it; the carrier journals that when it has. False: there was an answer already."""
@@ -167,7 +170,7 @@ class WaitWatch:
         """Once: ask about all that have waited for `watch_s`, and end what is to be ended within
         another `watch_s`; the next look finds the rest."""
         until = self._clock() + watch_s
-        waits = [w for w in self._open.open_waits() if self._clock() - w.began_s >= watch_s]
+        waits = [w for w in await self._open.open_waits() if self._clock() - w.began_s >= watch_s]
         self._seen = {w.id: self._seen.get(w.id) or _Seen() for w in waits}
         moved = await self._look_moved(waits)
         due = [w for w in moved if self._seen[w.id].judge_at <= self._clock()]
@@ -249,6 +252,7 @@ class WaitWatch:
 
     async def _end(self, outcomes: list[WaitOutcome]) -> list[WaitOutcome]:
         """Those that have to wait for another second."""
+        outcomes = [outcome for outcome in outcomes if self._open.is_open(outcome.wait)]
         names = [_name(outcome) for outcome in outcomes]
         try:
             endings: Sequence[Ending] = await asyncio.to_thread(self._ended().claim, names)

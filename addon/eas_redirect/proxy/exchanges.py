@@ -4,6 +4,7 @@ An exception in here leaves Exchange's answer as it is: whatever changes a flow 
 before anything is written about it.
 """
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -47,6 +48,7 @@ from eas_redirect.telemetry.record import (
 logger = logging.getLogger(__name__)
 
 WAITING = ("Ping", "Sync")  # commands that may hang on purpose
+AT_ONCE = 250  # open waits that are looked at without a pause
 MAX_FOREIGN = 16  # servers of others that are told of
 # Of a request that waits: it is judged as weak evidence is, which proves less than any answer.
 _NO_ANSWER_YET = Answer(status_code=0, evidence=Evidence.WEAK)
@@ -216,10 +218,15 @@ class Exchanges:
 
     # -- waits (`judging/wait_watch.py` says which of them are ended) ----------------------------
 
-    def open_waits(self) -> list[Wait]:
+    async def open_waits(self) -> list[Wait]:
         """Those that wait now, whose user is known by a logon that Exchange has checked."""
-        waits = [self._as_wait(waiting) for waiting in tuple(self._waiting.values())]
-        return [wait for wait in waits if wait is not None]
+        waits = []
+        for number, waiting in enumerate(tuple(self._waiting.values())):
+            if (wait := self._as_wait(waiting)) is not None:
+                waits.append(wait)
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)  # thousands may wait, and the others have their turn
+        return waits
 
     def _as_wait(self, waiting: Waiting) -> Wait | None:
         flow, asked, body = waiting.flow, waiting.asked, waiting.body
@@ -228,7 +235,7 @@ class Exchanges:
         identity = self._identity(flow, asked)
         waits = body is None or body.waits(flow.request, flows.headers_of(flow.request))
         if identity.logon is None or not identity.proven or not waits:
-            del self._waiting[flow.id]
+            self._waiting.pop(flow.id, None)
             return None
         now, sent_s = time.monotonic(), flow.request.timestamp_end or time.time()
         waiting.wait = Wait(
@@ -240,16 +247,25 @@ class Exchanges:
         )
         return waiting.wait
 
+    def is_open(self, wait: Wait) -> bool:
+        """Whether nothing has come of it yet."""
+        return wait.id in self._waiting
+
     async def end_wait(self, outcome: WaitOutcome) -> bool:
         """False: it was over already."""
         waiting = self._waiting.get(outcome.wait.id)
         if waiting is None:
             return False
         waiting.outcome = outcome  # the `response` hook comes before this returns
-        if await open_waits.end(waiting.flow, waiting.kind):
-            return True
-        waiting.outcome = None
-        return False
+        ended = False
+        try:
+            ended = await open_waits.end(waiting.flow, waiting.kind)
+        except Exception as error:
+            self.fault(error)
+        finally:
+            if not ended:
+                waiting.outcome = None
+        return ended
 
     def wait_goes_on(self, outcome: WaitOutcome) -> None:
         """Although its user looks moved: held back, or only observed."""

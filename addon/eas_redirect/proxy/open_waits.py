@@ -125,7 +125,10 @@ async def end(flow: http.HTTPFlow, kind: WaitKind) -> bool:
     # From here to the step nothing else runs: `server_event` handles it before it awaits anything.
     stream.server_state = partial(_step, stream, _ending(kind))
     await handler.server_event(_Step(flow))
-    return flow.response is not None
+    if flow.response is None:  # the step did not come through
+        stream.server_state = stream.state_wait_for_response_headers
+        return False
+    return True
 
 
 def _is_busy(handler: ProxyConnectionHandler) -> bool:
@@ -161,17 +164,19 @@ def _awaits_answer(stream: HttpStream) -> bool:
 
 
 def _step(
-    stream: HttpStream, response: http.Response, _event: events.Event
+    stream: HttpStream, response: http.Response, event: events.Event
 ) -> Iterator[commands.Command]:
-    flow = stream.flow
-    flow.response = response
-    let_go = http_events.RequestProtocolError(
-        stream.stream_id, "the wait was ended", http_events.ErrorCode.CANCEL
-    )
-    yield SendHttp(let_go, stream.context.server)
+    if not isinstance(event, _Step):  # Exchange's answer, for which the state stood a moment before
+        stream.server_state = stream.state_wait_for_response_headers
+        yield from stream.server_state(event)
+        return
+    server = stream.context.server
+    stream.flow.response = response
     yield from stream.send_response()
     # What still comes of the server's side, its end above all, is for nobody.
     stream.client_state = stream.server_state = stream.state_errored
+    why = (stream.stream_id, "the wait was ended", http_events.ErrorCode.CANCEL)
+    yield SendHttp(http_events.RequestProtocolError(*why), server)
 
 
 def _ending(kind: WaitKind) -> http.Response:
