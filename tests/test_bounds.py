@@ -73,6 +73,7 @@ OUR_OWN = {
     "policy.relationship._smtp_domain": "addresses in the directory",
     "policy.target._host_of": "URLs of relationships in the directory",
     "telemetry.clients.families": "one table",
+    "telemetry.clients.words": "of one table",
     "telemetry.html_pages._digest": "our own files",
     "telemetry.html_pages._environment": "one",
     "telemetry.html_pages.asset": "our own files",
