@@ -1,5 +1,6 @@
 """The page for signature: its counts add up to all users, and what is not known is said."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from eas_redirect.report.certificate import (
     ARRIVED,
+    LISTED,
     NEVER_CALLED,
     Outcome,
     certify,
@@ -164,3 +166,11 @@ def test_a_list_cannot_be_found_in_hashed_journals_without_the_key(tmp_path: Pat
     text = page.read_text("utf-8")
     assert "Followed (presumed from silence)" in text
     assert text.count("eas-redirect.toml") == 1
+
+
+def test_it_is_one_page_however_many_there_are(tmp_path: Path) -> None:
+    made = with_target(made_of(tmp_path, call(0), call(60, **MOVED)), target(WORKS))
+    users = [f"user{number}@contoso.example" for number in range(5000)]
+    page = render_certificate(certify(made, users), made, [])
+    assert page.count("@contoso.example") == LISTED
+    assert "and 4\u202f980 more" in re.sub(r"\s(?=more|4)", " ", page)

@@ -16,7 +16,7 @@ from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
 
-LISTED = 200  # names that are shown of a group
+LISTED = 20  # names that are shown of a group: it is one page, and the counts stand on it whole
 
 ARRIVED = "arrived"
 NEVER_CALLED = "never called"
@@ -230,12 +230,13 @@ def render_certificate(
     certificate: Certificate, report: Report, inputs: Sequence[tuple[str, str]]
 ) -> str:
     """The page. `inputs`: names of the files, and their SHA-256."""
-    heads = (Head(title="Users"), Head(title="How many", kind="number"), Head(title="Who"))
-    rows = [
-        (name.capitalize(), number(len(users)), _names(users))
-        for name, users in certificate.groups.items()
+    heads = (Head(title="Users"), Head(title="How many", kind="number"))
+    named = [(name.capitalize(), users) for name, users in certificate.groups.items()]
+    counts = [
+        *((name, number(len(users))) for name, users in named),
+        ("All users that are meant", number(certificate.users)),
     ]
-    total = ("All users that are meant", number(certificate.users), "")
+    who = [(name, _names(users)) for name, users in named]
     period = f"{moment(report.since_s)} to {moment(report.until_s)} UTC"
     go = certificate.outcome is Outcome.MAY_GO
     body = [
@@ -249,7 +250,7 @@ def render_certificate(
                 tag("ul", [tag("li", sentence) for sentence in certificate.against]),
                 class_="verdict go" if go else "verdict",
             ),
-            section("The users", None, table("Users by what is known", heads, [*rows, total])),
+            section("The users", None, table("Users by what is known", heads, counts)),
             section(
                 "What is not known",
                 None if certificate.not_known else "Nothing that these files could tell.",
@@ -259,6 +260,11 @@ def render_certificate(
                 "What this was made from",
                 None,
                 table("Files", (Head(title="File"), Head(title="SHA-256")), list(inputs)),
+            ),
+            section(
+                "Who they are",
+                f"The first {LISTED} of each group.",
+                table("Users by name", (Head(title="Users"), Head(title="Who")), who),
             ),
             section("Signature", None, [tag("p", line) for line in _SIGNATURE]),
         ),
