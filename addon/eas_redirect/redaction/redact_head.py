@@ -9,11 +9,17 @@ import binascii
 import json
 import re
 import struct
-from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
 
 from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
-from eas_redirect.activesync.request import encoding_of, is_eas_path, legacy_text, unquoted
+from eas_redirect.activesync.request import (
+    BAD_PERCENT,
+    encoding_of,
+    is_eas_path,
+    legacy_text,
+    unquoted,
+)
 from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.redaction.forms import (
     COMMANDS,
@@ -181,26 +187,31 @@ def _authority(authority: str, names: Pseudonyms) -> str:
 
 def _parameter(pair: str, names: Pseudonyms) -> str:
     name, equals, value = pair.partition("=")
-    key = name.lower()
+    key, plain = _plain(name).lower(), _plain(value)
     if key not in _PARAMETERS:
-        return names.secret(pair)
-    if key == "cmd" and value.lower() in COMMANDS:
+        return f"{_again(name, names.secret)}{equals}{_again(value, names.secret)}"
+    if key == "cmd" and plain.lower() in COMMANDS:
         return pair
-    if key in _FLAGS and value in ("", "T", "F"):
+    if (key in _FLAGS and plain in ("", "T", "F")) or (key in _IDS and is_id(plain)):
         return pair
     if key == "devicetype":
-        clean = names.device(unquote(value))
-        return pair if clean == value else f"{name}{equals}{_quoted(clean)}"
-    if key in _IDS and is_id(unquote(value)):
-        return pair
+        return pair if names.device(plain) == plain else f"{name}={_again(value, names.device)}"
     if key in _NAMED_PARAMETERS | _IDS:
-        clean = names.name(legacy_text(unquoted(value)))
-        return f"{name}{equals}{_quoted(clean)}"
-    return f"{name}{equals}{names.secret(value)}"
+        return f"{name}{equals}{_again(value, names.name)}"
+    return f"{name}{equals}{_again(value, names.secret)}"
 
 
-def _quoted(text: str) -> str:
-    return quote(text, safe="@", errors="surrogateescape")
+def _plain(text: str) -> str:
+    """As the request is read: percent-encoding and `+` undone."""
+    return legacy_text(unquoted(text.replace("+", " ")))
+
+
+def _again(text: str, redact: Callable[[str], str]) -> str:
+    """What is encoded stays encoded, and what is encoded wrongly stays wrong."""
+    if BAD_PERCENT.search(text):
+        redact(_plain(text))  # so that it is searched for
+        return filled(text)
+    return quote(redact(_plain(text)), safe="@", errors="surrogateescape")
 
 
 def _base64_query(query: str, names: Pseudonyms) -> str:
