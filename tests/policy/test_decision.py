@@ -257,6 +257,37 @@ def test_when_anything_hangs_on_autodiscovers_weak_answers(
     assert DiscoveryPolicy(phones=phones, weak=weak).weighs_weak == (weak and phones != "off")
 
 
+def test_weak_evidence_is_named_as_what_it_is() -> None:
+    for status, what in ((403, "A 403 counts only"), (0, "A wait counts only")):
+        verdict = screen(exchange(evidence=Evidence.WEAK, status=status, challenged=False))
+        assert isinstance(verdict, Pass)
+        assert verdict.detail.startswith(what)
+
+
+def test_of_two_faults_of_one_reason_the_first_is_told() -> None:
+    nothing = screen(exchange(method="GET", evidence=Evidence.NONE))
+    assert isinstance(nothing, Pass)
+    assert "does not say" in nothing.detail
+    both = with_problem(with_problem(exchange(), "request", "no base64"), "credentials", "two")
+    unread = screen(both)
+    assert isinstance(unread, Pass)
+    assert unread.detail == "The Authorization header: two"
+
+
+def test_a_mailbox_that_may_be_hidden_comes_before_a_name_that_lacks() -> None:
+    nameless = replace(MOVED, mail_nickname=None)
+    hidden_one = Found(recipient=nameless, unseen=hidden("mailboxes_not_visible"))
+    verdict = judged(exchange(), hidden_one, (CLOUD,), Policy())
+    assert verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+
+
+def test_a_redirect_names_the_wave() -> None:
+    policy = Policy(wave=Wave(only=Criteria(percent=100.0)))
+    verdict = judged(exchange(), Found(recipient=MOVED), (CLOUD,), policy)
+    assert isinstance(verdict, Redirect)
+    assert verdict.wave == "percent:100"
+
+
 def test_an_identity_without_a_logon_and_without_a_problem_is_none() -> None:
     steps: list[Step] = []
     made = replace(exchange(), identity=Identity())

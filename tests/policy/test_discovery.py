@@ -110,7 +110,8 @@ def test_what_makes_no_difference(case: Case) -> None:
         ("autodiscover_client_not_listed", "autodiscover.listed", Case(agent="Outlook/16")),
         ("autodiscover_client_not_listed", "autodiscover.listed", Case(agent="My Android/9")),
         ("autodiscover_client_not_listed", "autodiscover.listed", Case(agent="")),
-        ("no_identity", "", Case(who=None)),
+        ("unauthenticated", "not accepted", Case(status=401, asked=NotForPhones("It is none."))),
+        ("no_identity", "nobody", Case(who=None)),
         (
             "logon_not_proven",
             "",
@@ -198,6 +199,7 @@ def test_what_exchange_said_in_the_words_of_the_journal(
     found = discovery(ASKED, said, status_code=200, credentials=credentials)
     assert (found.kind, str(found.exchange.answer.evidence)) == (kind, evidence)
     assert found.exchange.credentials is credentials
+    assert found.exchange.request.command == "Autodiscover"
     other = discovery(NotForPhones("x"), said, status_code=200, credentials=credentials)
     assert (other.kind, str(other.exchange.answer.evidence)) == (kind, "none")
 

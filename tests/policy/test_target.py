@@ -173,6 +173,34 @@ def test_every_question_has_its_finding() -> None:
         assert wave.finding == "In the wave everyone."
 
 
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("12.1", "The device speaks 12.1; exchange.min_protocol_version is 14.0."),
+        ("fourteen", "The device names no version that can be read;"),
+        (None, "The device names no version that can be read;"),
+    ],
+)
+def test_a_version_that_is_too_low_is_named(version: str | None, says: str) -> None:
+    found = target_for(exchange(version=version), MOVED, CLOUD, Policy(), Trail(None))
+    assert isinstance(found, Pass)
+    assert found.detail.startswith(says)
+
+
+def test_a_name_without_activesync_comes_before_a_host_that_is_not_allowed() -> None:
+    """The advice is to map it, and then to allow what it is mapped to."""
+    vanity = replace(CLOUD, target_owa_url="https://webmail.contoso.example/owa")
+    cloudy = replace(vanity, target_sharing_epr="https://outlook.office365.com/x")
+    policy = Policy(allowed_hosts=("mail.fabrikam.example",))
+    for relationship, reason in (
+        (vanity, Reason.TARGET_NOT_ALLOWED),
+        (cloudy, Reason.TARGET_OWA_URL_INVALID),
+    ):
+        found = leads_to(relationship, policy)
+        assert isinstance(found, Pass)
+        assert found.reason is reason
+
+
 def test_who_is_not_meant_is_told_the_wave() -> None:
     policy = Policy(wave=Wave(only=Criteria(percent=0.0)))
     found = target_for(exchange(), MOVED, CLOUD, policy, Trail(None))

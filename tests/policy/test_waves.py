@@ -84,6 +84,7 @@ def test_a_name_in_doubt_names_nobody_in_only_and_keeps_back_in_except(standing:
         ("CN = Anna , OU=Elsewhere, DC=contoso, DC=example", "kept"),
         ("anna.alt", "kept"),  # what stands before the @ of an address
         ("FABRIKAM\\anna.alt@contoso.example", "kept"),
+        ("FABRIKAM\\a.alt@elsewhere.example", "kept"),  # what stands before its @
         ("emea.anna", "kept"),  # as what logged on
         ("CN=Bert,OU=People,DC=contoso,DC=example", "free"),
         ("@contoso.example", "free"),
