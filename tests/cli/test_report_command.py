@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_an_iis_log_alone(journal: Path) -> None:
     [
         (["no-such.jsonl"], "no-such.jsonl: no such file"),
         (["a.jsonl", "--json", "--csv"], "choose one"),
+        (["a.jsonl", "--csv", "--excel", ";"], "choose one"),
+        (["a.jsonl", "--excel", "x"], "say the list separator"),
         (["a.jsonl", "-o", "no/such/folder/x.html"], "cannot be written"),
         (["a.jsonl", "-o", "./a.jsonl"], "is one of the journals"),
         (["a.jsonl", "--until", "soon"], "say now, or a time"),
@@ -206,3 +209,20 @@ def test_hashed_journals_join_by_the_account_of_the_directory(tmp_path: Path) ->
     found = {one["user"]: (one["verdict"], one["joined_by"]) for one in made["devices"]}
     assert found[f"CONTOSO\\{redaction.name('anna')}"] == ("confirmed", "directory")
     assert found[f"CONTOSO\\{redaction.name('off')}"] == ("quarantined_or_blocked", "directory")
+
+
+@pytest.mark.parametrize(
+    ("said", "separator"), [(",", ","), (";", ";"), ("tab", "\t"), ("\\t", "\t")]
+)
+def test_for_excel(journal: Path, said: str, separator: str) -> None:
+    """By a real process in a locale of old: what counts are the bytes."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "eas_redirect", "report", str(journal), "--excel", said],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+    )
+    assert ran.stdout.startswith(b"\xef\xbb\xbfuser" + separator.encode())
+    rows = list(csv.DictReader(io.StringIO(ran.stdout.decode("utf-8-sig")), delimiter=separator))
+    plain = RUNNER.invoke(app, ["report", str(journal), "--csv"]).stdout
+    assert rows == list(csv.DictReader(io.StringIO(plain)))

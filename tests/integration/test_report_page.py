@@ -1,6 +1,7 @@
 """The page in a real browser: with no, one and a hundred thousand devices."""
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import render
 from tests.benchmarks.crowd import Crowd
-from tests.browser import complaints, open_browser, screenshot
+from tests.browser import accessibility_faults, complaints, open_browser, screenshot, seen_as
 from tests.report.simulator import START, Simulation, write_journal
 from tests.report.test_figures import call
 
@@ -41,7 +42,7 @@ def shown(browser: webdriver.Chrome, journal: Path) -> None:
 
 
 def tiles(browser: webdriver.Chrome) -> list[str]:
-    found = browser.find_elements(By.CSS_SELECTOR, ".tile dd")
+    found = browser.find_elements(By.CSS_SELECTOR, ".tile dd:not(.words)")
     return [element.text.splitlines()[0] for element in found]
 
 
@@ -62,7 +63,7 @@ def test_a_month_sorts_and_prints(browser: webdriver.Chrome, tmp_path: Path) -> 
     month = Simulation(phones=300)
     shown(browser, write_journal(tmp_path / "month.jsonl", month.records()))
     screenshot(browser, "report-month")
-    table = browser.find_elements(By.CSS_SELECTOR, "table")[-1]
+    table = browser.find_elements(By.CSS_SELECTOR, "table.cards")[-1]
     head = next(h for h in table.find_elements(By.TAG_NAME, "th") if "Redirects" in h.text)
     column = table.find_elements(By.TAG_NAME, "th").index(head)
     for order, reverse in (("ascending", False), ("descending", True)):
@@ -74,8 +75,8 @@ def test_a_month_sorts_and_prints(browser: webdriver.Chrome, tmp_path: Path) -> 
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
     named = browser.execute_script(
-        "return [...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label')"
-        " && s.getAttribute('role') === 'img')"
+        "return [...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-hidden')"
+        " || s.getAttribute('aria-label') && s.getAttribute('role') === 'img')"
         " && [...document.querySelectorAll('table')].every(t => t.caption)"
         " && document.querySelectorAll('h1').length === 1"
     )
@@ -112,6 +113,43 @@ def test_a_dark_screen_and_a_narrow_one(browser: webdriver.Chrome, tmp_path: Pat
     finally:
         browser.set_window_size(1280, 1400)
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_phone_sees_what_to_do_without_scrolling_sideways(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    shown(browser, write_journal(tmp_path / "phone.jsonl", Simulation(phones=60).records()))
+    for width, scheme in ((320, "light"), (320, "dark"), (1280, "dark")):
+        with seen_as(browser, width, scheme):
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            outside = browser.execute_script(
+                "return [...document.querySelectorAll('td.told')].filter(cell => cell.innerText &&"
+                " cell.checkVisibility() && cell.getBoundingClientRect().right > innerWidth)"
+                ".map(cell => cell.dataset.label)"
+            )
+            assert outside == []
+            told = browser.find_element(By.CSS_SELECTOR, "td[data-label='What to do']")
+            assert told.is_displayed()
+            screenshot(browser, f"report-{width}-{scheme}")
+            assert accessibility_faults(browser) == []
+
+
+def test_five_hundred_devices_print_on_a_few_pages(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    """Those that need nobody are counted, not listed."""
+    shown(browser, write_journal(tmp_path / "many.jsonl", Simulation(phones=500).records()))
+    size = {"printBackground": True, "paperWidth": 8.27, "paperHeight": 11.69}
+    paper = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", size)["data"])
+    pages = len(re.findall(rb"/Type\s*/Page[^s]", paper))
+    assert 2 <= pages <= 7, pages
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        text = browser.find_element(By.TAG_NAME, "main").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert "rows are not printed: those that need a person are listed above" in text
+    assert "What to do" in text
 
 
 def test_a_hundred_thousand_devices(browser: webdriver.Chrome, tmp_path: Path) -> None:

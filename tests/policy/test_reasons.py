@@ -97,11 +97,11 @@ def test_a_word_from_elsewhere_stands_for_itself() -> None:
 class TestANewRowShows:
     def test_in_the_report(self) -> None:
         row = ReasonRow(reason=EXAMPLE, exchanges=1, users=1, devices=1)
-        assert "the moon is full" in reason_table([row])
+        assert "the moon is full" in str(reason_table([row]))
         obstacle = Obstacle(
             reason=EXAMPLE, target_domain="cloud.example", users=1, devices=1, exchanges=1
         )
-        page = obstacle_table([obstacle])
+        page = str(obstacle_table([obstacle]))
         assert "the moon is full" in page
         assert "Wait a fortnight." in page
         assert advice.meaning(EXAMPLE) == "the moon is full"

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eas_redirect.report.exports import json_pieces, to_csv, to_json
+from eas_redirect.report.exports import csv_rows, json_pieces, to_csv, to_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import each_day, render
-from eas_redirect.report.report_values import Report
+from eas_redirect.report.report_values import Report, Silence
 from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.ledger import Ledger, LedgerState
 from eas_redirect.telemetry.printable import number
@@ -651,3 +651,77 @@ def test_accepted_is_what_exchange_lets_sync(tmp_path: Path) -> None:
         call(4, device_id=None, method="OPTIONS", user_agent="x"),
     )
     assert {d.device_id for d in made.devices if d.accepted} == {"synced"}
+
+
+END = START + 40 * 86400
+
+
+def test_exchanges_without_an_answer_are_told_by_cause_and_exchanges_own_503_apart(
+    tmp_path: Path,
+) -> None:
+    def silent(at: float, error: str | None, **said: object) -> Record:
+        values = {"reason": "no_answer", "error_type": error, "upstream_status_code": None, **said}
+        return replace(call(at), **values)  # type: ignore[arg-type]
+
+    records = [
+        call(0),
+        silent(10, "client_left"),
+        silent(20, "client_left", user_name="bert", device_id="B"),
+        silent(30, "upstream_failed", status_code=503),
+        silent(40, None),
+        silent(50, "a word of tomorrow"),
+        replace(call(60), status_code=503, upstream_status_code=503),
+    ]
+    made = make_report(find_sources([str(write_journal(tmp_path / "j.jsonl", records))]), END)
+    told = {row.silence: (row.exchanges, row.devices, row.users) for row in made.silence}
+    assert told == {
+        Silence.UPSTREAM_FAILED: (1, 1, 1),
+        Silence.CLIENT_LEFT: (2, 2, 2),
+        Silence.NOT_SAID: (2, 1, 1),
+        Silence.OWN_503: (1, 1, 1),
+    }
+    assert [row.silence for row in made.silence] == [s for s in Silence if s in told]
+    page = render(made)
+    for words in ("the device left first", "Exchange itself answered 503", "MSExchangeSyncAppPool"):
+        assert words in page
+    found = to_json(made)["no_answer"]
+    assert isinstance(found, list)
+    assert found[0]["silence"] == "upstream_failed"
+    quiet = make_report(find_sources([str(write_journal(tmp_path / "q.jsonl", [call(0)]))]), END)
+    assert quiet.silence == ()
+    assert "What got no answer" not in render(quiet)
+
+
+def test_callers_without_a_name_are_listed_by_address_and_client(tmp_path: Path) -> None:
+    def nobody(at: float, **said: object) -> Record:
+        values = {"user_name": None, "user_email": None, "device_id": None, **said}
+        return replace(call(at), **values)  # type: ignore[arg-type]
+
+    records = [
+        call(0),
+        *(nobody(at, client_address="203.0.113.7", user_agent="scanner/1") for at in range(3)),
+        nobody(5, client_address="10.0.0.1", forwarded_ip="198.51.100.9", user_agent="<b>Apple"),
+        nobody(6, client_address="203.0.113.8", reason="unauthenticated"),  # asks for the logon
+        *(nobody(10 + n, client_address=f"192.0.2.{n}", user_agent="x") for n in range(60)),
+    ]
+    made = make_report(find_sources([str(write_journal(tmp_path / "j.jsonl", records))]), END)
+    first = made.anonymous[0]
+    assert (first.address, first.user_agent, first.exchanges) == ("203.0.113.7", "scanner/1", 3)
+    assert len(made.anonymous) + made.more_anonymous == 62
+    assert "203.0.113.8" not in {one.address for one in made.anonymous}
+    front = [one.address for one in made.anonymous if one.user_agent == "<b>Apple"]
+    assert front in ([], ["198.51.100.9"])
+    page = render(made)
+    assert "Who called without a name" in page
+    assert "203.0.113.7" in page
+    assert "The first 50 of 62" in page
+
+
+def test_no_cell_becomes_a_formula() -> None:
+    values = ["=1", "+1", "-1", "@x", "|calc", "\t=1", " =1", "\xa0|x", "\uff1d1", "\n=1"]
+    rows = list(csv.reader(io.StringIO("".join(csv_rows(["a"], iter([{"a": v} for v in values]))))))
+    assert all(row[0].startswith("'") for row in rows[1:]), rows
+    harmless = ["anna", "a=b", "a|b", "12", "", "王小明"]
+    text = "".join(csv_rows(["a"], iter([{"a": value} for value in harmless])))
+    assert ["".join(row) for row in list(csv.reader(io.StringIO(text)))[1:]] == harmless
+    assert next(csv_rows(["a", "b"], iter([{"a": "x;y", "b": 1}]), ";")) == 'a;b\r\n"x;y";1\r\n'

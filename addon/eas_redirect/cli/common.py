@@ -3,6 +3,7 @@
 A command's result goes to standard output, its talk to standard error.
 """
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,15 @@ DEFAULT_CONFIG = Path("eas-redirect.toml")
 ConfigOption = Annotated[
     Path,
     typer.Option("--config", "-c", metavar="FILE", help="The eas-redirect.toml, or env:"),
+]
+ExcelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--excel",
+        metavar="SEPARATOR",
+        help="As --csv, for Excel: UTF-8 with a byte order mark, and the list separator of its"
+        " language: ',', ';' or tab.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -105,6 +115,23 @@ def write_pieces(pieces: Iterable[str]) -> None:
     """Text for machines as it is made. Only what is no text at all is replaced."""
     for piece in pieces:
         sys.stdout.write(printable_json(piece.encode("utf-8", "replace").decode("utf-8")))
+
+
+def excel_separator(text: str | None) -> str | None:
+    """Of `--excel`: a comma, a semicolon or a tab; or the end of the command."""
+    if text is None or text in (",", ";", "\t"):
+        return text
+    if text in ("tab", "\\t"):
+        return "\t"
+    fail(f"--excel {text}: say the list separator of that Excel: ',', ';' or tab.", USAGE)
+
+
+def write_for_excel(pieces: Iterable[str]) -> None:
+    """CSV in UTF-8 with its mark, whatever the terminal's encoding: Excel reads it by a click."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write("\N{ZERO WIDTH NO-BREAK SPACE}")
+    write_pieces(pieces)
 
 
 def console() -> "Console":

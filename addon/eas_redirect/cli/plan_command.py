@@ -16,12 +16,15 @@ from eas_redirect.cli.common import (
     UNREACHABLE,
     USAGE,
     ConfigOption,
+    ExcelOption,
     JsonOption,
     console,
+    excel_separator,
     fail,
     load,
     print_json,
     tell,
+    write_for_excel,
 )
 from eas_redirect.cli.progress import progress_lines
 
@@ -110,6 +113,7 @@ def plan(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a row for each user and device as CSV.")
     ] = False,
+    excel: ExcelOption = None,
 ) -> None:
     """Rehearse a wave: location, findings and readiness per user.
 
@@ -120,8 +124,9 @@ def plan(
 
     if (users is not None and everyone) or not (users or everyone or journals):
         fail("Name either USERS.csv or --all, or --journal alone.", USAGE)
-    if as_json and as_csv:
-        fail("--json and --csv: choose one.", USAGE)
+    if as_json + as_csv + (excel is not None) > 1:
+        fail("--json, --csv and --excel: choose one.", USAGE)
+    separator = excel_separator(excel)
     if allow_form not in ("before", "after", "rule"):
         fail(f"--allow-form {allow_form}: say before, after or rule.", USAGE)
     if (known or from_logs) and allow_script is None:
@@ -144,7 +149,7 @@ def plan(
         from eas_redirect.planning.letters import letters as written
 
         _write(letters, "".join(written(planned)))
-    _print(planned, as_json=as_json, as_csv=as_csv)
+    _print(planned, as_json=as_json, as_csv=as_csv, separator=separator)
     raise typer.Exit(_exit_code(planned))
 
 
@@ -231,7 +236,9 @@ async def _everyone(config: "Config") -> tuple[str, ...]:
     return found
 
 
-def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -> None:
+def _print(
+    planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool, separator: str | None
+) -> None:
     from eas_redirect.planning import plan_output
 
     if as_json:
@@ -239,6 +246,8 @@ def _print(planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool) -
     elif as_csv:
         for piece in plan_output.to_csv(planned):
             sys.stdout.write(piece)
+    elif separator is not None:
+        write_for_excel(plan_output.to_csv(planned, separator))
     else:
         plan_output.print_table(console(), planned)
 

@@ -9,11 +9,14 @@ import typer
 from eas_redirect.cli.common import (
     FINDINGS,
     USAGE,
+    ExcelOption,
     JsonOption,
     console,
+    excel_separator,
     fail,
     fail_without,
     tell,
+    write_for_excel,
     write_pieces,
 )
 
@@ -53,6 +56,7 @@ def report(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print one row for each device as CSV.")
     ] = False,
+    excel: ExcelOption = None,
     target_devices: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,13 +100,14 @@ def report(
     """
     _check_options(
         {
-            "--json and --csv: choose one.": as_json and as_csv,
+            "--json, --csv and --excel: choose one.": as_json + as_csv + (excel is not None) > 1,
             "--target-dates goes with --target-devices.": target_dates and not target_devices,
             "--users goes with --certificate.": users and not certificate,
             "--config goes with --target-devices or --certificate.": config
             and not (target_devices or certificate),
         }
     )
+    separator = excel_separator(excel)
     digests: list[tuple[str, str]] | None = [] if certificate is not None else None
     made = read_journals(journals, output, until, _fields(iis_fields), digests)
     if target_devices:
@@ -123,6 +128,10 @@ def report(
         from eas_redirect.report.exports import to_csv
 
         write_pieces(to_csv(made.devices))
+    elif separator is not None:
+        from eas_redirect.report.exports import to_csv
+
+        write_for_excel(to_csv(made.devices, separator))
     elif output is None and certificate is None:
         from eas_redirect.report.terminal import print_summary
 

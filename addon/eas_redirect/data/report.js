@@ -1,6 +1,6 @@
 "use strict";
 // Heads become buttons that sort their table. Without a script the tables stand as they are.
-for (const table of document.querySelectorAll("table")) {
+for (const table of document.querySelectorAll("table.cards")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     const button = document.createElement("button");

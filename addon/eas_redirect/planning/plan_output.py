@@ -61,9 +61,9 @@ def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
     }
 
 
-def to_csv(planned: Sequence[PlannedUser]) -> Iterator[str]:
+def to_csv(planned: Sequence[PlannedUser], separator: str = ",") -> Iterator[str]:
     """A row for each user and device; a user without a known device has one row."""
-    return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)))
+    return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)), separator)
 
 
 def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from eas_redirect.report.handover import TITLES, Accounts, local_part
-from eas_redirect.report.markup import HTML, tag
 from eas_redirect.report.old_server import SILENCE_S
-from eas_redirect.report.page import document, section
-from eas_redirect.report.page_tables import Head, table
+from eas_redirect.report.page import PAGE_POLICY, PageSection, Paragraph, section
+from eas_redirect.report.page_tables import Head, Piece, table
 from eas_redirect.report.report_values import Device, Handover, Report
 from eas_redirect.report.words import counted, length, moment
+from eas_redirect.telemetry.html_pages import render_page
 from eas_redirect.telemetry.journal import Redaction
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
@@ -236,41 +236,57 @@ def render_certificate(
         *((name, number(len(users))) for name, users in named),
         ("All users that are meant", number(certificate.users)),
     ]
-    who = [(name, _names(users)) for name, users in named]
-    period = f"{moment(report.since_s)} to {moment(report.until_s)} UTC"
+    who = [(name, Piece(_names(users), "names")) for name, users in named]
     go = certificate.outcome is Outcome.MAY_GO
-    body = [
-        tag("header", tag("h1", "Certificate of the move"), tag("p", period, class_="period")),
-        tag(
-            "main",
-            tag(
-                "section",
-                tag("h2", "May the old server go?"),
-                tag("p", certificate.outcome.value, class_="answer"),
-                tag("ul", [tag("li", sentence) for sentence in certificate.against]),
-                class_="verdict go" if go else "verdict",
+    files = (Head(title="File"), Head(title="SHA-256", kind="who"))
+    return render_page(
+        "report.html",
+        {
+            "title": "Certificate of the move",
+            "heading": "Certificate of the move",
+            "period": f"{moment(report.since_s)} to {moment(report.until_s)} UTC",
+            "notes": (),
+            "verdict": PageSection(
+                title="May the old server go?",
+                parts=(
+                    Paragraph(text=certificate.outcome.value, style="answer"),
+                    Paragraph(points=certificate.against),
+                ),
+                style="verdict go" if go else "verdict",
             ),
-            section("The users", None, table("Users by what is known", heads, counts)),
-            section(
-                "What is not known",
-                None if certificate.not_known else "Nothing that these files could tell.",
-                tag("ul", [tag("li", sentence) for sentence in certificate.not_known]),
+            "tiles": (),
+            "sections": (
+                section(
+                    "The users",
+                    None,
+                    table("Users by what is known", heads, counts, paper=len(counts)),
+                ),
+                section(
+                    "What is not known",
+                    None if certificate.not_known else "Nothing that these files could tell.",
+                    Paragraph(points=certificate.not_known),
+                ),
+                section(
+                    "What this was made from",
+                    None,
+                    table("Files", files, inputs, paper=len(inputs)),
+                ),
+                section(
+                    "Who they are",
+                    f"The first {LISTED} of each group.",
+                    table(
+                        "Users by name",
+                        (Head(title="Users"), Head(title="Who")),
+                        who,
+                        paper=len(who),
+                    ),
+                ),
+                section("Signature", None, *(Paragraph(text=line) for line in _SIGNATURE)),
             ),
-            section(
-                "What this was made from",
-                None,
-                table("Files", (Head(title="File"), Head(title="SHA-256")), list(inputs)),
-            ),
-            section(
-                "Who they are",
-                f"The first {LISTED} of each group.",
-                table("Users by name", (Head(title="Users"), Head(title="Who")), who),
-            ),
-            section("Signature", None, [tag("p", line) for line in _SIGNATURE]),
-        ),
-        tag("footer", tag("p", f"Made {moment(report.now_s)} UTC by eas-redirect report.")),
-    ]
-    return document("Certificate of the move", body)
+            "made": f"Made {moment(report.now_s)} UTC by eas-redirect report.",
+            "policy": PAGE_POLICY,
+        },
+    )
 
 
 _SIGNATURE = (
@@ -280,7 +296,6 @@ _SIGNATURE = (
 )
 
 
-def _names(users: Sequence[str]) -> HTML | str:
-    shown = ", ".join(users[:LISTED])
+def _names(users: Sequence[str]) -> str:
     more = f", and {number(len(users) - LISTED)} more" if len(users) > LISTED else ""
-    return tag("small", *(f"{part} " for part in f"{shown}{more}".split(" ")))
+    return f"{', '.join(users[:LISTED])}{more}"

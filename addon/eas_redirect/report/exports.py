@@ -12,8 +12,9 @@ from eas_redirect.report.words import stamp
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import printable
 
-# Spreadsheets take a cell that begins like this for a formula; names in journals come from clients.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets take a cell that begins like this for a formula, some of them after spaces; names in
+# journals come from clients. The last four are the wide forms of East Asian keyboards.
+_FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 COLUMNS = (
     "user",
@@ -95,6 +96,11 @@ def _figures(report: Report) -> dict[str, object]:
         "reasons": _plain(report.reasons),
         "more_reasons": report.more_reasons,
         "obstacles": _plain(report.obstacles),
+        "no_answer": [{"last": stamp(one.last_s), **_object(one)} for one in report.silence],
+        "anonymous_callers": [
+            {"last": stamp(one.last_s), **_object(one)} for one in report.anonymous
+        ],
+        "more_anonymous_callers": report.more_anonymous,
         "autodiscover": {
             "questions": report.discoveries.questions,
             "users_told": report.discoveries.told,
@@ -194,15 +200,17 @@ def device_row(device: Device) -> dict[str, object]:
     }
 
 
-def to_csv(devices: Sequence[Device]) -> Iterator[str]:
+def to_csv(devices: Sequence[Device], separator: str = ",") -> Iterator[str]:
     """One row a device, with a head; as RFC 4180 has it. Yields pieces."""
-    yield from csv_rows(COLUMNS, (device_row(device) for device in devices))
+    yield from csv_rows(COLUMNS, (device_row(device) for device in devices), separator)
 
 
-def csv_rows(columns: Sequence[str], rows: Iterator[dict[str, object]]) -> Iterator[str]:
+def csv_rows(
+    columns: Sequence[str], rows: Iterator[dict[str, object]], separator: str = ","
+) -> Iterator[str]:
     """Rows as CSV text; nothing in them becomes a formula."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    writer = csv.writer(buffer, delimiter=separator)
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row[column]) for column in columns])
@@ -223,7 +231,8 @@ def _cell(value: object) -> str:
             return printable(" ".join(map(str, value)))
         case str():
             clean = printable(value)
-            return "'" + clean if clean.startswith(_FORMULA) else clean
+            begins = clean.startswith(_FORMULA) or clean.lstrip(" \xa0").startswith(_FORMULA)
+            return "'" + clean if begins else clean
         case _:
             return str(value)
 

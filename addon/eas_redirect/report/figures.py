@@ -15,11 +15,13 @@ from eas_redirect.report.old_server import SILENCE_S, judge_old_server, unknown
 from eas_redirect.report.report_values import Arrivals, Device, Input, Report
 from eas_redirect.report.store import Progress, open_store
 from eas_redirect.report.tallies import (
+    anonymous,
     days,
     discoveries,
     latency,
     obstacles,
     reasons,
+    silence_by_cause,
     states_over_time,
     waits,
 )
@@ -61,6 +63,7 @@ def make_report(
         until = last if last is None or until_s is None else max(last, int(until_s * 1000))
         devices = follow_devices(connection, until or 0)
         listed, more = reasons(connection)
+        nameless, more_nameless = anonymous(connection)
         redirects, would_redirects = _one(connection, _REDIRECTS)
         return Report(
             now_s=now_s,
@@ -82,6 +85,9 @@ def make_report(
             reasons=listed,
             more_reasons=more,
             obstacles=obstacles(connection),
+            silence=silence_by_cause(connection),
+            anonymous=nameless,
+            more_anonymous=more_nameless,
             discoveries=discoveries(connection),
             waits=waits(connection),
             latency=latency(connection),

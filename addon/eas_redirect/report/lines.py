@@ -23,6 +23,8 @@ COLUMNS = """{
   user_agent: 'STRUCT(original VARCHAR)',
   http: 'STRUCT(request STRUCT("method" VARCHAR), response STRUCT(status_code INTEGER))',
   client: 'STRUCT("address" VARCHAR)',
+  network: 'STRUCT(forwarded_ip VARCHAR)',
+  error: 'STRUCT("type" VARCHAR)',
   url: 'STRUCT("domain" VARCHAR)',
   eas: 'STRUCT(command VARCHAR, protocol_version VARCHAR, client_family VARCHAR,
     decision VARCHAR, wave VARCHAR, mode VARCHAR, iis VARCHAR, lost BIGINT,
@@ -53,7 +55,9 @@ CREATE TABLE lines (
   side VARCHAR,                  -- of an IIS log; see w3c.Entry
   command VARCHAR,
   lost BIGINT,                   -- lines that could not be written before this one
-  method VARCHAR, address VARCHAR,
+  method VARCHAR,
+  address VARCHAR,               -- the device's own where a front says it
+  error VARCHAR,                 -- why there is no answer, or none of the directory
   seen_ms BIGINT                 -- of a wait: when the directory was seen to say that it moved
 )
 """
@@ -113,7 +117,7 @@ SELECT
   eas.directory.duration_ms, eas.directory.cache, eas.directory.target_domain,
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
   eas.iis, eas.command, eas.lost,
-  upper(http.request.method), client.address,
+  upper(http.request.method), coalesce(network.forwarded_ip, client.address), said(error.type),
   ts - (eas.wait_seen_s * 1000)::BIGINT
 FROM who
 """

@@ -5,17 +5,15 @@ it came about, day by day; then everything by kind. No script, font or image fro
 Content-Security-Policy lets in this page's own style and script by their hashes, and nothing else.
 """
 
-import base64
-import hashlib
-from collections.abc import Callable, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from eas_redirect.report import page_tables as tables
 from eas_redirect.report.groups import FOLLOWED
 from eas_redirect.report.handover import NEXT_STEPS, TITLES
-from eas_redirect.report.markup import HTML, Child, tag
-from eas_redirect.report.page_tables import SHOWN, Cell, Head, count, table, time_cell
-from eas_redirect.report.plots import Column, Series, bars, legend, stacked
+from eas_redirect.report.page_tables import SHOWN, Cell, Head, PageTable, count, table, time_cell
+from eas_redirect.report.plots import BarPlot, Column, Series, StackedPlot, bars, stacked
 from eas_redirect.report.report_values import (
     DAY_MS,
     SHOWN_DAYS,
@@ -36,23 +34,48 @@ from eas_redirect.report.words import (
     moment,
     size,
 )
+from eas_redirect.telemetry.html_pages import render_page, security_policy
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
 
-
-def section(title: str, words: str | None, *parts: Child) -> HTML:
-    return tag(
-        "section", tag("h2", title), tag("p", words, class_="aside") if words else None, parts
-    )
+PAGE_POLICY = security_policy("page.css", "report.js")
 
 
-def cut(total: int) -> HTML | None:
-    if total <= tables.SHOWN:
-        return None
-    return tag(
-        "p",
-        f"The first {number(tables.SHOWN)} of {number(total)}; --csv and --json have all.",
-        class_="aside",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """A table that is unfolded on demand, and not printed."""
+
+    part: Literal["folded"] = "folded"
+    title: str
+    table: PageTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paragraph:
+    """A paragraph, or the points of a list."""
+
+    part: Literal["words"] = "words"
+    text: str = ""
+    points: tuple[str, ...] = ()
+    style: str = "aside"
+
+
+type PagePart = PageTable | StackedPlot | BarPlot | Folded | Paragraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSection:
+    """A heading, a paragraph that explains it, and what it shows."""
+
+    title: str
+    words: str = ""
+    parts: tuple[PagePart, ...] = ()
+    style: str = ""
+
+
+def section(title: str, words: str | None, *parts: PagePart | None) -> PageSection:
+    return PageSection(
+        title=title, words=words or "", parts=tuple(part for part in parts if part is not None)
     )
 
 
@@ -61,10 +84,10 @@ def cut(total: int) -> HTML | None:
 STUCK_CLIENTS = 12
 
 
-def verdict(report: Report) -> HTML:
+def verdict(report: Report) -> PageSection:
     """The answer, then who stands against it and what to do about them."""
     arrivals = report.arrivals
-    times: Child = None
+    times = ""
     if arrivals.last_s is not None:
         times = f"The last call was {moment(arrivals.last_s)} UTC."
         if arrivals.first_s is not None and arrivals.devices > 1:
@@ -72,17 +95,19 @@ def verdict(report: Report) -> HTML:
                 f"Their last calls lie between {moment(arrivals.first_s)} and"
                 f" {moment(arrivals.last_s)} UTC."
             )
-    return tag(
-        "section",
-        tag("h2", "Can the old server go?"),
-        tag("p", arrivals.verdict, class_="answer"),
-        tag("p", times, class_="aside") if times else None,
-        tables.still_calling_table(arrivals.still_calling) if arrivals.still_calling else None,
-        class_="verdict go" if arrivals.can_go else "verdict",
+    parts: list[PagePart] = [Paragraph(text=arrivals.verdict, style="answer")]
+    parts += [Paragraph(text=times)] if times else []
+    if arrivals.still_calling:
+        parts.append(tables.still_calling_table(arrivals.still_calling))
+    return PageSection(
+        title="Can the old server go?",
+        parts=tuple(parts),
+        style="verdict go" if arrivals.can_go else "verdict",
     )
 
 
-def tiles(report: Report) -> HTML:
+def tiles(report: Report) -> tuple[tuple[str, int, str, str], ...]:
+    """Name, figure, words, colour."""
     totals = report.totals
     stuck = totals.states.get(LedgerState.STUCK, 0)
     returned = totals.states.get(LedgerState.RETURNED, 0)
@@ -113,22 +138,10 @@ def tiles(report: Report) -> HTML:
     if totals.would_redirects:
         would = ("Would redirect", totals.would_redirects, "answers, in observe mode", "")
         rows = (*rows, would)
-    shown = [
-        tag(
-            "div",
-            tag("dt", title),
-            tag("dd", number(value)),
-            tag("p", words),
-            class_=f"tile {colour}",
-        )
-        for title, value, words, colour in rows
-    ]
-    return tag(
-        "section", tag("h2", "In figures", class_="hidden"), tag("dl", shown, class_="tiles")
-    )
+    return rows
 
 
-def stuck(report: Report) -> HTML:
+def stuck(report: Report) -> PageSection:
     found = [device for device in report.devices if device.state is LedgerState.STUCK]
     title = "Who is stuck"
     if not found:
@@ -143,12 +156,11 @@ def stuck(report: Report) -> HTML:
         title,
         "Came back three times or more, over at least ten minutes.",
         tables.stuck_table(found),
-        cut(len(found)),
         bars("Stuck devices by client", clients[:STUCK_CLIENTS]),
     )
 
 
-def obstacles(report: Report) -> HTML | None:
+def obstacles(report: Report) -> PageSection | None:
     if not report.obstacles:
         return None
     return section(
@@ -158,13 +170,35 @@ def obstacles(report: Report) -> HTML | None:
     )
 
 
+def silence(report: Report) -> PageSection | None:
+    if not report.silence:
+        return None
+    return section(
+        "What got no answer",
+        "Exchanges to which Exchange said nothing. What it answered with 503 itself stands apart:"
+        " that is an answer, and its own trouble.",
+        tables.silence_table(report.silence),
+    )
+
+
+def anonymous(report: Report) -> PageSection | None:
+    if not report.anonymous:
+        return None
+    return section(
+        "Who called without a name",
+        "Exchange let them in, and no line says who they are: they may be anybody's, and keep the"
+        " old server. Their address and client may tell.",
+        tables.anonymous_table(report.anonymous, len(report.anonymous) + report.more_anonymous),
+    )
+
+
 # How it came about: states, arrivals and decisions, day by day.
 
 _STATE_SERIES = tuple(Series(title=STATE_TITLES[s], colour=s.value) for s in STATES)
 _DAY_S = DAY_MS / 1000
 
 
-def states(report: Report) -> HTML | None:
+def states(report: Report) -> PageSection | None:
     if not report.states_over_time:
         return None
     columns = [
@@ -181,13 +215,12 @@ def states(report: Report) -> HTML | None:
         "At the end of each day, UTC. Silence is judged by each device's own usual interval:"
         " whoever is silent for three of them, and an hour at least, is presumed to have followed.",
         stacked(title, _STATE_SERIES, columns),
-        legend(_STATE_SERIES),
         _figures(title, _STATE_SERIES, columns),
         _figures("Users, each by the worst of their devices", _STATE_SERIES, users),
     )
 
 
-def arrivals(report: Report) -> HTML | None:
+def arrivals(report: Report) -> PageSection | None:
     if not report.days:
         return None
     series = (Series(title="devices that called the old server", colour="c0"),)
@@ -203,7 +236,7 @@ def arrivals(report: Report) -> HTML | None:
     )
 
 
-def decisions(report: Report) -> HTML | None:
+def decisions(report: Report) -> PageSection | None:
     if not report.days:
         return None
     names = sorted({reason for one in report.days for reason in one.reasons})
@@ -222,18 +255,17 @@ def decisions(report: Report) -> HTML | None:
         title,
         "Exchanges of each day, UTC, and why each was redirected or passed.",
         stacked(title, series, columns),
-        legend(series),
         tables.reason_table(report.reasons),
-        tag("p", more, class_="aside") if more else None,
+        Paragraph(text=more) if more else None,
         _figures(title, series, columns),
     )
 
 
-def _figures(title: str, series: Sequence[Series], columns: Sequence[Column]) -> HTML:
+def _figures(title: str, series: Sequence[Series], columns: Sequence[Column]) -> Folded:
     """A plot's figures for those who cannot see it, and for those who want to copy them."""
     heads = (Head(title="Day"), *(Head(title=s.title, kind="number") for s in series))
     rows = [[Cell(shown=c.label), *map(tables.count, c.values)] for c in columns]
-    return tag("details", tag("summary", f"The figures: {title}"), table(title, heads, rows))
+    return Folded(title=f"The figures: {title}", table=table(title, heads, rows))
 
 
 def each_day(days: Sequence[Day]) -> tuple[Day, ...]:
@@ -252,7 +284,7 @@ def each_day(days: Sequence[Day]) -> tuple[Day, ...]:
 # Everything by kind: groups, readiness, look-ups, and the devices one by one.
 
 
-def groups(report: Report) -> HTML | None:
+def groups(report: Report) -> PageSection | None:
     if not report.devices:
         return None
     waves = any(group.name != NAMELESS for group in report.by_wave)
@@ -273,7 +305,7 @@ def _unless(nameless: str) -> Callable[[str], str]:
     return lambda name: nameless if name == NAMELESS else name
 
 
-def readiness(report: Report) -> HTML | None:
+def readiness(report: Report) -> PageSection | None:
     judged = sum(report.readiness.values())
     if not judged:
         return None
@@ -289,7 +321,7 @@ def readiness(report: Report) -> HTML | None:
     )
 
 
-def discoveries(report: Report) -> HTML | None:
+def discoveries(report: Report) -> PageSection | None:
     asked = report.discoveries
     if not asked.shown:
         return None
@@ -301,7 +333,7 @@ def discoveries(report: Report) -> HTML | None:
     )
 
 
-def waits(report: Report) -> HTML | None:
+def waits(report: Report) -> PageSection | None:
     ended = report.waits
     if not ended.waves and not ended.would_end:
         return None
@@ -312,12 +344,12 @@ def waits(report: Report) -> HTML | None:
         f" the device. In observe mode the wait of {counted(ended.would_end, 'device')} would have"
         f" ended. {counted(ended.unanswered, 'device')} asked and got no 451 yet: Exchange believes"
         " for some minutes that the mailbox is still there.",
-        tables.wait_table(ended.waves) if ended.waves else HTML(),
-        tables.unanswered_table(shown) if shown else HTML(),
+        tables.wait_table(ended.waves) if ended.waves else None,
+        tables.unanswered_table(shown) if shown else None,
     )
 
 
-def latency(report: Report) -> HTML | None:
+def latency(report: Report) -> PageSection | None:
     latency = report.latency
     if not latency.lookups:
         return None
@@ -336,14 +368,13 @@ def latency(report: Report) -> HTML | None:
     )
 
 
-def devices(report: Report) -> HTML | None:
+def devices(report: Report) -> PageSection | None:
     if not report.devices:
         return None
     return section(
         "Devices",
         None,
         tables.device_table(report.devices),
-        cut(len(report.devices)),
     )
 
 
@@ -351,12 +382,17 @@ def devices(report: Report) -> HTML | None:
 
 _DONE = frozenset({Handover.CONFIRMED, Handover.ELSEWHERE})
 _HEADS = (
-    *(Head(title="User"), Head(title="Device"), Head(title="Client"), Head(title="Why")),
+    *(
+        Head(title="User", kind="who"),
+        Head(title="Device", kind="who"),
+        Head(title="Client", kind="client"),
+        Head(title="Why", kind="told"),
+    ),
     *(Head(title="Redirected", kind="time"), Head(title="Last call here", kind="time")),
 )
 
 
-def handover(report: Report) -> HTML | None:
+def handover(report: Report) -> PageSection | None:
     target = report.target
     if target is None:
         return None
@@ -368,7 +404,7 @@ def handover(report: Report) -> HTML | None:
         Head(title="Verdict"),
         Head(title="Devices", kind="number"),
         Head(title="Users", kind="number"),
-        Head(title="What to do"),
+        Head(title="What to do", kind="told"),
     )
     reach = f", and reach to {moment(target.newest_s)} UTC" if target.newest_s is not None else ""
     return section(
@@ -376,11 +412,11 @@ def handover(report: Report) -> HTML | None:
         f"By the target's own lists: {counted(target.files, 'file')} of"
         f" {counted(target.rows, 'device')}{reach}.",
         table("Verdicts", heads, rows),
-        [_list(report.devices, verdict) for verdict in Handover if verdict not in _DONE],
+        *(_list(report.devices, verdict) for verdict in Handover if verdict not in _DONE),
     )
 
 
-def _list(devices: tuple[Device, ...], verdict: Handover) -> list[HTML | None] | None:
+def _list(devices: tuple[Device, ...], verdict: Handover) -> PageTable | None:
     found = [one for one in devices if one.arrival and one.arrival.handover is verdict]
     if not found:
         return None
@@ -395,79 +431,54 @@ def _list(devices: tuple[Device, ...], verdict: Handover) -> list[HTML | None] |
         )
         for device in found[:SHOWN]
     ]
-    return [table(f"{TITLES[verdict].capitalize()}", _HEADS, rows), cut(len(found))]
+    return table(TITLES[verdict].capitalize(), _HEADS, rows, total=len(found))
 
 
 def render(report: Report) -> str:
     """The whole file."""
-    body = (_header(report), _main(report), _footer(report))
-    return document(f"Who followed · {_period(report)}", body)
-
-
-def document(title: str, body: Child) -> str:
-    """A self-contained file with this page's style and script."""
-    style, script = _asset("page.css"), _asset("report.js")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}';"
-        " base-uri 'none'; form-action 'none'"
+    return render_page(
+        "report.html",
+        {
+            "title": f"Who followed · {_period(report)}",
+            "heading": "Who followed, who did not",
+            "period": _period(report),
+            "notes": (*report.notes, *(report.target.notes if report.target else ())),
+            "verdict": verdict(report),
+            "tiles": tiles(report),
+            "sections": [one for one in _sections(report) if one is not None],
+            "made": _made(report),
+            "policy": PAGE_POLICY,
+        },
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="robots", content="noindex"),
-        tag("title", title),
-        tag("style", HTML(style)),
-    )
-    whole = tag("html", head, tag("body", body, tag("script", HTML(script))), lang="en")
-    return f"<!doctype html>\n{whole}\n"
 
 
-def _main(report: Report) -> HTML:
+def _sections(report: Report) -> Iterator[PageSection | None]:
     """What to do first, then how it came about, then everything."""
-    return tag(
-        "main",
-        verdict(report),
-        tiles(report),
-        stuck(report),
-        handover(report),
-        obstacles(report),
-        states(report),
-        arrivals(report),
-        decisions(report),
-        readiness(report),
-        groups(report),
-        discoveries(report),
-        waits(report),
-        latency(report),
-        devices(report),
-    )
+    yield stuck(report)
+    yield handover(report)
+    yield obstacles(report)
+    yield silence(report)
+    yield anonymous(report)
+    yield states(report)
+    yield arrivals(report)
+    yield decisions(report)
+    yield readiness(report)
+    yield groups(report)
+    yield discoveries(report)
+    yield waits(report)
+    yield latency(report)
+    yield devices(report)
 
 
-def _header(report: Report) -> HTML:
-    return tag(
-        "header",
-        tag("h1", "Who followed, who did not"),
-        tag("p", _period(report), class_="period"),
-        [tag("p", note, class_="note") for note in report.notes],
-        [tag("p", note, class_="note") for note in report.target.notes] if report.target else None,
-    )
-
-
-def _footer(report: Report) -> HTML:
+def _made(report: Report) -> str:
     read = report.input
-    return tag(
-        "footer",
-        tag(
-            "p",
-            f"Made {moment(report.now_s)} UTC from {counted(read.files, 'file')},"
-            f" {size(read.bytes)}, {counted(read.lines, 'line')}:"
-            f" {counted(read.exchanges, 'exchange')},"
-            f" {counted(read.events, 'event')}, {number(read.torn)} torn,"
-            f" {number(read.foreign)} foreign, {number(read.untimed)} without a usable time,"
-            f" {number(read.future)} dated in the future. All times are UTC.",
-        ),
+    return (
+        f"Made {moment(report.now_s)} UTC from {counted(read.files, 'file')},"
+        f" {size(read.bytes)}, {counted(read.lines, 'line')}:"
+        f" {counted(read.exchanges, 'exchange')},"
+        f" {counted(read.events, 'event')}, {number(read.torn)} torn,"
+        f" {number(read.foreign)} foreign, {number(read.untimed)} without a usable time,"
+        f" {number(read.future)} dated in the future. All times are UTC."
     )
 
 
@@ -475,11 +486,3 @@ def _period(report: Report) -> str:
     if report.since_s is None or report.until_s is None:
         return "no journal lines"
     return f"{moment(report.since_s)} to {moment(report.until_s)} UTC"
-
-
-def _asset(name: str) -> str:
-    return files("eas_redirect").joinpath(f"data/{name}").read_text("utf-8")
-
-
-def _hash(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

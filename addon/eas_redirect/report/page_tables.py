@@ -2,24 +2,26 @@
 a script. Pure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from eas_redirect.policy.reasons import title
-from eas_redirect.report.markup import HTML, Child, tag
 from eas_redirect.report.old_server import why
 from eas_redirect.report.report_values import (
+    AnonymousCaller,
     AskedAgain,
     Device,
     Group,
     Obstacle,
     ReasonRow,
+    SilenceRow,
     StillCalling,
     Unanswered,
     WaitsOfWave,
 )
 from eas_redirect.report.words import (
+    SILENCE_WORDS,
     STATE_TITLES,
     VERDICT_TITLES,
     client_title,
@@ -32,49 +34,79 @@ from eas_redirect.report.words import (
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
 
+PRINTED = 40  # rows of a table on paper
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a cell, and how it is shown; `names` may be many. `tone`: the colour of a badge."""
+
+    text: str
+    form: Literal["text", "small", "code", "badge", "names"] = "text"
+    tone: str = ""
+
+
+type Shown = str | Piece | Sequence[str | Piece]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A column: `kind` says how it sorts and where it stands."""
+    """A column: `kind` says how it sorts and where it stands; `who` names a user or a device,
+    `told` is a sentence."""
 
     title: str
-    kind: Literal["text", "number", "time"] = "text"
+    kind: Literal["text", "number", "time", "who", "client", "told"] = "text"
+
+    @property
+    def sorts(self) -> str:
+        return self.kind if self.kind in ("number", "time") else "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """What a cell shows, and by which value it sorts when that is another."""
 
-    shown: Child
+    shown: Shown
     sort: str | float | None = None
 
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        parts = [self.shown] if isinstance(self.shown, str | Piece) else self.shown
+        return tuple(Piece(part) if isinstance(part, str) else part for part in parts)
 
-def table(caption: str, heads: Sequence[Head], rows: Sequence[Sequence[Cell | Child]]) -> HTML:
-    """A table with its caption; heads become buttons by the page's script."""
-    titles = [tag("th", head.title, scope="col", data_kind=head.kind) for head in heads]
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", caption),
-            tag("thead", tag("tr", titles)),
-            tag("tbody", [_row(heads, row) for row in rows]),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTable:
+    """A table with its caption. `total`: rows in all, where not all are shown. `paper`: so many
+    rows are printed, and the page says how many are not."""
+
+    part: Literal["table"] = "table"
+    caption: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    total: int = 0
+    paper: int = PRINTED
+
+
+def table(
+    caption: str,
+    heads: Sequence[Head],
+    rows: Iterable[Sequence[Cell | Shown]],
+    *,
+    total: int = 0,
+    paper: int | None = None,
+) -> PageTable:
+    """A table; heads become buttons by the page's script."""
+    return PageTable(
+        caption=caption,
+        heads=tuple(heads),
+        rows=tuple(
+            tuple(cell if isinstance(cell, Cell) else Cell(shown=cell) for cell in row)
+            for row in rows
         ),
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=caption,
+        total=total,
+        paper=PRINTED if paper is None else paper,
     )
-
-
-def _row(heads: Sequence[Head], row: Sequence[Cell | Child]) -> HTML:
-    return tag("tr", [_cell(head, cell) for head, cell in zip(heads, row, strict=True)])
-
-
-def _cell(head: Head, cell: Cell | Child) -> HTML:
-    whole = cell if isinstance(cell, Cell) else Cell(shown=cell)
-    sort = None if whole.sort is None else str(whole.sort)
-    return tag("td", whole.shown, class_=None if head.kind == "text" else head.kind, data_sort=sort)
 
 
 SHOWN = 1000  # rows of a table; a browser and a reader bear no more
@@ -87,59 +119,59 @@ def count(value: int) -> Cell:
 
 def time_cell(at_s: float | None) -> Cell:
     date, _, clock = moment(at_s).partition(" ")
-    return Cell(shown=[date, tag("small", clock)], sort=at_s or 0)
+    return Cell(shown=(date, Piece(clock, "small")), sort=at_s or 0)
 
 
-def badge(title: str, colour: str) -> HTML:
-    return tag("span", title, class_=f"badge {colour}")
+def badge(title: str, colour: str) -> Piece:
+    return Piece(title, "badge", colour)
 
 
 def _state(device: Device) -> Cell:
     """Of a device that got no redirect: why."""
     title = STATE_TITLES[device.state]
     reason = why(device) if device.state is LedgerState.SEEN else ""
-    words = tag("small", meaning(reason)) if reason else None
-    return Cell(shown=[badge(title, device.state.value), words], sort=f"{title} {reason}")
+    words = (Piece(meaning(reason), "small"),) if reason else ()
+    return Cell(shown=(badge(title, device.state.value), *words), sort=f"{title} {reason}")
 
 
 def _came_back(device: Device) -> Cell:
-    since = tag("small", f"told {moment(device.redirected_s)}")
-    return Cell(shown=[number(device.returns), since], sort=device.returns)
+    since = Piece(f"told {moment(device.redirected_s)}", "small")
+    return Cell(shown=(number(device.returns), since), sort=device.returns)
 
 
 def _silence(device: Device) -> Cell:
     usual = device.usual_interval_s
-    words = tag("small", f"usually {length(usual)}") if usual is not None else None
-    return Cell(shown=[length(device.silent_s), words], sort=device.silent_s)
+    words = (Piece(f"usually {length(usual)}", "small"),) if usual is not None else ()
+    return Cell(shown=(length(device.silent_s), *words), sort=device.silent_s)
 
 
 def _with_users(devices: int, users: int) -> Cell:
-    words = tag("small", counted(users, "user")) if users else None
-    return Cell(shown=[number(devices), words], sort=devices)
+    words = (Piece(counted(users, "user"), "small"),) if users else ()
+    return Cell(shown=(number(devices), *words), sort=devices)
 
 
-def still_calling_table(rows: Sequence[StillCalling]) -> HTML:
+def still_calling_table(rows: Sequence[StillCalling]) -> PageTable:
     """Who keeps the old server, and what to do about them."""
     heads = (
         Head(title="Devices", kind="number"),
         Head(title="Users", kind="number"),
-        Head(title="Why they still call"),
-        Head(title="What to do"),
+        Head(title="Why they still call", kind="told"),
+        Head(title="What to do", kind="told"),
     )
     cells = [(count(r.devices), count(r.users), meaning(r.why), what_to_do(r.why)) for r in rows]
     return table("Who called in the last 7 days", heads, cells)
 
 
-def stuck_table(devices: Sequence[Device]) -> HTML:
+def stuck_table(devices: Sequence[Device]) -> PageTable:
     """Who is stuck, since when, and why that may be."""
     heads = (
-        Head(title="User"),
-        Head(title="Device"),
-        Head(title="Client"),
+        Head(title="User", kind="who"),
+        Head(title="Device", kind="who"),
+        Head(title="Client", kind="client"),
         Head(title="First seen", kind="time"),
         Head(title="Last seen", kind="time"),
         Head(title="Came back", kind="number"),
-        Head(title="Likely cause, and what to do"),
+        Head(title="Likely cause, and what to do", kind="told"),
     )
     rows = [
         (
@@ -153,21 +185,22 @@ def stuck_table(devices: Sequence[Device]) -> HTML:
         )
         for d in devices[:SHOWN]
     ]
-    return table("Devices that keep coming back after their redirect", heads, rows)
+    caption = "Devices that keep coming back after their redirect"
+    return table(caption, heads, rows, total=len(devices))
 
 
-def device_table(devices: Sequence[Device]) -> HTML:
+def device_table(devices: Sequence[Device]) -> PageTable:
     """Every device, the most urgent first."""
     heads = (
-        Head(title="User"),
-        Head(title="Device"),
-        Head(title="Client"),
+        Head(title="User", kind="who"),
+        Head(title="Device", kind="who"),
+        Head(title="Client", kind="client"),
         Head(title="State"),
         Head(title="First seen", kind="time"),
         Head(title="Last seen", kind="time"),
         Head(title="Silent for", kind="number"),
         Head(title="Redirects", kind="number"),
-        Head(title="Expected at the target"),
+        Head(title="Expected at the target", kind="told"),
     )
     rows = [
         (
@@ -183,12 +216,12 @@ def device_table(devices: Sequence[Device]) -> HTML:
         )
         for d in devices[:SHOWN]
     ]
-    return table("Devices, the most urgent first", heads, rows)
+    return table("Devices, the most urgent first", heads, rows, total=len(devices), paper=0)
 
 
 def group_table(
     caption: str, name: str, groups: Sequence[Group], title: Callable[[str], str]
-) -> HTML:
+) -> PageTable:
     """`title` is what people call a group."""
     titles = ("Devices", "Redirected", "Followed (presumed)", "Confirmed", "Came back", "Stuck")
     heads = (Head(title=name), *(Head(title=title, kind="number") for title in titles))
@@ -207,17 +240,17 @@ def group_table(
     return table(caption, heads, rows)
 
 
-def reason_table(reasons: Sequence[ReasonRow]) -> HTML:
+def reason_table(reasons: Sequence[ReasonRow]) -> PageTable:
     heads = (
         Head(title="Reason"),
-        Head(title="In words"),
+        Head(title="In words", kind="told"),
         Head(title="Exchanges", kind="number"),
         Head(title="Users", kind="number"),
         Head(title="Devices", kind="number"),
     )
     rows = [
         (
-            tag("code", r.reason),
+            Piece(r.reason, "code"),
             title(r.reason),
             count(r.exchanges),
             count(r.users),
@@ -228,11 +261,11 @@ def reason_table(reasons: Sequence[ReasonRow]) -> HTML:
     return table("What was decided, and why", heads, rows)
 
 
-def discovery_table(shown: Sequence[AskedAgain]) -> HTML:
+def discovery_table(shown: Sequence[AskedAgain]) -> PageTable:
     heads = (
-        Head(title="User"),
-        Head(title="User agent"),
-        Head(title="Outcome"),
+        Head(title="User", kind="who"),
+        Head(title="User agent", kind="told"),
+        Head(title="Outcome", kind="told"),
         Head(title="Questions", kind="number"),
         Head(title="Last"),
     )
@@ -249,7 +282,7 @@ def discovery_table(shown: Sequence[AskedAgain]) -> HTML:
     return table("Who asked Autodiscover", heads, rows)
 
 
-def wait_table(waves: Sequence[WaitsOfWave]) -> HTML:
+def wait_table(waves: Sequence[WaitsOfWave]) -> PageTable:
     heads = (
         Head(title="Wave"),
         Head(title="Devices", kind="number"),
@@ -274,10 +307,10 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.0f} s"
 
 
-def unanswered_table(shown: Sequence[Unanswered]) -> HTML:
+def unanswered_table(shown: Sequence[Unanswered]) -> PageTable:
     heads = (
-        Head(title="User"),
-        Head(title="Device"),
+        Head(title="User", kind="who"),
+        Head(title="Device", kind="who"),
         Head(title="Ended", kind="number"),
         Head(title="Last"),
     )
@@ -285,11 +318,11 @@ def unanswered_table(shown: Sequence[Unanswered]) -> HTML:
     return table("Ended, and Exchange does not know yet", heads, rows)
 
 
-def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
+def obstacle_table(obstacles: Sequence[Obstacle]) -> PageTable:
     heads = (
         Head(title="Domain of the targetAddress"),
-        Head(title="What stands in the way"),
-        Head(title="What to do"),
+        Head(title="What stands in the way", kind="told"),
+        Head(title="What to do", kind="told"),
         Head(title="Users", kind="number"),
         Head(title="Devices", kind="number"),
         Head(title="Exchanges", kind="number"),
@@ -309,34 +342,74 @@ def obstacle_table(obstacles: Sequence[Obstacle]) -> HTML:
 
 
 def user_name(device: Device) -> Cell:
-    """An address may break before its @, DOMAIN\\user behind its backslash."""
-    name, at, domain = device.user.partition("@")
-    before, slash, after = name.partition("\\")
-    slashed = [before, slash, tag("wbr"), after] if slash else name
-    return Cell(shown=[slashed, tag("wbr"), at, domain], sort=device.user)
+    return Cell(shown=device.user, sort=device.user)
 
 
-def device_name(device: Device) -> Child:
+def device_name(device: Device) -> Shown:
     named = device.device_id or "(not named)"
-    return [tag("code", named), tag("small", device.device_type or "")]
+    return (Piece(named, "code"), Piece(device.device_type or "", "small"))
 
 
 def client_name(device: Device) -> Cell:
     title = client_title(device.family)
-    agent = tag("small", device.user_agent) if device.user_agent else None
-    return Cell(shown=[title, " ", agent], sort=title)
+    agent = (Piece(device.user_agent, "small"),) if device.user_agent else ()
+    return Cell(shown=(title, *agent), sort=title)
 
 
 def readiness_text(device: Device) -> Cell:
     if device.readiness is None:
         return Cell(shown="", sort="")
     verdict = device.readiness.verdict.value
-    findings = [tag("small", finding.message) for finding in device.findings]
     return Cell(
-        shown=[
+        shown=(
             badge(VERDICT_TITLES[verdict], verdict),
-            tag("small", device.readiness.rule),
-            findings,
-        ],
+            Piece(device.readiness.rule, "small"),
+            *(Piece(finding.message, "small") for finding in device.findings),
+        ),
         sort=VERDICT_TITLES[verdict],
     )
+
+
+def silence_table(rows: Sequence[SilenceRow]) -> PageTable:
+    """Exchanges without an answer, and what to do about each cause."""
+    heads = (
+        Head(title="What happened", kind="told"),
+        Head(title="What to do", kind="told"),
+        Head(title="Exchanges", kind="number"),
+        Head(title="Devices", kind="number"),
+        Head(title="Users", kind="number"),
+        Head(title="Last", kind="time"),
+    )
+    cells = [
+        (
+            SILENCE_WORDS[row.silence][0],
+            SILENCE_WORDS[row.silence][1].replace("`", ""),
+            count(row.exchanges),
+            count(row.devices),
+            count(row.users),
+            time_cell(row.last_s),
+        )
+        for row in rows
+    ]
+    return table("Exchanges without an answer, by cause", heads, cells)
+
+
+def anonymous_table(rows: Sequence[AnonymousCaller], total: int) -> PageTable:
+    heads = (
+        Head(title="Address", kind="who"),
+        Head(title="User agent", kind="told"),
+        Head(title="Exchanges", kind="number"),
+        Head(title="Last", kind="time"),
+        Head(title="Mostly"),
+    )
+    cells = [
+        (
+            Piece(row.address or "not said", "code"),
+            row.user_agent or "not said",
+            count(row.exchanges),
+            time_cell(row.last_s),
+            title(row.reason),
+        )
+        for row in rows
+    ]
+    return table("Callers without a name", heads, cells, total=total)

@@ -168,6 +168,40 @@ class ReasonRow:
     devices: int
 
 
+class Silence(StrEnum):
+    """Why an exchange got no answer of Exchange's: an `error.type` of the journal; or that
+    Exchange answered 503 itself, which is another matter. Stable: the words are JSON's."""
+
+    UPSTREAM_FAILED = "upstream_failed"
+    CLIENT_LEFT = "client_left"
+    PROXY_STOPPED = "proxy_stopped"
+    REQUEST_REFUSED = "request_refused"
+    NOT_SAID = "not_said"
+    OWN_503 = "exchange_503"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceRow:
+    """Exchanges without an answer, by cause. `devices`, `users`: those that named themselves."""
+
+    silence: Silence
+    exchanges: int
+    devices: int
+    users: int
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymousCaller:
+    """Exchanges that Exchange let in and that name nobody, of one address and client."""
+
+    address: str
+    user_agent: str
+    exchanges: int
+    last_s: float
+    reason: str  # the commonest
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
     """A domain whose users cannot be redirected, and why."""
@@ -310,6 +344,9 @@ class Report:
     reasons: tuple[ReasonRow, ...]
     more_reasons: int  # distinct reasons beyond those
     obstacles: tuple[Obstacle, ...]
+    silence: tuple[SilenceRow, ...]  # exchanges without an answer
+    anonymous: tuple[AnonymousCaller, ...]  # those with the most exchanges
+    more_anonymous: int  # callers beyond those
     discoveries: DiscoveryFigures
     waits: WaitFigures
     latency: Latency

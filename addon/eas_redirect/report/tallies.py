@@ -11,18 +11,21 @@ from eas_redirect.policy.reasons import REASONS as WORDS
 from eas_redirect.policy.reasons import obstacles as obstacle_reasons
 from eas_redirect.report.devices import user_text
 from eas_redirect.report.groups import RANKS
-from eas_redirect.report.lines import LineClass
+from eas_redirect.report.lines import LET_IN, LineClass
 from eas_redirect.report.report_values import (
     DAY_MS,
     OTHER_REASONS,
     SHOWN_DAYS,
     STATES,
+    AnonymousCaller,
     AskedAgain,
     Day,
     DiscoveryFigures,
     Latency,
     Obstacle,
     ReasonRow,
+    Silence,
+    SilenceRow,
     StatesAt,
     Unanswered,
     WaitFigures,
@@ -120,6 +123,7 @@ def days(connection: duckdb.DuckDBPyConnection, plotted: Sequence[str]) -> tuple
 
 REASONS = 40  # listed; the rest is counted
 OBSTACLES = 50
+ANONYMOUS = 50
 ASKED_AGAIN = 200
 BUCKETS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -136,6 +140,22 @@ SELECT reason, coalesce(target_domain, '') AS domain, count(DISTINCT user_key) A
   count(DISTINCT key), count(*)
 FROM lines WHERE class = 0 AND list_contains($reasons, reason)
 GROUP BY reason, domain ORDER BY users DESC, reason, domain LIMIT $limit
+"""
+
+_SILENCE = """
+SELECT CASE WHEN reason <> 'no_answer' THEN 'exchange_503'
+    WHEN list_contains($known, error) THEN error ELSE 'not_said' END AS silence,
+  count(*) AS n, count(DISTINCT key), count(DISTINCT user_key), max(ts)
+FROM lines
+WHERE class = 0 AND (reason = 'no_answer' OR (status = 503 AND reason IS NOT NULL))
+GROUP BY silence
+"""
+
+_ANONYMOUS = f"""
+SELECT coalesce(address, ''), coalesce(user_agent, ''), count(*) AS n, max(ts),
+  coalesce(mode(reason), '{NAMELESS}'), count(*) OVER ()
+FROM lines WHERE class = {LineClass.EXCHANGE:d} AND user_key IS NULL AND {LET_IN}
+GROUP BY 1, 2 ORDER BY n DESC, 1, 2 LIMIT {ANONYMOUS}
 """
 
 _DISCOVERED = f"""
@@ -203,6 +223,33 @@ def obstacles(connection: duckdb.DuckDBPyConnection) -> tuple[Obstacle, ...]:
             _OBSTACLES, {"reasons": list(obstacle_reasons()), "limit": OBSTACLES}
         ).fetchall()
     )
+
+
+def silence_by_cause(connection: duckdb.DuckDBPyConnection) -> tuple[SilenceRow, ...]:
+    """Exchanges without an answer, the causes in the order of what needs a person."""
+    found = {
+        Silence(silence): SilenceRow(
+            silence=Silence(silence), exchanges=n, devices=devices, users=users, last_s=last / 1000
+        )
+        for silence, n, devices, users, last in connection.execute(
+            _SILENCE, {"known": [silence.value for silence in Silence]}
+        ).fetchall()
+    }
+    return tuple(found[silence] for silence in Silence if silence in found)
+
+
+def anonymous(
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[tuple[AnonymousCaller, ...], int]:
+    """Who called without a name that can be read, and how many more callers there are."""
+    rows = connection.execute(_ANONYMOUS).fetchall()
+    listed = tuple(
+        AnonymousCaller(
+            address=address, user_agent=agent, exchanges=n, last_s=last / 1000, reason=reason
+        )
+        for address, agent, n, last, reason, _ in rows
+    )
+    return listed, (rows[0][5] - len(listed) if rows else 0)
 
 
 def discoveries(connection: duckdb.DuckDBPyConnection) -> DiscoveryFigures:

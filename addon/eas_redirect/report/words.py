@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from eas_redirect.policy import reasons
+from eas_redirect.report.report_values import Silence
 from eas_redirect.telemetry.clients import family
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
@@ -21,6 +22,24 @@ VERDICT_TITLES = {
     "asked_to_sign_in": "will be asked to sign in",
     "refused": "will be refused",
     "unknown": "unknown",
+}
+
+SILENCE_WORDS = {  # what it is, what to do
+    Silence.UPSTREAM_FAILED: (
+        "Exchange could not be reached, or hung up",
+        "Look at Exchange and the way to it: `eas-redirect check` tries it.",
+    ),
+    Silence.CLIENT_LEFT: ("the device left first", "Nothing: phones come and go."),
+    Silence.PROXY_STOPPED: ("the proxy was being stopped", "Nothing: phones ask again."),
+    Silence.REQUEST_REFUSED: (
+        "the request was no good HTTP, and the proxy refused it",
+        "Nothing, if few: scanners do this. See `error.message` in the journal.",
+    ),
+    Silence.NOT_SAID: ("no answer; the journal does not say why", "See the log of the carrier."),
+    Silence.OWN_503: (
+        "Exchange itself answered 503: it is busy, or its application pool stands",
+        "Look at Exchange's event log and the pool MSExchangeSyncAppPool.",
+    ),
 }
 
 NAMELESS = "(none)"  # of a group: the journals have no name for it

@@ -13,7 +13,6 @@ from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from eas_redirect.policy.reasons import title
 from eas_redirect.telemetry.printable import number, printable
@@ -55,6 +54,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(asset),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,  # whatever a template forgets
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -66,9 +66,14 @@ def _environment() -> Environment:
         "span": span,
         "host": lambda location: (location or "").removeprefix("https://").partition("/")[0],
         "title": title,
-        "asset": lambda name: Markup(asset(name)),  # noqa: S704 - our own file
+        "asset": asset,
     }
     return made
+
+
+def _printable(value: object) -> object:
+    markup = hasattr(value, "__html__")  # the templates' own
+    return printable(value) if isinstance(value, str) and not markup else value
 
 
 def shown(value: str | None, limit: int = MAX_SHOWN) -> str:
