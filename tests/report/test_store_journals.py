@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from eas_redirect.configuration.config import load_config
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.service.service import Service
+from eas_redirect.telemetry.record import journal_line as line
 from tests.report.simulator import START
 from tests.report.test_figures import call
 from tests.support import DATA
@@ -53,3 +56,20 @@ def test_json_and_w3c_tell_the_same(tmp_path: Path) -> None:
         ("redirected", 0),
     }
     assert "anna" not in (tmp_path / "eas.log").read_text() + (tmp_path / "eas.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[NOTICE]   (7) : New worker (8) forked\n[NOTICE]   (7) : Loading success.\n",
+        "[12:00:00.123] eas-redirect: enforce for everyone\n",
+        "2026-11-28T12:00:00Z stdout F starting\n",
+        "10.0.0.1 GET /Microsoft-Server-ActiveSync before the first line\n",
+    ],
+)
+def test_a_journal_is_read_from_a_containers_log_too(tmp_path: Path, said: str) -> None:
+    """There it stands between what the programs say."""
+    lines = [line(call(60 * n, **MOVED)).decode() for n in range(3)]
+    (tmp_path / "log").write_text(said + lines[0] + said + "".join(lines[1:]), "utf-8")
+    made = make_report(find_sources([str(tmp_path / "log")]), START + 86400)
+    assert made.totals.exchanges == 3

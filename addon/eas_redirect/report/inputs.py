@@ -22,6 +22,7 @@ from eas_redirect.report.packing import (
 STANDARD_INPUT = "-"
 _MAGIC = 8  # bytes
 _HEAD = 4096  # bytes
+_JOURNAL_LINE = b'\n{"@timestamp":'
 _EAS_STEM = b"/microsoft-server-activesync"
 _DIRECTIVE = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??#[A-Z][A-Za-z-]+:")
 _DATED = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??[0-9]{4}-[0-9]{2}-[0-9]{2}[ \t][0-9:.]{8,}[ \t]")
@@ -143,7 +144,8 @@ def _kind(head: bytes) -> InputKind:
         return InputKind.TWIN
     if _DIRECTIVE.match(begin):
         return InputKind.IIS
-    if begin.startswith(b"{"):
+    # A container's log has what its programs say between the lines of the journal.
+    if begin.startswith(b"{") or _JOURNAL_LINE in begin:
         return InputKind.JOURNAL
     excerpt = _EAS_STEM in begin.lower() or _DATED.match(begin)
     return InputKind.EXCERPT if excerpt else InputKind.JOURNAL
