@@ -3,6 +3,7 @@
 import base64
 import gzip
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from eas_redirect.activesync.authorization import (
@@ -22,8 +23,10 @@ from eas_redirect.activesync.request import (
     read_request,
 )
 from eas_redirect.activesync.response import ROOTS, Evidence, may_hold_evidence, read_answer
+from eas_redirect.activesync.wait import sync_waits
 from eas_redirect.activesync.wbxml import Element, Extension, WBXMLError, parse, parse_partly, write
 from tests.activesync.test_authorization import spnego
+from tests.activesync.test_wait import CHANGE, FOLDER, HEARTBEAT, WAIT, folders, sync
 from tests.fuzz.seeds import column, hexadecimal
 from tests.fuzz.target import target
 
@@ -294,6 +297,32 @@ def fuzz_compressed(data: bytes) -> None:
     request = EASRequest(method="POST", command="FolderSync", protocol_version="14.1")
     for coding in ("gzip", "deflate"):
         read_answer(request, 200, (ANSWER_TYPE, ("Content-Encoding", coding)), data)
+
+
+@target(
+    seeds=lambda: [
+        sync(WAIT),
+        sync(folders(FOLDER), HEARTBEAT),
+        sync(folders(CHANGE), WAIT),
+        gzip.compress(sync(WAIT)),
+    ],
+    tokens=(HEADER, b"\x56", b"\x64\x0310\x00\x01", b"\x69", b"\x00\x00", b"\x00\x0d"),
+)
+def fuzz_sync_that_waits(data: bytes) -> None:
+    """Any body says yes or no in any coding; whatever may be a change of the client's says no."""
+    for coding in ("", "gzip", "deflate"):
+        sync_waits((("Content-Encoding", coding),), data)
+    if not sync_waits((), data) or not data:
+        return
+    names = {element.name for element in _every(parse(data).root) if element.page == 0}
+    assert "Commands" not in names
+    assert names & {"Wait", "HeartbeatInterval"}
+
+
+def _every(element: Element) -> Iterator[Element]:
+    yield element
+    for child in element.elements:
+        yield from _every(child)
 
 
 @target(

@@ -8,6 +8,7 @@ import pytest
 from mitmproxy import http
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import HttpStream
+from mitmproxy.test import tflow
 
 from eas_redirect.activesync.wait import ENDINGS
 from eas_redirect.fixes.http1 import FIXES
@@ -123,6 +124,22 @@ def test_what_happens_while_a_script_looks_at_the_ending(event: str) -> None:
     assert bytes(proxied.to_client).count(b"HTTP/1.1") == (0 if left else 1)
     if not left:
         assert answered(proxied) == ENDINGS["ping"]
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "ends"),
+    [
+        (None, None, True),
+        (b"http/1.1", b"http/1.1", True),
+        (b"h2", b"http/1.1", False),
+        (b"h3", None, False),
+        (b"http/1.1", b"h2", False),
+    ],
+)
+def test_only_http1_ends(client: bytes | None, server: bytes | None, ends: bool) -> None:
+    flow = tflow.tflow()
+    flow.client_conn.alpn, flow.server_conn.alpn = client, server
+    assert open_waits.is_http1(flow) is ends
 
 
 def request_of(body: bytes, stream: Any) -> http.Request:

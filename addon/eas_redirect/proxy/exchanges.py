@@ -234,7 +234,8 @@ class Exchanges:
             return waiting.wait
         identity = self._identity(flow, asked)
         waits = body is None or body.waits(flow.request, flows.headers_of(flow.request))
-        if identity.logon is None or not identity.proven or not waits:
+        ends = waits and open_waits.is_http1(flow)
+        if identity.logon is None or not identity.proven or not ends:
             self._waiting.pop(flow.id, None)
             return None
         now, sent_s = time.monotonic(), flow.request.timestamp_end or time.time()

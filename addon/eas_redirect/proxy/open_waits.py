@@ -112,6 +112,12 @@ def is_whole(flow: http.HTTPFlow) -> bool:
     )
 
 
+def is_http1(flow: http.HTTPFlow) -> bool:
+    """Whether both legs are. On others several exchanges share a connection, and none is closed."""
+    multiplexed = {b"h2", b"h3"}
+    return flow.client_conn.alpn not in multiplexed and flow.server_conn.alpn not in multiplexed
+
+
 async def end(flow: http.HTTPFlow, kind: WaitKind) -> bool:
     """Answer in Exchange's place and let go of Exchange; mitmproxy calls the `response` hooks, or
     `error` where the client leaves meanwhile. False: it is too late, or cannot be done."""
