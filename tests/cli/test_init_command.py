@@ -51,6 +51,24 @@ def test_every_key_has_a_line_of_meaning() -> None:
         previous = line
 
 
+def test_what_the_proxy_needs_is_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    ran = run(
+        "init", str(file), "--upstream", "https://ex07", "--upstream-ca", "ex07.pem",
+        "--cert", "mail.pem", "--listen", "8443", "--metrics", "127.0.0.1:9410",
+    )  # fmt: skip
+    assert ran.code == 0
+    document = tomllib.loads(file.read_text())
+    wanted = {
+        "upstream": "https://ex07",
+        "upstream_ca": "ex07.pem",
+        "cert": "mail.pem",
+        "listen": "8443",
+    }
+    assert {key: document["proxy"][key] for key in wanted} == wanted
+    assert document["metrics"]["listen"] == "127.0.0.1:9410"
+
+
 def test_servers_are_filled_in(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     run("init", str(file), "--server", "ldaps://dc1.contoso.example", "--server", "ldaps://dc2")

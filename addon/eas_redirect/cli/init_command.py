@@ -20,6 +20,20 @@ def init(
     upstream: Annotated[
         str | None, typer.Option("--upstream", metavar="URL", help="Fill in proxy.upstream.")
     ] = None,
+    upstream_ca: Annotated[
+        str | None,
+        typer.Option("--upstream-ca", metavar="PEM", help="Fill in proxy.upstream_ca."),
+    ] = None,
+    cert: Annotated[
+        str | None, typer.Option("--cert", metavar="FILE", help="Fill in proxy.cert.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="[HOST:]PORT", help="Fill in proxy.listen.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="HOST:PORT", help="Fill in metrics.listen."),
+    ] = None,
     name: Annotated[
         list[str] | None,
         typer.Option("--name", metavar="HOST", help="Fill in exchange.host_names; may repeat."),
@@ -34,8 +48,15 @@ def init(
     `check` proves is what `run` runs. Asks nothing and overwrites nothing.
     """
     text = template()
-    if upstream:
-        text = _fill(text, "proxy", "upstream", _toml_text(upstream))
+    for table, key, value in (
+        ("proxy", "upstream", upstream),
+        ("proxy", "upstream_ca", upstream_ca),
+        ("proxy", "cert", cert),
+        ("proxy", "listen", listen),
+        ("metrics", "listen", metrics),
+    ):
+        if value:
+            text = _fill(text, table, key, _toml_text(value))
     if name:
         text = _fill(text, "exchange", "host_names", _toml_list(name))
     if server:
