@@ -27,7 +27,7 @@ from tests.integration.samba import ROOT, running_samba
 from tests.integration.slapd import running_slapd
 from tests.integration.test_moved_slapd import WRITER, modify
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 DEVICES, MOVED = 1000, 200
 DELAY_S = 20.0

@@ -29,7 +29,7 @@ from tests.directory.logons import logon
 from tests.integration.samba import ROOT, Samba, running_samba
 from tests.integration.slapd import running_slapd
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 
 USERS = 10_000
 MOVED = 200
