@@ -253,10 +253,13 @@ CASES = [
     ("[redirect.only]\nusers_file = 'no.txt'", "redirect.only.users_file: there is no file no.txt"),
     (
         "[redirect.only]",
-        "redirect.only: names nobody: take the table out if everyone is meant",
+        "redirect.only: names nobody: name somebody, or remove the table if everybody is meant",
     ),
-    ("[redirect.except]", "redirect.except: names nobody: take the table out if nobody is to be"),
-    ("[redirect.only]\nusers = []", "redirect.only.users: names nobody: take the table out"),
+    (
+        "[redirect.except]",
+        "redirect.except: names nobody: name somebody, or remove the table if no",
+    ),
+    ("[redirect.only]\nusers = []", "only.users: names nobody: name somebody, or remove the table"),
     ("[redirect.only]\nusers = []\npercent = 5", "redirect.only.users: names nobody"),
     ("[redirect.except]\nnetworks = []", "redirect.except.networks: names nobody"),
     ("[redirect.except]\npercent = 0", "redirect.except.percent: names nobody"),
@@ -297,6 +300,66 @@ def test_a_problem(folder: Path, text: str, expected: str) -> None:
     rest = SNAPSHOT if "directory" not in text else ""
     found = problems(folder, f"{text}\n{rest}")
     assert any(expected in problem for problem in found), found
+
+
+NAMED_BY_MISTAKEN_LINES = [
+    ('[redirect.only]\nusers = ["CONTOSO\\svc"]', ["a backslash in double quotes"]),
+    ('[redirect.except]\nusers = ["CONTOSO\\svc"]', ["a backslash in double quotes"]),
+    ('[redirect.only]\nusers = [\n  "anna",\n', ["users: a list is not closed"]),
+    ('[redirect.only]\nusers = [\n  "anna"\n  "bert",\n]', ["users: a comma is missing"]),
+    ("[redirect.only]\nusers_file =", ["users_file has no value"]),
+    ('[redirect.only]\n"CORP\\svc"', ["a backslash in double quotes"]),
+    ("[redirect.only]\n; anna", ["a comment begins with #"]),
+    ('[ redirect . only ]\nusers = ["A\\svc"]', ["a backslash in double quotes"]),
+    ("['redirect'.'only']\nusers = [\"A\\svc\"]", ["a backslash in double quotes"]),
+    ('redirect.only = { users = ["A\\svc"] }', ["a backslash in double quotes"]),
+    (
+        '[redirect.only]\nusers = ["CONTOSO\\svc"]\npercent = 0',
+        ["a backslash in double quotes", "redirect.only.percent: names nobody: name somebody"],
+    ),
+    (
+        '[redirect.only]\nnetworks = []\nusers = ["A\\svc"]',
+        ["redirect.only.networks: names nobody: name somebody", "a backslash in double quotes"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NAMED_BY_MISTAKEN_LINES)
+def test_nobody_is_told_to_remove_a_wave_whose_lines_cannot_be_read(
+    folder: Path, text: str, expected: list[str]
+) -> None:
+    """Whoever obeyed would redirect everybody."""
+    table = "" if text.startswith("redirect") else SNAPSHOT
+    found = problems(folder, f"{table}\n{text}\n{'' if table else SNAPSHOT}")
+    assert len(found) == len(expected), found
+    for problem, words in zip(found, expected, strict=True):
+        assert words in problem
+        assert "remove the table" not in problem
+
+
+def test_a_variable_that_cannot_be_read_is_somebody_too(folder: Path) -> None:
+    file = folder / "eas-redirect.toml"
+    file.write_text(f'mode = "enforce"\n{SNAPSHOT}\n[redirect.only]\n')
+    broken = {"EAS_REDIRECT__REDIRECT__ONLY__USERS": "['anna'"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environment=broken)
+    assert [p.partition(":")[0] for p in caught.value.problems] == list(broken)
+
+
+def test_what_follows_from_a_line_that_cannot_be_read_is_not_told(folder: Path) -> None:
+    simple = 'servers = ["ldaps://dc1"]\nbind_user = "a@b"\npassword_env = "A\\B"'
+    for text, words in (
+        (f"[directory]\n{simple}", "a backslash"),
+        ("[directory]\nsnapshot = people.ldif", "write text in quotes"),
+        (
+            f"{SNAPSHOT}\n[[redirect.relationships]]\nname = 'x'\ndomain_names = ['a'\n"
+            "target_owa_url = 'https://outlook.office.com/owa/b.example'",
+            "a list is not closed",
+        ),
+    ):
+        found = problems(folder, text)
+        assert len(found) == 1, found
+        assert words in found[0]
 
 
 DIRECTORY_CASES = [

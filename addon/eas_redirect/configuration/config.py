@@ -41,6 +41,7 @@ from eas_redirect.configuration.kinds import (
 from eas_redirect.configuration.problems import KeyPath, in_words
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
+    AllSources,
     Override,
     collect,
 )
@@ -225,7 +226,7 @@ def load_config(
     except ValidationError as errors:
         found = [said.problem(e["loc"], in_words(e, Config)) for e in errors.errors()]
         problems += filter(None, found)
-    told = (said.problem(place, message) for place, message in contradictions(said.document))
+    told = (said.problem(place, message) for place, message in contradictions(said))
     problems += filter(None, told)
     if config is None or problems:
         once = dict.fromkeys(sorted(problems, key=lambda problem: problem.line))
@@ -307,15 +308,16 @@ def cache_settings(config: Config) -> CacheSettings:
     return CacheSettings(**config.cache.model_dump())
 
 
-def contradictions(document: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def contradictions(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
     """Each problem with the place of the key that is to be changed."""
+    document = said.document
     directory = _table(document, "directory")
-    yield from _directory_contradictions(directory)
+    yield from _directory_contradictions(directory, said)
     journal = _table(document, "journal")
     if journal.get("users") == "hash" and "hash_key_file" not in journal:
         yield ("journal", "hash_key_file"), 'is required by users = "hash"'
     redirect = _table(document, "redirect")
-    yield from _waves_of_nobody(redirect)
+    yield from _waves_of_nobody(redirect, said)
     relationships = redirect.get("relationships")
     known = relationships if isinstance(relationships, list) else []
     numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
@@ -328,11 +330,15 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def _directory_contradictions(
+    directory: dict[str, Any], said: AllSources
+) -> Iterator[tuple[KeyPath, str]]:
     servers = directory.get("servers")
     if "snapshot" in directory:
         if servers:
             yield ("directory", "snapshot"), "excludes servers: keep one of the two"
+        return
+    if not servers and said.is_lost(("directory", "snapshot")):
         return
     if not servers:
         yield (
@@ -346,14 +352,16 @@ def _directory_contradictions(directory: dict[str, Any]) -> Iterator[tuple[KeyPa
     if directory.get("start_tls") is True and any(encrypted):
         yield ("directory", "start_tls"), "is for ldap://; ldaps:// is encrypted from the start"
     if directory.get("bind", "simple") == "simple":
-        yield from _simple_bind_contradictions(directory)
+        yield from _simple_bind_contradictions(directory, said)
 
 
-def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def _simple_bind_contradictions(
+    directory: dict[str, Any], said: AllSources
+) -> Iterator[tuple[KeyPath, str]]:
     if "bind_user" not in directory:
         yield ("directory", "bind_user"), 'is required by bind = "simple": a DN or UPN'
     passwords = {"password_file", "password_env"} & directory.keys()
-    if not passwords:
+    if not passwords and not said.is_lost(("directory", "password_env")):
         yield (
             ("directory", "password_file"),
             'bind = "simple" requires it, or password_env in its place',
@@ -362,22 +370,29 @@ def _simple_bind_contradictions(directory: dict[str, Any]) -> Iterator[tuple[Key
         yield ("directory", "password_env"), "excludes password_file: keep one of the two"
 
 
-def _waves_of_nobody(redirect: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """A table that names nothing is either a mistake or says what has a word of its own."""
+def _waves_of_nobody(redirect: dict[str, Any], said: AllSources) -> Iterator[tuple[KeyPath, str]]:
+    """A table that names nothing is either a mistake or says what has a word of its own. One whose
+    keys could not be read names somebody: whoever took it out would redirect everybody."""
     meant = {
-        "only": 'take the table out if everyone is meant; set mode = "observe" if nobody is',
-        "except": "take the table out if nobody is to be left out;"
-        ' set mode = "observe" if everybody is',
+        "only": 'remove the table if everybody is meant; mode = "observe" redirects nobody',
+        "except": "remove the table if nobody is to be left out;"
+        ' mode = "observe" leaves everybody out',
     }
-    for name, advice in meant.items():
+    for name, removal in meant.items():
         table = redirect.get(name)
         if not isinstance(table, dict):
             continue
-        if not table:
+        nobody = [key for key, value in table.items() if _names_nobody(key, value)]
+        is_empty = len(nobody) == len(table) and not said.is_lost_below(("redirect", name))
+        advice = f"name somebody, or {removal}" if is_empty else "name somebody"
+        if is_empty and not table:
             yield ("redirect", name), f"names nobody: {advice}"
-        for key, value in table.items():
-            if value == [] or (key == "percent" and value == 0 and value is not False):
-                yield ("redirect", name, key), f"names nobody: {advice}"
+        for key in nobody:
+            yield ("redirect", name, key), f"names nobody: {advice}"
+
+
+def _names_nobody(key: str, value: object) -> bool:
+    return value == [] or (key == "percent" and value == 0 and value is not False)
 
 
 def _claimed_twice(

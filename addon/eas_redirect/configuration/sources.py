@@ -32,7 +32,7 @@ _AT = re.compile(
 )
 _PART = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"\s*(?P<key>{_PART}(?:\s*\.\s*{_PART})*)\s*(?P<sign>[=:]?)\s*(?P<value>.*)")
-_HEAD = re.compile(r"\s*\[\[?\s*(?P<table>[\w.-]+)\s*\]")
+_HEAD = re.compile(rf"\s*\[\[?\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)\s*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,7 @@ class AllSources:
         for source, at in self._elsewhere.items():
             if key == source or key.startswith((f"{source}.", f"{source}[")):
                 return Problem(f"{at}: {key}: {message}")
-        if "" in self.unread or any(
-            key == lost or key.startswith((f"{lost}.", f"{lost}[")) for lost in self.unread
-        ):
+        if self.is_lost(place):
             return None
         nearest = (place[:n] for n in range(len(place), 0, -1))
         line = next((self.lines[p] for p in nearest if p in self.lines), 0)
@@ -72,6 +70,20 @@ class AllSources:
         return Problem(
             f"{where}:{line}: {key}: {message}" if line else f"{where}: {key}: {message}", line
         )
+
+    def is_lost(self, place: KeyPath) -> bool:
+        """Whether a key was said but cannot be read, or stands in a table of which that is so."""
+        keys = {dotted(place), dotted(tuple(part for part in place if isinstance(part, str)))}
+        return "" in self.unread or any(
+            key == lost or key.startswith((f"{lost}.", f"{lost}["))
+            for lost in self.unread
+            for key in keys
+        )
+
+    def is_lost_below(self, table: KeyPath) -> bool:
+        """Whether a table has a key, or a line, that cannot be read."""
+        below = f"{dotted(table)}."
+        return self.is_lost(table) or any(lost.startswith(below) for lost in self.unread)
 
     def say(self, key: str, value: object, by: str) -> None:
         """A key that is said outside the file, and who says it."""
@@ -287,10 +299,17 @@ def _is_statement(line: str) -> bool:
 def _key_on(lines: list[str], number: int) -> str:
     """The key, dotted, of the statement that begins on a line."""
     heads = (found["table"] for line in lines[number - 1 :: -1] if (found := _HEAD.match(line)))
-    table = next(heads, "")
-    found = None if _HEAD.match(lines[number - 1]) else _KEY.match(lines[number - 1])
-    key = found["key"].strip("\"'") if found else ""
-    return f"{table}.{key}" if table and key else table or key
+    table = _without_quotes(next(heads, ""))
+    if _HEAD.match(lines[number - 1]):
+        return table
+    found = _KEY.match(lines[number - 1])
+    key = _without_quotes(found["key"]) if found else "a line"
+    return f"{table}.{key}" if table else key
+
+
+def _without_quotes(key: str) -> str:
+    """A dotted key as `dotted` writes it, of `'redirect' . only` too."""
+    return ".".join(part.strip("\"'") for part in re.findall(_PART, key))
 
 
 _SMART = re.compile("[\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb]")
