@@ -147,7 +147,8 @@ def test_waits_that_cannot_be_ended_are_told_before_they_are_to_be(
     beside(path).write_text("somebody else's", "utf-8")
     assert found(path)[0] == "warning"
     assert "damaged or another program's" in found(path)[1]
-    state, finding = found("-")
-    assert (state, "standard output" in finding) == ("warning", True)
+    for stream in ("-", "/dev/stdout"):
+        state, finding = found(stream)
+        assert (state, "standard output" in finding) == ("warning", True)
     monkeypatch.setattr(open_waits._STEP, "known", ())
     assert any("no wait can be ended" in check.finding for check in local._check_fixes())

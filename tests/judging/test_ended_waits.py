@@ -148,9 +148,15 @@ def test_what_is_no_such_file_ends_nothing_and_says_what_to_do(
             each.claim(["b"])
 
 
-def test_a_journal_on_standard_output_ends_nothing() -> None:
+@pytest.mark.parametrize("journal", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_journal_that_is_a_stream_ends_nothing_and_leaves_no_file(
+    journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(EndedWaitsError, match=r"Set journal\.path to a file"):
-        EndedWaits("-").claim(["a"])
+        EndedWaits(journal).claim(["a"])
+    assert not list(tmp_path.iterdir())
+    assert not beside(journal).exists()
 
 
 def test_a_missing_folder_ends_nothing(tmp_path: Path) -> None:

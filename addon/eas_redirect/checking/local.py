@@ -12,7 +12,7 @@ from pathlib import Path
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config, DirectoryConfig
 from eas_redirect.fixes.without import WITHOUT_FIXES
-from eas_redirect.judging.ended_waits import beside, why_not_usable
+from eas_redirect.judging.ended_waits import beside, is_stream, why_not_usable
 from eas_redirect.proxy import profile
 from eas_redirect.telemetry.web import parse_listen
 
@@ -143,7 +143,7 @@ def _check_ended_waits(config: Config) -> Iterator[Check]:
     if config.redirect.end_waits == "off":
         return
     subject, none = "redirect.end_waits", "no wait will be ended: "
-    if config.journal.path == "-":
+    if is_stream(config.journal.path):
         finding = (
             f"{none}the journal goes to standard output, and the list of ended waits beside it"
         )

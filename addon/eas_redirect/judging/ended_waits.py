@@ -55,8 +55,8 @@ class EndedWaits:
         """`journal`: what the file belongs to; None where nothing is really ended (observe mode):
         then this process remembers for itself. `secret`: the key of the hashes; empty: one that
         the file holds."""
-        self._path = None if journal is None else beside(journal)
-        self._is_piped = journal == "-"
+        self._path = None if journal is None or is_stream(journal) else beside(journal)
+        self._is_piped = journal is not None and is_stream(journal)
         self._secret = secret
         self._clock = clock
         self._read = _Endings(head=_new_head(secrets.token_hex(16)))
@@ -156,6 +156,11 @@ class EndedWaits:
     def _hashed(self, wait: str, key: str) -> str:
         secret = self._secret or bytes.fromhex(key)
         return hmac.new(secret, wait.encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:20]
+
+
+def is_stream(journal: str) -> bool:
+    """Whether a journal is no file: beside `-` and `/dev/stdout` nothing can be kept."""
+    return journal == "-" or journal.startswith(("/dev/", "/proc/"))
 
 
 def beside(journal: str) -> Path:
