@@ -83,6 +83,55 @@ def test_it_asks_where_the_configuration_listens(tmp_path: Path) -> None:
     assert f"{listen} does not answer" in ran.err
 
 
+def test_a_file_that_was_spoilt_since_the_start_is_told_and_is_no_failure(tmp_path: Path) -> None:
+    """A watchdog would stop what serves, and it would not start again."""
+    (tmp_path / "forest.ldif").write_text("dn: DC=contoso,DC=example\n\n")
+    file, listen = tmp_path / "eas.toml", f"127.0.0.1:{free_port()}"
+    address = f"[metrics]\nlisten = '{listen}'\n"
+    snapshot = "[directory]\nsnapshot = 'forest.ldif'\n"
+    spoilt = {
+        f"mode = observe\n{address}{snapshot}": "eas.toml:1: write text in quotes",
+        f"{address}{snapshot}": "mode: is not said",
+        f"mode = 'observe'\n{address}[directory]\nsnapshot = 'gone'\n": "directory.snapshot: ",
+        f"mode = 'observe'\n{address}lisen = 1\n{snapshot}[zzz\n": "eas.toml:4: metrics.lisen",
+    }
+    with serving(site(LIVELY), listen):
+        for text, problem in spoilt.items():
+            file.write_text(text)
+            ran = run("health", "--config", str(file))
+            assert ran.code == 0, ran.err
+            assert ran.out.startswith("ready; the file on disk is refused: ")
+            assert problem in ran.out
+            assert ran.out.count("\n") == 1
+    with serving(site(UNREACHABLE), listen):
+        ran = run("health", "--config", str(file))
+    assert (ran.code, ran.out.partition("; the file on disk")[0]) == (1, "not ready: no TLS")
+    ran = run("health", "--config", str(file))
+    assert ran.code == 3
+    assert "does not answer" in ran.err
+    assert "the file on disk is refused" in ran.err
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        "[metrics]\nlisten = 127.0.0.1:9410\n",
+        "[metrics]\nlisten = '9410'\n",
+        "[metrics\nlisten = '127.0.0.1:9410'\n",
+        "metrics = 3\n",
+        "",
+    ],
+)
+def test_a_file_that_tells_no_address_is_wrong_usage(tmp_path: Path, metrics: str) -> None:
+    file = tmp_path / "eas.toml"
+    file.write_text(f"mode = observe\n{metrics}")
+    ran = run("health", "--config", str(file))
+    assert ran.code == 2
+    assert "write text in quotes: mode" in ran.err
+    gone = run("health", "--config", str(tmp_path / "gone.toml"))
+    assert gone.code == 2
+
+
 def test_it_asks_a_unix_socket_too(tmp_path: Path) -> None:
     listen = f"unix:{tmp_path}/pages.sock"
     with serving(site(LIVELY), listen):

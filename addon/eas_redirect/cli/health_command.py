@@ -1,6 +1,7 @@
 """`eas-redirect health`: whether the proxy or the judge that runs here is ready."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from eas_redirect.cli.common import (
     USAGE,
     ConfigOption,
     fail,
-    load,
+    load_with,
     print_text,
 )
 
@@ -32,13 +33,14 @@ def health(
 ) -> None:
     """Ask the proxy or judge that runs here whether it is ready.
 
-    For containers and scripts: it needs no curl, and with --at no configuration.
+    For containers and scripts: it needs no curl, and with --at no configuration. A file that was
+    spoilt since the start is told, and is no reason to start anew: what runs goes on without it.
 
     Exit code 0: ready; 1: not ready, with the reason; 2: usage or configuration; 3: nobody answers.
     """
     from eas_redirect.checking.running import ask_running
 
-    listen = at or load(config).metrics.listen
+    listen, refused = (at, "") if at else _listen_of(config)
     if not listen:
         fail("metrics.listen is not set, so nobody can be asked: set it, or give --at.", USAGE)
     try:
@@ -46,12 +48,30 @@ def health(
     except ValueError as error:
         fail(f"--at: {error}.", USAGE)
     except OSError as error:
-        fail(f"{listen} does not answer: {error.strerror or error}.", UNREACHABLE)
+        problem = f"{listen} does not answer: {error.strerror or error}"
+        fail(f"{_together(problem, refused)}.", UNREACHABLE)
     try:
         said = json.loads(body)
         word, why = said["status"], "; ".join(said.get("why", ()))
     except (ValueError, TypeError, KeyError, AttributeError):
         status, word, why = 0, "not ours", body[:200].decode("utf-8", "replace")
-    print_text(f"{word}: {why}" if why else str(word))
+    print_text(_together(f"{word}: {why}" if why else str(word), refused))
     if status != 200:
         raise typer.Exit(FINDINGS)
+
+
+def _listen_of(config: Path) -> tuple[str | None, str]:
+    """Where to ask, and what is wrong with the file all the same: its first problem, or ""."""
+    from eas_redirect.configuration.config import ConfigError, pages_listen
+
+    try:
+        return load_with(config, {}).metrics.listen, ""
+    except ConfigError as error:
+        listen = pages_listen(config)
+        if listen is None:
+            fail("\n".join(error.problems), USAGE)
+        return listen, f"the file on disk is refused: {error.problems[0].splitlines()[0]}"
+
+
+def _together(*clauses: str) -> str:
+    return "; ".join(filter(None, clauses))

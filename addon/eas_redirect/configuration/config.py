@@ -234,6 +234,19 @@ def load_config(
     return config
 
 
+def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> str | None:
+    """`metrics.listen` of a file that is refused as a whole, where that key can be read: a proxy
+    that runs goes on with its last good settings, and answers there. None: it cannot be read."""
+    said = collect(path, {}, os.environ if environment is None else environment, Config)
+    if said.is_lost(("metrics", "listen")):
+        return None
+    table = _table(said.document, "metrics")
+    try:
+        return MetricsConfig.model_validate({"listen": table.get("listen")}).listen
+    except ValidationError:
+        return None
+
+
 def policy(config: Config) -> Policy:
     """What the decision needs. Reads the files of users anew; ConfigError when one is gone."""
     redirect = config.redirect
