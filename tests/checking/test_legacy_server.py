@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from eas_redirect.checking import legacy_server
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.tried import Check
 from eas_redirect.lab.authority import LEAF_DAYS, LabCertificates
@@ -120,6 +121,39 @@ def test_its_certificate(tmp_path: Path, days_left: int, ca: str, certificates: 
     assert found == certificates
     assert states(checks)["TLS"] == "good"
     assert states(checks)["OPTIONS"] == "good"
+
+
+def test_a_tls_port_that_is_called_by_http(tmp_path: Path) -> None:
+    """Most hang up without a word; nginx answers 400."""
+    prepared, _ = tls_server(tmp_path, 300)
+    with prepared as server:
+        url = urlsplit(f"http://127.0.0.1:{server.port}")
+        found = [
+            *tried(url.geturl()),
+            *check_autodiscover(url, TIMEOUT_S, ["mail.contoso.example"], weak=False),
+        ]
+    assert [check.state for check in found] == ["failed", "failed"]
+    for check in found:
+        assert check.finding.endswith("is a TLS port, and it is called by http")
+        assert check.advice == f"Write https://127.0.0.1:{server.port}."
+
+
+def test_passwords_in_clear_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(answering(answer(ASKS))) as server:
+        assert "encryption" not in states(tried(f"http://localhost:{server.port}"))
+        monkeypatch.setattr(legacy_server, "_is_on_this_machine", lambda host: host == "")
+        checks = tried(f"http://127.0.0.1:{server.port}")
+    assert states(checks)["encryption"] == "warning"
+    assert states(checks)["OPTIONS"] == "good"
+    [nobody] = tried(f"http://127.0.0.1:{free_port()}")
+    assert nobody.state == "unreachable"
+
+
+def test_what_is_on_this_machine() -> None:
+    for host in ("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "localhost"):
+        assert legacy_server._is_on_this_machine(host), host
+    for host in ("192.0.2.1", "2001:db8::1", "0.0.0.0", "no..name", "x" * 70):  # noqa: S104
+        assert not legacy_server._is_on_this_machine(host), host
 
 
 def test_tls_where_there_is_none() -> None:

@@ -3,6 +3,7 @@
 import datetime
 import http.client
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,7 @@ from eas_redirect.checking.certificate_dates import judge_dates
 from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
 from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.clients import version
+from eas_redirect.telemetry.web import is_loopback
 
 # Which versions of ActiveSync the legacy Exchange speaks, by what it says of itself.
 #
@@ -194,7 +196,8 @@ def check_autodiscover(
     try:
         yield judge_autodiscover(subject, ask_autodiscover(url, port, timeout_s), weak=weak)
     except OSError as error:
-        yield _no_connection(subject, error)
+        peer = Peer(host=url.hostname or "", port=port, tls=url.scheme == "https")
+        yield _should_be_https(subject, peer, timeout_s) or _no_connection(subject, error)
     except http.client.HTTPException as error:
         yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
 
@@ -202,12 +205,34 @@ def check_autodiscover(
 def _check_plain(
     subject: str, url: SplitResult, peer: Peer, timeout_s: float, min_protocol_version: str
 ) -> Iterator[Check]:
-    """http, which is told from https when the answer is odd."""
+    """http, which is told from https when the answer is odd. Most TLS ports just hang up."""
     checks = list(_check_options(subject, url, peer.port, timeout_s, min_protocol_version))
-    if checks[0].state == "failed" and (trouble := diagnose(peer, timeout_s)) is not None:
-        yield failed(f"{subject} TLS", trouble.finding, _sentence(trouble.advice))
-    else:
-        yield from checks
+    if checks[0].state in ("failed", "unreachable"):
+        mistaken = _should_be_https(f"{subject} TLS", peer, timeout_s)
+        if mistaken is not None:
+            yield mistaken
+            return
+    if checks[0].state != "unreachable" and not _is_on_this_machine(peer.host):
+        advice = "Write https://, or see to it that nobody can listen on the way."
+        yield warning(f"{subject} encryption", "passwords cross the network in clear", advice)
+    yield from checks
+
+
+def _should_be_https(subject: str, peer: Peer, timeout_s: float) -> Check | None:
+    """Where http is spoken to a TLS port."""
+    trouble = None if peer.tls else diagnose(peer, timeout_s)
+    if trouble is None or trouble.kind != "tls":
+        return None
+    return failed(subject, trouble.finding, _sentence(trouble.advice))
+
+
+def _is_on_this_machine(host: str) -> bool:
+    """Whether all that a name stands for is loopback."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return all(is_loopback(str(address[0])) for *_, address in found)
 
 
 def _check_version(subject: str, seen: ServerTLS | None) -> Iterator[Check]:

@@ -276,17 +276,17 @@ def is_local(head: bytes, peer: object) -> bool:
     """Whether the reader is on this machine: by the connection (`peer`: its address as asyncio has
     it; no pair for a Unix socket), by the name that was called, and by what a reverse proxy leaves
     in a request that it passes on from elsewhere. In doubt: no."""
-    if isinstance(peer, tuple) and not _is_loopback(str(peer[0])):
+    if isinstance(peer, tuple) and not is_loopback(str(peer[0])):
         return False
     hosts = [_PORT.sub("", host.strip().lower()).removesuffix(".") for host in _hosts(head)]
-    if not all(host == "localhost" or _is_loopback(host.strip("[]")) for host in hosts):
+    if not all(host == "localhost" or is_loopback(host.strip("[]")) for host in hosts):
         return False
     # nginx passes requests on as HTTP/1.0, which no browser speaks, under the name that it calls.
     old = head.partition(b"\r\n")[0].endswith(b"HTTP/1.0") and bool(hosts)
     return not old and _FORWARDED.search(head) is None
 
 
-def _is_loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
