@@ -1,6 +1,6 @@
 """What it costs to ask, every 20 s, who of 10,000 waiting users has moved: us, and the directory.
 
-`pytest -s tests/benchmarks/test_waiting_users.py` prints the rows of docs/performance.md. Who is
+`pytest -s -m bench tests/benchmarks/test_waiting_users.py` prints the rows of docs/waits.md. Who is
 found is asserted; the costs are printed beside their goals, for the machine decides about them.
 """
 
