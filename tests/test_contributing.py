@@ -149,7 +149,7 @@ def test_a_walk_is_short_and_names_what_is_there(title: str) -> None:
 @pytest.mark.parametrize("title", WALKS)
 async def test_a_walk_is_the_way_of_the_code(bench: Bench, title: str) -> None:
     """Each function is called after the one before it, by one that the walk has come through; only
-    mitmproxy and the event loop begin anew."""
+    mitmproxy and the event loop start over."""
     calls = await redirected(bench)
     passed: set[Function] = set()
     at = 0

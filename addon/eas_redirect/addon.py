@@ -404,7 +404,7 @@ class EASRedirect:
                 hangups.release()
 
     def _hang_up(self) -> None:
-        """Open the journal anew, and read the certificates again for connections to come."""
+        """Open the journal again, and read the certificates again for connections to come."""
         self._hung_up = not self._started.is_set()
         if self._hung_up:
             return

@@ -1,6 +1,6 @@
 """A thousand devices wait, 200 of their users move at once: how long until each has its 451.
 
-`pytest -s -m bench tests/benchmarks/test_moving_phones.py` prints docs/performance.md's rows. A real
+`pytest -s -m bench tests/benchmarks/test_moving_phones.py` prints the figures. A real
 `eas-redirect run` in front of a stand-in for Exchange that holds its errors for 20 s, over a real
 directory, with the intervals of production.
 """

@@ -78,7 +78,7 @@ def test_a_journal_leaves_nothing_but_the_talk_on_standard_error(
 def test_everybody_as_json_and_csv(config: Path) -> None:
     as_json = RUNNER.invoke(app, ["plan", "--all", "--json", "--config", str(config)])
     as_csv = RUNNER.invoke(app, ["plan", "--all", "--csv", "--config", str(config)])
-    assert as_json.exit_code == as_csv.exit_code == 1  # some of the forest is to be mended
+    assert as_json.exit_code == as_csv.exit_code == 1  # some of the forest has to be corrected
     users = [user["user"] for user in json.loads(as_json.stdout)["users"]]
     rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
     assert users == list(dict.fromkeys(row["user"] for row in rows))

@@ -28,7 +28,7 @@ ONLINE = "outlook.office365.com"
         ("Apple-iPhone3C1/902.206", "iPhone", "basic", Prospect.REFUSED, "16.0 at most"),
         ("Apple-iPhone7C2/1401.403", "iPhone", "basic", Prospect.REFUSED, "passwords only"),
         (None, "iPhone", "basic", Prospect.UNKNOWN, "depends on its version"),
-        ("Outlook-iOS-Android/1.0", "Outlook", "basic", Prospect.ASKED, "add the account anew"),
+        ("Outlook-iOS-Android/1.0", "Outlook", "basic", Prospect.ASKED, "add the account again"),
         ("Android/4.4.2-EAS-1.3", "Android", "basic", Prospect.REFUSED, "14.1 at most"),
         ("MSFT-WIN-3/6.2.9200", "WindowsMail", "basic", Prospect.REFUSED, "14.1 at most"),
         ("MSFT-WP/8.10.14219", "WP8", "ntlm", Prospect.REFUSED, "14.1 at most"),

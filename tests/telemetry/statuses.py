@@ -35,7 +35,7 @@ def device(user: str, number: int = 1, *, state: str = "stuck") -> DeviceLine:
         returns=3 + number,
         redirected_s=NOW_S - 90_000,
         location=location,
-        advice="The app seems to ignore the redirect. Set the account up anew.",
+        advice="The app seems to ignore the redirect. Set up the account again.",
         decisions=tuple(
             DecisionLine(
                 timestamp_s=NOW_S - 600 * step,

@@ -450,7 +450,7 @@ def _not_followed(server: _Server) -> Iterator[_Found]:
         yield _taken(
             "redirect_not_followed",
             f"was answered 451 {_times(count)} and came back",
-            "the client does not follow: set the server name by hand, or add the account anew",
+            "the client does not follow: set the server name by hand, or add the account again",
             got,
         )
 
@@ -497,7 +497,7 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
             yield _taken(
                 "new_server_refuses_logon",
                 f"the new server {text.removeprefix('was ')}".replace("refused", "refused it"),
-                "Exchange Online takes no passwords for ActiveSync: the client must sign in anew"
+                "Exchange Online takes no passwords for ActiveSync: the client must sign in again"
                 " with modern authentication, or the account be added again",
                 refused,
             )
@@ -512,7 +512,7 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
         yield _taken(
             "password_changed",
             f"logged on before, and was then refused {_times(_sum(after))} (401)",
-            "the password has changed or has expired, or the account is locked: enter it anew on"
+            "the password has changed or has expired, or the account is locked: enter it again on"
             " the device",
             refused,
         )
@@ -853,7 +853,7 @@ def _gave_up(entry: TimelineEntry) -> bool:
 
 
 def _keys(server: _Server) -> Iterator[_Found]:
-    """Keys that the server does not know: the device begins anew, which is in order once."""
+    """Keys that the server does not know: the device starts over, which is in order once."""
     folders = [e for e in server.left if e.command == "FolderSync" and e.eas_status == 9]
     sync = [e for e in server.left if 3 in e.signs.collection_statuses or _is_sync(e, 3)]
     for kind, said, what in (
@@ -864,7 +864,7 @@ def _keys(server: _Server) -> Iterator[_Found]:
             yield _taken(
                 kind,
                 f"lost its place {_times(_sum(said))} ({what})",
-                "remove the device at the mailbox and let it begin anew; if it comes back, look for"
+                "remove the device at the mailbox and let it start over; if it comes back, look for"
                 " answers that do not arrive",
                 said,
             )
@@ -879,14 +879,14 @@ def _is_sync(entry: TimelineEntry, status: int) -> bool:
 _OF_SYNC = {
     4: ("sync_protocol_error", "the request breaks the protocol", "update the client"),
     5: ("sync_server_error", "the server failed", "look at the server and at the folder"),
-    6: ("sync_item_refused", "an item cannot be converted", "remove the item or add it anew"),
+    6: ("sync_item_refused", "an item cannot be converted", "remove the item or add it again"),
     7: ("sync_conflict", "both sides changed an item", "the server's version counts: nothing"),
     8: ("sync_object_gone", "an object was not found", "the device should FolderSync again"),
     9: ("mailbox_full", "the mailbox is full", "raise its quota or remove mail"),
     12: (
         "sync_folders_changed",
         "the folders have changed",
-        "the device must ask FolderSync: if it does not, add the account anew",
+        "the device must ask FolderSync: if it does not, add the account again",
     ),
     13: (
         "sync_incomplete",
@@ -934,7 +934,7 @@ def _pings(server: _Server) -> Iterator[_Found]:
         yield _taken(
             "ping_changes_loop",
             f"Ping told {_times(_sum(changes))} of changes (2), and no Sync fetched them",
-            "the device does not fetch what has changed: add the account anew, or take the folder"
+            "the device does not fetch what has changed: add the account again, or take the folder"
             " that changes all the time out of what it synchronizes",
             [*changes, *early],
         )

@@ -38,7 +38,7 @@ class Signs:
     retry_after: str | None = None
     asked_s: int | None = None
     early: bool = False
-    first_key: bool = False  # SyncKey 0: begins anew
+    first_key: bool = False  # SyncKey 0: starts over
     skew_s: int = 0
     logon_sent: bool = True
     logon_wanted: bool = False  # WWW-Authenticate in the answer

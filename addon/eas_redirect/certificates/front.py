@@ -107,7 +107,7 @@ def judge_front(
         yield FrontRemark(
             grave=True,
             finding=f"it is for {', '.join(names_of(own)[:5])}, not for {', '.join(missing)}",
-            advice="take one with every name that phones call, or mend exchange.host_names",
+            advice="take one with every name that phones call, or correct exchange.host_names",
         )
     yield from _age(own)
 

@@ -226,7 +226,7 @@ def _distrusted(
         case _:
             words = seen.distrust.words if seen.distrust else ""
             finding = f"its certificate is not believed: {words}"
-            return Trouble(kind="untrusted", finding=finding, advice="mend it on Exchange")
+            return Trouble(kind="untrusted", finding=finding, advice="correct it on Exchange")
     advice = f"make Exchange a new one, or {_OLDER}, with proxy.upstream_ca set to pin it"
     return Trouble(kind=kind, finding=finding, advice=advice)
 

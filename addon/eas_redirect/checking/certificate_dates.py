@@ -47,7 +47,7 @@ def check_front(config: Config, carrier: Carrier = "mitmproxy") -> Iterator[Chec
     try:
         front = read_front(path)
     except CertificateFileError as error:
-        yield failed(subject, str(error), "Mend the file.")
+        yield failed(subject, str(error), "Correct the file.")
         return
     remarks = list(judge_front(front, config.exchange.host_names, _now()))
     for remark in remarks:

@@ -119,7 +119,7 @@ def check_snapshot(
         yield failed("directory.snapshot", *in_two(directory.unended))
     yield good("directory.snapshot", f"recipients: {len(directory)}")
     for remark in remarks(directory, settings):
-        yield warning("directory.snapshot", remark, "Mend the file, or export it again.")
+        yield warning("directory.snapshot", remark, "Correct the file, or export it again.")
 
 
 def check_adoption(config: Config, timeout_s: float) -> Iterator[Check]:

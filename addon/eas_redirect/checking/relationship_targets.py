@@ -70,7 +70,7 @@ def _check_one(relationship: OrganizationRelationship, policy: Policy) -> Check:
     subject = f"relationship {relationship.name}"
     domains = ", ".join(relationship.domain_names) or "no domain"
     if not relationship.enabled:
-        finding = f"disabled: nobody of {domains} is redirected"
+        finding = f"disabled: nobody in {domains} is redirected"
         return warning(subject, finding, "Enable it, if its users are to move.")
     target = leads_to(relationship, policy)
     if isinstance(target, Endpoint) and is_own_name(target.host, policy.own_names):

@@ -236,7 +236,7 @@ def _summary(checks: Sequence["Check"], code: int) -> str:
     warnings = states.count("warning")
     if wrong:
         noun = "warning" if warnings == 1 else "warnings"
-        return f"{wrong} of {len(checks)} to mend, {warnings} {noun} (exit code {code})"
+        return f"{wrong} of {len(checks)} to fix, {warnings} {noun} (exit code {code})"
     return f"All {len(checks)} good, {warnings} of them with a warning" if warnings else "All good"
 
 

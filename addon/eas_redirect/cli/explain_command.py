@@ -171,7 +171,7 @@ def explain(
     Of a capture (a flow file of mitmproxy, a HAR): what each device asked, how it was answered,
     how long it waited, and what the configuration named with --config decides about it.
 
-    Exit code 0: redirected, or rightly not; 1: something is to be mended; 2: usage or
+    Exit code 0: redirected, or rightly not; 1: something has to be corrected; 2: usage or
     configuration; 3: the directory is out of reach.
     """
     if (capture := _capture(subject)) is not None:

@@ -21,7 +21,7 @@ def judge(
     It runs on HAProxy's own machine, with the configuration, journal and pages that `run` has.
 
     SIGTERM stops it: what is under way is answered, and HAProxy lets Exchange's answers pass until
-    it is back. SIGHUP opens the journal's file anew.
+    it is back. SIGHUP opens the journal's file again.
     """
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.configuration.sources import ENVIRONMENT_ALONE

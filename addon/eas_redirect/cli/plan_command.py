@@ -117,7 +117,7 @@ def plan(
 ) -> None:
     """Rehearse a wave: location, findings and readiness per user.
 
-    Exit code 0: everybody goes, or rightly stays; 1: something is to be mended; 2: usage or
+    Exit code 0: everybody goes, or rightly stays; 1: something has to be corrected; 2: usage or
     configuration; 3: the directory is out of reach.
     """
     from eas_redirect.judging.explanation import AskedDevice

@@ -78,7 +78,7 @@ def run(
     What an option does not say, the table [proxy] of the configuration says.
 
     SIGTERM stops it gracefully: no new connections, exchanges under way finish, waiting Pings are
-    ended so that the phones ask again. SIGHUP opens the journal's file anew.
+    ended so that the phones ask again. SIGHUP opens the journal's file again.
     """
     settings = load(
         config,

@@ -198,7 +198,7 @@ class Config(_Table):
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has a line for each thing to mend."""
+    """The configuration cannot be used; `problems` has a line for each thing to correct."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -248,7 +248,7 @@ def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> st
 
 
 def policy(config: Config) -> Policy:
-    """What the decision needs. Reads the files of users anew; ConfigError when one is gone."""
+    """What the decision needs. Reads the files of users again; ConfigError when one is gone."""
     redirect = config.redirect
     return Policy(
         own_names=frozenset(config.exchange.host_names),

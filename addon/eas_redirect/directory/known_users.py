@@ -251,7 +251,7 @@ class _Register:
 
 class _SharedRegister(_Register):
     """The same for all workers: lines are added to a file, and each reads what is new in it. A file
-    that has grown too long is written anew under the same name, without what is over."""
+    that has grown too long is written again under the same name, without what is over."""
 
     def __init__(self, clock: Callable[[], float], folder: Path) -> None:
         super().__init__(clock)

@@ -75,7 +75,7 @@ def _claimed_twice(relationships: Copy) -> Iterable[Drift]:
             yield Drift(
                 kind="domain_claimed_twice",
                 message=f"{domain} belongs to {len(names)} enabled relationships "
-                f"({', '.join(sorted(names))}): nobody of it will be redirected",
+                f"({', '.join(sorted(names))}): nobody in it will be redirected",
                 relationship=min(names),
                 domain=domain,
             )

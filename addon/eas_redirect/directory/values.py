@@ -327,7 +327,7 @@ class AccountDomain:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorySettings:
     """What asking servers needs of the configuration: the `[directory]` and `exchange` keys
-    of the same names. Seconds. The password is read anew at each connect. `tells_sids`: it is an
+    of the same names. Seconds. The password is read again at each connect. `tells_sids`: it is an
     account forest, asked for the SIDs of its users."""
 
     servers: tuple[str, ...]

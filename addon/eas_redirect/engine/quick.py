@@ -116,7 +116,7 @@ def hook_arguments(self: hooks.Hook) -> list[Any]:
 
 # mitmproxy's addon manager with a memory: which addon listens to which event.
 #
-# The original looks every addon up anew for each of the dozen events of an exchange, which is two
+# The original looks every addon up again for each of the dozen events of an exchange, which is two
 # fifths of what mitmdump does, and makes a task for each. What is remembered here is forgotten when
 # an addon comes or goes, and after a second, for whoever gives an addon a hook while it runs.
 # Listeners that do not wait are called at once; a task is needed for the others only.

@@ -15,7 +15,7 @@ class ConnectionLogons:
     """At most one logon for each client connection; keyed by any names of connections.
 
     A logon that is dropped leaves behind that somebody is logged on: only Exchange, by asking for a
-    logon anew, says that nobody is.
+    logon again, says that nobody is.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Which waits were ended, and when: a small file that all workers of a machine share.
 
-Some clients load all mail anew when their wait is ended too often, so a device's wait is ended once
+Some clients load all mail again when a wait is ended too often, so a device's wait is ended once
 for a move, once more at the earliest four minutes later, and never a third time. A line stands for
 one ending: who it was, as a keyed hash, and the time. The first line holds the key, where the
 configuration names none. Whatever cannot be read as such a file ends no wait.

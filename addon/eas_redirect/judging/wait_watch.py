@@ -1,7 +1,7 @@
 """Ends the waits of devices whose user has moved: whose, when, and how often. No mitmproxy.
 
 The directory is asked about the users whose device waits. Whoever looks moved there is judged as
-weak evidence is, asked anew; only a decision that would redirect ends the wait, and only an answer
+weak evidence is, asked again; only a decision that would redirect ends the wait, and only an answer
 of Exchange's to the question that follows brings the 451.
 """
 

@@ -113,7 +113,7 @@ class LabCertificates:
             certificate = x509.load_pem_x509_certificate(issued.file.read_bytes())
             certificate.verify_directly_issued_by(self._ca())
             self._load_key(issued.file)
-        except Exception:  # cryptography raises many types; all mean: make it anew
+        except Exception:  # cryptography raises many types; all mean: make it again
             return False
         return self._is_current(certificate) and _names_of(certificate) == set(issued.names)
 

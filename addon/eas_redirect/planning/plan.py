@@ -156,7 +156,7 @@ class PlannedUser:
 
     @property
     def in_order(self) -> bool:
-        """Nothing is to be mended before the wave: the user goes, or rightly stays."""
+        """Nothing has to be corrected before the wave: the user goes, or rightly stays."""
         return in_order(self.reason)
 
 

@@ -2,7 +2,7 @@
 
 Imports the protocol's values and the directory's values, nothing else of the project. A redirect
 sticks in a phone, so every doubt ends in a `Pass`. The checks run in the order in which an
-administrator would mend what they find: the mailbox, its target, the relationship, the endpoint,
+administrator would correct what they find: the mailbox, its target, the relationship, the endpoint,
 then this device.
 """
 

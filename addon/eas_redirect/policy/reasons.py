@@ -48,7 +48,7 @@ NO_MAILBOX_REASON = "user_has_no_mailbox"
 class Words:
     """What is said of a reason. Backquotes in `title` and `advice` mark names, as in the docs.
 
-    `in_order`: nothing is to be mended, the device goes or stays as it should. `everyday`: there
+    `in_order`: nothing has to be corrected, the device goes or stays rightly. `everyday`: there
     was nothing to decide. `obstacle`: it keeps everybody of a domain where they are.
     """
 
@@ -163,12 +163,12 @@ REASONS: dict[str, Words] = {
     ),
     Reason.TARGET_NOT_ALLOWED: Words(
         title="the target is outside `redirect.allowed_hosts`",
-        advice="Add the host to `redirect.allowed_hosts` if it is right; else mend TargetOwaURL.",
+        advice="Add the host to `redirect.allowed_hosts` if it is right, or correct TargetOwaURL.",
         obstacle=True,
     ),
     Reason.REDIRECT_LOOP: Words(
         title="the target leads back here, or our own names are not known",
-        advice="Mend TargetOwaURL or `redirect.hosts`; set `exchange.host_names`.",
+        advice="Correct TargetOwaURL or `redirect.hosts`; set `exchange.host_names`.",
         obstacle=True,
     ),
     Reason.PROTOCOL_VERSION_TOO_LOW: Words(
@@ -231,7 +231,7 @@ def of_callers(reason: str) -> str:
 
 
 def in_order(reason: str) -> bool:
-    """Whether nothing is to be mended."""
+    """Whether nothing has to be corrected."""
     return reason in REASONS and REASONS[reason].in_order
 
 

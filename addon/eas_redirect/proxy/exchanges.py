@@ -126,7 +126,7 @@ class Exchanges:
 
     def begin(self, flow: http.HTTPFlow) -> SyncBody | None:
         """Read an EAS request as soon as its headers are there. What has to see its body pass."""
-        flow.metadata.pop(METADATA, None)  # a replayed capture is asked anew
+        flow.metadata.pop(METADATA, None)  # a replayed capture is asked again
         asked = self._asked[flow.id] = self._read(flow)
         flows.mark_command(flow, asked.request)
         if asked.ours and asked.request.command not in WAITING:

@@ -295,7 +295,7 @@ def answer_in_capture(
     """What Exchange said in a captured flow.
 
     From the record where our own answer took the place of Exchange's, or where the body was
-    streamed away; else read anew. What is weak is for the configuration at hand to say.
+    streamed away; else read again. What is weak is for the configuration at hand to say.
     """
     record, status = flow.metadata.get(METADATA), response.status_code
     stored = stored_answer(record, status) if isinstance(record, dict) else None

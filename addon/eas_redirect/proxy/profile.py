@@ -79,7 +79,7 @@ SETTINGS = (
     Setting(
         option="websocket",
         value=False,
-        reason="frames are taken apart, put together anew and kept in memory; without it an"
+        reason="frames are taken apart, put together again and kept in memory; without it an"
         " upgraded connection is a plain tunnel",
     ),
     Setting(

@@ -195,7 +195,7 @@ class Redacted:
 
 
 def redact(source: Path, target: Path, progress: ReadProgress) -> Redacted:
-    """Write `target` anew. Raises OSError when it cannot be written.
+    """Write `target` again. Raises OSError when it cannot be written.
 
     What is not finished, or not searched to its end, is removed.
     """

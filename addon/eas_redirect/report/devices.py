@@ -56,7 +56,7 @@ WHERE class = 0 AND key IS NOT NULL AND {LET_IN} GROUP BY key
 """
 
 # Where both sides pass the proxy, what goes to the host of the redirect is an arrival, no call, and
-# it is one whatever the target answers: a target that asks to sign in anew has been reached.
+# it is one whatever the target answers: a target that asks to sign in again has been reached.
 _CALLS = f"""
 CREATE VIEW calls AS
 SELECT * FROM (

@@ -86,7 +86,7 @@ def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
     if row.machine:
         return _unknown(f"{title}: a probe, nobody's device.", row.source)
     if not row.eas_online:
-        rule = f"{title} does not use ActiveSync towards Exchange Online: add the account anew."
+        rule = f"{title} does not use ActiveSync towards Exchange Online: add the account again."
         return Readiness(verdict=Prospect.ASKED, rule=rule, source=row.source)
     if client.speaks is not None and version(client.speaks) < version(ONLINE_FLOOR):
         return _refused(
@@ -224,10 +224,10 @@ def likely_cause(did: Behaviour, readiness: Readiness | None) -> str:
     if did.protocol_version and version(did.protocol_version) < version(FIRST_WITH_451):
         return (
             f"Speaks {did.protocol_version}, and apps below {FIRST_WITH_451} may not know the"
-            " redirect. Set the account up anew."
+            " redirect. Set up the account again."
         )
     if readiness is not None and readiness.verdict is Prospect.REFUSED:
         return f"The target refuses it. {readiness.rule}"
     if readiness is not None and readiness.verdict is Prospect.ASKED:
         return "The target wants a sign-in that nobody has done yet. Ask the user to sign in."
-    return "The app seems to ignore the redirect. Set the account up anew."
+    return "The app seems to ignore the redirect. Set up the account again."

@@ -259,7 +259,7 @@ class _Export:
                 yield f"{self.name} has no {words}."
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Each row below the head with its line, every time anew."""
+        """Each row below the head with its line, every time again."""
         csv.field_size_limit(MAX_CELL)
         errors = "replace" if self.encoding == "ascii" else "strict"
         with self.path.open(encoding=self.encoding, errors=errors, newline="") as file:
@@ -375,7 +375,7 @@ class _Export:
         if len(proven) > 1:
             lines = " and ".join(f"line {line} ({order})" for order, line in proven.items())
             raise TargetError(
-                f"{self.name}: mixes two orders of day and month: {lines}. Export it anew in one"
+                f"{self.name}: mixes two orders of day and month: {lines}. Export it again in one"
                 " culture, or with ISO times."
             )
         return next(iter(proven), None)

@@ -216,7 +216,7 @@ class Service:
         return self._journal.flush()
 
     def reopen(self) -> None:
-        """Open the journal's file anew, after a rotation."""
+        """Open the journal's file again, after a rotation."""
         self._journal.reopen()
 
     def summary(self) -> str:

@@ -37,7 +37,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadRefused:
-    """Something to mend; the last good configuration goes on."""
+    """Something to correct; the last good configuration goes on."""
 
     problems: tuple[str, ...]
     changed: tuple[Path, ...] = ()
@@ -163,7 +163,7 @@ class Watcher:
             await self._follow_snapshot()
 
     async def reload(self) -> None:
-        """Read everything anew, changed or not."""
+        """Read everything again, changed or not."""
         async with self._one_at_a_time:
             await self._take(await asyncio.to_thread(self._reloader.reload))
             await self._follow_snapshot()

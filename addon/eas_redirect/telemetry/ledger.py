@@ -126,7 +126,7 @@ class Ledger:
         if record.user_name is None or not (record.device_id or record.user_agent):
             return changes
         key, device = self._find(record)
-        # A target that asks a device to sign in anew, as Exchange Online does, has been reached.
+        # A target that asks a device to sign in again, as Exchange Online does, has been reached.
         if record.reason in NOT_LET_IN and not (device and _arrives(device, record)):
             record.ledger_state = device.state.value if device else None
             return changes

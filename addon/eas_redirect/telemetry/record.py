@@ -353,7 +353,7 @@ def drift_record(drift: Drift, now_s: float) -> Record:
 def config_record(
     changed: tuple[str, ...], problems: tuple[str, ...], mode: str, now_s: float, meant: str
 ) -> Record:
-    """The journal line of a configuration that was read anew. `changed`: names of files. `meant`:
+    """The journal line of a configuration that was read again. `changed`: names of files. `meant`:
     who is redirected, in words."""
     what = ", ".join(changed) or "unchanged files"
     taken = f"read {what}: the configuration is adopted: {meant}"

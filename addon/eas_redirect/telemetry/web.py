@@ -211,7 +211,7 @@ class WebServer:
 
 
 class _Kept:
-    """A page that is made anew at most once in FRESH_S, by one maker at a time."""
+    """A page that is made again at most once in FRESH_S, by one maker at a time."""
 
     def __init__(self, maker: Maker, clock: Callable[[], float]) -> None:
         self._maker = maker

@@ -364,7 +364,7 @@ function Get-EasRedirectPlan {
             Path     = $Path
             Program  = $Program
             Argument = $arguments
-            Finding  = 'Something is to be mended before this wave.'
+            Finding  = 'Something has to be corrected before this wave.'
         }
         try {
             $text = @(Read-EasText @reading) -join "`n"

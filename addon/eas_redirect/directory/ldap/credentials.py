@@ -1,4 +1,4 @@
-"""The password of the account that asks: read anew at each bind, kept nowhere.
+"""The password of the account that asks: read again at each bind, kept nowhere.
 
 A password that was refused is not tried again for a while: every try counts towards a lock-out of
 the account (MS-SAMR 3.1.1.7.1). For the same reason one thread tries it first, while the others

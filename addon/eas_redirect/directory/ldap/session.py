@@ -102,7 +102,7 @@ class VerifiedTls(ldap3.Tls):
 
 
 def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
-    """Read anew at each connect, so that a renewed CA file needs no restart. Raises `Fault`."""
+    """Read again at each connect, so that a renewed CA file needs no restart. Raises `Fault`."""
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
