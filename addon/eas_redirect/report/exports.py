@@ -14,7 +14,8 @@ from eas_redirect.telemetry.printable import printable
 
 # Spreadsheets take a cell that begins like this for a formula, some of them after spaces; names in
 # journals come from clients. The last four are the wide forms of East Asian keyboards.
-_FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_WIDE = 0xFEE0  # from a sign of ASCII to its wide form, which Excel takes for the sign
+_FORMULA = (*"=+-@|\t\r\n", *(chr(ord(sign) + _WIDE) for sign in "=+-@"))
 
 COLUMNS = (
     "user",
