@@ -75,6 +75,44 @@ def test_a_journal_leaves_nothing_but_the_talk_on_standard_error(
     assert "Traceback" not in done.stderr
 
 
+def test_a_wave_that_is_to_come_is_rehearsed_all_the_same(config: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("EmailAddress\nanna@contoso.example\nbert@contoso.example\n")
+    text = config.read_text()
+    config.write_text(f"{text}[redirect.only]\nusers = ['bert@contoso.example']\n")
+    arguments = ["plan", str(users), "--config", str(config)]
+    line = "1 of 2 is not in redirect.only yet: --as-wave rehearses this one all the same.\n"
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith(line)
+    assert "goes" not in result.stdout
+    for form in ("--json", "--csv"):
+        result = RUNNER.invoke(app, [*arguments, form])
+        assert "--as-wave" not in result.stdout
+        assert result.stderr.endswith(line)
+    result = RUNNER.invoke(app, [*arguments, "--as-wave"])
+    assert result.exit_code == 0, result.stderr
+    assert "goes" in result.stdout
+    assert "will be asked to sign in 1" in result.stdout
+    assert "--as-wave" not in result.stdout
+
+
+def test_who_is_excepted_is_so_in_a_wave_that_is_to_come(config: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("anna@contoso.example\n")
+    text = config.read_text()
+    config.write_text(
+        f"{text}[redirect.only]\nusers = ['nobody@contoso.example']\n"
+        "[redirect.except]\nusers = ['anna@contoso.example']\n"
+    )
+    for more in ([], ["--as-wave"]):
+        result = RUNNER.invoke(app, ["plan", str(users), "--config", str(config), *more])
+        assert "stays: not in this wave" in result.stdout
+        assert "--as-wave" not in result.stdout
+        # Names that are of no matter are not asked about either.
+        assert ("knows nobody called nobody@" in result.stderr) == (not more)
+
+
 def test_everybody_as_json_and_csv(config: Path) -> None:
     as_json = RUNNER.invoke(app, ["plan", "--all", "--json", "--config", str(config)])
     as_csv = RUNNER.invoke(app, ["plan", "--all", "--csv", "--config", str(config)])

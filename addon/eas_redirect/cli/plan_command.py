@@ -23,6 +23,7 @@ from eas_redirect.cli.common import (
     fail,
     load,
     print_json,
+    print_text,
     tell,
     write_for_excel,
 )
@@ -38,9 +39,11 @@ CENSUS_S = 600.0  # for reading every account of the directory, which --all does
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What the command line asks. `names` None: everybody who has moved."""
+    """What the command line asks. `names` None: everybody who has moved. `as_wave`: as if
+    `redirect.only` meant them."""
 
     names: tuple[str, ...] | None
+    as_wave: bool
     protocol_version: str
     called: str | None
     seen: "SeenDevices"
@@ -64,6 +67,14 @@ def plan(
         ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_wave: Annotated[
+        bool,
+        typer.Option(
+            "--as-wave",
+            help="Rehearse as if this list were the wave, whatever redirect.only says; except still"
+            " counts.",
+        ),
+    ] = False,
     protocol_version: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +152,9 @@ def plan(
     if names is None and not everyone:
         names = tuple(sorted(seen.by_logon, key=str.lower))
     spoken = protocol_version or _spoken_by(settings) or AskedDevice().protocol_version
-    asked = PlanOptions(names=names, protocol_version=spoken, called=called, seen=seen)
+    asked = PlanOptions(
+        names=names, as_wave=as_wave, protocol_version=spoken, called=called, seen=seen
+    )
     planned = asyncio.run(_plan(settings, asked))
     if allow_script is not None:
         _write_scripts(allow_script, allow_form, planned, known=known, from_logs=from_logs)
@@ -193,11 +206,16 @@ async def _plan(config: "Config", asked: PlanOptions) -> "tuple[PlannedUser, ...
     from eas_redirect.judging.explanation import AskedDevice, judge_over
     from eas_redirect.judging.wave_names import doubts, with_waves
     from eas_redirect.planning.plan import Planner
+    from eas_redirect.policy.waves import Criteria
 
     settings = directory_settings(config)
     try:
         directory = open_directory(settings, config.directory.snapshot)
-        judge = await asyncio.to_thread(with_waves, judge_over(config, directory))
+        judge = judge_over(config, directory)
+        if asked.as_wave:
+            wave = replace(judge.policy.wave, only=Criteria())
+            judge = replace(judge, policy=replace(judge.policy, wave=wave))
+        judge = await asyncio.to_thread(with_waves, judge)
     except (ConfigError, SnapshotError) as error:
         fail(str(error), USAGE)
     for remark in remarks(directory, settings):
@@ -241,6 +259,7 @@ def _print(
 ) -> None:
     from eas_redirect.planning import plan_output
 
+    waiting = plan_output.not_in_only_yet(planned)
     if as_json:
         print_json(plan_output.to_json(planned))
     elif as_csv:
@@ -250,6 +269,11 @@ def _print(
         write_for_excel(plan_output.to_csv(planned, separator))
     else:
         plan_output.print_table(console(), planned)
+        if waiting:
+            print_text(waiting)
+        return
+    if waiting:
+        tell(waiting)
 
 
 @dataclass(frozen=True, slots=True)

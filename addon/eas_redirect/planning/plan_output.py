@@ -88,6 +88,23 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
         console.print(f"Their devices: {told}", markup=False)
 
 
+def not_in_only_yet(planned: Sequence[PlannedUser]) -> str | None:
+    """Of a wave that is to come nothing is rehearsed: a line that says how it can be."""
+    # The detail is ours (policy/waves.py) and names the table that keeps the user where they are.
+    kept = [
+        user
+        for user in planned
+        if user.reason == Reason.NOT_IN_WAVE and "redirect.only" in user.detail
+    ]
+    if not kept:
+        return None
+    verb = "is" if len(kept) == 1 else "are"
+    return (
+        f"{number(len(kept))} of {number(len(planned))} {verb} not in redirect.only yet: --as-wave"
+        f" rehearses {'this one' if len(kept) == 1 else 'them'} all the same."
+    )
+
+
 def _target(user: PlannedUser) -> str:
     """The host: the rest of a location is always the same, and a table is narrow."""
     return urlsplit(user.location).hostname or "" if user.location else ""
