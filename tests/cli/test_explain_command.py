@@ -41,6 +41,9 @@ def test_a_user(config: Path, user: str, reason: str, code: int) -> None:
     assert ran.out.startswith(user)
     assert f"({reason})" in ran.out
 
+    assert "explain USER" not in ran.out  # that is what they see
+    assert ("What to do: Is the name spelled right?" in ran.out) == (user == "nobody")
+
     as_json = run("explain", user, "--config", str(config), "--json")
     said = json.loads(as_json.out)
     assert as_json.code == code

@@ -38,7 +38,7 @@ def test_a_table_of_a_wave(config: Path, tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["plan", str(users), "--config", str(config)])
     assert result.exit_code == 0, result.stderr
     assert "goes" in result.stdout
-    assert "stays: the mailbox is here" in result.stdout
+    assert "stays: the mailbox is still here" in result.stdout
     assert "will be asked to sign in 1" in result.stdout
     assert "will be refused 1" in result.stdout
     assert "stays (protocol_version_too_low)" in result.stdout

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from eas_redirect.report.exports import csv_rows, json_pieces, to_csv, to_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import each_day, render
 from eas_redirect.report.report_values import Report, Silence
+from eas_redirect.report.terminal import print_summary
 from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.ledger import Ledger, LedgerState
 from eas_redirect.telemetry.printable import number
@@ -402,7 +404,10 @@ def test_decisions_alone_do_not_say_that_the_old_server_can_go(tmp_path: Path) -
     late = call(30 * 86400, **probe, user_agent="x", reason="recipient_not_found")
     made = made_of(tmp_path, call(0, **moved), late)
     assert not made.arrivals.can_go
-    assert "decisions only" in made.arrivals.verdict
+    assert made.arrivals.verdict == (
+        "That cannot be told: the journals hold no everyday traffic yet. Where journal.exchanges is"
+        ' "decisions", set it to "all".'
+    )
 
 
 def test_the_scheme_is_the_last_that_was_named(tmp_path: Path) -> None:
@@ -611,9 +616,9 @@ def test_waits_that_were_ended(tmp_path: Path) -> None:
         wait_line(START + 3, "dora", "would_end_wait", 0, None),
     )
     waits = report.waits
-    assert [(w.wave, w.devices, w.redirected, w.p50_s) for w in waits.waves] == [
-        ("users", 2, 2, (30 + 329) / 2),
-        ("everyone", 1, 0, None),
+    assert [(w.wave, w.devices, w.redirected, w.p50_s, w.longest_s) for w in waits.waves] == [
+        ("users", 2, 2, (30 + 329) / 2, 329),
+        ("everyone", 1, 0, None, None),
     ]
     assert (waits.would_end, waits.unanswered) == (1, 1)
     assert [(one.user, one.device_id, one.ended) for one in waits.shown] == [
@@ -622,11 +627,31 @@ def test_waits_that_were_ended(tmp_path: Path) -> None:
     assert (report.totals.exchanges, report.input.lines) == (4, 10)
     page = render(report)
     assert "Waits that were ended" in page
+    assert "all: 329 s" in page
     assert "Ended, and Exchange does not know yet" in page
     assert "<b>carl" not in page
     said = json.loads("".join(json_pieces(report)))["waits"]
     assert said["ended_and_still_served"] == 1
     assert said["waves"][0]["wave"] == "users"
+
+
+def test_a_share_of_a_few_devices_is_not_told(tmp_path: Path) -> None:
+    """“99 % within” of one device says nothing."""
+
+    def told(devices: int, after_s: float) -> str:
+        users = [f"u{n}" for n in range(devices)]
+        waits = (wait_line(START, user, "end_wait", 0, "users") for user in users)
+        moved = (redirected(START + after_s, user) for user in users)
+        report = made_of(
+            tmp_path, *(line for pair in zip(waits, moved, strict=True) for line in pair)
+        )
+        out = io.StringIO()
+        print_summary(Console(file=out, width=200), report)
+        return next(line for line in out.getvalue().splitlines() if "Waits ended" in line)
+
+    assert told(1, 0.2).endswith(": 1 device, 1 redirected, the longest after less than 1 s")
+    assert told(9, 7).endswith(": 9 devices, 9 redirected, the longest after 7 s")
+    assert told(10, 7).endswith(": 10 devices, 10 redirected, 99 % within 7 s")
 
 
 def test_what_is_no_phone_asked_for_no_settings(tmp_path: Path) -> None:

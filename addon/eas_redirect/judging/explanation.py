@@ -21,7 +21,7 @@ from eas_redirect.directory.values import Directory, Found, Recipient
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Policy, Redirect, Step
 from eas_redirect.policy.discovery import Discovery, discovery
-from eas_redirect.policy.reasons import advice, in_order
+from eas_redirect.policy.reasons import advice_of_named, in_order
 
 ASSUMED = (
     "the device has logged on, and Exchange answers UserHasNoMailbox; a 403 counts only where"
@@ -164,8 +164,8 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.added_again is not None:
         yield f"  If the account is added again: {_added_again(explanation.added_again)}"
     reason = judgement.verdict.reason
-    if not in_order(reason) and advice(reason):
-        yield f"  What to do: {advice(reason)}"
+    if not in_order(reason) and (advice := advice_of_named(reason)):
+        yield f"  What to do: {advice}"
 
 
 def _waits(explanation: Explanation, watch_s: float) -> str:
@@ -223,7 +223,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "reason": str(verdict.reason),
         "detail": verdict.detail,
         "assumed": ASSUMED if explanation.assumed else None,
-        "advice": advice(verdict.reason),
+        "advice": advice_of_named(verdict.reason),
         "location": explanation.location,
         "added_again": None
         if (again := explanation.added_again) is None

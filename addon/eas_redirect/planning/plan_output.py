@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eas_redirect.planning.plan import PlannedDevice, PlannedUser
-from eas_redirect.policy.reasons import REASONS, Reason, title
+from eas_redirect.policy.reasons import REASONS, Reason, of_named
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.report.readiness import Prospect, Readiness
 from eas_redirect.report.words import (
@@ -117,7 +117,7 @@ def _outcome(user: PlannedUser) -> str:
         case "would_redirect":
             return "would go (observe mode)"
         case _:
-            words = title(user.reason) if user.reason in REASONS else user.detail
+            words = of_named(user.reason) if user.reason in REASONS else user.detail
             return f"stays: {words}"
 
 

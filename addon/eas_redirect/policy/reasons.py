@@ -55,6 +55,8 @@ class Words:
     title: str
     advice: str
     of_callers: str = ""  # of devices that still call the old server, where the title does not fit
+    of_named: str = ""  # of a user whom somebody names and no device asked for, where it does not
+    advice_of_named: str = ""  # likewise
     in_order: bool = False
     everyday: bool = False
     obstacle: bool = False
@@ -109,15 +111,21 @@ REASONS: dict[str, Words] = {
     Reason.RECIPIENT_NOT_FOUND: Words(
         title="the directory has nobody with this logon",
         advice=f"Look at `exchange.default_domain` and `directory.search_base`. {_EXPLAIN}",
+        advice_of_named=(
+            "Is the name spelled right? If so, look at `exchange.default_domain` and"
+            " `directory.search_base`."
+        ),
     ),
     Reason.RECIPIENT_AMBIGUOUS: Words(
         title="several objects in the directory answer to this logon",
         advice=rf"Let the device log on by UPN or `DOMAIN\user`. {_EXPLAIN}",
+        advice_of_named=r"Let the device log on by UPN or `DOMAIN\user`.",
     ),
     Reason.RECIPIENT_HAS_MAILBOX: Words(
         title="the mailbox is here; the answer has another cause",
         advice="See why Exchange refuses the device; then move the mailbox.",
         of_callers="their mailboxes are here, and Exchange refuses them",
+        of_named="the mailbox is still here",
         in_order=True,
     ),
     Reason.NO_TARGET_ADDRESS: Words(
@@ -223,6 +231,16 @@ def title(reason: str) -> str:
 def advice(reason: str) -> str:
     """What to do, in a sentence or two; nothing where nobody knows."""
     return _plain(REASONS[reason].advice) if reason in REASONS else ""
+
+
+def of_named(reason: str) -> str:
+    """What is the matter with a user whom somebody names: no device has asked."""
+    return (reason in REASONS and REASONS[reason].of_named) or title(reason)
+
+
+def advice_of_named(reason: str) -> str:
+    """What to do about such a user, for somebody who sees each step already."""
+    return _plain((reason in REASONS and REASONS[reason].advice_of_named) or advice(reason))
 
 
 def of_callers(reason: str) -> str:

@@ -112,8 +112,8 @@ def _arrivals(
         return unknown("That cannot be told: no line names a user whom Exchange let in.")
     if not everyday:
         return unknown(
-            "That cannot be told: the journals hold decisions only (journal.exchanges), no everyday"
-            " traffic."
+            "That cannot be told: the journals hold no everyday traffic yet. Where"
+            ' journal.exchanges is "decisions", set it to "all".'
         )
     since = until - int(SILENCE_S * 1000)
     nameless = connection.execute(_NAMELESS, {"since": since}).fetchall()[0][0]

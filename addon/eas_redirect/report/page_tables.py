@@ -30,6 +30,7 @@ from eas_redirect.report.words import (
     meaning,
     moment,
     what_to_do,
+    whole_seconds,
 )
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number
@@ -295,16 +296,20 @@ def wait_table(waves: Sequence[WaitsOfWave]) -> PageTable:
             wave.wave,
             count(wave.devices),
             count(wave.redirected),
-            _seconds(wave.p50_s),
-            _seconds(wave.p99_s),
+            "" if wave.p50_s is None else whole_seconds(wave.p50_s),
+            _nearly_all(wave),
         )
         for wave in waves
     ]
     return table("From the directory's word to the 451", heads, rows)
 
 
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.0f} s"
+def _nearly_all(wave: WaitsOfWave) -> str:
+    if wave.p99_s is None or wave.longest_s is None:
+        return ""
+    if wave.is_of_few:
+        return f"all: {whole_seconds(wave.longest_s)}"
+    return whole_seconds(wave.p99_s)
 
 
 def unanswered_table(shown: Sequence[Unanswered]) -> PageTable:

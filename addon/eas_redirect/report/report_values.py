@@ -238,14 +238,21 @@ class DiscoveryFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitsOfWave:
-    """Devices of one wave whose wait was ended. `p50_s`, `p99_s`: seconds from when the directory
-    was first seen to say that the user has moved to the device's 451, of those that got one."""
+    """Devices of one wave whose wait was ended. `p50_s`, `p99_s`, `longest_s`: seconds from
+    when the directory was first seen to say that the user has moved to the device's 451, of those
+    that got one."""
 
     wave: str
     devices: int
     redirected: int
     p50_s: float | None = None
     p99_s: float | None = None
+    longest_s: float | None = None
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether so few were redirected that the longest time says more than any share."""
+        return self.redirected < 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,7 +190,7 @@ WITH ended AS (
 _WAVES = f"""
 {_FOLLOWED}
 SELECT wave, count(*), count(redirected), quantile_cont((redirected - seen) / 1000.0, 0.5),
-  quantile_cont((redirected - seen) / 1000.0, 0.99)
+  quantile_cont((redirected - seen) / 1000.0, 0.99), max(redirected - seen) / 1000.0
 FROM followed GROUP BY wave ORDER BY count(*) DESC, wave
 """
 _UNANSWERED = f"""
@@ -282,8 +282,17 @@ def waits(connection: duckdb.DuckDBPyConnection) -> WaitFigures:
     would_end = connection.execute(_WOULD_END).fetchall()[0][0]
     return WaitFigures(
         waves=tuple(
-            WaitsOfWave(wave=wave, devices=devices, redirected=redirected, p50_s=p50, p99_s=p99)
-            for wave, devices, redirected, p50, p99 in connection.execute(_WAVES).fetchall()
+            WaitsOfWave(
+                wave=wave,
+                devices=devices,
+                redirected=redirected,
+                p50_s=p50,
+                p99_s=p99,
+                longest_s=longest,
+            )
+            for wave, devices, redirected, p50, p99, longest in connection.execute(
+                _WAVES
+            ).fetchall()
         ),
         would_end=would_end,
         unanswered=len(unanswered),

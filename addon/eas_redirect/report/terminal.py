@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eas_redirect.report.handover import NEXT_STEPS, TITLES
-from eas_redirect.report.report_values import STATES, Device, Report, Target
+from eas_redirect.report.report_values import STATES, Device, Report, Target, WaitsOfWave
 from eas_redirect.report.words import (
     STATE_TITLES,
     client_title,
@@ -13,6 +13,7 @@ from eas_redirect.report.words import (
     meaning,
     moment,
     what_to_do,
+    whole_seconds,
 )
 from eas_redirect.telemetry.ledger import LedgerState
 from eas_redirect.telemetry.printable import number, printable
@@ -46,10 +47,9 @@ def print_summary(console: Console, report: Report) -> None:
         would = f"; it would have told {number(asked.would_be_told)}" if asked.would_be_told else ""
         console.print(f"Accounts that were added again: {told}{would}")
     for wave in report.waits.waves:
-        within = "" if wave.p99_s is None else f", 99 % within {wave.p99_s:.0f} s"
         console.print(
             f"Waits ended, {wave.wave}: {counted(wave.devices, 'device')},"
-            f" {number(wave.redirected)} redirected{within}",
+            f" {number(wave.redirected)} redirected{_within(wave)}",
             markup=False,
         )
     if report.waits.unanswered:
@@ -61,6 +61,14 @@ def print_summary(console: Console, report: Report) -> None:
     console.print(f"Can the old server go? {report.arrivals.verdict}")
     if report.arrivals.still_calling:
         console.print(_still_calling(report))
+
+
+def _within(wave: WaitsOfWave) -> str:
+    if wave.p99_s is None or wave.longest_s is None:
+        return ""
+    if wave.is_of_few:
+        return f", the longest after {whole_seconds(wave.longest_s)}"
+    return f", 99 % within {whole_seconds(wave.p99_s)}"
 
 
 def _states(report: Report) -> Table:

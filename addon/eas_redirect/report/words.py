@@ -45,6 +45,10 @@ SILENCE_WORDS = {  # what it is, what to do
 NAMELESS = "(none)"  # of a group: the journals have no name for it
 
 
+def whole_seconds(seconds: float) -> str:
+    return "less than 1 s" if seconds < 1 else f"{seconds:.0f} s"
+
+
 def counted(value: int, noun: str) -> str:
     """`1 user`, `2 users`."""
     return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
