@@ -63,6 +63,55 @@ def wants_policy(count: int, number: int = 142, at: float = 10) -> Flows:
     return [eas_flow(at + n, body=status(7, "FolderSync", number)) for n in range(count)]
 
 
+def policy(at: float, number: int, acknowledged: int | None = None) -> http.HTTPFlow:
+    """`number`: the Status of the policy in the answer; of the command it is 1."""
+    told = element(14, "Policy", element(14, "Status", str(number)))
+    found = provision(at, element(14, "Policies", told))
+    if acknowledged is not None:
+        own = element(14, "Policy", element(14, "Status", str(acknowledged)))
+        sent = element(14, "Provision", element(14, "Policies", own))
+        found.request.content = write(Document(sent))
+        found.request.headers["Content-Type"] = WBXML
+    return found
+
+
+def key_sent(at: float, sent: str, told: str, *, folder: str = "5") -> http.HTTPFlow:
+    """A Sync with one key, answered with the next."""
+    bodies = [
+        write(Document(element(0, "Sync", element(0, "Collections", element(
+            0, "Collection", element(0, "SyncKey", key), element(0, "CollectionId", folder),
+            element(0, "Status", "1"))))))
+        for key in (sent, told)
+    ]  # fmt: skip
+    asked = {"Content-Type": WBXML}
+    return eas_flow(at, "Sync", sent=bodies[0], body=bodies[1], asked=asked)
+
+
+def folder_key(at: float, sent: str, told: str) -> http.HTTPFlow:
+    bodies = [
+        write(Document(element(7, "FolderSync", element(7, "Status", "1"),
+                               element(7, "SyncKey", key))))
+        for key in (sent, told)
+    ]  # fmt: skip
+    return eas_flow(at, sent=bodies[0], body=bodies[1], asked={"Content-Type": WBXML})
+
+
+def in_turn(*hosts: str, rounds: int, questions: bool = False) -> Flows:
+    """Each sends the device on to the next, the last one to the first."""
+    found: Flows = []
+    for n in range(rounds * len(hosts)):
+        here, there = hosts[n % len(hosts)], hosts[(n + 1) % len(hosts)]
+        if questions:
+            asked = options(MS_ASProtocolVersions="14.1")
+            asked.request.timestamp_start = START + n * 10
+            asked.client_conn.id = f"connection {n}"
+            found += at_host(here, [asked])
+        sent_on = moved(1, f"https://{there}/Microsoft-Server-ActiveSync", at=n * 10 + 5)
+        sent_on[0].client_conn.id = f"connection {n}"
+        found += at_host(here, sent_on)
+    return found
+
+
 def at_host(host: str, flows: Iterable[http.HTTPFlow]) -> Flows:
     moved = list(flows)
     for flow in moved:
@@ -306,6 +355,87 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
         lambda: [*moved(1), *at_host("outlook.office365.com", [*code(401, 2), sync(90)])], [],
     ),
     "a password entered again": (lambda: [*GOOD, *code(401, 4), sync(90)], []),
+    "two servers, each of which sends to the other": (
+        lambda: in_turn("mail.contoso.example", "mail.fabrikam.example", rounds=6),
+        ["redirect_circle"],
+    ),
+    "once round": (
+        lambda: in_turn("mail.contoso.example", "mail.fabrikam.example", rounds=1),
+        ["redirect_circle"],
+    ),
+    "three servers in a circle": (
+        lambda: in_turn("a.contoso.example", "b.contoso.example", "c.contoso.example", rounds=2),
+        ["redirect_circle"],
+    ),
+    "a circle with OPTIONS between": (
+        lambda: in_turn("mail.contoso.example", "mail.fabrikam.example", rounds=9, questions=True),
+        ["redirect_circle"],
+    ),
+    "moved there and back": (
+        lambda: [
+            *in_turn("mail.contoso.example", "mail.fabrikam.example", rounds=1),
+            folders(90), sync(95),
+        ],
+        [],
+    ),
+    "Sync 16 for ever": (lambda: [sync(n, 16) for n in range(6)], ["sync_retry"]),
+    "Sync 16, once": (lambda: [*GOOD, sync(10, 16), sync(15, 1)], []),
+    "a Status in a collection that nobody knows": (lambda: [sync(0, 41)], ["other_trouble"]),
+    "FolderSync with nothing in it": (
+        lambda: [folders(0), *(eas_flow(n * 20 + 9) for n in range(6))], ["empty_answers"],
+    ),
+    "Ping with nothing in it, at once": (
+        lambda: [*GOOD, *(ping(n * 20 + 9, asked=900, waited=0.2, body=b"") for n in range(6))],
+        ["empty_answers"],
+    ),
+    "Provision with nothing in it": (
+        lambda: [eas_flow(n * 20, "Provision") for n in range(6)], ["empty_answers"],
+    ),
+    "an empty Sync says that nothing changed": (lambda: [sync(n * 60) for n in range(9)], []),
+    "the same key for ever": (
+        lambda: [key_sent(n * 600, "1", "2") for n in range(40)], ["answers_not_taken"],
+    ),
+    "the same key, with Pings between": (
+        lambda: [
+            x for n in range(8) for x in (ping(n * 900, 2), key_sent(n * 900 + 500, "1", "2"))
+        ],
+        ["answers_not_taken"],
+    ),
+    "an answer that was lost": (
+        lambda: [key_sent(0, "0", "1"), key_sent(5, "1", "2"), key_sent(9, "1", "2"),
+                 key_sent(12, "2", "3")],
+        [],
+    ),
+    "keys of several folders": (
+        lambda: [key_sent(n, "0", "1", folder=str(n)) for n in range(20)], [],
+    ),
+    "keys that go on": (lambda: [key_sent(n, str(n), str(n + 1)) for n in range(30)], []),
+    "folders that stay": (lambda: [folder_key(n * 900, "1", "1") for n in range(30)], []),
+    "SyncKey 0 for ever": (lambda: [key_sent(n, "0", "1") for n in range(8)], ["starts_over"]),
+    "FolderSync 0 for ever": (
+        lambda: [folder_key(n * 20, "0", "1") for n in range(8)], ["starts_over"],
+    ),
+    "everything from the start, again and again": (
+        lambda: [x for n in range(7) for x in (
+            folder_key(n * 60, "0", "1"), key_sent(n * 60 + 5, "0", "1"),
+            key_sent(n * 60 + 9, "1", "2"),
+        )],
+        ["starts_over"],
+    ),
+    "the account added again": (
+        lambda: [x for n in range(2) for x in (
+            folder_key(n * 60, "0", "1"), key_sent(n * 60 + 5, "0", "1"),
+            key_sent(n * 60 + 9, "1", "2"),
+        )],
+        [],
+    ),
+    "a policy that fails inside": (lambda: [policy(n, 3, 1) for n in range(6)], ["policy_refused"]),
+    "a policy that fails inside, by 449": (
+        lambda: [x for n in range(6) for x in (*code(449, at=n * 20), policy(n * 20 + 5, 3))],
+        ["policy_refused"],
+    ),
+    "no policy for this user": (lambda: [policy(0, 2), folders(5), sync(9)], []),
+    "nothing but policies": (lambda: [policy(n, 1, 1) for n in range(8)], ["provisions_only"]),
     "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
 }  # fmt: skip
 
@@ -347,6 +477,15 @@ async def test_what_another_server_says_is_told_of_that_one(tmp_path: Path) -> N
     flows = [*GOOD, *at_host("mail.fabrikam.example", code(404))]
     [found] = await found_in(tmp_path, flows)
     assert found.text.startswith("at mail.fabrikam.example: was answered 404")
+
+
+async def test_the_circle_is_named(tmp_path: Path) -> None:
+    flows = in_turn("mail.contoso.example", "mail.fabrikam.example", rounds=2)
+    [found] = await found_in(tmp_path, flows)
+    assert found.text == (
+        "servers send the device round in a circle, 4 times (451):"
+        " mail.contoso.example → mail.fabrikam.example → mail.contoso.example"
+    )
 
 
 async def test_the_limit_stands_against_what_was_asked_for(tmp_path: Path) -> None:

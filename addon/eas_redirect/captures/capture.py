@@ -24,7 +24,7 @@ from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.autodiscover.answer import AutodiscoverEvidence, NoMailboxHere, OtherAnswer
 from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
-from eas_redirect.captures.signs import Signs, signs_of
+from eas_redirect.captures.signs import Signs, SyncKeys, signs_of
 from eas_redirect.captures.tshark import read_tshark
 from eas_redirect.judging.callers import DeviceNames
 from eas_redirect.judging.challenges import Challenges
@@ -98,6 +98,7 @@ class Seen:
         self.challenges = Challenges(clock=lambda: self._time_s)
         self.discovery_challenges = Challenges(clock=lambda: self._time_s)
         self.device_names = DeviceNames()
+        self.keys = SyncKeys()
 
     def at(self, time_s: float) -> None:
         self._time_s = max(self._time_s, time_s)
@@ -189,7 +190,7 @@ def captured(
         recorded=recorded,
         foreign=recorded is None and not flows.is_ours(flow, servers),
         connection=flow.client_conn.id,
-        signs=signs_of(flow, request, answer.eas_status, _waited(flow)),
+        signs=signs_of(flow, request, answer.eas_status, _waited(flow), seen.keys),
     )
 
 
@@ -245,7 +246,8 @@ def _captured_question(
         connection=flow.client_conn.id,
         # No version is agreed on before Autodiscover has answered.
         signs=replace(
-            signs_of(flow, found.exchange.request, None, _waited(flow)), version_sent=True
+            signs_of(flow, found.exchange.request, None, _waited(flow), seen.keys),
+            version_sent=True,
         ),
         discovery=found,
         replaced=recorded is not None and (lost or (told and isinstance(said, OtherAnswer))),

@@ -4,13 +4,15 @@ Equal exchanges in a row are one entry with a count, so that hours of Pings stay
 takes a few hundred bytes of memory. No mitmproxy here.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
-from eas_redirect.activesync.meanings import global_meaning, http_meaning
+from eas_redirect.activesync.meanings import global_meaning, http_meaning, status_meaning
 from eas_redirect.activesync.request import EASRequest, is_eas_path
 from eas_redirect.captures.capture import Captured, CaptureTrouble
-from eas_redirect.captures.signs import Signs
+from eas_redirect.captures.signs import MOST_REPEATS, MOST_RESTARTS, Signs
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.policy.discovery import Said
@@ -281,6 +283,7 @@ _LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits shoul
 _TCP_TIMEOUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
 
 _WIPE, _DETAILS = 140, 165
+_PROVISION_PAGE = 14
 _PROVISIONING = frozenset({139, 141, 142, 143, 144, 145})
 _BLOCKED = frozenset({126, 127, 128, 129, 130, 131, 177})
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -331,6 +334,11 @@ def complaints(timeline: Timeline) -> list[Complaint]:
         hosts.setdefault(entry.signs.called, []).append(entry)
     targets = frozenset(host for e in timeline.entries if (host := _target(e)) is not None)
     told: list[Complaint] = []
+    for circle in _circles(timeline.entries):
+        told.append(circle.finding)
+        taken = set(map(id, circle.explains))
+        for host, entries in hosts.items():
+            hosts[host] = [entry for entry in entries if id(entry) not in taken]
     for host, entries in hosts.items():
         is_target = host in targets
         if all(entry.foreign for entry in entries) and not is_target:
@@ -371,6 +379,51 @@ def _taken(kind: str, text: str, advised: str, explains: Sequence[TimelineEntry]
 
 
 # -- redirects and decisions ----------------------------------------------------------------------
+
+
+def _circles(entries: list[TimelineEntry]) -> Iterator[_Found]:
+    """Servers that send the device to one another. A mailbox may move there and back: it is none
+    when mail follows."""
+    edges: dict[str, dict[str, list[TimelineEntry]]] = {}
+    for entry in entries:
+        called = entry.signs.called
+        if called is not None and (target := _target(entry)) is not None and target != called:
+            edges.setdefault(called, {}).setdefault(target, []).append(entry)
+    told: set[str] = set()
+    for start in edges:
+        circle = [] if start in told else _circle(edges, start)
+        if not circle:
+            continue
+        ways = [edges[one][other] for one, other in pairwise([*circle, start])]
+        sent = [entry for way in ways for entry in way]
+        ids = set(map(id, sent))
+        last = next(entry for entry in reversed(entries) if id(entry) in ids)
+        if min(map(_sum, ways)) < LOOPING and _leads_on(entries, last):
+            continue
+        told.update(circle)
+        yield _taken(
+            "redirect_circle",
+            f"servers send the device round in a circle, {_times(_sum(sent))} (451):"
+            f" {' → '.join([*circle, start])}",
+            "each believes that the mailbox is at the next, as when a move is half finished: look"
+            " where it is, and at targetAddress and the organization relationship (TargetOwaURL) on"
+            " both sides; then finish the move or undo it",
+            sent,
+        )
+
+
+def _circle(edges: dict[str, dict[str, list[TimelineEntry]]], start: str) -> list[str]:
+    """The shortest way back to `start`, which stands first; empty when there is none."""
+    ways, seen = deque([[start]]), {start}
+    while ways:
+        way = ways.popleft()
+        for target in edges.get(way[-1], ()):
+            if target == start:
+                return way
+            if target not in seen:
+                seen.add(target)
+                ways.append([*way, target])
+    return []
 
 
 def _not_named(entries: list[TimelineEntry]) -> Iterator[_Found]:
@@ -582,6 +635,40 @@ def _wiped(server: _Server) -> Iterator[_Found]:
 
 def _wants_policy(entry: TimelineEntry) -> bool:
     return entry.status_code == 449 or entry.eas_status in _PROVISIONING
+
+
+def _policies(server: _Server) -> Iterator[_Found]:
+    """The command is a success, and a policy in it is not (MS-ASPROV 2.2.2.54.1)."""
+    refused = [e for e in server.left if e.signs.policy_statuses]
+    if not refused:
+        return
+    if _sum(refused) < LOOPING and _leads_on(server.entries, refused[-1]):
+        yield _explained(refused)  # 2: there is no policy for this user, so that none is needed
+        return
+    status = refused[-1].signs.policy_statuses[0]
+    meaning = status_meaning(_PROVISION_PAGE, status)
+    yield _taken(
+        "policy_refused",
+        f"Provision was answered {_times(_sum(refused))} with status {status} for the policy"
+        f"{f' ({meaning})' if meaning else ''}",
+        "the device and Exchange do not agree on a policy: look at the ActiveSync mailbox policy;"
+        " remove the device at the mailbox and let it start over",
+        [*refused, *(e for e in server.left if _wants_policy(e))],
+    )
+
+
+def _only_provisions(server: _Server) -> Iterator[_Found]:
+    """A policy is taken on, and nothing comes of it."""
+    said = [e for e in server.left if e.command == "Provision"]
+    others = [e for e in server.entries if e.command not in (None, "Provision")]
+    if not others and _sum(said) > MANY:
+        yield _taken(
+            "provisions_only",
+            f"asked for its policy {_times(_sum(said))} (Provision), and for nothing else",
+            "the device does not take on the policy: look at the ActiveSync mailbox policy; add the"
+            " account again",
+            said,
+        )
 
 
 def _provisioning(server: _Server) -> Iterator[_Found]:
@@ -866,10 +953,57 @@ def _keys(server: _Server) -> Iterator[_Found]:
                 f"lost its place {_times(_sum(said))} ({what})",
                 "remove the device at the mailbox and let it start over; if it comes back, look for"
                 " answers that do not arrive",
-                said,
+                [*said, *_beginnings(server)],
             )
         elif said and _leads_on(server.entries, said[-1]):
             yield _explained(said)
+
+
+def _beginnings(server: _Server) -> list[TimelineEntry]:
+    return [e for e in server.left if e.signs.first_key]
+
+
+def _repeats(server: _Server) -> Iterator[_Found]:
+    """Good answers that change nothing: the device asks the same again."""
+    again = [e for e in server.left if e.signs.repeats]
+    begins = _beginnings(server)
+    if any(e.signs.repeats == MOST_REPEATS and not e.signs.first_key for e in again):
+        again = [e for e in again if not e.signs.first_key]
+        yield _taken(
+            "answers_not_taken",
+            f"sent {_times(_sum(again))} the SyncKey of before again, though Exchange had answered"
+            " with the next one",
+            "the answers do not arrive, or the device cannot keep them: look for a box on the way"
+            " that cuts or changes answers, and at the device's free space; then add the account"
+            " again",
+            again,
+        )
+    elif any(e.signs.repeats == MOST_REPEATS or e.signs.restarts == MOST_RESTARTS for e in begins):
+        folders = [e for e in begins if e.command == "FolderSync"]
+        syncs = [e for e in begins if e not in folders]
+        yield _taken(
+            "starts_over",
+            f"started over {_times(max(_sum(folders), _sum(syncs)))} (SyncKey 0), though Exchange"
+            " had answered",
+            "the answers do not arrive, or the device cannot keep them: look for a box on the way"
+            " that cuts or changes answers, and at the device's free space; then add the account"
+            " again",
+            begins,
+        )
+
+
+def _empty(server: _Server) -> Iterator[_Found]:
+    """Answers without the body that they always have."""
+    for command in dict.fromkeys(e.command for e in server.left if e.signs.empty):
+        said = [e for e in server.left if e.signs.empty and e.command == command]
+        if _sum(said) >= LOOPING:
+            yield _taken(
+                "empty_answers",
+                f"{command} was answered 200 {_times(_sum(said))} with nothing in it",
+                "Exchange always sends a body here: look for a box on the way that takes it out or"
+                " answers in Exchange's place, and at Exchange's log",
+                said,
+            )
 
 
 def _is_sync(entry: TimelineEntry, status: int) -> bool:
@@ -895,11 +1029,17 @@ _OF_SYNC = {
     ),
     14: ("sync_wait_invalid", "the wait is out of range", "update the client"),
     15: ("sync_too_many_folders", "too many folders", "let the device synchronize fewer folders"),
+    16: (
+        "sync_retry",
+        "the server asks to be asked again",
+        "look at the server's health and at Exchange's log; if it goes on, remove the device at the"
+        " mailbox and let it start over",
+    ),
 }
 
 
 # The client's next question is another one, and then the server answers it (MS-ASCMD 2.2.3.177).
-_CORRECTED = frozenset({8, 12, 13, 14})
+_CORRECTED = frozenset({8, 12, 13, 14, 16})
 
 
 def _is_corrected(server: _Server, said: list[TimelineEntry]) -> bool:
@@ -1008,12 +1148,14 @@ _ORDINARY = {"FolderSync": (1,), "Ping": (1, 2), "MoveItems": (1, 2, 3)}
 
 def _others(server: _Server) -> Iterator[_Found]:
     """Whatever else leads to no mail, told as it is."""
-    groups: dict[tuple[int, int | None], list[TimelineEntry]] = {}
+    groups: dict[tuple[int, int | None, tuple[int, ...]], list[TimelineEntry]] = {}
     for entry in server.left:
         if not _leads_to_mail(entry):
-            groups.setdefault((entry.status_code, entry.eas_status), []).append(entry)
-    for (code, status), said in groups.items():
-        number = f"{code}" if status is None else f"{code}, status {status}"
+            key = (entry.status_code, entry.eas_status, entry.signs.collection_statuses)
+            groups.setdefault(key, []).append(entry)
+    for (code, status, inner), said in groups.items():
+        statuses = ", ".join(map(str, (status,) if status is not None else inner))
+        number = f"{code}, status {statuses}" if statuses else f"{code}"
         meaning = f" ({said[0].meaning})" if said[0].meaning else ""
         yield _taken(
             "other_trouble",
@@ -1066,6 +1208,8 @@ def _leads_to_mail(entry: TimelineEntry) -> bool:
         return True
     if not 200 <= entry.status_code < 300:
         return False
+    if entry.signs.collection_statuses or entry.signs.policy_statuses:
+        return False
     usual = _ORDINARY.get(entry.command or "", (1,))
     return entry.eas_status is None or entry.eas_status in usual
 
@@ -1074,7 +1218,9 @@ def _leads_on(entries: list[TimelineEntry], last: TimelineEntry) -> bool:
     """Whether mail was had after this one."""
     at = next(n for n, entry in enumerate(entries) if entry is last)
     return any(
-        _leads_to_mail(entry) and entry.status_code == 200 and entry.command != "Provision"
+        _leads_to_mail(entry)
+        and entry.status_code == 200
+        and entry.command not in (None, "Provision")
         for entry in entries[at + 1 :]
     )
 
@@ -1096,6 +1242,7 @@ _LOOKS: tuple[_Look, ...] = (
     _blocked_logon,
     _unauthenticated,
     _wiped,
+    _policies,
     _provisioning,
     _details_wanted,
     _blocked,
@@ -1105,9 +1252,12 @@ _LOOKS: tuple[_Look, ...] = (
     _cut_waits,
     _busy,
     _unanswered,
+    _empty,
     _keys,
+    _repeats,
     _sync_statuses,
     _pings,
+    _only_provisions,
     _problems,
     _contradictions,
     _skew,

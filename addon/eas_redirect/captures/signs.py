@@ -11,7 +11,7 @@ from mitmproxy import http
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.request import EASRequest
-from eas_redirect.activesync.response import MAX_BODY
+from eas_redirect.activesync.response import MAX_BODY, ROOTS
 from eas_redirect.activesync.wbxml import ACTIVESYNC_TYPES, WBXML_TYPES, Element, WBXMLError, parse
 from eas_redirect.proxy import flows
 
@@ -22,6 +22,12 @@ AT_ONCE_S = 10.0  # a change may come at any time, but not in every ten seconds
 _ACTIVESYNC = WBXML_TYPES | {MULTIPART}
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _SYNC, _PING, _PROVISION, _FOLDERS = 0, 13, 14, 7
+# Commands that Exchange answers without a body when there is nothing to say (MS-ASCMD 2.2.1.21 and
+# 2.2.1.17 to 2.2.1.20), or with a body of another kind.
+_MAY_BE_EMPTY = frozenset({"Sync", "SendMail", "SmartForward", "SmartReply", "GetAttachment"})
+MOST_REPEATS = 3
+MOST_RESTARTS = 5
+_MOST_KEYS = 50_000  # collections whose keys are remembered at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +44,82 @@ class Signs:
     retry_after: str | None = None
     asked_s: int | None = None
     early: bool = False
+    empty: bool = False  # 200 without the body that this command's answer always has
     first_key: bool = False  # SyncKey 0: starts over
+    repeats: int = 0  # see `SyncKeys`
+    restarts: int = 0
+    policy_statuses: tuple[int, ...] = ()  # of the policies in a Provision, other than 1
     skew_s: int = 0
     logon_sent: bool = True
     logon_wanted: bool = False  # WWW-Authenticate in the answer
     version_sent: bool = True
 
 
+class SyncKeys:
+    """The keys that a device sends, against those that it was answered: whether answers arrive."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str | None, ...], tuple[str, int]] = {}
+        self._begun: dict[tuple[str | None, ...], int] = {}
+
+    def repeats(
+        self, who: tuple[str | None, ...], sent: Element | None, told: Element | None
+    ) -> tuple[int, int]:
+        """How often in a row a key is sent again that was answered with the next one, and how often
+        the device has begun at 0: up to MOST_REPEATS and MOST_RESTARTS, of whichever collection it
+        is most."""
+        repeats = restarts = 0
+        asked = _keys_of(sent)
+        for collection, key in _keys_of(told).items():
+            if (own := asked.get(collection)) is None or own == key:
+                continue
+            at = (*who, collection)
+            before, count = self._sent.pop(at, ("", 0))
+            count = count + 1 if before == own else 0
+            _remember(self._sent, at, (own, count))
+            repeats = max(repeats, count)
+            if own == "0":
+                begun = self._begun.pop(at, 0) + 1
+                _remember(self._begun, at, begun)
+                restarts = max(restarts, begun)
+        return min(repeats, MOST_REPEATS), min(restarts, MOST_RESTARTS)
+
+
+def _remember[T](
+    known: dict[tuple[str | None, ...], T], at: tuple[str | None, ...], value: T
+) -> None:
+    known[at] = value
+    if len(known) > _MOST_KEYS:
+        del known[next(iter(known))]
+
+
+def _keys_of(root: Element | None) -> dict[str, str]:
+    """The SyncKey of each collection, where its Status is none or 1; of FolderSync under "".
+
+    MS-ASCMD 2.2.3.166.2 and 2.2.3.181.5.
+    """
+    if root is None:
+        return {}
+    if (root.page, root.name) == (_FOLDERS, "FolderSync"):
+        own = {item.name: item.text.strip() for item in root.elements if item.page == _FOLDERS}
+        return {"": own["SyncKey"]} if "SyncKey" in own and own.get("Status", "1") == "1" else {}
+    if (root.page, root.name) != (_SYNC, "Sync"):
+        return {}
+    found: dict[str, str] = {}
+    for collections in root.elements:
+        for collection in collections.elements:
+            own = {item.name: item.text.strip() for item in collection.elements}
+            if "SyncKey" in own and own.get("Status", "1") == "1":
+                found[own.get("CollectionId", "?")] = own["SyncKey"]
+    return found
+
+
 def signs_of(
-    flow: http.HTTPFlow, request: EASRequest, eas_status: int | None, waited_s: float | None
+    flow: http.HTTPFlow,
+    request: EASRequest,
+    eas_status: int | None,
+    waited_s: float | None,
+    keys: SyncKeys,
 ) -> Signs:
     sent, answer = _root(flow.request), flow.response
     told = None if answer is None else _root(answer)
@@ -54,6 +127,8 @@ def signs_of(
     header = {} if answer is None else {k.lower(): v for k, v in answer.headers.items()}
     status = 0 if answer is None else answer.status_code
     versions = {"ms-asprotocolversions", "x-ms-asprotocolversions"}
+    who = (flows.called_host(flow), request.device_id, request.user)
+    repeats, restarts = keys.repeats(who, sent, told) if status == 200 else (0, 0)
     return Signs(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
@@ -66,7 +141,11 @@ def signs_of(
         retry_after=header.get("retry-after"),
         asked_s=asked_s,
         early=request.command == "Ping" and _is_early(eas_status, asked_s, waited_s),
+        empty=status == 200 and _is_empty(flow, request),
         first_key=_begins_anew(sent),
+        repeats=repeats,
+        restarts=restarts,
+        policy_statuses=_policy_statuses(told),
         skew_s=_skew_s(flow),
         logon_sent="authorization" in flow.request.headers,
         logon_wanted="www-authenticate" in header,
@@ -87,6 +166,12 @@ def _is_page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> 
     if not flow.response.raw_content or kind in _ACTIVESYNC:
         return False
     return kind != "" or told is None
+
+
+def _is_empty(flow: http.HTTPFlow, request: EASRequest) -> bool:
+    if request.command not in ROOTS or request.command in _MAY_BE_EMPTY:
+        return False
+    return flow.response is not None and flow.response.raw_content == b""
 
 
 def _is_early(eas_status: int | None, asked_s: int | None, waited_s: float | None) -> bool:
@@ -165,6 +250,15 @@ def _wipe(told: Element | None) -> str | None:
     if _texts(told, _PROVISION, "AccountOnlyRemoteWipe"):
         return "account"
     return "device" if _texts(told, _PROVISION, "RemoteWipe") else None
+
+
+def _policy_statuses(told: Element | None) -> tuple[int, ...]:
+    """MS-ASPROV 2.2.2.54.1: each policy has a Status of its own below that of the command."""
+    if told is None or (told.page, told.name) != (_PROVISION, "Provision"):
+        return ()
+    policies = [p for e in told.elements if e.name == "Policies" for p in e.elements]
+    texts = [e.text.strip() for policy in policies for e in policy.elements if e.name == "Status"]
+    return tuple(sorted({int(s) for s in texts if s.isdecimal() and len(s) <= 3} - {1}))
 
 
 def _begins_anew(sent: Element | None) -> bool:
