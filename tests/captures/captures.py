@@ -113,6 +113,8 @@ def har_entry(found: http.HTTPFlow) -> dict[str, object]:
         text = base64.b64encode(body).decode()
         content = {"size": len(body), "text": text, "encoding": "base64"}
         waited = (response.timestamp_start - found.request.timestamp_start) * 1000
+    elif found.error is not None:
+        waited = (found.error.timestamp - found.request.timestamp_start) * 1000
     return {
         "startedDateTime": started,
         "time": waited,

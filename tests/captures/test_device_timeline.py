@@ -1,5 +1,6 @@
 """Prepared captures, each with the findings that are right for it: all of them, one a cause."""
 
+import base64
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,7 +15,7 @@ from eas_redirect.captures.device_timeline import Complaint, Filter, complaints,
 from eas_redirect.captures.timeline_text import in_lines
 from eas_redirect.redaction.redact import redact
 from tests.activesync.vectors import VECTORS
-from tests.captures.captures import START, WBXML, eas_flow, status, write_flows
+from tests.captures.captures import START, WBXML, eas_flow, status, write_flows, write_har
 
 TARGET = "https://outlook.office365.com/Microsoft-Server-ActiveSync"
 type Flows = list[http.HTTPFlow]
@@ -130,11 +131,31 @@ def bare(flow: http.HTTPFlow, name: str) -> http.HTTPFlow:
 
 
 def skewed(minutes: int) -> Flows:
-    flows = [folders(), sync(5)]
+    return skewed_by(minutes, [folders(), sync(5)])
+
+
+def skewed_by(minutes: int, flows: Flows) -> Flows:
     for flow in flows:
         assert flow.response is not None
         told = datetime.fromtimestamp(START + minutes * 60, UTC)
         flow.response.headers["Date"] = format_datetime(told, usegmt=True)
+    return flows
+
+
+def with_token(flow: http.HTTPFlow) -> http.HTTPFlow:
+    claims = base64.urlsafe_b64encode(b'{"upn": "anna@contoso.example"}').decode().rstrip("=")
+    flow.request.headers["Authorization"] = f"Bearer eyJhbGciOiJub25lIn0.{claims}.c2ln"
+    return flow
+
+
+def failing(count: int, error: str) -> Flows:
+    """OPTIONS and FolderSync in turn, none of which arrives."""
+    flows = [
+        eas_flow(n * 20 + 60, None if n % 2 else "FolderSync", code=None) for n in range(count)
+    ]
+    for flow in flows:
+        assert flow.error is not None
+        flow.error.msg = error
     return flows
 
 
@@ -290,8 +311,8 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     "status 128": (lambda: [folders(0, 128)], ["blocked"]),
     "status 129": (lambda: [folders(0, 129)], ["blocked"]),
     "status 130": (lambda: [folders(0, 130)], ["blocked"]),
-    "status 177": (lambda: [folders(0, 177)], ["blocked"]),
-    "status 113": (lambda: [folders(0, 113)], ["other_trouble"]),
+    "status 177": (lambda: [folders(0, 177)], ["too_many_devices"]),
+    "status 113": (lambda: [folders(0, 113)], ["mailbox_full"]),
     "clock ahead": (lambda: skewed(20), ["clock_skew"]),
     "clock behind": (lambda: skewed(-61), ["clock_skew"]),
     "clock good": (lambda: skewed(1), []),
@@ -436,6 +457,94 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     ),
     "no policy for this user": (lambda: [policy(0, 2), folders(5), sync(9)], []),
     "nothing but policies": (lambda: [policy(n, 1, 1) for n in range(8)], ["provisions_only"]),
+    "a key that the server lost": (
+        lambda: [x for n in range(8) for x in (*code(449, at=n * 20), policy(n * 20 + 5, 1, 1))],
+        ["policy_key_lost"],
+    ),
+    "a key that a box takes away": (
+        lambda: [
+            bare(x, "X-MS-PolicyKey")
+            for n in range(8) for x in (*code(449, at=n * 20), policy(n * 20 + 5, 1, 1))
+        ],
+        ["policy_key_stripped"],
+    ),
+    "a policy that is not acknowledged": (
+        lambda: [x for n in range(8) for x in (*code(449, at=n * 20), policy(n * 20 + 5, 1))],
+        ["provisioning_loop"],
+    ),
+    "a policy taken on in part": (
+        lambda: [x for n in range(8) for x in (*code(449, at=n * 20), policy(n * 20 + 5, 1, 2))],
+        ["provisioning_loop"],
+    ),
+    "a device that cannot take on all": (
+        lambda: [
+            x for n in range(8) for x in (*wants_policy(1, 139, n * 20), policy(n * 20 + 5, 1, 1))
+        ],
+        ["provisioning_loop"],
+    ),
+    "401 at the new host, OPTIONS too": (
+        lambda: [
+            *moved(1, "https://eas.fabrikam.example/Microsoft-Server-ActiveSync", at=0),
+            *at_host("eas.fabrikam.example", [x for n in range(6) for x in (
+                eas_flow(n * 20 + 9, None, code=401, headers=ASKED),
+                eas_flow(n * 20 + 12, code=401, headers=ASKED),
+            )]),
+        ],
+        ["new_server_refuses_logon"],
+    ),
+    "a token that is not valid yet": (
+        lambda: [with_token(flow) for flow in skewed_by(-90, code(401, 5, headers={
+            "WWW-Authenticate": 'Bearer error="invalid_token",'
+            ' error_description="token is not yet valid"'}))],
+        ["clock_skew"],
+    ),
+    "a password where the clock is wrong, too": (
+        lambda: skewed_by(-90, code(401, 5)), ["never_logged_on", "clock_skew"],
+    ),
+    "503 obeyed": (
+        lambda: [*GOOD, *code(503, headers={"Retry-After": "60"}), sync(115), ping(120)], [],
+    ),
+    "503 not obeyed": (
+        lambda: [*GOOD, *code(503, headers={"Retry-After": "60"}), sync(59), ping(120)],
+        ["server_busy"],
+    ),
+    "503 and nothing after": (
+        lambda: [*GOOD, *code(503, headers={"Retry-After": "60"})], ["server_busy"],
+    ),
+    "a name that is not there": (
+        lambda: [*GOOD, *failing(5, "[Errno -2] Name or service not known")], ["name_not_resolved"],
+    ),
+    "a new name that is not there": (
+        lambda: [
+            *moved(1, "https://eas.fabrikam.example/Microsoft-Server-ActiveSync", at=0),
+            *at_host("eas.fabrikam.example", failing(
+                5, "[Errno -2] Name or service not known: eas.fabrikam.example")),
+        ],
+        ["name_not_resolved"],
+    ),
+    "a name, as another system says it": (
+        lambda: failing(3, "nodename nor servname provided, or not known"), ["name_not_resolved"],
+    ),
+    "a certificate of yesterday": (
+        lambda: failing(8, "certificate verify failed: certificate has expired"),
+        ["certificate_expired"],
+    ),
+    "a certificate of nobody": (
+        lambda: failing(8, "certificate verify failed: unable to get local issuer certificate"),
+        ["certificate_not_trusted"],
+    ),
+    "a certificate with its own signature": (
+        lambda: failing(8, "certificate verify failed: self signed certificate"),
+        ["certificate_not_trusted"],
+    ),
+    "status 115": (lambda: [folders(0, 115)], ["send_quota"]),
+    "504 and resets at one age": (
+        lambda: [
+            ping(n * 300, code=504 if n % 2 else None, waited=240, asked=900, body=b"")
+            for n in range(6)
+        ],
+        ["wait_cut_short"],
+    ),
     "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
 }  # fmt: skip
 
@@ -486,6 +595,51 @@ async def test_the_circle_is_named(tmp_path: Path) -> None:
         "servers send the device round in a circle, 4 times (451):"
         " mail.contoso.example → mail.fabrikam.example → mail.contoso.example"
     )
+    assert "both sides" in found.advice
+
+
+@pytest.mark.parametrize("host", ["outlook.office365.com", "eas.fabrikam.example"])
+async def test_exchange_online_is_named_only_where_it_is(tmp_path: Path, host: str) -> None:
+    sent_on = moved(1, f"https://{host}/Microsoft-Server-ActiveSync")
+    [found] = await found_in(tmp_path, [*sent_on, *at_host(host, code(401, 3))])
+    assert ("Exchange Online" in found.advice) is (host == "outlook.office365.com")
+
+
+async def test_the_name_of_a_redirect_that_is_not_resolved(tmp_path: Path) -> None:
+    flows = failing(4, "[Errno -2] Name or service not known")
+    sent_on = moved(1, "https://eas.fabrikam.example/Microsoft-Server-ActiveSync", at=0)
+    [found] = await found_in(tmp_path, [*sent_on, *at_host("eas.fabrikam.example", flows)])
+    assert "eas.fabrikam.example, to which the device was redirected, is not resolved" in found.text
+    assert "X-MS-Location" in found.advice
+
+
+async def test_a_clock_is_told_once(tmp_path: Path) -> None:
+    flows = [eas_flow(n, "Sync", device=f"PHONE{n}", user=f"CONTOSO\\user{n}") for n in range(5)]
+    [found] = await found_in(tmp_path, skewed_by(-90, flows))
+    assert found.text == "the server's clock is 90 minutes behind the capture's"
+
+
+async def test_each_server_has_a_clock(tmp_path: Path) -> None:
+    flows = [eas_flow(n, "Sync", device=f"PHONE{n}") for n in range(4)]
+    at_host("mail.fabrikam.example", flows[2:])
+    assert [found.kind for found in await found_in(tmp_path, skewed_by(-90, flows))] == [
+        "clock_skew",
+        "clock_skew",
+    ]
+
+
+async def test_waits_in_a_har_without_an_answer(tmp_path: Path) -> None:
+    """`time` is all that stands there; some of them end with the front's 504."""
+    for name, codes in (("resets", [None] * 6), ("mixed", [None, 504] * 3)):
+        pings = [
+            ping(n * 300, code=answered, waited=240, asked=900, body=b"")
+            for n, answered in enumerate(codes)
+        ]
+        path = write_har(tmp_path / f"{name}.har", pings)
+        whole = await report(read_exchanges(path), None, Filter())
+        [found] = [found for timeline in whole.timelines for found in complaints(timeline)]
+        assert found.kind == "wait_cut_short", name
+        assert "6 times at the same age, 240 s" in found.text
 
 
 async def test_the_limit_stands_against_what_was_asked_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mitmproxy import http
 
+from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
 from eas_redirect.captures.device_timeline import Filter, report
 from eas_redirect.captures.timeline_text import in_lines
@@ -80,6 +81,56 @@ async def test_the_host_is_shown_where_it_changes(tmp_path: Path) -> None:
         "  at mail.contoso.example:",
         "  at mail.fabrikam.example:",
         "  at mail.contoso.example:",
+    ]
+
+
+async def test_failures_and_successes_are_lines_of_their_own(tmp_path: Path) -> None:
+    page = {"Content-Type": "text/html"}
+    flows = [
+        *(eas_flow(n, "Sync") for n in range(3)),
+        *(collection_flow(10 + n, 3) for n in range(4)),
+        *(collection_flow(20 + n, 16) for n in range(2)),
+        *(eas_flow(30 + n, "Sync", headers=page, body=b"<html>") for n in range(5)),
+        *(eas_flow(40 + n, "Ping") for n in range(6)),
+    ]
+    lines = await lines_of(tmp_path, flows)
+    shown = [
+        line.split("200")[-1].rpartition("  ")[0].strip() for line in lines if "  2026" in line
+    ]
+    assert shown == [
+        "OK",
+        "3 invalid synchronization key",
+        "16 retry",
+        "HTML in place of ActiveSync",
+        "OK, nothing in it",
+    ]
+
+
+def collection_flow(at: float, number: int) -> http.HTTPFlow:
+    collection = element(0, "Collection", element(0, "Status", str(number)))
+    body = write(Document(element(0, "Sync", element(0, "Collections", collection))))
+    return eas_flow(at, "Sync", body=body)
+
+
+async def test_options_on_a_connection_of_its_own_belongs_to_who_calls(tmp_path: Path) -> None:
+    """The same User-Agent and user; the next device that speaks, else the last."""
+    flows = [
+        eas_flow(0, None),
+        eas_flow(5, device="ONE"),
+        eas_flow(9, None),
+        eas_flow(12, device="TWO"),
+        eas_flow(15, None),
+        eas_flow(20, None, user="CONTOSO\\bert"),
+        eas_flow(25, None),
+    ]
+    flows[4].request.headers["User-Agent"] = "Android/9-EAS-2.0"
+    lines = await lines_of(tmp_path, flows)
+    headings = [line for line in lines if line and not line.startswith((" ", "4 devices"))]
+    assert [(h.split()[2], h.split()[-2]) for h in headings] == [
+        ("ONE", "2"),
+        ("TWO", "3"),
+        ("192.0.2.7", "1"),
+        ("192.0.2.7", "1"),
     ]
 
 

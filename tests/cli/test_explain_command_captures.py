@@ -64,7 +64,7 @@ def test_the_story_as_json(capture: Path, config: Path, golden: Golden) -> None:
     golden(DATA / "golden" / "explain-decisions.json", ran.out)
     devices = json.loads(ran.out)["devices"]
     assert devices[0]["exchanges"][0]["decided"]["reason"] == "logon_not_proven"
-    assert devices[1]["exchanges"][0]["decided"]["reason"] == "mailbox_moved"
+    assert devices[0]["exchanges"][1]["decided"]["reason"] == "mailbox_moved"
 
 
 def test_a_server_that_the_configuration_does_not_name_gets_no_verdict(

@@ -248,6 +248,7 @@ def _captured_question(
         signs=replace(
             signs_of(flow, found.exchange.request, None, _waited(flow), seen.keys),
             version_sent=True,
+            page=None,  # it is XML
         ),
         discovery=found,
         replaced=recorded is not None and (lost or (told and isinstance(said, OtherAnswer))),

@@ -4,6 +4,7 @@ Equal exchanges in a row are one entry with a count, so that hours of Pings stay
 takes a few hundred bytes of memory. No mitmproxy here.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from eas_redirect.captures.signs import MOST_REPEATS, MOST_RESTARTS, Signs
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Redirect
 from eas_redirect.policy.discovery import Said
+from eas_redirect.policy.exchange_online import is_eas_host
 from eas_redirect.policy.reasons import advice, in_order
 from eas_redirect.telemetry.clients import client_family
 
@@ -77,6 +79,7 @@ class Timeline:
     user_agent: str | None
     client_address: str | None
     entries: list[TimelineEntry] = field(default_factory=list)
+    clocks_told: frozenset[str | None] = frozenset()  # hosts whose clock is told at another device
     _kinds: dict[TimelineEntry, TimelineEntry] = field(default_factory=dict, repr=False)
     _last_kind: TimelineEntry | None = None
 
@@ -144,40 +147,104 @@ async def decided(captured: Captured, judge: Judge) -> Decision | None:
     return decision_of(await captured.judged_by(judge))
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """An exchange that names no device, until one speaks that may be its own."""
+
+    captured: Captured
+    entry: TimelineEntry
+    is_placed: bool = False
+
+    def place(self, timeline: Timeline) -> None:
+        self.is_placed = True
+        timeline.add(self.entry)
+
+
+class _Gathering:
+    """Timelines in the making. A place is a connection, or a User-Agent with its user."""
+
+    def __init__(self) -> None:
+        self.timelines: dict[tuple[str | None, ...], Timeline] = {}
+        self._waiting: dict[tuple[str | None, ...], list[_Waiting]] = {}  # by place
+        self._speaking: dict[tuple[str | None, ...], Timeline] = {}  # the last one there
+
+    def add(self, captured: Captured, entry: TimelineEntry) -> None:
+        connection, *_ = places = _places(captured)
+        before = self._speaking.get(connection)
+        if captured.exchange.request.device_id is not None:
+            timeline = self._of(captured)
+            self._place_waiting(timeline, places)
+            timeline.add(entry)
+            self._speaking.update((place, timeline) for place in places)
+        elif before is not None and _may_be(before, captured):
+            before.add(entry)
+        else:
+            one = _Waiting(captured, entry)
+            for place in places:
+                self._waiting.setdefault(place, []).append(one)
+
+    def end(self) -> list[Timeline]:
+        """What still waits belongs to the last device of its User-Agent and user, if to one."""
+        for one in _in_time([one for each in self._waiting.values() for one in each]):
+            if not one.is_placed:
+                last = self._speaking.get(_places(one.captured)[-1])
+                may_be = last is not None and _may_be(last, one.captured)
+                one.place(last if last is not None and may_be else self._of(one.captured))
+        return sorted(self.timelines.values(), key=lambda each: each.entries[0].time_s)
+
+    def _of(self, captured: Captured) -> Timeline:
+        return self.timelines.setdefault(_key(captured), _timeline(captured))
+
+    def _place_waiting(self, timeline: Timeline, places: list[tuple[str | None, ...]]) -> None:
+        for one in _in_time([x for place in places for x in self._waiting.pop(place, ())]):
+            if one.is_placed:
+                continue
+            if _may_be(timeline, one.captured):
+                one.place(timeline)
+            else:
+                self._waiting.setdefault(_places(one.captured)[-1], []).append(one)
+
+
+def _in_time(waiting: list[_Waiting]) -> list[_Waiting]:
+    return sorted(waiting, key=lambda one: one.entry.time_s)
+
+
 async def report(
     found: Iterable[Captured | CaptureTrouble], judge: Judge | None, wanted: Filter
 ) -> CaptureReport:
     """Timelines in the order in which the devices appear. What names no device (OPTIONS) belongs to
-    the one that speaks on the same connection, before or after it."""
-    whole = CaptureReport()
-    known: dict[tuple[str | None, ...], Timeline] = {}
-    early: dict[
-        str, list[tuple[Captured, TimelineEntry]]
-    ] = {}  # by connection: no device has spoken yet
-    speaking: dict[str, Timeline] = {}
+    the one that speaks on the same connection, before or after it, else to the next one of the same
+    User-Agent and user, or the last."""
+    whole, gathering = CaptureReport(), _Gathering()
     for item in found:
         if isinstance(item, CaptureTrouble):
             whole.troubles.append(item.text)
         elif wanted.admits(item):
             decision = await decided(item, judge) if judge else None
-            entry = entry_of(item, decision, foreign=item.foreign and judge is not None)
-            before = speaking.get(item.connection)
-            if item.exchange.request.device_id is not None:
-                timeline = known.setdefault(_key(item), _timeline(item))
-                for other, said in early.pop(item.connection, ()):
-                    own = timeline if _may_be(timeline, other) else None
-                    (own or known.setdefault(_key(other), _timeline(other))).add(said)
-                timeline.add(entry)
-                speaking[item.connection] = timeline
-            elif before is not None and _may_be(before, item):
-                before.add(entry)
-            else:
-                early.setdefault(item.connection, []).append((item, entry))
-    for waiting in early.values():
-        for item, entry in waiting:
-            known.setdefault(_key(item), _timeline(item)).add(entry)
-    whole.timelines.extend(sorted(known.values(), key=lambda each: each.entries[0].time_s))
+            foreign = item.foreign and judge is not None
+            gathering.add(item, entry_of(item, decision, foreign=foreign))
+    whole.timelines.extend(gathering.end())
+    _tell_clocks_once(whole.timelines)
     return whole
+
+
+def _places(captured: Captured) -> list[tuple[str | None, ...]]:
+    """Where it is looked for: its connection, and, where the user is known, who calls."""
+    logon = captured.exchange.logon
+    who = () if logon is None else ((captured.user_agent, _folded(logon.text)),)
+    return [(captured.connection,), *who]
+
+
+def _tell_clocks_once(timelines: list[Timeline]) -> None:
+    """A server's clock is told at the first device."""
+    told: set[str | None] = set()
+    for timeline in timelines:
+        hosts: dict[str | None, list[TimelineEntry]] = {}
+        for entry in timeline.entries:
+            hosts.setdefault(entry.signs.called, []).append(entry)
+        skewed = {host for host, entries in hosts.items() if _skew_of(entries)}
+        timeline.clocks_told = frozenset(skewed & told)
+        told |= skewed
 
 
 def _may_be(timeline: Timeline, captured: Captured) -> bool:
@@ -215,7 +282,7 @@ def entry_of(
         recorded=_recorded(captured),
         location=answer.location,
         problem=_problem(request, captured),
-        error=captured.error,
+        error=captured.error or None,
         body_missing=captured.body_missing,
         contradiction=captured.contradiction,
         foreign=foreign,
@@ -283,6 +350,7 @@ _LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits shoul
 _TCP_TIMEOUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
 
 _WIPE, _DETAILS = 140, 165
+_NOT_PROVISIONABLE, _TOO_MANY_DEVICES = 139, 177
 _PROVISION_PAGE = 14
 _PROVISIONING = frozenset({139, 141, 142, 143, 144, 145})
 _BLOCKED = frozenset({126, 127, 128, 129, 130, 131, 177})
@@ -319,6 +387,8 @@ class _Server:
     targets: frozenset[str]  # hosts to which the device was redirected
     is_target: bool
     followed: bool  # the device called a host to which it was redirected
+    host: str | None = None
+    clock_told: bool = False  # its clock is told at another device
 
 
 type _Look = Callable[[_Server], Iterator[_Found]]
@@ -349,29 +419,27 @@ def complaints(timeline: Timeline) -> list[Complaint]:
         others = [entry for entry in entries if entry.autodiscover is None]
         followed = any(other in targets for other in hosts if other != host)
         for looks, met in ((_LOOKS, others), (_AUTODISCOVER_LOOKS, questions)):
-            for finding in _at(looks, met, targets, is_target=is_target, followed=followed):
+            server = _Server(
+                entries=met,
+                left=list(met),
+                targets=targets,
+                is_target=is_target,
+                followed=followed,
+                host=host,
+                clock_told=host in timeline.clocks_told,
+            )
+            for finding in _at(looks, server):
                 told.append(Complaint(finding.kind, where + finding.text, finding.advice))
     return told
 
 
-def _at(
-    looks: "tuple[_Look, ...]",
-    entries: list[TimelineEntry],
-    targets: frozenset[str],
-    *,
-    is_target: bool,
-    followed: bool,
-) -> Iterator[Complaint]:
-    left = list(entries)
+def _at(looks: "tuple[_Look, ...]", server: _Server) -> Iterator[Complaint]:
     for look in looks:
-        server = _Server(entries, left, targets, is_target, followed)
         for found in look(server):
             if found.finding is not _NOTHING:
                 yield found.finding
             taken = set(map(id, found.explains))
-            left = [entry for entry in left if id(entry) not in taken]
-            server.left[:] = left
-        left = list(server.left)
+            server.left[:] = [entry for entry in server.left if id(entry) not in taken]
 
 
 def _taken(kind: str, text: str, advised: str, explains: Sequence[TimelineEntry]) -> _Found:
@@ -533,6 +601,15 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
     refused = [e for e in server.left if e.status_code == 401]
     if not refused:
         return
+    if skew := _clock_refuses(server):
+        yield _taken(
+            "clock_skew",
+            f"was refused {_times(_sum(refused))} (401) with a token, and {_clock(skew)}",
+            "set the clocks: a token is valid from a time and for a time, so that a server whose"
+            " clock is wrong takes it for too early or too late",
+            refused,
+        )
+        return
     count, after = _sum(refused), _after_last(server.entries, lambda e: e.status_code != 401)
     if len(after) == len(server.entries):
         bare = all(not e.signs.logon_sent and e.signs.logon_wanted for e in refused)
@@ -551,7 +628,10 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
                 "new_server_refuses_logon",
                 f"the new server {text.removeprefix('was ')}".replace("refused", "refused it"),
                 "Exchange Online takes no passwords for ActiveSync: the client must sign in again"
-                " with modern authentication, or the account be added again",
+                " with modern authentication, or the account be added again"
+                if is_eas_host(server.host)
+                else "does the new server know this account and password, and how does it let"
+                " clients log on? Enter the account's password of there on the device",
                 refused,
             )
             return
@@ -675,12 +755,9 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
     told = [e for e in server.left if _wants_policy(e)]
     count = _sum(told)
     if count >= LOOPING:
-        yield _taken(
-            "provisioning_loop",
-            f"was told {_times(count)} to take on a policy (449, 139-145)",
-            "the device does not accept the policy: look at the ActiveSync mailbox policy",
-            told,
-        )
+        kind, why, what = _why_again(server, told)
+        text = f"was told {_times(count)} to take on a policy (449, 139-145){why}"
+        yield _taken(kind, text, what, told)
     elif told and _leads_on(server.entries, told[-1]):
         yield _explained(told)
     elif told:
@@ -690,6 +767,38 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
             "look at the Provision that should follow, and at the ActiveSync mailbox policy",
             told,
         )
+
+
+def _why_again(server: _Server, told: list[TimelineEntry]) -> tuple[str, str, str]:
+    """What is known of a loop, with its kind and what to do. The device acknowledges a policy as a
+    whole, and sends the key that it then gets with all that it asks (MS-ASPROV 3.1.5.1.2)."""
+    at = next((n for n, e in enumerate(server.entries) if _is_taken_on(e)), None)
+    posts = [e for e in server.entries if e.method == "POST"]
+    refused = any(e.signs.acknowledged not in (None, 1) for e in posts)
+    if at is not None and not refused and all(e.eas_status != _NOT_PROVISIONABLE for e in told):
+        if all(e.signs.policy_key == "missing" for e in posts):
+            return (
+                "policy_key_stripped",
+                ", acknowledged it, and no request has an X-MS-PolicyKey",
+                "look for a box on the way that takes the header away",
+            )
+        if any(_wants_policy(e) and e.signs.policy_key == "sent" for e in server.entries[at:]):
+            return (
+                "policy_key_lost",
+                ", though it has acknowledged it and sends the key of it",
+                "Exchange does not know the key that it gave: look whether a balancer spreads the"
+                " device over servers that do not share it, and at the health of the mailbox;"
+                " remove the device at the mailbox and let it start over",
+            )
+    return (
+        "provisioning_loop",
+        "",
+        "the device does not accept the policy: look at the ActiveSync mailbox policy",
+    )
+
+
+def _is_taken_on(entry: TimelineEntry) -> bool:
+    return entry.signs.acknowledged == 1 and entry.status_code == 200 and _leads_to_mail(entry)
 
 
 def _details_wanted(server: _Server) -> Iterator[_Found]:
@@ -709,6 +818,16 @@ def _details_wanted(server: _Server) -> Iterator[_Found]:
 def _blocked(server: _Server) -> Iterator[_Found]:
     for status in sorted({e.eas_status for e in server.left if e.eas_status in _BLOCKED}):
         said = [e for e in server.left if e.eas_status == status]
+        if status == _TOO_MANY_DEVICES:
+            yield _taken(
+                "too_many_devices",
+                f"Exchange refuses the device, for the user has as many as are allowed: {status}"
+                f" ({said[0].meaning})",
+                "remove devices that are no longer used from the mailbox, or raise EasMaxDevices of"
+                " the throttling policy",
+                said,
+            )
+            continue
         yield _taken(
             "blocked",
             f"Exchange refuses the device or the user: {status} ({said[0].meaning})",
@@ -764,7 +883,8 @@ def _pages(server: _Server) -> Iterator[_Found]:
     if pages:
         yield _taken(
             "web_page",
-            f"got 200 {_times(_sum(pages))} with something else than ActiveSync, such as HTML",
+            f"got 200 {_times(_sum(pages))} with something else than ActiveSync:"
+            f" {', '.join(dict.fromkeys(str(e.signs.page) for e in pages))}",
             "no Exchange answers so: look for a log-on form, a portal or a filter on the way",
             pages,
         )
@@ -889,9 +1009,47 @@ def _of_one_age(cut: list[TimelineEntry]) -> list[TimelineEntry]:
     return largest if 2 * _sum(largest) > _sum(cut) else cut
 
 
+_FULL = {
+    113: ("mailbox_full", "the mailbox is over its quota", "raise its quota or remove mail"),
+    115: (
+        "send_quota",
+        "the mailbox may send nothing, for it is over its quota",
+        "raise its quota (ProhibitSendQuota) or remove mail",
+    ),
+}
+
+
+def _full(server: _Server) -> Iterator[_Found]:
+    for status, (kind, why, what) in _FULL.items():
+        said = [e for e in server.left if e.eas_status == status]
+        if said:
+            commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
+            text = f"{commands} was answered {status} {_times(_sum(said))}: {why}"
+            yield _taken(kind, text, what, said)
+
+
+def _is_obeyed(server: _Server, said: list[TimelineEntry]) -> bool:
+    """Whether each was sent away once, stayed away for as long as it was told, and had mail then.
+    The wait is told in seconds (RFC 9110 10.2.3), and clocks of devices are not exact."""
+    if _sum(said) >= LOOPING:
+        return False
+    for entry in said:
+        at = next(n for n, other in enumerate(server.entries) if other is entry)
+        wait, after = entry.signs.retry_after or "", server.entries[at + 1 : at + 2]
+        if entry.count > 1 or not (wait.isdecimal() and len(wait) <= 6 and after):
+            return False
+        stayed = after[0].time_s - entry.time_s
+        if stayed < 0.9 * int(wait) or not _leads_on(server.entries, entry):
+            return False
+    return True
+
+
 def _busy(server: _Server) -> Iterator[_Found]:
     said = [e for e in server.left if e.status_code in _BUSY or e.eas_status in _BUSY_STATUSES]
     if not said:
+        return
+    if _is_obeyed(server, said):
+        yield _explained(said)
         return
     waits = [e.signs.retry_after for e in said if e.signs.retry_after]
     if waits:
@@ -912,6 +1070,60 @@ def _busy(server: _Server) -> Iterator[_Found]:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cause:
+    """Why there was no answer, where the error says it."""
+
+    kind: str
+    words: re.Pattern[str]
+    text: str  # with the host's name
+    advice: str
+    advice_new: str  # where a redirect led the device there
+
+    def found(self, server: _Server, said: list[TimelineEntry]) -> _Found:
+        name = server.host or "the server"
+        led = ", to which the device was redirected," if server.is_target else ""
+        text = f"{self.text.format(name + led)} ({_times(_sum(said))}: {said[0].error})"
+        advised = self.advice_new if server.is_target else self.advice
+        return _taken(self.kind, text, advised, said)
+
+
+# As mitmproxy, OpenSSL, resolvers and browsers say it; a redacted text keeps fewer of the words.
+_CAUSES = (
+    _Cause(
+        kind="name_not_resolved",
+        words=re.compile(
+            r"not known|failure in name|no such host|getaddrinfo|(?:could|can)\s?not resolve"
+            r"|failed to resolve|name_not_resolved|nxdomain",
+            re.IGNORECASE,
+        ),
+        text="the name {} is not resolved",
+        advice="look at the name and at the DNS that is asked for it",
+        advice_new="the name in X-MS-Location must be in the DNS that devices ask: put it there, or"
+        " correct it (TargetOwaURL of the organization relationship, ExternalUrl of the ActiveSync"
+        " virtual directory)",
+    ),
+    _Cause(
+        kind="certificate_expired",
+        words=re.compile(
+            r"certificate(?: has|_has)?[ _]expired|cert_date|not yet valid", re.IGNORECASE
+        ),
+        text="the certificate of {} has expired",
+        advice="renew the certificate, and look at the clocks",
+        advice_new="renew the certificate there, and look at the clocks",
+    ),
+    _Cause(
+        kind="certificate_not_trusted",
+        words=re.compile(r"certificate|unknown[ _]ca\b|err_cert", re.IGNORECASE),
+        text="the certificate of {} is not accepted",
+        advice="it must bear the name that is called, and come with its chain from an authority"
+        " that whoever calls knows",
+        advice_new="it must bear the name in X-MS-Location, and come with its chain from an"
+        " authority that devices know",
+    ),
+)
+
+
 def _unanswered(server: _Server) -> Iterator[_Found]:
     """A device ends a wait of its own whenever it has something else to ask."""
     groups: dict[tuple[str, str | None], list[TimelineEntry]] = {}
@@ -922,6 +1134,12 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
             yield _explained([entry])
         else:
             groups.setdefault((entry.command or entry.method, entry.error), []).append(entry)
+    for cause in _CAUSES:
+        told = {key: es for key, es in groups.items() if key[1] and cause.words.search(key[1])}
+        if told:
+            said = [entry for entries in told.values() for entry in entries]
+            yield cause.found(server, said)
+            groups = {key: entries for key, entries in groups.items() if key not in told}
     for (command, error), entries in groups.items():
         why = f" ({error})" if error else ""
         yield _taken(
@@ -1131,16 +1349,32 @@ def _bodies(server: _Server) -> Iterator[_Found]:
 
 
 def _skew(server: _Server) -> Iterator[_Found]:
-    skewed = [e for e in server.entries if e.signs.skew_s]
-    if skewed and 2 * _sum(skewed) > _sum(server.entries):
-        skew = skewed[-1].signs.skew_s
-        way = "ahead of" if skew > 0 else "behind"
+    skew = _skew_of(server.entries)
+    if skew and not server.clock_told and not _clock_refuses(server):
         yield _taken(
             "clock_skew",
-            f"the server's clock is {abs(skew) // 60} minutes {way} the capture's",
+            _clock(skew),
             "set the clocks: logons by Kerberos and certificates fail from five minutes on",
             (),
         )
+
+
+def _skew_of(entries: list[TimelineEntry]) -> int:
+    """By how many seconds most of the answers were off; 0 when most are not."""
+    skewed = [e for e in entries if e.signs.skew_s]
+    return skewed[-1].signs.skew_s if 2 * _sum(skewed) > _sum(entries) else 0
+
+
+def _clock(skew: int) -> str:
+    way = "ahead of" if skew > 0 else "behind"
+    return f"the server's clock is {abs(skew) // 60} minutes {way} the capture's"
+
+
+def _clock_refuses(server: _Server) -> int:
+    """The skew, where every logon is a token that the server refuses; else 0."""
+    logons = [e for e in server.entries if e.signs.logon_sent and e.status_code]
+    refused = all(e.status_code == 401 and e.signs.token_sent for e in logons)
+    return _skew_of(server.entries) if logons and refused else 0
 
 
 _ORDINARY = {"FolderSync": (1,), "Ping": (1, 2), "MoveItems": (1, 2, 3)}
@@ -1250,6 +1484,7 @@ _LOOKS: tuple[_Look, ...] = (
     _stripped,
     _codes,
     _cut_waits,
+    _full,
     _busy,
     _unanswered,
     _empty,

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TextIO
 
 from mitmproxy import connection, http
+from mitmproxy import flow as mitmproxy_flow
 
 from eas_redirect.activesync.wbxml import WBXMLError, parse
 
@@ -162,6 +163,9 @@ def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
     flow = http.HTTPFlow(client, connection.Server(address=None))
     flow.request = _request(sent, started)
     flow.response = _response(answered, started, ended)
+    if flow.response is None and ended is not None:
+        said = answered.get("_error") or entry.get("_error")  # as browsers write it
+        flow.error = mitmproxy_flow.Error(said if isinstance(said, str) else "", ended)
     return flow
 
 

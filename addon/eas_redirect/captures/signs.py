@@ -5,6 +5,7 @@ A sign is coarse on purpose: exchanges that show the same are one line of a time
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Literal
 
 from mitmproxy import http
 
@@ -20,6 +21,7 @@ _SKEW_STEP_S = 300
 EARLY = 0.5  # of the wait that was asked for: without a change nothing ends before
 AT_ONCE_S = 10.0  # a change may come at any time, but not in every ten seconds
 _ACTIVESYNC = WBXML_TYPES | {MULTIPART}
+_HTML = (b"<html", b"<!doctype html")
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _SYNC, _PING, _PROVISION, _FOLDERS = 0, 13, 14, 7
 # Commands that Exchange answers without a body when there is nothing to say (MS-ASCMD 2.2.1.21 and
@@ -38,7 +40,7 @@ class Signs:
     called: str | None = None
     collection_statuses: tuple[int, ...] = ()  # of Sync, other than 1
     wipe: str | None = None  # device, account
-    page: bool = False  # something else where WBXML belongs, mostly HTML
+    page: str | None = None  # what stands where WBXML belongs: HTML, or another type
     page_at: str | None = None  # where a redirect of the web leads
     versions_missing: bool = False  # in an answer to OPTIONS
     retry_after: str | None = None
@@ -49,8 +51,11 @@ class Signs:
     repeats: int = 0  # see `SyncKeys`
     restarts: int = 0
     policy_statuses: tuple[int, ...] = ()  # of the policies in a Provision, other than 1
+    acknowledged: int | None = None  # the Status that the device gives a policy
+    policy_key: Literal["sent", "zero", "missing"] = "missing"  # X-MS-PolicyKey of the request
     skew_s: int = 0
     logon_sent: bool = True
+    token_sent: bool = False  # a Bearer, which is valid for a time
     logon_wanted: bool = False  # WWW-Authenticate in the answer
     version_sent: bool = True
 
@@ -133,7 +138,7 @@ def signs_of(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
         wipe=_wipe(told),
-        page=status == 200 and _is_page(flow, request, told),
+        page=_page(flow, request, told) if status == 200 else None,
         page_at=header.get("location", "?") if status in _MOVED else None,
         versions_missing=(
             status == 200 and request.method == "OPTIONS" and versions.isdisjoint(header)
@@ -146,26 +151,30 @@ def signs_of(
         repeats=repeats,
         restarts=restarts,
         policy_statuses=_policy_statuses(told),
+        acknowledged=_acknowledged(sent),
+        policy_key=_policy_key(flow, request),
         skew_s=_skew_s(flow),
         logon_sent="authorization" in flow.request.headers,
+        token_sent=flow.request.headers.get("authorization", "").lower().startswith("bearer "),
         logon_wanted="www-authenticate" in header,
         version_sent=request.method != "POST" or request.protocol_version is not None,
     )
 
 
-def _is_page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> bool:
-    """Whether 200 came with something else than ActiveSync. GetAttachment answers in any type
+def _page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> str | None:
+    """What came with 200 in place of ActiveSync. GetAttachment answers in any type
     (MS-ASCMD 2.2.1.8); an empty answer is one of ActiveSync's own."""
     if flow.response is None:
-        return False
+        return None
     kind = _media_type(flow.response)
     if kind == "text/html":
-        return True
+        return "HTML"
     if request.method != "POST" or request.command == "GetAttachment":
-        return False
-    if not flow.response.raw_content or kind in _ACTIVESYNC:
-        return False
-    return kind != "" or told is None
+        return None
+    body = flow.response.raw_content
+    if not body or kind in _ACTIVESYNC or (kind == "" and told is not None):
+        return None
+    return "HTML" if body.lstrip()[:14].lower().startswith(_HTML) else kind or "something"
 
 
 def _is_empty(flow: http.HTTPFlow, request: EASRequest) -> bool:
@@ -259,6 +268,22 @@ def _policy_statuses(told: Element | None) -> tuple[int, ...]:
     policies = [p for e in told.elements if e.name == "Policies" for p in e.elements]
     texts = [e.text.strip() for policy in policies for e in policy.elements if e.name == "Status"]
     return tuple(sorted({int(s) for s in texts if s.isdecimal() and len(s) <= 3} - {1}))
+
+
+def _acknowledged(sent: Element | None) -> int | None:
+    """MS-ASPROV 2.2.2.54.2: 1 the whole policy, 2 a part of it, 3 none, 4 managed elsewhere."""
+    if sent is None or (sent.page, sent.name) != (_PROVISION, "Provision"):
+        return None
+    policies = [p for e in sent.elements if e.name == "Policies" for p in e.elements]
+    return _number([e.text.strip() for p in policies for e in p.elements if e.name == "Status"])
+
+
+def _policy_key(flow: http.HTTPFlow, request: EASRequest) -> Literal["sent", "zero", "missing"]:
+    """MS-ASHTTP 2.2.1.1.2.6; a query in base64 has a place for it."""
+    if request.has_policy_key:
+        return "sent"
+    has_place = "x-ms-policykey" in flow.request.headers or request.query_encoding == "base64"
+    return "zero" if has_place else "missing"
 
 
 def _begins_anew(sent: Element | None) -> bool:

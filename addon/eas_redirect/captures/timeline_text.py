@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import assert_never
 
+from eas_redirect.activesync.meanings import status_meaning
 from eas_redirect.captures.capture import Captured, CaptureTrouble
 from eas_redirect.captures.device_timeline import (
     CaptureReport,
@@ -35,6 +36,7 @@ MOST = 120  # lines of one time line; of a longer one the middle is summed up
 LONG = 1_000  # exchanges; the time lines of a longer capture share
 WHOLE = 180  # lines, as far as there are not too many devices
 LEAST = 5  # lines of one of them
+_SYNC, _PROVISION = 0, 14  # code pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,9 +383,25 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _status(entry: TimelineEntry) -> str:
+    signs = entry.signs
+    later = f", Retry-After {signs.retry_after}" if signs.retry_after else ""
+    if signs.page is not None:
+        return f"{signs.page} in place of ActiveSync{later}"
+    if entry.eas_status is None and signs.collection_statuses:
+        return ", ".join(_meant(_SYNC, n) for n in signs.collection_statuses) + later
     number = "" if entry.eas_status is None else f"{entry.eas_status} "
-    later = f", Retry-After {entry.signs.retry_after}" if entry.signs.retry_after else ""
-    return number + (entry.meaning or "") + later
+    said = number + (entry.meaning or "")
+    if signs.policy_statuses:
+        said += ", the policy " + ", ".join(_meant(_PROVISION, n) for n in signs.policy_statuses)
+    if signs.empty:
+        said += ", nothing in it"
+    if signs.repeats:
+        said += ", SyncKey of before again"
+    return said + later
+
+
+def _meant(page: int, status: int) -> str:
+    return f"{status} {status_meaning(page, status) or ''}".rstrip()
 
 
 def _decision(decision: Decision) -> str:
