@@ -1,6 +1,7 @@
 """Prepared captures, each with the findings that are right for it: all of them, one a cause."""
 
 import base64
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -95,6 +96,25 @@ def folder_key(at: float, sent: str, told: str) -> http.HTTPFlow:
         for key in (sent, told)
     ]  # fmt: skip
     return eas_flow(at, sent=bodies[0], body=bodies[1], asked={"Content-Type": WBXML})
+
+
+def waiting_sync(at: float, waited: float) -> http.HTTPFlow:
+    sent = write(Document(element(0, "Sync", element(0, "HeartbeatInterval", "900"))))
+    return eas_flow(at, "Sync", sent=sent, waited=waited, asked={"Content-Type": WBXML})
+
+
+def redirected_by_us(at: float, host: str) -> http.HTTPFlow:
+    found = eas_flow(at, code=451)
+    found.metadata["eas"] = {
+        "event": {"reason": "mailbox_moved"},
+        "eas": {
+            "decision": "redirect",
+            "evidence": "certain",
+            "upstream": {"status_code": 200, "status": 123},
+            "redirect": {"location": f"https://{host}/Microsoft-Server-ActiveSync"},
+        },
+    }
+    return found
 
 
 def in_turn(*hosts: str, rounds: int, questions: bool = False) -> Flows:
@@ -432,6 +452,30 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     ),
     "keys that go on": (lambda: [key_sent(n, str(n), str(n + 1)) for n in range(30)], []),
     "folders that stay": (lambda: [folder_key(n * 900, "1", "1") for n in range(30)], []),
+    "Syncs that return at once": (
+        lambda: [waiting_sync(n, waited=0.2) for n in range(8)], ["ping_at_once"],
+    ),
+    "Syncs that wait": (
+        lambda: [waiting_sync(n * 900, waited=890 if n % 2 else 3) for n in range(20)], [],
+    ),
+    "moved back after days of mail": (
+        lambda: [
+            *moved(1, "https://mail.fabrikam.example/Microsoft-Server-ActiveSync", at=0),
+            *at_host("mail.fabrikam.example", [
+                folders(20), sync(25),
+                *moved(1, "https://mail.contoso.example/Microsoft-Server-ActiveSync", at=90),
+            ]),
+        ],
+        [],
+    ),
+    "a circle of which the proxy is one": (
+        lambda: [x for n in range(4) for x in (
+            redirected_by_us(n * 20, "mail.fabrikam.example"),
+            *at_host("mail.fabrikam.example", moved(
+                1, "https://MAIL.contoso.example.:443/Microsoft-Server-ActiveSync", at=n * 20 + 9)),
+        )],
+        ["redirect_circle"],
+    ),
     "SyncKey 0 for ever": (lambda: [key_sent(n, "0", "1") for n in range(8)], ["starts_over"]),
     "FolderSync 0 for ever": (
         lambda: [folder_key(n * 20, "0", "1") for n in range(8)], ["starts_over"],
@@ -525,6 +569,9 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     "a name, as another system says it": (
         lambda: failing(3, "nodename nor servname provided, or not known"), ["name_not_resolved"],
     ),
+    "a name, as a phone says it": (
+        lambda: failing(3, "Unable to resolve host: no address"), ["name_not_resolved"],
+    ),
     "a certificate of yesterday": (
         lambda: failing(8, "certificate verify failed: certificate has expired"),
         ["certificate_expired"],
@@ -611,6 +658,25 @@ async def test_the_name_of_a_redirect_that_is_not_resolved(tmp_path: Path) -> No
     [found] = await found_in(tmp_path, [*sent_on, *at_host("eas.fabrikam.example", flows)])
     assert "eas.fabrikam.example, to which the device was redirected, is not resolved" in found.text
     assert "X-MS-Location" in found.advice
+
+
+async def test_errors_as_browsers_write_them(tmp_path: Path) -> None:
+    for error, kind in (
+        ("net::ERR_NAME_NOT_RESOLVED", "name_not_resolved"),
+        ("NS_ERROR_UNKNOWN_HOST", "name_not_resolved"),
+        ("net::ERR_CERT_DATE_INVALID", "certificate_expired"),
+        ("SEC_ERROR_EXPIRED_CERTIFICATE", "certificate_expired"),
+        ("net::ERR_CERT_AUTHORITY_INVALID", "certificate_not_trusted"),
+        ("SEC_ERROR_UNKNOWN_ISSUER", "certificate_not_trusted"),
+        ("net::ERR_TIMED_OUT", "no_answer"),
+    ):
+        path = write_har(tmp_path / "browser.har", [eas_flow(0, code=None)])
+        har = json.loads(path.read_text())
+        har["log"]["entries"][0]["response"]["_error"] = error
+        path.write_text(json.dumps(har))
+        whole = await report(read_exchanges(path), None, Filter())
+        [found] = [found for timeline in whole.timelines for found in complaints(timeline)]
+        assert (found.kind, error in found.text) == (kind, True)
 
 
 async def test_a_clock_is_told_once(tmp_path: Path) -> None:

@@ -451,7 +451,7 @@ def _taken(kind: str, text: str, advised: str, explains: Sequence[TimelineEntry]
 
 def _circles(entries: list[TimelineEntry]) -> Iterator[_Found]:
     """Servers that send the device to one another. A mailbox may move there and back: it is none
-    when mail follows."""
+    when there was mail between or after."""
     edges: dict[str, dict[str, list[TimelineEntry]]] = {}
     for entry in entries:
         called = entry.signs.called
@@ -465,8 +465,8 @@ def _circles(entries: list[TimelineEntry]) -> Iterator[_Found]:
         ways = [edges[one][other] for one, other in pairwise([*circle, start])]
         sent = [entry for way in ways for entry in way]
         ids = set(map(id, sent))
-        last = next(entry for entry in reversed(entries) if id(entry) in ids)
-        if min(map(_sum, ways)) < LOOPING and _leads_on(entries, last):
+        first = next(entry for entry in entries if id(entry) in ids)
+        if min(map(_sum, ways)) < LOOPING and _leads_on(entries, first):
             continue
         told.update(circle)
         yield _taken(
@@ -591,7 +591,8 @@ def _target(entry: TimelineEntry) -> str | None:
 
 def _host(location: str) -> str | None:
     scheme, _, rest = location.partition("://")
-    return rest.partition("/")[0].partition(":")[0].lower() if scheme == "https" and rest else None
+    host = rest.partition("/")[0].partition(":")[0].lower().removesuffix(".")
+    return host if scheme.lower() == "https" and host else None
 
 
 # -- logging on -----------------------------------------------------------------------------------
@@ -1093,8 +1094,8 @@ _CAUSES = (
     _Cause(
         kind="name_not_resolved",
         words=re.compile(
-            r"not known|failure in name|no such host|getaddrinfo|(?:could|can)\s?not resolve"
-            r"|failed to resolve|name_not_resolved|nxdomain",
+            r"not known|failure in name|no such host|getaddrinfo|not resolve|(?:unable|failed) to"
+            r" resolve|name_not_resolved|unknown_host|nxdomain",
             re.IGNORECASE,
         ),
         text="the name {} is not resolved",
@@ -1106,7 +1107,8 @@ _CAUSES = (
     _Cause(
         kind="certificate_expired",
         words=re.compile(
-            r"certificate(?: has|_has)?[ _]expired|cert_date|not yet valid", re.IGNORECASE
+            r"certificate(?: has|_has)?[ _]expired|cert_date|expired_cert|not yet valid",
+            re.IGNORECASE,
         ),
         text="the certificate of {} has expired",
         advice="renew the certificate, and look at the clocks",
@@ -1114,7 +1116,7 @@ _CAUSES = (
     ),
     _Cause(
         kind="certificate_not_trusted",
-        words=re.compile(r"certificate|unknown[ _]ca\b|err_cert", re.IGNORECASE),
+        words=re.compile(r"certificate|unknown[ _]ca\b|err_cert|unknown_issuer", re.IGNORECASE),
         text="the certificate of {} is not accepted",
         advice="it must bear the name that is called, and come with its chain from an authority"
         " that whoever calls knows",
@@ -1286,7 +1288,10 @@ def _pings(server: _Server) -> Iterator[_Found]:
     pings = [e for e in server.left if e.command == "Ping" and e.status_code == 200]
     changes = [e for e in pings if e.eas_status == 2]
     syncs = [e for e in server.entries if e.command == "Sync" and e.status_code == 200]
-    early = [e for e in pings if e.signs.early and e.eas_status in (1, 2)]
+    early = [e for e in server.left if e.signs.early and e.status_code == 200]
+    waits = [e for e in server.left if e.command == "Sync" and e.signs.asked_s]
+    if 2 * _sum([e for e in waits if e.signs.early]) <= _sum(waits):
+        early = [e for e in early if e.command == "Ping"]  # a new Sync ends the one that waits
     bounds = [e for e in pings if e.eas_status == 5]
     if _sum(changes) >= MANY and not syncs:
         yield _taken(
@@ -1298,9 +1303,10 @@ def _pings(server: _Server) -> Iterator[_Found]:
         )
     elif _sum(early) >= MANY:
         asked = max(e.signs.asked_s or 0 for e in early)
+        commands = " and ".join(dict.fromkeys(str(e.command) for e in early))
         yield _taken(
             "ping_at_once",
-            f"Ping returned too soon {_times(_sum(early))}, though {asked} s were asked for",
+            f"{commands} returned too soon {_times(_sum(early))}, though {asked} s were asked for",
             "this drains batteries: look for a folder that changes all the time, and for a box that"
             " answers in Exchange's place",
             early,
@@ -1324,7 +1330,9 @@ def _pings(server: _Server) -> Iterator[_Found]:
 def _problems(server: _Server) -> Iterator[_Found]:
     for problem in dict.fromkeys(entry.problem for entry in server.left if entry.problem):
         said = [e for e in server.left if e.problem == problem]
-        yield _taken("malformed", problem, "look at the flow in mitmweb", said)
+        commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+        text = f"{commands} could not be read {_times(_sum(said))}: {problem}"
+        yield _taken("malformed", text, "look at the flow in mitmweb", said)
 
 
 def _contradictions(server: _Server) -> Iterator[_Found]:

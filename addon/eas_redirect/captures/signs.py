@@ -145,7 +145,7 @@ def signs_of(
         ),
         retry_after=header.get("retry-after"),
         asked_s=asked_s,
-        early=request.command == "Ping" and _is_early(eas_status, asked_s, waited_s),
+        early=_is_early(flow, request.command, eas_status, asked_s, waited_s),
         empty=status == 200 and _is_empty(flow, request),
         first_key=_begins_anew(sent),
         repeats=repeats,
@@ -183,15 +183,25 @@ def _is_empty(flow: http.HTTPFlow, request: EASRequest) -> bool:
     return flow.response is not None and flow.response.raw_content == b""
 
 
-def _is_early(eas_status: int | None, asked_s: int | None, waited_s: float | None) -> bool:
-    """MS-ASCMD 2.2.3.177.11: 1 says that the whole wait has passed, 2 that something changed."""
+def _is_early(
+    flow: http.HTTPFlow,
+    command: str | None,
+    eas_status: int | None,
+    asked_s: int | None,
+    waited_s: float | None,
+) -> bool:
+    """MS-ASCMD 2.2.3.177.11: 1 says that the whole wait has passed, 2 that something changed. Sync
+    says the former by an answer without a body (2.2.1.21)."""
     if not asked_s or waited_s is None:
         return False
-    match eas_status:
-        case 1:
+    at_once = waited_s < min(AT_ONCE_S, asked_s * EARLY)
+    match command, eas_status:
+        case "Ping", 1:
             return waited_s < asked_s * EARLY
-        case 2:
-            return waited_s < min(AT_ONCE_S, asked_s * EARLY)
+        case "Ping", 2:
+            return at_once
+        case "Sync", None:
+            return at_once and flow.response is not None and flow.response.raw_content == b""
         case _:
             return False
 
