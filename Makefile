@@ -17,7 +17,7 @@ help: ## what can be made
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@set -e; python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh .ci/find-python); \
-	echo "Making $(VENV) with $$($$python --version) ($$python)"; \
+	echo "Making $(VENV) with $$($$python --version) ($$python): takes one to three minutes"; \
 	"$$python" -m venv "$(VENV)"; \
 	$(PIP_INSTALL) -e '.[dev]'; \
 	touch "$@"

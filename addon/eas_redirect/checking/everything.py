@@ -27,7 +27,6 @@ from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
-from eas_redirect.proxy.profile import advice_on_udp
 from eas_redirect.telemetry.record import Carrier
 
 
@@ -78,8 +77,8 @@ def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]
         return
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
     if scope.upstream is not None and scope.upstream.scheme == "https":
-        advice = advice_on_udp(config.proxy.listen.port)
-        yield good("UDP", f"`eas-redirect run` opens no port. With mitmdump or --stock, {advice}")
+        finding = "`eas-redirect run` opens none; mitmdump and --stock do, and say how to close it"
+        yield good("UDP port", finding)
 
 
 def check_directory(config: Config, credentials: BindCredentials) -> Iterator[Check]:

@@ -114,7 +114,8 @@ def judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -
     if version is None and not any("activesync" in name.lower() for name in headers):
         # Some versions name themselves only to those who have logged on.
         return good(subject, f"{asks}; it does not name its version before")
-    return good(subject, f"{asks}; ActiveSync {version or 'named'}")
+    named = f"its server is version {version}" if version else "it names ActiveSync"
+    return good(subject, f"{asks}; {named}")
 
 
 def judge_autodiscover(subject: str, status: int, *, weak: bool) -> Check:

@@ -29,7 +29,7 @@ _MESSAGES = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "string_type": "must be text in quotes",
-    "tuple_type": "must be a list",
+    "tuple_type": 'must be a list in brackets, such as ["one", "two"]',
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",

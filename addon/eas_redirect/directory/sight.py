@@ -222,7 +222,7 @@ def not_all_accounts_visible(sight: Sight) -> Remark:
     elif not any(domain.portion != "recipients" for domain in parts):
         names = [domain.nc_name for domain in parts]
         finding = f"of the accounts{_of(names)} only mail recipients can be seen"
-        advice = "export all accounts, those without mail too (-r (objectCategory=person))"
+        advice = "export all accounts, those without mail too (docs/operate.md has the command)"
     else:
         parts = [domain for domain in parts if domain.portion != "recipients"]
         names = [domain.nc_name for domain in parts]
