@@ -111,6 +111,43 @@ async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> Non
     assert bench.service.judge.mode == "observe"
 
 
+async def test_a_file_that_asks_for_observe_mode_stops_redirects_whatever_else_is_in_it(
+    bench: Bench,
+) -> None:
+    good = bench.config.read_text()
+    faults = ("[proxy]\nworkers = 'two'\n", "[proxy\n", "[redirect.hosts]\na = [\n")
+    for fault in faults:
+        write(bench.config, CONFIG.replace("enforce", "observe") + fault)
+        [record] = await bench.look()
+        assert (record.outcome, record.mode) == ("failure", "observe")
+        assert (bench.service.judge.mode, bench.service.config.mode) == ("observe", "observe")
+        # To say enforce again takes a file that can be used.
+        write(bench.config, good + fault)
+        [record] = await bench.look()
+        assert (record.outcome, record.mode) == ("failure", "observe")
+        write(bench.config, good)
+        [record] = await bench.look()
+        assert (record.outcome, record.mode) == ("success", "enforce")
+        assert bench.service.meant.startswith("enforce")
+
+
+async def test_a_users_file_that_is_gone_does_not_keep_observe_mode_from_coming(
+    bench: Bench,
+) -> None:
+    (bench.directory / "pilot.txt").unlink()
+    write(bench.config, CONFIG.replace("enforce", "observe"))
+    await bench.look()
+    assert bench.service.judge.mode == "observe"
+    assert await bench.reason("bert") != "directory_unavailable"
+
+
+async def test_a_refused_file_that_says_enforce_or_nothing_changes_no_mode(bench: Bench) -> None:
+    for text in (CONFIG + "[proxy\n", CONFIG.replace('mode = "enforce"\n', "") + "[proxy\n"):
+        write(bench.config, text)
+        await bench.look()
+        assert bench.service.judge.mode == "enforce"
+
+
 async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:
     write(bench.directory / "pilot.txt", "anna\n")
     old = bench.service.judge

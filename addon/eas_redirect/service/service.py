@@ -132,6 +132,13 @@ class Service:
         self._say_doubts()
         self._ask_names_again()
 
+    def stop_redirecting(self) -> None:
+        """Go on in observe mode with everything else as it is: for a configuration that asks for
+        it and cannot be used otherwise. The next good one says what is so."""
+        self.config = self.config.model_copy(update={"mode": "observe"})
+        self.judge = replace(self.judge, mode="observe")
+        self.ended_waits = _ended_waits(self.config)
+
     def told_by(self, snapshot: Snapshot) -> Policy:
         """The policy with whom its names mean in another version of the snapshot. Waits."""
         return _told(self.judge.policy, snapshot)

@@ -6,6 +6,7 @@ be used changes nothing, and is journalled. Knows no mitmproxy.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import assert_never
 
 from eas_redirect.configuration.config import Config, ConfigError, load_config, policy
-from eas_redirect.configuration.sources import Override
+from eas_redirect.configuration.sources import Override, collect
 from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.directory.snapshot import SnapshotError
 from eas_redirect.service.service import Service
@@ -92,6 +93,12 @@ class Reloader:
         """Read everything now, changed or not, because somebody asked for it."""
         self._seen = self._signatures()
         return self._load(self._seen)
+
+    def says_observe(self) -> bool:
+        """Whether the file asks for observe mode, be the rest of it as it may."""
+        return collect(self._path, self._overrides, os.environ, Config).document.get("mode") == (
+            "observe"
+        )
 
     def _load(self, signatures: Mapping[Path, Signature | None]) -> ReloadOutcome:
         changed = tuple(p for p, s in signatures.items() if self._read.get(p) != s)
@@ -189,9 +196,21 @@ class Watcher:
                 pass
             case _:
                 assert_never(outcome)
+        if problems and self._service.config.mode == "enforce":
+            await self._heed_brake()
         # A snapshot that is read well later says nothing of the configuration's file.
         self._service.refusals.see("; ".join(problems)[:MAX_PROBLEMS] or None, time.time())
         self._tell(tuple(path.name for path in outcome.changed), problems)
+
+    async def _heed_brake(self) -> None:
+        """Somebody who writes `mode = "observe"` wants nobody to be redirected any more, and must
+        not go on sending phones away for a fault in another line."""
+        if await asyncio.to_thread(self._reloader.says_observe):
+            self._service.stop_redirecting()
+            logger.warning(
+                'eas-redirect: the file says mode = "observe", so nobody is redirected, though the'
+                " rest of it cannot be used"
+            )
 
     def _tell(self, changed: tuple[str, ...], problems: tuple[str, ...]) -> None:
         record = config_record(
