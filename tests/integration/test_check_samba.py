@@ -92,7 +92,7 @@ def test_every_line_when_everything_is_right(home: Path, samba: Samba) -> None:
     assert finding(ran, " bind").startswith("as eas-redirect@contoso.example")
     assert finding(ran, "naming contexts").startswith(BELOW)
     assert finding(ran, "To the cloud").startswith(f"{CLOUD}outlook.com)")
-    assert finding(ran, "Old partner").startswith("disabled: nobody of partner.example")
+    assert finding(ran, "Old partner").startswith("disabled: nobody in partner.example")
     assert finding(ran, "user anna@contoso.example").startswith(f"mailbox_moved: to {LOCATION}")
     assert finding(ran, "bert").startswith("recipient_has_mailbox: ")
     assert "bind-Passw0rd" not in ran.out + ran.err

@@ -72,7 +72,7 @@ def test_a_stuck_device_with_its_last_decisions_and_what_to_do() -> None:
     assert [one.decision for one in line.decisions] == ["redirect"] * 5
     assert line.decisions[0].timestamp_s == world.now_s
     assert line.location == TARGET
-    assert line.advice.endswith(("account up anew.", "sign in."))
+    assert line.advice.endswith(("the account again.", "sign in."))
     for _ in range(DECISIONS):
         world.call(after_s=60, told=False)
     [line] = world.sink.stuck()
