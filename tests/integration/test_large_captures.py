@@ -12,7 +12,7 @@ import pytest
 from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
-from tests.captures.captures import eas_flow, har_entry, write_flows
+from tests.captures.captures import eas_flow, har_entry, status, write_flows
 
 pytestmark = pytest.mark.integration
 
@@ -57,8 +57,8 @@ def write_large_har(path: Path) -> None:
 def small(count: int) -> Iterator[http.HTTPFlow]:
     """No two alike in a row, so that each is an entry of its own."""
     for number in range(count):
-        command = ("Ping", "Sync")[number % 2]
-        yield eas_flow(number, command, waited=number % 7, body=b"")
+        command, body = (("Ping", status(13, "Ping", 1)), ("Sync", b""))[number % 2]
+        yield eas_flow(number, command, waited=number % 7, body=body)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
