@@ -141,6 +141,20 @@ async def test_a_users_file_that_is_gone_does_not_keep_observe_mode_from_coming(
     assert await bench.reason("bert") != "directory_unavailable"
 
 
+async def test_what_counts_from_the_next_start_on_is_said(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = '[proxy]\nlisten = "8445"\nworkers = 2\nstop_timeout_s = 3\n'
+    write(bench.config, CONFIG + more)
+    [record] = await bench.look()
+    assert record.outcome == "success"
+    assert "from the next start on: proxy.listen, proxy.workers" in caplog.text
+    caplog.clear()
+    write(bench.config, CONFIG.replace("enforce", "observe") + more)
+    await bench.look()
+    assert "next start" not in caplog.text
+
+
 async def test_a_refused_file_that_says_enforce_or_nothing_changes_no_mode(bench: Bench) -> None:
     for text in (CONFIG + "[proxy\n", CONFIG.replace('mode = "enforce"\n', "") + "[proxy\n"):
         write(bench.config, text)

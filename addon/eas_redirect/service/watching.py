@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import assert_never
 
@@ -138,6 +139,16 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 
+# What a process has begun with and keeps. Certificates are read again (SIGHUP).
+_FROM_THE_START = (
+    "proxy.upstream",
+    "proxy.listen",
+    "proxy.workers",
+    "proxy.engine",
+    "metrics.listen",
+    "judge.listen",
+)
+
 
 class Watcher:
     """One service and its files."""
@@ -247,7 +258,12 @@ class Watcher:
             return error.problems
         except (OSError, SnapshotError) as error:
             return (str(error),)
-        if loaded.config.metrics != self._service.config.metrics:
-            logger.warning("eas-redirect: metrics.listen counts from the next start on")
+        if waiting := _for_the_next_start(self._service.config, loaded.config):
+            logger.warning("eas-redirect: from the next start on: %s", ", ".join(waiting))
         self._service.adopt(prepared)
         return ()
+
+
+def _for_the_next_start(old: Config, new: Config) -> list[str]:
+    """The keys that have changed and need one."""
+    return [key for key in _FROM_THE_START if attrgetter(key)(old) != attrgetter(key)(new)]
