@@ -14,6 +14,7 @@ from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, parse, 
 from eas_redirect.policy.exchange_online import host_map
 from eas_redirect.redaction.forms import filled
 from eas_redirect.redaction.pseudonyms import Pseudonyms
+from eas_redirect.redaction.redact import _sentence
 from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
 from eas_redirect.redaction.redact_head import redacted_header, redacted_target
 from tests.activesync.documents import documents
@@ -227,3 +228,18 @@ def test_words_are_the_same_wherever_they_stand() -> None:
 @pytest.mark.parametrize("host", ["localhost", *host_map()])
 def test_public_hosts_stay(host: str) -> None:
     assert names().host(host) == host
+
+
+def test_errors_of_the_network_keep_the_words_by_which_their_cause_is_known() -> None:
+    names = Pseudonyms()
+    for text in (
+        "[Errno -2] Name or service not known",
+        "[Errno 8] nodename nor servname provided, or not known",
+        "getaddrinfo failed",
+        "net::ERR_NAME_NOT_RESOLVED",
+        "net::ERR_CERT_DATE_INVALID",
+        "tlsv1 alert unknown ca",
+    ):
+        said = _sentence(text, names)
+        assert said.replace(names.name("tlsv1"), "tlsv1") == text
+    assert "Meier" not in _sentence("Meier not known, Errno Meier-2", names)

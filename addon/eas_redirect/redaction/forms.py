@@ -116,7 +116,8 @@ ERRORS = _words("""
     signed size socket ssl state stream temporarily time timed timeout tls to too trust unable
     unavailable unexpected unknown unreachable unsupported upstream use valid verification
     verify version was while with write wrong yet you abort aborted cancelled early finished
-    idle waiting hung up
+    idle waiting hung up or nor such service provided resolved ca net getaddrinfo nodename
+    servname eai again noname err cert common date empty changed internet
 """)
 HEADER_NAMES = _words("""
     accept accept-charset accept-encoding accept-language accept-ranges

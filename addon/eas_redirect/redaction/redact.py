@@ -49,9 +49,11 @@ _OUR_COMMENT = re.compile(
 )
 # In a sentence of mitmproxy: what it quotes, IPv6 addresses, and whatever has a dot inside.
 _NAMED = re.compile(
-    r"""'([^']*)'|"([^"]*)"|([0-9A-Fa-f]*(?::[0-9A-Fa-f.]*){2,})|([\w-]+(?:\.[\w-]+)+)"""
+    r"""'([^']*)'|"([^"]*)"|(?<!\w)([0-9A-Fa-f]*(?::[0-9A-Fa-f.]*){2,})|([\w-]+(?:\.[\w-]+)+)"""
 )
-_NUMBERED = re.compile(r"(?i:\b(?:errno|error|code|status|alert|after|http))[ /=]{1,2}[0-9]{1,4}\Z")
+_NUMBERED = re.compile(
+    r"(?i:\b(?:errno|error|code|status|alert|after|http))[ /=]{1,2}-?[0-9]{1,4}\Z"
+)
 _PROTOCOLS = frozenset({b"http/1.0", b"http/1.1", b"h2", b"h3", b""})
 _TLS_VERSIONS = frozenset(
     {"SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "DTLSv0.9", "DTLSv1", "DTLSv1.2", "QUICv1"}
