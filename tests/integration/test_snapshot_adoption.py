@@ -71,6 +71,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             head=CONFIG,
         ) as proxy,
     ):  # fmt: skip
+        # A worker that starts while the file is being written waits for it, as it should.
+        wait_until(lambda: proxy.samples().get("eas_workers") == 2, "both workers")
         yield World(proxy, snapshot)
 
 
