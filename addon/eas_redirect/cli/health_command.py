@@ -33,8 +33,8 @@ def health(
 ) -> None:
     """Ask the proxy or judge that runs here whether it is ready.
 
-    For containers and scripts: it needs no curl, and with --at no configuration. A file that was
-    spoilt since the start is told, and is no reason to start anew: what runs goes on without it.
+    For containers and scripts: it needs no curl, and with --at no configuration. If the
+    settings on disk have become faulty, it says so; that is no reason to restart what runs.
 
     Exit code 0: ready; 1: not ready, with the reason; 2: usage or configuration; 3: nobody answers.
     """
