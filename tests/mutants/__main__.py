@@ -5,6 +5,7 @@ Exit code: 1 when a survivor has no reason in survivors.tsv, or a reason no surv
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,13 +45,19 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a part of FILE:FUNCTION")
     parser.add_argument("--allowed", type=float, default=0, help="percent that may survive")
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS))
+    parser.add_argument("--tests", nargs="+", default=list(TESTS), help="only these files, folders")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     began = time.monotonic()
     files = sorted(p for room in given.rooms for p in (PACKAGE / room).rglob("*.py"))
-    mutating = Mutating(ROOT / "addon", files, began + given.minutes * 60, given.only)
+    mutating = Mutating(
+        ROOT / "addon", files, began + given.minutes * 60, given.only, given.at_once
+    )
     words = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--benchmark-disable"]
     words += ["-o", "timeout=0", "-m", "not integration and not long and not bench"]
-    code = pytest.main([*words, *map(str, (ROOT / test for test in TESTS))], plugins=[mutating])
+    code = pytest.main(
+        [*words, *map(str, (ROOT / test for test in given.tests))], plugins=[mutating]
+    )
     if code != pytest.ExitCode.OK:
         return int(code)
     outcome = mutating.outcome
@@ -65,15 +72,17 @@ def main() -> int:
         f" {time.monotonic() - began:.0f} s",
         file=sys.stderr,
     )
-    stale = _stale(reasons, outcome.survivors) if not (outcome.left or given.only) else []
+    whole = not (outcome.left or given.only) and given.tests == list(TESTS)
+    stale = _stale(reasons, given.rooms, outcome.survivors) if whole else []
     for key in stale:
         print(f"no survivor any more, take its reason out: {' | '.join(key)}", file=sys.stderr)
     tried = outcome.noticed + len(outcome.survivors)
     return 1 if stale or len(new) > tried * given.allowed / 100 else 0
 
 
-def _stale(reasons: dict[Key, str], survivors: list[Mutant]) -> list[Key]:
-    return sorted(reasons.keys() - {mutant.key for mutant in survivors})
+def _stale(reasons: dict[Key, str], rooms: list[str], survivors: list[Mutant]) -> list[Key]:
+    tried = {key for key in reasons if Path(key[0]).parts[1] in rooms}
+    return sorted(tried - {mutant.key for mutant in survivors})
 
 
 if __name__ == "__main__":

@@ -138,6 +138,8 @@ def _code_of(node: ast.AST) -> Iterator[tuple[str, Any]]:
             return
         case ast.Call(func=ast.Attribute(value=ast.Name(id="logger"))):
             return
+        case ast.Call(func=ast.Name(id="assert_never")):  # mypy proves that it is not reached
+            return
         case ast.keyword(arg="detail" | "reason" | "text" | "advice"):
             return
     for field, value in ast.iter_fields(node):
@@ -237,6 +239,8 @@ def _wrong_blocks(
         case ast.Expr(value=ast.Constant()):
             return  # a docstring
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="logger")))):
+            return
+        case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
             return
         case ast.Expr():
             yield [*before, ast.Pass(), *after]

@@ -27,7 +27,8 @@ from tests.mutants.mistakes import Mutant, mutants
 
 EXAMPLES = 30  # of each property
 LONGEST_S = 20.0  # of tests for one mutant
-PATIENCE = 5  # times what the tests take on the right code; then it hangs, and has been noticed
+PATIENCE = 5  # times the work that the tests are on the right code; then it runs away, noticed
+WAITING = 20  # times the time that they take there; a busy machine is no mistake
 _TOOL = 4  # of sys.monitoring; the numbers below belong to debuggers and profilers
 
 type Place = tuple[str, str]
@@ -54,12 +55,15 @@ class Outcome:
 class Mutating:
     """The plugin."""
 
-    def __init__(self, root: Path, files: Sequence[Path], deadline: float, only: str) -> None:
+    def __init__(
+        self, root: Path, files: Sequence[Path], deadline: float, only: str, at_once: int
+    ) -> None:
         self.outcome = Outcome()
         self._root = root
         self._files = files
         self._deadline = deadline
         self._only = only
+        self._at_once = at_once
 
     def pytest_collection(self) -> None:
         import hypothesis  # its own plugin of pytest wants to be first
@@ -102,7 +106,7 @@ class Mutating:
                 self.outcome.not_entered += 1
                 self.outcome.survivors.append(mutant)
                 continue
-            if len(running) >= (os.cpu_count() or 1):
+            if len(running) >= self._at_once:
                 self._take_one(running)
             running[_fork(mutant, loaded[place], items, chosen)] = mutant
         while running:
@@ -188,9 +192,12 @@ def _fork(
     pid = os.fork()
     if pid:
         return pid
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     tests = list(_within(chosen))
-    signal.alarm(int(5 + PATIENCE * sum(test.seconds for test in tests)))
+    right_s = sum(test.seconds for test in tests)
+    for alarm in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(alarm, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, 5 + PATIENCE * right_s)
+    signal.setitimer(signal.ITIMER_REAL, 30 + WAITING * right_s)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
