@@ -21,8 +21,8 @@ from eas_redirect.certificates.x509 import CertificateFileError
 from eas_redirect.configuration.config import ConfigError, load_config
 from eas_redirect.directory.known_users import KnownUsers
 from eas_redirect.directory.snapshot import SnapshotError
-from eas_redirect.engine import hangups, replaced, starting
-from eas_redirect.engine.loop_errors import LoopErrors
+from eas_redirect.engine import hangups, mitmproxy_log, replaced
+from eas_redirect.engine.mitmproxy_log import LoopErrors, queue_printing
 from eas_redirect.judging.challenges import shared_folder
 from eas_redirect.judging.wait_watch import WaitStatistics, WaitWatch
 from eas_redirect.proxy import flows, listeners, open_waits, profile, upstream_names
@@ -32,7 +32,6 @@ from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
 from eas_redirect.proxy.options import OPTIONS, Engine, read_options
 from eas_redirect.proxy.own_request import Behind
-from eas_redirect.proxy.printing import queue_printing
 from eas_redirect.service.challenge_probe import OF_AUTODISCOVER, ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
 from eas_redirect.service.service import Service
@@ -139,7 +138,7 @@ class EASRedirect:
                 )
         self._listeners()
         self._loop_errors.watch(asyncio.get_running_loop())
-        self._later(self._finish_start(first=starting.is_checked()))
+        self._later(self._finish_start(first=mitmproxy_log.is_checked()))
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -153,7 +152,7 @@ class EASRedirect:
         shown = self.monitor is None or await self.monitor.follow()
         if first and not shown:
             raise SystemExit(1)
-        if not await starting.over(START_PATIENCE_S):
+        if not await mitmproxy_log.over(START_PATIENCE_S):
             logger.warning(
                 "eas-redirect: a script's `running` hook has not returned for %g s; "
                 "clients are served all the same",

@@ -11,8 +11,8 @@ from eas_redirect.checking import local
 from eas_redirect.checking.local import _ON
 from eas_redirect.configuration.config import Config, load_config
 from eas_redirect.engine import quick
+from eas_redirect.engine.replaced import WITHOUT_FIXES
 from eas_redirect.fixes import http1
-from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.judging.ended_waits import EndedWaits, beside
 from eas_redirect.proxy import open_waits, profile
 

@@ -174,7 +174,7 @@ def test_devices_that_wait(
             raise ConnectionRefusedError
         return 200, json.dumps({account_id(dns[user]): answer, "other": 7}).encode()
 
-    monkeypatch.setattr("eas_redirect.checking.running.ask_running", asked)
+    monkeypatch.setattr("eas_redirect.telemetry.web.ask_running", asked)
     text = config.read_text("utf-8")
     config.write_text(
         f'{text}[redirect]\nend_waits = "ping"\n[metrics]\nlisten = "127.0.0.1:9410"\n', "utf-8"

@@ -12,9 +12,8 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from eas_redirect.engine import quick, replaced
 from eas_redirect.engine.quick import RememberingAddonManager
-from eas_redirect.engine.replaced import PartState
+from eas_redirect.engine.replaced import WITHOUT_FIXES, PartState
 from eas_redirect.fixes import http1
-from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.proxy.options import ENGINES, Engine
 from eas_redirect.proxy.part import Part
 

@@ -26,7 +26,7 @@ from eas_redirect.policy.discovery import discovery
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.redaction.pseudonyms import Pseudonyms
-from eas_redirect.redaction.redact_xml import redacted_xml
+from eas_redirect.redaction.redact_body import redacted_xml
 from eas_redirect.telemetry.record import WireFacts, exchange_record, journal_line
 from eas_redirect.view.contentview import AutodiscoverContentview
 from tests.autodiscover.vectors import (

@@ -23,8 +23,8 @@ from eas_redirect.planning.approvals import (
     to_csv,
     undo_script,
 )
-from eas_redirect.planning.letters import letters
 from eas_redirect.planning.plan import KnownDevice, PlannedDevice, PlannedUser, Planner
+from eas_redirect.planning.plan_output import letters
 from eas_redirect.report.readiness import readiness_of
 from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.ledger import LedgerState

@@ -12,9 +12,8 @@ from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Recipient, Unavailable
 from eas_redirect.judging.explanation import judge_over
-from eas_redirect.planning.letters import letters
 from eas_redirect.planning.plan import PlannedUser, Planner, SeenDevices, everyone_moved
-from eas_redirect.planning.plan_output import COLUMNS, to_csv, to_json
+from eas_redirect.planning.plan_output import COLUMNS, letters, to_csv, to_json
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.report.report_values import Device as SeenDevice
 from eas_redirect.telemetry.ledger import LedgerState

@@ -26,9 +26,8 @@ from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.captures.signs import Signs, SyncKeys, signs_of
 from eas_redirect.captures.tshark import read_tshark
-from eas_redirect.judging.callers import DeviceNames
+from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
 from eas_redirect.judging.challenges import Challenges
-from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.policy.decision import Step
 from eas_redirect.policy.discovery import Discovery, discovery

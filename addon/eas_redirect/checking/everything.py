@@ -10,7 +10,6 @@ from eas_redirect.checking.domain_controllers import check_servers, check_sight
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.local import check_files, check_mitmproxy
 from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
-from eas_redirect.checking.running import ask_running
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
 from eas_redirect.configuration.sources import set_by_environment
@@ -28,6 +27,7 @@ from eas_redirect.policy.reasons import in_order
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.telemetry.record import Carrier
+from eas_redirect.telemetry.web import ask_running
 
 
 def check_user(name: str, explanation: Explanation | None) -> Check:

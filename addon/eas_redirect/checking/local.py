@@ -11,7 +11,6 @@ from pathlib import Path
 
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config, DirectoryConfig
-from eas_redirect.fixes.without import WITHOUT_FIXES
 from eas_redirect.judging.ended_waits import beside, is_stream, why_not_usable
 from eas_redirect.proxy import profile
 from eas_redirect.telemetry.web import parse_listen
@@ -198,11 +197,9 @@ def _check_fixes() -> Iterator[Check]:
     if not unfit:
         yield good("mitmproxy", f"{version('mitmproxy')}: all parts of eas_engine fit")
     elif "fixes" in unfit:
-        yield warning(
-            "mitmproxy",
-            f"{version('mitmproxy')}: its HTTP/1 cannot be fixed. {'; '.join(WITHOUT_FIXES)}.",
-            replaced.ADVICE,
-        )
+        faults = "; ".join(replaced.WITHOUT_FIXES)
+        text = f"{version('mitmproxy')}: its HTTP/1 cannot be fixed. {faults}."
+        yield warning("mitmproxy", text, replaced.ADVICE)
     else:
         text = f"{version('mitmproxy')}: these parts do not fit, so it is slower: "
         yield warning("mitmproxy", text + ", ".join(unfit), replaced.ADVICE)

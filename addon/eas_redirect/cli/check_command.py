@@ -21,8 +21,8 @@ from eas_redirect.cli.common import (
     fail,
     load_with,
     print_json,
+    progress_lines,
 )
-from eas_redirect.cli.progress import progress_lines
 from eas_redirect.telemetry.printable import printable
 
 if TYPE_CHECKING:

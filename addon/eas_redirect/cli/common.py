@@ -6,7 +6,8 @@ A command's result goes to standard output, its talk to standard error.
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from eas_redirect.configuration.config import Config
     from eas_redirect.configuration.sources import Override
+
 
 GOOD = 0
 FINDINGS = 1  # something is wrong with what was looked at
@@ -143,3 +145,31 @@ def console() -> "Console":
     return PrintableConsole(
         highlight=False, markup=False, emoji=False, width=None if terminal else 160
     )
+
+
+MANY = 50  # items that begin to take long
+
+
+@contextmanager
+def progress_bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
+    """Gives the function to be called with the bytes that have been read. On a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=size)
+        yield lambda count: bar.advance(task, count)
+
+
+def progress_lines(what: str, total: int) -> Callable[[], None]:
+    """Gives the function to be called after each item."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if total >= MANY and (done % MANY == 0 or done == total):
+            tell(f"{what}: {done} of {total}")
+
+    return step

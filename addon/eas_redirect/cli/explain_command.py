@@ -22,9 +22,9 @@ from eas_redirect.cli.common import (
     print_json,
     print_lines,
     print_text,
+    progress_bar,
     tell,
 )
-from eas_redirect.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from eas_redirect.captures.capture import Captured, CaptureTrouble
@@ -250,10 +250,10 @@ async def _explain(config: "Config", user: str, device: "AskedDevice") -> "Expla
 def _waits(config: "Config", explanation: "Explanation") -> int | None:
     """How many devices of the user wait at the proxy that runs under this configuration; None: it
     does not say."""
-    from eas_redirect.checking.running import ask_running
     from eas_redirect.service.service import redaction_of
     from eas_redirect.telemetry.record import account_id
     from eas_redirect.telemetry.site import WAITS
+    from eas_redirect.telemetry.web import ask_running
 
     recipient, listen = explanation.recipient, config.metrics.listen
     if recipient is None or listen is None:

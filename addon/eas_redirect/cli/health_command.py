@@ -38,7 +38,7 @@ def health(
 
     Exit code 0: ready; 1: not ready, with the reason; 2: usage or configuration; 3: nobody answers.
     """
-    from eas_redirect.checking.running import ask_running
+    from eas_redirect.telemetry.web import ask_running
 
     listen, refused = (at, "") if at else _listen_of(config)
     if not listen:

@@ -150,13 +150,13 @@ def _walk(running: "Lab", *, as_json: bool) -> bool:
 
 
 def _keep(running: "Lab", host: str, *, as_json: bool) -> None:
-    from eas_redirect.lab import keep, phone_page
+    from eas_redirect.lab import keep
 
     with keep.phone_page(running, host) as page:
         text = keep.instructions(running, host, page)
         print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
         if sys.stdout.isatty() and keep.is_for_phones(running, host):
-            print(phone_page.qr_text(page) or "", flush=True)
+            print(keep.qr_text(page) or "", flush=True)
         keep.wait(running)
     _say("ended")
 

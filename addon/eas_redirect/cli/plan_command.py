@@ -24,10 +24,10 @@ from eas_redirect.cli.common import (
     load,
     print_json,
     print_text,
+    progress_lines,
     tell,
     write_for_excel,
 )
-from eas_redirect.cli.progress import progress_lines
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import Config
@@ -159,7 +159,7 @@ def plan(
     if allow_script is not None:
         _write_scripts(allow_script, allow_form, planned, known=known, from_logs=from_logs)
     if letters is not None:
-        from eas_redirect.planning.letters import letters as written
+        from eas_redirect.planning.plan_output import letters as written
 
         _write(letters, "".join(written(planned)))
     _print(planned, as_json=as_json, as_csv=as_csv, separator=separator)

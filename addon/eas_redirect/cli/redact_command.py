@@ -25,7 +25,7 @@ def redact(capture: _Capture, output: _Output) -> None:
     Exit code 0: written and clean; 1: part of the capture could not be read, or something was
     found again and the file was removed; 2: usage.
     """
-    from eas_redirect.cli.progress import progress_bar
+    from eas_redirect.cli.common import progress_bar
     from eas_redirect.redaction.redact import redact as room
 
     if not capture.is_file():

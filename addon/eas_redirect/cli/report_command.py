@@ -172,7 +172,7 @@ def read_journals(
         from eas_redirect.report.figures import make_report
     except ModuleNotFoundError as error:
         fail_without(error, "Reports need", "report")
-    from eas_redirect.cli.progress import progress_bar
+    from eas_redirect.cli.common import progress_bar
     from eas_redirect.report.inputs import SourceError, open_sources
     from eas_redirect.report.store import StoreError
 
@@ -286,7 +286,7 @@ def _accounts(config: "Config", names: "tuple[str, ...]") -> "dict[str, Account]
     """What the directory says of these users; those whom it does not find are left out."""
     import asyncio
 
-    from eas_redirect.cli.progress import progress_lines
+    from eas_redirect.cli.common import progress_lines
     from eas_redirect.configuration.config import ConfigError, directory_settings
     from eas_redirect.directory.open import open_directory
     from eas_redirect.directory.snapshot import SnapshotError

@@ -23,33 +23,202 @@ Each is a wrapper around one method that leaves every other message to the origi
   what it sent, or what stands here; and a device gets 503 with Retry-After where Exchange is away:
   it comes back, where some take a 502 for a fault of the account.
 
-`request_headers.py` and `waiting.py` hold more. Tests hold each against the version of
-mitmproxy that is installed, and show that it is still needed.
+Two more have sections of their own below: what happens between a request's headers and its body,
+and what a client does while it waits. Tests run each fix against the installed mitmproxy and show
+that it is still needed.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import h11
 from h11 import _readers, _receivebuffer
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import http1, status_codes, validate
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as http_layers
-from mitmproxy.proxy.layers.http import HttpStream, SendHttp, _base, _events, _http1
+from mitmproxy.proxy.layers.http import (
+    HttpLayer,
+    HTTPMode,
+    HttpStream,
+    SendHttp,
+    _base,
+    _events,
+    _http1,
+)
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    RequestData,
+    RequestHeaders,
+    ResponseHeaders,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.mode_specs import ReverseMode
 
-from eas_redirect.activesync.request import is_eas_path
-from eas_redirect.fixes import request_headers, waiting
-from eas_redirect.fixes.waiting import MAX_UNREAD, Commands
+from eas_redirect.activesync.request import is_eas_path, read_request
+from eas_redirect.proxy import flows
 from eas_redirect.proxy.failures import ASK_ELSEWHERE, RETRY_AFTER_S, has_by_pass, without_bytes
 from eas_redirect.proxy.part import Part, Replacement
+
+# What mitmproxy does between a request's headers and its body.
+#
+# `Expect: 100-continue` crosses: Exchange says whether the body is to come (RFC 9110 10.1.1).
+# mitmproxy answers with a 100 of its own and takes the header away. So a client sends a mail of
+# many megabytes only to learn that it has to log on first, and one whose Exchange sends a 100 gets
+# two.
+#
+# A script may answer when the headers come. mitmproxy cannot do that and stream the body: it
+# crashes. The body is read to its end then, and what of it is too long to be kept is dropped.
+
+type HeaderCommands = Generator[commands.Command, Any, None]
+
+MAX_KEPT = 64 * 1024  # bytes of a body that nobody sends on
+
+_wait_for_request_headers: Callable[..., HeaderCommands] = HttpStream.state_wait_for_request_headers
+_consume_request_body: Callable[..., HeaderCommands] = HttpStream.state_consume_request_body
+
+
+def _request_headers(self: HttpStream, event: RequestHeaders) -> HeaderCommands:
+    """Leave mitmproxy's 100 out, and put the header back that it takes away after that; do not
+    stream what is answered already."""
+    request = event.request
+    headers, fields = request.headers, None
+    expects = "expect" in headers and not (request.is_http2 or request.is_http3)
+    original, reply = _wait_for_request_headers(self, event), None
+    try:
+        while True:
+            command = original.send(reply)
+            if fields is not None:
+                headers.fields = fields
+            if expects and _is_continue(command) and (request.stream or event.end_stream):
+                fields, reply = headers.fields, None
+                continue
+            reply = yield command
+            if isinstance(command, HttpRequestHeadersHook) and self.flow.response is not None:
+                request.stream = False
+    except StopIteration:
+        if fields is not None:
+            headers.fields = fields
+
+
+def _is_continue(command: commands.Command) -> bool:
+    return (
+        isinstance(command, SendHttp)
+        and isinstance(command.event, ResponseHeaders)
+        and command.event.response.status_code == 100
+    )
+
+
+def _answered_body(self: HttpStream, event: HttpEvent) -> HeaderCommands:
+    if isinstance(event, RequestData) and self.flow.response is not None:
+        if len(self.request_body_buf) + len(event.data) <= MAX_KEPT:
+            self.request_body_buf += event.data
+        return
+    yield from _consume_request_body(self, event)
+
+
+_BEFORE_A_BODY: tuple[Replacement, ...] = (
+    (HttpStream, "state_wait_for_request_headers", _request_headers),
+    (HttpStream, "state_consume_request_body", _answered_body),
+)
+
+
+# What a client does while its request waits for the answer: it closes its half, or sends more.
+#
+# netcat, socat and many a script close their sending half behind the request (RFC 9293 3.6) and
+# read on. mitmproxy takes that for leaving, and does not even pass the request on. A connection
+# that is closed and one that is half closed look the same until something is sent, so in reverse
+# mode the answer has a moment to begin. Ping and Sync have none: they wait for up to an hour, and a
+# device that leaves one has left. Nor has a client that leaves in the middle of an answer.
+#
+# What a client sends ahead is kept until its turn comes, but not without bound.
+
+# When Exchange closes a connection that nothing goes over, the client's ends with it.
+#
+# mitmproxy keeps it, for as long as `tcp_timeout` says, which is an hour and more here: IIS ends
+# idle connections after two minutes, and with them those of phones that have gone out of reach and
+# never say so. A client that logged on by NTLM learns that it has to do so again, as without a
+# proxy.
+
+
+def close_client(self: Http1Client) -> Iterator[commands.Command]:
+    """End the client's connection, unless a request is on its way or an answer is being judged."""
+    client = _client_side(self)
+    if client is not None and client.request is None and not client.buf:
+        yield commands.CloseConnection(client.conn)
+
+
+def _client_side(self: Http1Client) -> Http1Server | None:
+    """Where every request of a client goes to this one server."""
+    if not isinstance(self.context.client.proxy_mode, ReverseMode):
+        return None
+    for layer in self.context.layers:
+        if isinstance(layer, HttpLayer) and layer.mode is HTTPMode.transparent:
+            side = layer.connections.get(self.context.client)
+            return side if isinstance(side, Http1Server) else None
+    return None
+
+
+type Commands = Iterator[commands.Command]
+
+LINGER_S = 1.0
+MAX_UNREAD = 1024 * 1024  # bytes; http.sys refuses heads above 16 KiB unless told otherwise
+
+_wait = Http1Server.wait
+_mark_done: Callable[..., Commands] = Http1Server.mark_done
+_lingering: WeakKeyDictionary[Http1Server, commands.RequestWakeup] = WeakKeyDictionary()
+
+
+def _while_waiting(self: Http1Server, event: events.Event) -> Commands:
+    match event:
+        case events.ConnectionClosed() if _may_be_half_closed(self):
+            wakeup = _lingering[self] = commands.RequestWakeup(LINGER_S)
+            yield wakeup
+        case events.Wakeup():
+            if event.command is _lingering.get(self) and self.response is None:
+                yield from _wait(self, events.ConnectionClosed(self.conn))
+        case events.DataReceived() if len(self.buf) > MAX_UNREAD:
+            yield from _wait(self, events.ConnectionClosed(self.conn))
+        case _:
+            yield from _wait(self, event)
+
+
+def _may_be_half_closed(self: Http1Server) -> bool:
+    can_write = self.conn.state is ConnectionState.CAN_WRITE
+    reverse = isinstance(self.context.client.proxy_mode, ReverseMode)
+    return reverse and can_write and self.response is None and not _hangs_on_purpose(self)
+
+
+def _hangs_on_purpose(self: Http1Server) -> bool:
+    request = self.request
+    if request is None or not is_eas_path(request.path):
+        return False
+    asked = read_request(request.method, request.path, flows.headers_of(request))
+    return asked.command in ("Ping", "Sync")
+
+
+def _done(self: Http1Server, *, request: bool = False, response: bool = False) -> Commands:
+    done = _mark_done(self, request=request, response=response)
+    return _then_ended(self, done) if response and self in _lingering else done
+
+
+def _then_ended(self: Http1Server, done: Commands) -> Commands:
+    yield from done
+    yield from self.state(events.ConnectionClosed(self.conn))  # the end that was put off
+
+
+_WHILE_IT_WAITS: tuple[Replacement, ...] = (
+    (Http1Server, "wait", _while_waiting),
+    (Http1Server, "mark_done", _done),
+)
+
 
 # RFC 9110 15.2: any 1xx but 101 (RFC 9110 15.2.2), which ends the exchange's HTTP.
 _INTERIM = re.compile(rb"\s*HTTP/\d\.\d\s+1(?!01)\d\d\b[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
@@ -268,7 +437,7 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
     if len(self.buf) > MAX_UNREAD and self.request and self.state == self.read_headers:
         yield from _refuse(self, "the head of the answer does not end")
     if is_idle and not self.conn.connected:
-        yield from waiting.close_client(self)
+        yield from close_client(self)
 
 
 def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:
@@ -345,8 +514,8 @@ _REPLACEMENTS: tuple[Replacement, ...] = (
     (_http1.Http1Client, "send", _to_server),
     (http1, "connection_close", connection_close),
     (http_layers, "validate_headers", validate_headers),
-    *request_headers.REPLACEMENTS,
-    *waiting.REPLACEMENTS,
+    *_BEFORE_A_BODY,
+    *_WHILE_IT_WAITS,
 )
 FIXES = Part(
     "fixes",

@@ -1,15 +1,113 @@
 """`--keep`: what a person needs to point curl or a phone at the running lab, and the waiting."""
 
+import io
+import plistlib
+import ssl
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from eas_redirect.lab.http_server import Server
+from eas_redirect.lab.authority import CA_NAME
+from eas_redirect.lab.http_server import Reply, Request, Server
 from eas_redirect.lab.personas import DOMAIN, HOST, PASSWORD, PERSONAS
 from eas_redirect.lab.phone import PATH
-from eas_redirect.lab.phone_page import PhonePage
 from eas_redirect.lab.placement import HTTP
 from eas_redirect.lab.runner import Lab
+from eas_redirect.telemetry.html_pages import render_page
+
+# A page for phones: the lab's CA as a file and as an Apple profile, and the page's own QR code.
+#
+# It is plain http on purpose: a phone that does not trust the CA yet must be able to fetch it.
+
+_IDENTIFIER = "example.eas-redirect.lab"
+_QUIET_ZONE = 4  # modules around the code (ISO/IEC 18004 6.3.8)
+_WHITE_ON_BLACK, _RESET = "\x1b[97;40m", "\x1b[0m"
+
+
+class PhonePage:
+    """The handler for a `Server`. `server` is what a phone is to enter as its server."""
+
+    def __init__(self, ca_pem: str, server: str, url: Callable[[], str]) -> None:
+        self._ca_pem = ca_pem
+        self._server = server
+        self._url = url
+
+    async def __call__(self, request: Request) -> Reply:
+        match request.path:
+            case "/":
+                return _reply("text/html; charset=utf-8", self._page().encode())
+            case "/lab-ca.pem":
+                return _reply("application/x-pem-file", self._ca_pem.encode())
+            case "/lab-ca.cer":
+                return _reply("application/x-x509-ca-cert", self._der())
+            case "/lab-ca.mobileconfig":
+                return _reply("application/x-apple-aspen-config", apple_profile(self._der()))
+            case "/qr.svg" if (picture := qr_svg(self._url())) is not None:
+                return _reply("image/svg+xml", picture)
+            case _:
+                return Reply(404, (("Content-Type", "text/plain"),), b"There is no such page.\n")
+
+    def _der(self) -> bytes:
+        return ssl.PEM_cert_to_DER_cert(self._ca_pem)
+
+    def _page(self) -> str:
+        values = {"server": self._server, "domain": DOMAIN, "password": PASSWORD}
+        return render_page("phone_page.html", values | {"picture": bool(qr_svg(self._url()))})
+
+
+def _reply(media_type: str, body: bytes) -> Reply:
+    return Reply(200, (("Content-Type", media_type), ("Cache-Control", "no-store")), body)
+
+
+def apple_profile(ca_der: bytes) -> bytes:
+    """A configuration profile that installs the CA (Apple: Certificate Root payload).
+
+    Its UUIDs follow from the certificate, so that installing it again replaces it.
+    """
+    certificate = {
+        "PayloadType": "com.apple.security.root",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"{_IDENTIFIER}.ca",
+        "PayloadUUID": str(uuid.uuid5(uuid.NAMESPACE_OID, ca_der.hex())).upper(),
+        "PayloadDisplayName": CA_NAME,
+        "PayloadCertificateFileName": "lab-ca.cer",
+        "PayloadContent": ca_der,
+    }
+    profile = {
+        "PayloadType": "Configuration",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": _IDENTIFIER,
+        "PayloadUUID": str(uuid.uuid5(uuid.NAMESPACE_URL, ca_der.hex())).upper(),
+        "PayloadDisplayName": CA_NAME,
+        "PayloadDescription": "For phones in a lab. Remove it when you are done.",
+        "PayloadContent": [certificate],
+    }
+    return plistlib.dumps(profile)
+
+
+def qr_svg(text: str) -> bytes | None:
+    """A QR code as a picture, readable on any background; None without the optional `segno`."""
+    try:
+        import segno  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    picture = io.BytesIO()
+    segno.make(text).save(picture, kind="svg", scale=6, border=_QUIET_ZONE, light="white")
+    return picture.getvalue()
+
+
+def qr_text(text: str) -> str | None:
+    """The same for a terminal, whatever its colours: not every phone reads a negative."""
+    try:
+        import segno  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    lines = io.StringIO()
+    segno.make(text).terminal(lines, compact=True, border=_QUIET_ZONE)
+    code = lines.getvalue().rstrip("\n").split("\n")
+    return "".join(f"{_WHITE_ON_BLACK}{line}{_RESET}\n" for line in code)
+
 
 POLL_S = 0.25
 

@@ -135,7 +135,7 @@ EVERYWHERE_IN_THE_GATE = "0.0.0.0"  # noqa: S104 - a namespace of the lab's own
 class Placement:
     """Addresses to listen on (port 0: any free one), and how to be where each part stands.
 
-    `page` is that of the page for phones (see `phone_page.py`).
+    `page` is that of the page for phones (see `keep.py`).
     `transparent`: phones call the servers' own addresses, and the proxy is on the way there.
     `phone_shell` begins a command line that runs where the phone is.
     """

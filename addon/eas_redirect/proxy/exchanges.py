@@ -24,9 +24,8 @@ from eas_redirect.activesync.response import (
     read_answer,
 )
 from eas_redirect.activesync.wait import WaitKind, may_wait
-from eas_redirect.judging.callers import DeviceNames
+from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
 from eas_redirect.judging.challenges import Challenges, shared_folder
-from eas_redirect.judging.connection_logons import ConnectionLogons
 from eas_redirect.judging.early_look_ups import EarlyLookUp, EarlyLookUps, SentUp
 from eas_redirect.judging.ended_waits import EndedWaits
 from eas_redirect.judging.judge import Judge, Judgement, whereabouts

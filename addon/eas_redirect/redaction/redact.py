@@ -29,14 +29,13 @@ from eas_redirect.proxy import flows
 from eas_redirect.proxy.flows import METADATA
 from eas_redirect.redaction.forms import METHODS, WORD, filled_bytes, is_error_word
 from eas_redirect.redaction.pseudonyms import Pseudonyms
-from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
+from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml, redacted_xml
 from eas_redirect.redaction.redact_head import (
     redacted_header,
     redacted_header_name,
     redacted_target,
     redacted_url,
 )
-from eas_redirect.redaction.redact_xml import redacted_xml
 from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
 
 # What stands around the messages of a flow, without what it tells: connections, marks, comment,

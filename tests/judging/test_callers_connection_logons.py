@@ -3,7 +3,7 @@
 import pytest
 
 from eas_redirect.activesync.authorization import ConnectionLogon, Credentials, Logon, Scheme
-from eas_redirect.judging.connection_logons import ConnectionLogons
+from eas_redirect.judging.callers import ConnectionLogons
 
 ANNA = Logon(text="CONTOSO\\anna", user="anna", domain="CONTOSO", format="down_level")
 BERT = Logon(text="CONTOSO\\bert", user="bert", domain="CONTOSO", format="down_level")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eas_redirect.fixes import waiting
+from eas_redirect.fixes import http1
 from eas_redirect.fixes.http1 import FIXES
 from tests.engine.driver import Proxied
 
@@ -49,7 +49,7 @@ def test_without_an_answer_in_time_it_has_left() -> None:
     proxied = Proxied()
     proxied.client(GET)
     proxied.client_closes()
-    assert [wakeup.delay for wakeup in proxied.wakeups] == [waiting.LINGER_S]
+    assert [wakeup.delay for wakeup in proxied.wakeups] == [http1.LINGER_S]
     proxied.wake()
     assert sorted(proxied.closed) == ["client", "server"]
     assert proxied.hooks[-1] == "error"

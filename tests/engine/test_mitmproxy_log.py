@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eas_redirect.engine.loop_errors import SAY_EVERY_S, LoopErrors
+from eas_redirect.engine.mitmproxy_log import SAY_EVERY_S, LoopErrors
 
 FULL = {"exception": OSError(errno.EMFILE, "Too many open files")}
 

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from eas_redirect.directory.values import CacheStatistics
-from eas_redirect.telemetry.site import STATUS, MetricsSite, Views
+from eas_redirect.telemetry.site import CONTENT_SECURITY_POLICY, STATUS, MetricsSite, Views, render
 from eas_redirect.telemetry.status import (
     CertificateLine,
     ConfigurationLine,
@@ -23,7 +23,6 @@ from eas_redirect.telemetry.status import (
     Status,
     UpstreamLine,
 )
-from eas_redirect.telemetry.status_page import CONTENT_SECURITY_POLICY, render
 from eas_redirect.telemetry.web import ListenAddress
 from tests.browser import accessibility_faults, complaints, open_browser, screenshot, seen_as
 from tests.telemetry.statuses import HOSTILE_STATUS, LIVELY, NOW_S

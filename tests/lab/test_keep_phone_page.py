@@ -13,7 +13,7 @@ from cryptography import x509
 
 from eas_redirect.lab.authority import CA_NAME, LabCertificates
 from eas_redirect.lab.http_server import Reply, Request, Server
-from eas_redirect.lab.phone_page import PhonePage, apple_profile, qr_svg, qr_text
+from eas_redirect.lab.keep import PhonePage, apple_profile, qr_svg, qr_text
 from tests.browser import complaints, open_browser
 from tests.support import require
 
