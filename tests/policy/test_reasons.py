@@ -7,7 +7,8 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from eas_redirect.captures.device_timeline import Decision, Timeline, TimelineEntry, complaints
+from eas_redirect.captures.complaints import complaints
+from eas_redirect.captures.device_timeline import Decision, Timeline, TimelineEntry
 from eas_redirect.checking.everything import check_user
 from eas_redirect.judging.explanation import Explanation, as_json, in_lines
 from eas_redirect.judging.judge import Judgement

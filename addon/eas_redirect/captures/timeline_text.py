@@ -12,14 +12,13 @@ from typing import assert_never
 
 from eas_redirect.activesync.meanings import status_meaning
 from eas_redirect.captures.capture import Captured, CaptureTrouble
+from eas_redirect.captures.complaints import Complaint, complaints
 from eas_redirect.captures.device_timeline import (
     CaptureReport,
-    Complaint,
     Decision,
     Filter,
     Timeline,
     TimelineEntry,
-    complaints,
     decided,
 )
 from eas_redirect.judging.judge import Judge

@@ -12,7 +12,8 @@ from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
-from eas_redirect.captures.device_timeline import Complaint, Filter, complaints, report
+from eas_redirect.captures.complaints import Complaint, complaints
+from eas_redirect.captures.device_timeline import Filter, report
 from eas_redirect.captures.timeline_text import in_lines
 from eas_redirect.redaction.redact import redact
 from tests.activesync.vectors import VECTORS
