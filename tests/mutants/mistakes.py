@@ -188,7 +188,7 @@ def _wrong_expressions(  # noqa: C901 - a table of cases
             for n in range(len(values)):
                 rest = [*values[:n], *values[n + 1 :]]
                 yield rest[0] if len(rest) == 1 else ast.BoolOp(op, rest)
-            if isinstance(owner, ast.Return):
+            if isinstance(owner, ast.Return) and not all(map(_plain, values)):
                 for n in range(len(values) - 1):
                     turned = [*values[:n], values[n + 1], values[n], *values[n + 2 :]]
                     yield ast.BoolOp(op, turned)
@@ -256,8 +256,44 @@ def _wrong_blocks(
                 tried = copy.copy(statement)
                 tried.handlers = others
                 yield [*before, tried, *after]
-    if after and _returns(statement) and _returns(after[0]):
+    if after and _returns(statement) and _returns(after[0]) and not _apart(statement, after[0]):
         yield [*before, after[0], statement, *after[1:]]
+
+
+def _apart(one: ast.stmt, other: ast.stmt) -> bool:
+    """Two checks that compare one thing with two constants: their order says nothing."""
+    match one, other:
+        case (
+            ast.If(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[this])),
+            ast.If(test=ast.Compare(left=same, ops=[ast.Eq()], comparators=[that])),
+        ):
+            alike = ast.dump(left) == ast.dump(same)
+            return alike and ast.dump(this) != ast.dump(that) and _fixed(this) and _fixed(that)
+    return False
+
+
+def _fixed(node: ast.expr) -> bool:
+    """A constant: written out, a name in capitals, a member of an enumeration."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.Tuple(elts=parts):
+            return all(map(_fixed, parts))
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name):
+            return name.isupper()
+    return False
+
+
+def _plain(node: ast.expr) -> bool:
+    """A comparison of names and numbers: true or false, and nothing else happens."""
+    match node:
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _plain(operand)
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            return all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in ops) and all(
+                isinstance(side, ast.Name | ast.Constant) for side in (left, *others)
+            )
+    return False
 
 
 def _returns(statement: ast.stmt) -> bool:

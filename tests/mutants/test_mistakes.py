@@ -54,6 +54,30 @@ def test_words_for_people_are_left_alone(tmp_path: Path) -> None:
     assert any(m.after.endswith("except OSError: raise") for m in tried)
 
 
+def test_an_order_that_says_nothing_is_left_alone(tmp_path: Path) -> None:
+    """Two constants are never equal to one thing at once, and bounds are asked in any order."""
+    source = """
+def kind(token: int, name: str | None) -> object:
+    if token == END:
+        return 1
+    if token == 0x05:
+        return 2
+    if name == END:
+        return 3
+    return token > 5 and not 7 <= token <= 9
+
+def named(name: str | None) -> bool:
+    return name is not None and name > "a"
+"""
+    (tmp_path / "kinds.py").write_text(source)
+    found = {(m.before, m.after) for m in mutants(tmp_path / "kinds.py", tmp_path)}
+    moved = [b for b, a in found if "return" in a and sorted(a) == sorted(b)]
+    assert len(moved) == 1, "token and name may both be END"
+    assert "if name == END" in moved[0]
+    turned = [b for b, a in found if "and" in a and sorted(a.split()) == sorted(b.split())]
+    assert turned == ["name is not None and name > 'a'"]
+
+
 def test_a_mistake_takes_the_place_of_the_right_code(tmp_path: Path) -> None:
     names: dict[str, type] = {}
     exec(compile(SOURCE, "gate.py", "exec"), names)  # noqa: S102 - the source above
