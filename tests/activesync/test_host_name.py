@@ -11,6 +11,8 @@ from eas_redirect.activesync.host_name import (
     same_host,
 )
 
+LONGEST = ".".join(["a" * 62, "b" * 63, "c" * 63, "d" * 62])  # 253 characters
+
 
 @pytest.mark.parametrize(
     ("text", "host"),
@@ -21,6 +23,12 @@ from eas_redirect.activesync.host_name import (
         ("XN--Bcher-KVA.example", "xn--bcher-kva.example"),
         ("3com.example", "3com.example"),
         ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+        ("büro-mail.example", "xn--bro-mail-65a.example"),
+        ("bücher3.example", "xn--bcher3-3ya.example"),
+        ("한漢.example", "xn--hext49s.example"),
+        ("३४.example", "xn--g4bc.example"),  # digits that Latin has not, and nothing else
+        ("a" * 63, "a" * 63),
+        (LONGEST, LONGEST),
     ],
 )
 def test_the_form_in_which_names_are_compared(text: str, host: str) -> None:
@@ -42,8 +50,18 @@ def test_the_form_in_which_names_are_compared(text: str, host: str) -> None:
         ("xn--mail-.example", "letters, digits"),
         ("xn--99999999.example", "A-label"),
         ("ab--c.example", "hyphens"),
+        ("xn---r8jz45g.example", "A-label"),  # the delimiter of nothing: two spellings
+        ("xn--bucher-xyd.example", "A-label"),  # u and a combining diaeresis
+        ("-ü.example", "hyphen"),
+        ("ü-.example", "hyphen"),
+        ("ab--ü.example", "hyphen"),
+        ("\u212aelvin.example", "stand for others"),
+        ("İstanbul.example", "stand for others"),
+        ("א1.example", "internationalized"),  # RFC 3454 6, requirement 3
         ("оutlook.example", "mixes scripts"),
+        ("ü३.example", "mixes scripts"),
         ("а.example", "look like Latin"),
+        ("а1.example", "look like Latin"),
         ("a" * 64, "63"),
         (".".join(["abcdefg"] * 32), "253"),
         ("\ud800.example", "no letter"),
@@ -52,6 +70,10 @@ def test_the_form_in_which_names_are_compared(text: str, host: str) -> None:
 def test_what_is_no_host_name_is_refused_with_a_word(text: str, word: str) -> None:
     with pytest.raises(HostNameError, match=word):
         normalize_host(text)
+
+
+def test_a_name_for_public_dns_has_the_same_form() -> None:
+    assert normalize_domain("Mail.Contoso.Example") == "mail.contoso.example"
 
 
 @pytest.mark.parametrize("text", ["mail", "localhost", "mail.localhost", "192.0.2.1"])
@@ -66,6 +88,9 @@ def test_what_cannot_stand_in_public_dns(text: str) -> None:
         ("mail.contoso.example", "MAIL.contoso.example.", "same"),
         ("bücher.example", "xn--bcher-kva.example", "same"),
         ("192.0.2.1", "192.0.2.1", "same"),
+        ("mail_1.example", "MAIL_1.example", "same"),
+        ("mail_1.example", "mail_2.example", "other"),
+        (LONGEST, f"{LONGEST}.", "same"),
         ("mail.contoso.example", "mail.contoso.example.evil.example", "other"),
     ],
 )

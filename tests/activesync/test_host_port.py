@@ -44,6 +44,13 @@ def test_an_address_without_brackets_is_told_from_other_mistakes(text: str) -> N
         read_host_port(text, 443)
 
 
+@pytest.mark.parametrize("text", ["h:x", "a b", "[::1", "[::1]443", "[h]:1"])
+def test_brackets_are_advised_only_where_they_are_missing(text: str) -> None:
+    with pytest.raises(HostPortError, match=r"is not host:port") as caught:
+        read_host_port(text, 443)
+    assert not isinstance(caught.value, UnbracketedError)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -60,7 +67,7 @@ def test_an_address_without_brackets_is_told_from_other_mistakes(text: str) -> N
             "h:1/",
             "h:1?",
         ),
-        *("u@h:1", "u:secret@h:1", "h\\:1", "h:1\n", "h:1:2"),
+        *("u@h:1", "u:secret@h:1", "h\\:1", "h:1\n", "h:1:2", "h\0:1", "h\u200b:1"),
     ],
 )
 def test_what_is_no_host_and_port(text: str) -> None:
@@ -109,6 +116,11 @@ def test_what_is_no_url_of_a_server(text: str) -> None:
     with pytest.raises(HostPortError) as caught:
         read_server_url(text, PORTS)
     assert "secret" not in str(caught.value)
+
+
+def test_a_scheme_alone_is_told_what_a_url_begins_with() -> None:
+    with pytest.raises(HostPortError, match="does not begin with http:// or https://"):
+        read_server_url("https", PORTS)
 
 
 @given(st.text() | st.from_regex(r"\A[a-z.\[\]:/@0-9]{0,12}\Z"))

@@ -24,6 +24,19 @@ def test_any_bytes_are_bytes_or_one_error(data: bytes, coding: str) -> None:
         assert len(inflated(data, coding, 50)) <= 50
 
 
+def test_as_many_bytes_as_the_limit_allows() -> None:
+    assert inflated(bytes(100), "", 100) == inflated(gzip.compress(bytes(100)), "gzip", 100)
+
+
+def test_bare_deflate_is_told_from_zlib_by_both_marks_of_its_header() -> None:
+    """RFC 1950 2.2: the method 8, and two bytes that 31 divides. Stored blocks have one of them."""
+    divisible = bytes.fromhex("01 1700 e8ff") + b"x" * 23
+    assert int.from_bytes(divisible[:2]) % 31 == 0
+    assert inflated(divisible, "deflate", 100) == b"x" * 23
+    method_8 = bytes.fromhex("08 0100 feff") + b"x" + bytes.fromhex("01 0000 ffff")
+    assert inflated(method_8, "deflate", 100) == b"x"
+
+
 @pytest.mark.parametrize(
     ("body", "coding", "problem"),
     [
@@ -32,6 +45,7 @@ def test_any_bytes_are_bytes_or_one_error(data: bytes, coding: str) -> None:
         (gzip.compress(b"x", mtime=0)[:-1], "gzip", "cut short"),
         (gzip.compress(b"x", mtime=0) + b"x", "gzip", "followed by other bytes"),
         (b"no gzip", "gzip", "damaged"),
+        (zlib.compress(b"x"), "gzip", "damaged"),
         (b"", "deflate", "cut short"),
         (b"x", "br", "neither gzip nor deflate"),
     ],

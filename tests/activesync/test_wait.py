@@ -87,6 +87,9 @@ def test_only_a_post_that_can_be_read_waits() -> None:
         (sync(folders(FOLDER, CHANGE), HEARTBEAT), False),
         (sync(), False),
         (write(Document(element(13, "Ping", element(13, "HeartbeatInterval", "60")))), False),
+        (write(Document(Element(13, 0x05, (WAIT,)))), False),  # Ping, which has Sync's token
+        (write(Document(element(0, "Collection", WAIT))), False),
+        (sync(Element(2, WAIT.token, ("10",))), False),
         (b"<Sync><Wait>10</Wait></Sync>", False),
         (sync(WAIT)[:-1], False),
         (sync(WAIT) + b"\0", False),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync import wbxml
 from eas_redirect.activesync.wbxml import (
     MAX_DEPTH,
     Attribute,
@@ -38,6 +39,13 @@ def root_of(text: str) -> Element:
 
 def with_table(table: bytes, text: str) -> bytes:
     return b"\x03\x01\x6a" + bytes([len(table)]) + table + bytes.fromhex(text)
+
+
+NO_NAME = TableText(0, "")
+
+
+def with_attribute(attribute: Attribute) -> Document:
+    return Document(Element(0, 5, (), (attribute,)), string_table=b"\0")
 
 
 @pytest.mark.parametrize("command", VECTORS)
@@ -150,6 +158,16 @@ def test_text_of_every_kind() -> None:
     assert write(parse(data)) == data
 
 
+def test_texts_may_hold_what_would_be_tokens_elsewhere() -> None:
+    """\x01 is END where a token stands; here it ends no element."""
+    root = root_of("45 4e 03 31 00 03 01 00 01 4e 03 31 01 00 03 32 00 01 4e 02 01 01 01")
+    assert [element.children for element in root.elements] == [
+        ("1", "\x01"),
+        ("1\x01", "2"),
+        (Entity(1),),
+    ]
+
+
 def test_damaged_opaque_text_is_shown_with_replacements() -> None:
     assert root_of("45 c3 02 ff 41 01").text == "\ufffdA"
 
@@ -235,6 +253,8 @@ def test_character_sets(charset: bytes, raw: bytes) -> None:
         ("03 01 6a 00 c5 01 01", "empty list of attributes"),
         ("03 01 6a 00 85 85 01", "starts no attribute"),
         ("03 01 6a 00 85 05 40 61", "cut short"),
+        ("03 01 6a 00 45 00", "cut short"),
+        ("03 01 6a 00 85 05 c4 01", "no attribute value"),
         ("03 01 6a 00 43 01 05", "empty list of attributes"),
         ("03 01 6a 00 43 05 06 01 05", "holds one attribute"),
         ("03 01 6a 00 05 05", "after the end"),
@@ -250,6 +270,12 @@ def test_nesting_is_bounded() -> None:
     assert write(parse(deepest)) == deepest
     with pytest.raises(WBXMLError, match="nested deeper"):
         parse(HEADER + b"\x45" * (MAX_DEPTH + 1) + b"\x01" * (MAX_DEPTH + 1))
+    with_attributes = b"\xc5\x05\x01"
+    depth = MAX_DEPTH - 1
+    data = HEADER + b"\x45" * depth + with_attributes + b"\x05" + b"\x01" * MAX_DEPTH
+    assert write(parse(data)) == data, "what has no content may stand in the deepest element"
+    with pytest.raises(WBXMLError, match="nested deeper"):
+        parse(HEADER + b"\x45" * MAX_DEPTH + with_attributes + b"\x01" * (MAX_DEPTH + 1))
     too_deep = Element(0, 5, (parse(deepest).root,))
     with pytest.raises(WBXMLError, match="nested deeper"):
         write(Document(too_deep))
@@ -262,6 +288,29 @@ def test_the_string_table_does_not_unfold_without_bound() -> None:
     body = b"\x03\x01\x6a" + size + table + b"\x45" + b"\x83\0" * 20_000 + b"\x01"
     with pytest.raises(WBXMLError, match="unfolds"):
         parse(body)
+
+
+def test_a_document_may_refer_to_its_string_table_within_the_budget() -> None:
+    """64 KiB of text and no more, for a small document; where it stands in the table is free."""
+    table = b"a" * 4096 + b"\0x\0"
+    start = b"\x03\x01\x6a\xa0\x03" + table + b"\x45"  # 0x20 * 128 + 3 bytes of table
+    long, short = b"\x83\0", b"\x83\xa0\x01"
+    assert len(parse(start + long * 16 + b"\x01").root.text) == 64 * 1024
+    with pytest.raises(WBXMLError, match="unfolds"):
+        parse(start + long * 16 + short + b"\x01")
+    assert parse(start + short * 100 + b"\x01").root.text == "x" * 100
+
+
+def test_the_longest_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = VECTORS["Sync"]
+    document = parse(data)
+    monkeypatch.setattr(wbxml, "MAX_SIZE", len(data))
+    assert write(parse(data)) == data
+    monkeypatch.setattr(wbxml, "MAX_SIZE", len(data) - 1)
+    with pytest.raises(WBXMLError, match="longer than"):
+        parse(data)
+    with pytest.raises(WBXMLError, match="longer than"):
+        write(document)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +345,6 @@ def test_a_megabyte_of_the_dearest_input_is_read_in_linear_time(unit: bytes) -> 
         (Document(Element(0, 4)), "no tag"),
         (Document(Element(0, 0x40)), "no tag"),
         (Document(Element(256, 5)), "no tag"),
-        (Document(Element(0, 5, literal=TableText(0, ""))), "a name of the string table"),
         (Document(Element(0, 5, ("a\0b",))), "NUL"),
         (Document(Element(0, 5, ("\ud800",))), "cannot write"),
         (Document(Element(0, 5, ("ä",)), charset=3), "cannot write"),
@@ -305,8 +353,20 @@ def test_a_megabyte_of_the_dearest_input_is_read_in_linear_time(unit: bytes) -> 
         (Document(Element(0, 5, (Entity(0xD800),))), "no character"),
         (Document(Element(0, 5, (Extension(0x40, 5),))), "no extension"),
         (Document(Element(0, 5, (Extension(0x1C0),))), "no extension"),
-        (Document(Element(0, 5, (), (Attribute(0, 0x85),))), "no attribute token"),
-        (Document(Element(0, 5, (), (Attribute(0, 5, (AttributeValue(0, 5),)),))), "no attribute"),
+        (Document(Element(0, 5, literal=NO_NAME), string_table=b"\0"), "a name of the string"),
+        (Document(Element(1, 4, literal=NO_NAME), string_table=b"\0"), "a name of the string"),
+        (with_attribute(Attribute(0, 5, (), NO_NAME)), "a name of the string"),
+        (with_attribute(Attribute(1, 4, (), NO_NAME)), "a name of the string"),
+        (with_attribute(Attribute(-1, 5)), "no attribute token"),
+        (with_attribute(Attribute(256, 5)), "no attribute token"),
+        (with_attribute(Attribute(0, 4)), "no attribute token"),
+        (with_attribute(Attribute(0, 0x80)), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(0, 0x05),))), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(0, 0x84),))), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(0, 0xC0),))), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(0, 0xC4),))), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(0, 0x100),))), "no attribute token"),
+        (with_attribute(Attribute(0, 5, (AttributeValue(256, 0x85),))), "no attribute token"),
     ],
 )
 def test_what_no_bytes_can_stand_for(broken: Document, problem: str) -> None:
@@ -328,6 +388,24 @@ def test_a_document_cut_short_is_shown_as_far_as_it_goes() -> None:
     assert "cut short" in str(problem)
     assert parse_partly(VECTORS["FolderSync"] + b"\0")[0] == whole
     assert parse_partly(b"")[0] is None
+    opaque, _ = parse_partly(HEADER + bytes.fromhex("45 c3 02 61 62"))
+    assert opaque == Document(Element(0, 5, (b"ab",)))
+
+
+@pytest.mark.parametrize(
+    ("body", "nodes"),
+    [
+        ("45 05 05 05 01", 4),  # three elements and the END
+        ("45 4e 03 31 00 01 01", 4),  # an element, its text and two ENDs
+        ("45 03 61 00 01", 2),
+        ("85 05 03 78 00 06 01", 3),  # two attributes and a value
+        ("43 05 03 78 00 01 05", 3),  # an instruction, its attribute and the value
+    ],
+)
+def test_each_thing_in_a_document_counts(body: str, nodes: int) -> None:
+    data = HEADER + bytes.fromhex(body)
+    assert parse_partly(data, nodes) == (parse(data), None)
+    assert "more than can be shown" in str(parse_partly(data, nodes - 1)[1])
 
 
 def test_the_work_for_people_is_bounded() -> None:

@@ -405,8 +405,8 @@ def value_meaning(page: int, name: str, text: str) -> str | None:
     if name == "Status":
         return status_meaning(page, number)
     key = page, name
-    if (known := _VALUES.get(key)) is not None and (key not in _SECONDS or number in known):
-        return known.get(number)
+    if known := _VALUES.get(key, {}).get(number):
+        return known
     if key == (0, "Wait"):
         return f"{number} min"
     if key in _SIZES and number >= 1024:

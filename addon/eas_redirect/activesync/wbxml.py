@@ -172,8 +172,9 @@ def token_of(page: int, name: str) -> int | None:
     for token, known in TAGS.get(page, {}).items():
         if known == name:
             return token
-    unknown = _UNKNOWN_TAG.fullmatch(name)
-    token = int(unknown[1], 16) if unknown else 0
+    if not (unknown := _UNKNOWN_TAG.fullmatch(name)):
+        return None
+    token = int(unknown[1], 16)
     return token if FIRST_TAG <= token <= TOKEN_BITS else None
 
 
@@ -187,7 +188,7 @@ def is_attribute_start(token: int) -> bool:
 
 
 def is_attribute_value(token: int) -> bool:
-    return token >= 0x85 and not 0xC0 <= token <= 0xC4
+    return 0x85 <= token <= 0xFF and not 0xC0 <= token <= 0xC4
 
 
 def _text_of(node: Node) -> str:
@@ -314,7 +315,7 @@ class Reader:
                 if len(stack) >= MAX_DEPTH:
                     raise self._too_deep()
                 end = data.find(0, at) if at < size and data[at] == STR_I else -1
-                if end > 0 and data[end + 1 : end + 2] == _END_BYTE:
+                if end > 0 and data.startswith(_END_BYTE, end + 1):
                     text = self._decoded(data[at + 1 : end])
                     inside.append(quick_element(page, token & TOKEN_BITS, (text,)))
                     at = self._at = end + 2
@@ -507,7 +508,7 @@ class Reader:
 
     def _table_text(self, offset: int) -> TableText:
         """A string of the string table; the budget keeps few bytes from unfolding to many."""
-        end = self._table.find(0, offset) if offset < len(self._table) else -1
+        end = self._table.find(0, offset)
         if end < 0:
             raise self._error(f"no string at offset {offset} of the string table")
         self._budget -= end - offset
@@ -625,7 +626,7 @@ class WBXMLWriter:
                 self._plain_value(value)
 
     def _attribute_token(self, page: int, token: int, fits: Callable[[int], bool]) -> None:
-        if not 0 <= page <= 0xFF or not 0 <= token <= 0xFF or not fits(token):
+        if not 0 <= page <= 0xFF or not fits(token):
             raise WBXMLError(f"no attribute token has page {page} and token {token}")
         if page != self._attribute_page:
             self._out += bytes((SWITCH_PAGE, page))
