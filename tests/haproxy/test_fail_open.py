@@ -19,7 +19,7 @@ from eas_redirect.haproxy.question import (
 )
 from tests.haproxy.carrying import Carried, carried
 from tests.integration.messages import ANNA, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, at, post
-from tests.integration.rawserver import RawServer, answering, connected
+from tests.integration.rawserver import RawServer, Wire, answering, connected
 from tests.support import require
 
 pytestmark = pytest.mark.integration
@@ -256,3 +256,60 @@ def test_a_judge_that_is_not_there_costs_nothing(carrier: Carried) -> None:
         assert answer == NO_MAILBOX
         assert took_s < 1
     recover(carrier)
+
+
+# -- who is asked at all -------------------------------------------------------------------------
+
+# What stands in a short answer decides whether Lua is entered, and Lua looks at the longer ones
+# itself: the limit is 1,024 bytes. In hexadecimal 03 13 23 33 holds 31, 32 and 33, though across
+# two bytes each.
+SHORT = 1024
+DIGITS = (
+    (b"123", True),
+    (b"3 and 2 and 1", True),
+    (b"\x00" * 40 + b"3\x002\x001\x00", True),
+    *((bytes(size - 3) + b"123", True) for size in (SHORT - 1, SHORT, SHORT + 1, 65536)),
+    (b"", False),
+    (b"12", False),
+    (b"23", False),
+    (b"31", False),
+    (b"12\xb3", False),
+    (b"\x03\x13\x23\x33", False),
+    *((bytes(size - 2) + b"13", False) for size in (SHORT - 1, SHORT, SHORT + 1, 65536)),
+)
+SIZED = ("Content-Length", "chunked", "until it closes")
+
+
+def said(body: bytes, framing: str) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
+    match framing:
+        case "Content-Length":
+            return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        case "chunked":
+            chunks = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in (body[:7], body[7:]) if c)
+            return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    return head + b"Connection: close\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("framing", SIZED)
+def test_the_judge_is_asked_where_all_three_digits_stand_and_nowhere_else(
+    tmp_path: Path, framing: str
+) -> None:
+    require("haproxy")
+    answers = iter([said(body, framing) for body, _ in DIGITS])
+
+    def exchange(wire: Wire) -> None:
+        wire.read_request()
+        wire.stream(next(answers))
+
+    with (
+        RawServer(exchange) as server,
+        scripted(tmp_path / "judge.sock", says(REDIRECT)),
+        carried(tmp_path, f"http://127.0.0.1:{server.port}", CONFIG, judge=False) as running,
+    ):
+        for number, (body, asked) in enumerate(DIGITS):
+            with connected(running.port) as client:
+                client.send(ASKED)
+                answer = client.read_answer()
+            assert (b" 451 " in answer[:20]) == asked, (number, body[:20], len(body))
+            assert asked or framing == "chunked" or body in answer

@@ -189,6 +189,8 @@ _REMEMBERED = (
 )
 # What Autodiscover knows nothing of; without a method an answer is none of ActiveSync's.
 _OF_EAS = frozenset({"method", "version1", "versions"})
+# Bytes. Of HAProxy's buffer, which bounds what a converter makes, the hexadecimal takes a fiftieth.
+_SHORT_ANSWER = 1024
 # What is remembered under a condition of its own.
 _COMPUTED = ("url", "policy_key", "version2", "version3", "version4", "logon", "somebody")
 _OF_AUTODISCOVER = ("question", "question_type", "question_types")
@@ -331,7 +333,10 @@ def _tells_phones(config: Config) -> bool:
 
 def _request(config: Config) -> Iterator[str]:
     yield "    # Wider than the path of ActiveSync: the judge knows its spellings."
-    yield "    acl eas path,url_dec -m sub -i microsoft-server-activesync"
+    yield "    acl called path,url_dec -m sub -i microsoft-server-activesync"
+    yield "    http-request set-var(txn.eas_method) method if called"
+    yield "    # From here on the request is known by that, at a fraction of the cost."
+    yield "    acl eas var(txn.eas_method) -m found"
     either = "eas"
     if _tells_phones(config):
         yield "    # What phones ask Autodiscover (MS-ASCMD 2.2.1.1.1), and nothing else there."
@@ -345,6 +350,8 @@ def _request(config: Config) -> Iterator[str]:
     yield "    # A fetch gives the last of several headers, so all are counted: two Authorizations"
     yield "    # name nobody. A logon counts on every path, for it may be that of the connection."
     for name, fetch in _REMEMBERED:
+        if name == "method":
+            continue
         condition = f" if {'eas' if name in _OF_EAS else either}"
         if name.startswith("authorization"):
             condition = ""
@@ -375,10 +382,9 @@ def _connection_logons() -> Iterator[str]:
     yield "    # Who this connection has logged on as, where the logon belongs to the connection"
     yield "    # (MS-NTHT 1.3): it holds for one connection of the client with one to Exchange,"
     yield "    # known by its port. Whatever else logs on by it leaves that somebody is logged on."
-    yield "    acl of_eas var(txn.eas_method) -m found"
     yield "    acl logs_on var(txn.eas_authorizations) -m int gt 0"
     yield "    acl logs_on_once var(txn.eas_authorizations) -m int eq 1"
-    yield "    acl bound var(txn.eas_authorization) -m reg -i '^(ntlm|negotiate)( |$)'"
+    yield '    acl bound var(txn.eas_authorization),field(1," ") -m str -i ntlm negotiate'
     yield "    acl refused status 401"
     yield "    acl remembered var(sess.logon) -m found"
     yield "    acl known var(sess.logon) -m found"
@@ -386,16 +392,16 @@ def _connection_logons() -> Iterator[str]:
     yield "    acl same_server bc_src_port,sub(sess.logon_port) eq 0"
     recalled = "{ var(txn.eas_logon) -m found }"
     for action in (
-        "set-var(txn.eas_logon) var(sess.logon) if of_eas !logs_on remembered same_server",
-        f"set-var(txn.eas_somebody) bool(true) if of_eas !logs_on known !{recalled}",
-        "set-var(sess.somebody) bool(true) if logs_on !of_eas",
-        "set-var(sess.somebody) bool(true) if logs_on of_eas !refused known",
+        "set-var(txn.eas_logon) var(sess.logon) if eas !logs_on remembered same_server",
+        f"set-var(txn.eas_somebody) bool(true) if eas !logs_on known !{recalled}",
+        "set-var(sess.somebody) bool(true) if logs_on !eas",
+        "set-var(sess.somebody) bool(true) if logs_on eas !refused known",
         "unset-var(sess.logon) if logs_on",
-        "unset-var(sess.logon) if of_eas refused",
-        "unset-var(sess.somebody) if of_eas refused",
-        "set-var(sess.logon) var(txn.eas_authorization) if of_eas logs_on_once bound !refused",
-        "set-var(sess.logon_port) bc_src_port if of_eas logs_on_once bound !refused",
-        "unset-var(sess.somebody) if of_eas logs_on_once bound !refused",
+        "unset-var(sess.logon) if eas refused",
+        "unset-var(sess.somebody) if eas refused",
+        "set-var(sess.logon) var(txn.eas_authorization) if eas logs_on_once bound !refused",
+        "set-var(sess.logon_port) bc_src_port if eas logs_on_once bound !refused",
+        "unset-var(sess.somebody) if eas logs_on_once bound !refused",
     ):
         yield f"    http-response {action}"
 
@@ -449,8 +455,8 @@ def _answers(config: Config) -> Iterator[str]:
         if config.autodiscover.weak:
             asks = "http-response set-var(txn.eas_ask) bool(true)"
             yield f"    {asks} if discovers questioned forbidden"
-    yield "    # Lua looks into these itself, and asks only where 1, 2 and 3 stand in them."
-    yield "    http-response set-var(txn.eas_plain) bool(true) if of_eas !packed !told"
+    yield "    # The judge is asked about these only where 1, 2 and 3 stand in them."
+    yield "    http-response set-var(txn.eas_plain) bool(true) if eas !packed !told"
     yield "    # As long as Exchange may take for it; a shorter time would end in a 504."
     yield (
         "    http-response wait-for-body time 4200s at-least 65537"
@@ -501,10 +507,20 @@ def _log(config: Config) -> Iterator[str]:
     yield "    # A query in base64 (MS-ASHTTP 2.2.1.1.1.1.1) is read by eas.lua."
     yield "    acl plain_query url_param(Cmd) -m found"
     yield "    http-request lua.eas_query if eas !plain_query { query -m found }"
-    yield "    http-response set-var(txn.eas_reason) str(other_answer) if of_eas"
-    yield "    http-response set-var(txn.eas_reason) str(unauthenticated) if of_eas refused"
-    yield "    http-response set-var(txn.eas_reason) str(native_redirect) if of_eas { status 451 }"
+    yield "    http-response set-var(txn.eas_reason) str(other_answer) if eas"
+    yield "    http-response set-var(txn.eas_reason) str(unauthenticated) if eas refused"
+    yield "    http-response set-var(txn.eas_reason) str(native_redirect) if eas { status 451 }"
     yield f"    log-format '{_log_line(config)}'"
+    yield ""
+    yield "    # To enter Lua costs more than all of these rules. In hexadecimal more is found than"
+    yield "    # is there, never less; what is longer Lua looks into itself."
+    yield "    acl held var(txn.eas_held) -m found"
+    yield "    acl plain var(txn.eas_plain) -m found"
+    yield f"    acl short_answer res.body_size le {_SHORT_ANSWER}"
+    for digit in "123":
+        yield f"    acl has_{digit} res.body,hex -m sub {ord(digit):02X}"
+    without = " or ".join(f"held plain short_answer !has_{digit}" for digit in "231")
+    yield f"    http-response unset-var(txn.eas_ask) if {without}"
     yield ""
     yield "    # Last of all: what the judge says replaces the answer."
     yield "    http-response lua.eas_judge if { var(txn.eas_ask) -m found }"
