@@ -1,15 +1,12 @@
 """Where questions come in: one a connection, bounded in number, bytes and time."""
 
 import asyncio
-import contextlib
 import resource
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from eas_redirect.haproxy import listener
 from eas_redirect.haproxy.listener import Listener, ListenError
@@ -17,9 +14,6 @@ from eas_redirect.haproxy.question import (
     MAX_QUESTION,
     JudgeReply,
     Question,
-    QuestionError,
-    question_length,
-    read_question,
     written_question,
     written_reply,
 )
@@ -243,24 +237,3 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError, match="cannot be listened at"):
             asyncio.run(Listener(answers).start(where))
-
-
-FACTS = st.dictionaries(
-    st.text(st.characters(codec="ascii", exclude_characters="<"), min_size=1), st.binary()
-)
-HEADERS = st.lists(st.tuples(st.text(st.characters(codec="latin-1")), st.binary())).map(tuple)
-
-
-@given(FACTS, HEADERS)
-def test_what_is_written_is_read(
-    facts: dict[str, bytes], headers: tuple[tuple[str, bytes], ...]
-) -> None:
-    head, _, payload = written_question(Question(facts, headers)).partition(b"\n")
-    assert question_length(head + b"\n") == len(payload)
-    assert read_question(payload) == Question(facts, headers)
-
-
-@given(st.binary())
-def test_any_bytes_are_a_question_or_the_one_error(payload: bytes) -> None:
-    with contextlib.suppress(QuestionError):
-        assert isinstance(read_question(payload), Question)

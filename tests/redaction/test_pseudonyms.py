@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.redaction.pseudonyms import Taken, runs
+from eas_redirect.policy.exchange_online import host_map
+from eas_redirect.redaction.forms import filled
+from eas_redirect.redaction.pseudonyms import Pseudonyms, Taken, runs
+from tests.redaction.test_redact_head import names
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,24 @@ def test_what_holds_a_text_holds_what_was_taken_of_it(text: str, other: str) -> 
     taken.take(text)
     if set(runs(text)):
         assert taken.holds(f"{other} {text}!{other}")
+
+
+@given(st.text())
+def test_stand_ins_are_as_long_and_the_same_each_time(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    once, again = names().name(text), names().name(text)
+    assert once == again
+    assert len(once.encode()) == len(filled(text).encode()) == len(text.encode())
+
+
+def test_words_are_the_same_wherever_they_stand() -> None:
+    pseudonyms = names()
+    user, domain = pseudonyms.name("CONTOSO\\anna").split("\\")[::-1]
+    assert pseudonyms.name("anna@mail.contoso").startswith(f"{user}@")
+    assert pseudonyms.name("Contoso").lower() == domain.lower()
+    assert Pseudonyms().name("anna") != user
+
+
+@pytest.mark.parametrize("host", ["localhost", *host_map()])
+def test_public_hosts_stay(host: str) -> None:
+    assert names().host(host) == host

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.activesync.multipart import split_parts
-from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
+from eas_redirect.activesync.wbxml import Document, Element, WBXMLError, element, parse, write
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml
+from tests.activesync.documents import documents
 from tests.activesync.test_multipart import joined
+from tests.redaction.test_redact_head import names
 
 AIR_SYNC, EMAIL, SETTINGS = 0, 2, 18
 
@@ -82,3 +84,25 @@ def test_parts_keep_their_places_and_lengths() -> None:
     assert (second, third) == (b"x xxxx xx 0000", b"")
     assert b"4711" not in clean
     assert b"4711" not in redacted_multipart(original[:-1], Pseudonyms())
+
+
+@given(st.binary())
+def test_any_body_keeps_its_size(data: bytes) -> None:
+    assert len(redacted_multipart(data, names())) == len(data)
+    clean = redacted_wbxml(data, names())
+    try:
+        parse(data)
+    except WBXMLError:
+        assert len(clean) == len(data)
+
+
+@given(documents)
+def test_any_document_keeps_its_elements(document: Document) -> None:
+    clean = parse(redacted_wbxml(write(document), names()))
+
+    def shape(element: Element) -> object:
+        known = element.literal is None
+        return (element.page, element.token if known else 0x3F, [*map(shape, element.elements)])
+
+    assert shape(clean.root) == shape(document.root)
+    assert not clean.string_table

@@ -13,6 +13,8 @@ from mitmproxy import flow, http
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.redaction import forms, redact_head
+from eas_redirect.redaction.pseudonyms import Pseudonyms
+from eas_redirect.redaction.redact import _sentence
 from tests.captures.captures import PATH, eas_flow, status, write_flows
 from tests.cli.running import run
 from tests.cli.test_redact_command import everything, flows_in
@@ -305,3 +307,18 @@ def test_what_apps_call_themselves_stays(agent: str, tmp_path: Path) -> None:
     source = write_flows(tmp_path / "a.flows", [eas_flow(0, asked={"User-Agent": agent})])
     assert run("redact", str(source), "-o", str(tmp_path / "b.flows")).code == 0
     assert flows_in(tmp_path / "b.flows")[0].request.headers["User-Agent"] == agent
+
+
+def test_errors_of_the_network_keep_the_words_by_which_their_cause_is_known() -> None:
+    names = Pseudonyms()
+    for text in (
+        "[Errno -2] Name or service not known",
+        "[Errno 8] nodename nor servname provided, or not known",
+        "getaddrinfo failed",
+        "net::ERR_NAME_NOT_RESOLVED",
+        "net::ERR_CERT_DATE_INVALID",
+        "tlsv1 alert unknown ca",
+    ):
+        said = _sentence(text, names)
+        assert said.replace(names.name("tlsv1"), "tlsv1") == text
+    assert "Meier" not in _sentence("Meier not known, Errno Meier-2", names)

@@ -2,9 +2,7 @@
 
 import bz2
 import gzip
-import io
 import lzma
-import os
 import random
 import sys
 from collections.abc import Callable
@@ -15,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.report.figures import make_report
-from eas_redirect.report.inputs import InputKind, find_sources, open_sources
+from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.packing import Encoding, Packing, packing_of, unpack, zstd_is_whole
 from eas_redirect.report.report_values import Report
-from eas_redirect.telemetry.journal import IISLog, Redaction
 from eas_redirect.telemetry.record import journal_line as line
 from tests.report.simulator import START
 from tests.report.test_figures import call
@@ -100,48 +97,6 @@ def test_no_line_is_lost_to_marks_and_line_ends(
     assert (made.totals.exchanges, made.input.lines) == (COUNT, COUNT)
     packed = read(tmp_path, gzip.compress(text.encode(encoding)), "eas.jsonl.gz")
     assert packed.totals.exchanges == COUNT
-
-
-@pytest.mark.parametrize("packing", PACKERS)
-def test_pipes_and_the_standard_input(
-    tmp_path: Path, packing: Packing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packed = PACKERS[packing](LINES[:20_000])
-    reading, writing = os.pipe()
-    os.write(writing, packed)
-    os.close(writing)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(packed)))
-    with open_sources(["-", f"/dev/fd/{reading}"]) as sources:
-        assert [source.name for source in sources] == ["-", f"/dev/fd/{reading}"]
-        made = make_report(sources, NOW)
-        kept = [source.path for source in sources]
-    os.close(reading)
-    assert made.totals.exchanges == 2 * LINES[:20_000].count(b"\n")
-    assert not [path for path in kept if path.exists()]
-
-
-def test_a_page_in_the_folder_is_no_journal(tmp_path: Path) -> None:
-    (tmp_path / "eas.jsonl").write_bytes(LINES)
-    (tmp_path / "report.html").write_text("<!doctype html>\n")
-    assert make_report(find_sources([str(tmp_path)]), NOW).input.lines == COUNT
-
-
-def test_the_w3c_log_beside_a_journal_is_not_counted_again(tmp_path: Path) -> None:
-    log = IISLog(str(tmp_path / "eas.log"), Redaction())
-    log.write(call(0, method="POST"))
-    log.close()
-    alone = make_report(find_sources([str(tmp_path)]), NOW)
-    (tmp_path / "eas.jsonl").write_bytes(line(call(0, method="POST")))
-    (tmp_path / "eas.log.1.zst").write_bytes(packed_with_zstd((tmp_path / "eas.log").read_bytes()))
-    sources = find_sources([str(tmp_path)])
-    both = make_report(sources, NOW)
-    assert [source.kind for source in sources] == [
-        InputKind.JOURNAL,
-        InputKind.TWIN,
-        InputKind.TWIN,
-    ]
-    assert (alone.totals.exchanges, both.totals.exchanges) == (1, 1)
-    assert sum("in W3C form: left out" in note for note in both.notes) == 2
 
 
 def test_a_skippable_frame_without_its_length_is_cut(tmp_path: Path) -> None:
