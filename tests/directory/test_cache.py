@@ -1,6 +1,7 @@
 """Lives, single flight, stale answers; the clock is turned by hand."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -15,6 +16,10 @@ from eas_redirect.directory.values import (
 )
 from tests.directory.fakes import DOWN, Clock, FakeDirectory, local, moved
 from tests.directory.logons import logon
+
+FORWARDS = Found(
+    recipient=Recipient(dn="CN=f", home_mdb="CN=DB01", target_address="SMTP:f@m.example")
+)
 
 
 class Cache:
@@ -86,6 +91,7 @@ async def test_names_are_compared_without_case() -> None:
     await cache.ask("CONTOSO\\anna")
     assert (await cache.ask("contoso\\ANNA"))[0] == "negative"
     assert (await cache.ask("anna@CONTOSO"))[0] == "miss"
+    assert (await cache.ask("EMEA\\anna"))[0] == "miss", "somebody else"
 
 
 async def test_stale_serves_certain_evidence_within_its_bound() -> None:
@@ -108,16 +114,33 @@ async def test_stale_does_not_serve_a_no() -> None:
     assert await cache.ask() == ("miss", DOWN)
 
 
+async def test_a_no_that_is_doubted_is_not_served_while_the_directory_is_down() -> None:
+    """It is still within its life, and certain evidence says otherwise."""
+    cache = Cache()
+    await cache.ask()
+    cache.directory.lookup = DOWN
+    cache.clock.now += JUST_NOW_S
+    assert await cache.ask() == ("miss", DOWN)
+
+
+async def test_certain_evidence_takes_what_an_old_snapshot_says() -> None:
+    cache = Cache(CacheSettings(relationships_s=900))
+    cache.directory.lookup, cache.directory.age_s = moved(), 900
+    assert await cache.ask() == ("miss", moved())
+    assert not isinstance((await cache.ask(fresh=True))[1], Found)
+
+
 @pytest.mark.parametrize(
     ("lookup", "expected"),
     [
         (moved(), "miss"),
         (local(), "hit"),
         (Found(recipient=Recipient(dn="CN=x")), "hit"),
+        (FORWARDS, "hit"),
         (NotFound(), "negative"),
         (Ambiguous(), "negative"),
     ],
-    ids=["moved", "local", "no target address", "not found", "ambiguous"],
+    ids=["moved", "local", "no target address", "forwards", "not found", "ambiguous"],
 )
 async def test_weak_evidence_takes_a_no_from_the_cache_and_asks_for_a_yes(
     lookup: Lookup, expected: str
@@ -169,6 +192,34 @@ async def test_an_exception_of_the_directory_reaches_who_asks_and_is_not_kept(
     assert await cache.ask() == ("miss", NotFound())
 
 
+@pytest.mark.parametrize("ending", [RuntimeError("a bug"), asyncio.CancelledError()])
+async def test_a_failure_that_nobody_waits_for_is_no_traceback_later(
+    ending: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device hung up before the directory failed."""
+    cache = Cache()
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    async def fails(_logon: object) -> object:
+        await cache.directory.gate.wait()
+        raise ending
+
+    monkeypatch.setattr(cache.directory, "recipient", fails)
+    cache.directory.gate.clear()
+    device = asyncio.create_task(cache.ask())
+    await asyncio.sleep(0)
+    device.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await device
+    cache.directory.gate.set()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert cache.cached.statistics().in_flight == 0
+    gc.collect()
+    assert reported == []
+
+
 async def test_clear_forgets_recipients_and_what_was_asked_before_it() -> None:
     cache = Cache()
     cache.directory.lookup = moved()
@@ -208,6 +259,18 @@ async def test_statistics_are_a_value() -> None:
     found = cache.cached.statistics()
     assert (found.hits, found.misses, found.negative, found.stale) == (1, 3, 1, 1)
     assert (found.unavailable, found.in_flight, found.age_s) == (1, 0, 5.0)
+
+
+async def test_who_has_retired_answers_and_reads_nothing_by_himself() -> None:
+    cache = Cache(CacheSettings(relationships_s=0.001))
+    cache.cached.start()
+    await asyncio.sleep(0.01)
+    cache.cached.retire()
+    asked = cache.directory.relationships_asked
+    await asyncio.sleep(0.01)
+    assert cache.directory.relationships_asked == asked > 0
+    assert (await cache.ask())[0] == "miss"
+    assert cache.directory.closed == 0
 
 
 async def test_close_closes_the_directory() -> None:

@@ -1,6 +1,8 @@
 """What a directory can vouch for, from the objects that it shows."""
 
 from dataclasses import replace
+from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,23 @@ def test_where_everything_shows_there_is_nothing_to_say() -> None:
     assert WHOLE.remarks() == ()
     assert WHOLE.sees_everybody()
     assert WHOLE.sees_principal_names
+    assert WHOLE.sees_aliases(CORP)
+    assert not WHOLE.sees_aliases(EMEA)
+    assert WHOLE.sees_mailboxes(CORP, says_remote=False)
+    assert not WHOLE.sees_mailboxes(EMEA, says_remote=False)
+    assert WHOLE.sees_mailboxes(EMEA, says_remote=True)
+
+
+def test_who_sees_nothing_vouches_for_nothing() -> None:
+    for sight in (
+        Sight(source="ldap", named=True),
+        replace(WHOLE, named=False),
+        replace(WHOLE, missing=(EMEA,)),
+        replace(WHOLE, unread=True),
+    ):
+        assert not sight.sees_everybody(), sight
+        assert not sight.sees_everybody(CORP), sight
+    assert not Sight(source="ldap", named=True).sees_principal_names
 
 
 @pytest.mark.parametrize(
@@ -44,6 +63,8 @@ def test_where_everything_shows_there_is_nothing_to_say() -> None:
         (["CN=A,DC=corp,DC=example"], "one_container"),
         ([r"CN=A\,DC=x,OU=Staff,DC=corp,DC=example"], "one_container"),
         (["CN=A, OU=Staff, DC=corp, DC=example"], "one_container"),
+        (["CN=A,OU=Staff,DC=corp,DC=example", "CN=B, OU=Staff, DC=corp, DC=example"],
+         "one_container"),
     ],
 )  # fmt: skip
 def test_where_an_export_began_shows_in_its_containers(dns: list[str], portion: Portion) -> None:
@@ -83,6 +104,7 @@ def test_an_export_without_a_plain_account_was_for_mail_recipients(attribute: st
         ((("OU=Staff,DC=corp,DC=example", "subtree"), ("DC=corp,DC=example", "subtree")), "whole"),
         ((("CN=Users,DC=corp,DC=example", "subtree"),), "part"),
         ((("DC=other,DC=test", "subtree"),), "whole"),  # tells nothing: CN=Users does
+        ((("CN=Services,CN=Configuration,DC=corp,DC=example", "subtree"),), "whole"),  # nor this
     ],
 )
 def test_where_a_search_began_is_believed(
@@ -91,6 +113,41 @@ def test_where_a_search_began_is_believed(
     sight = witnessed("CN=A,CN=Users,DC=corp,DC=example", bases=bases)
     assert [d.portion for d in sight.domains] == [portion]
     assert sight.sees_everybody() is sight.sees_everybody(CORP) is (portion == "whole")
+
+
+def test_one_container_of_mail_recipients_alone_is_one_container() -> None:
+    witness = Witness()
+    witness.see("CN=A,OU=Staff,DC=corp,DC=example", ALL)
+    assert [d.portion for d in witness.sight([CORP]).domains] == ["one_container"]
+
+
+def test_an_object_without_a_name_to_log_on_by_is_no_plain_account() -> None:
+    witness = Witness()
+    for container in ("OU=Staff", "CN=Users"):
+        witness.see(f"CN=A,{container},DC=corp,DC=example", ALL)
+        witness.see(f"CN=B,{container},DC=corp,DC=example", {"displayname": ["B"]})
+    assert [d.portion for d in witness.sight([CORP]).domains] == ["recipients"]
+
+
+def test_the_order_of_the_objects_says_nothing() -> None:
+    """Nothing is overlooked because the rest has been seen before."""
+    for order in permutations([PLAIN, *({name: values} for name, values in ALL.items())]):
+        witness = Witness()
+        for attributes in order:
+            witness.see("CN=A,CN=Users,DC=corp,DC=example", attributes)
+        assert witness.sight([CORP]).domains == (SEEN,), order
+
+
+def test_what_else_a_file_tells_is_handed_on() -> None:
+    told: dict[str, Any] = {
+        "trusts": ("fabrikam.example",),
+        "strangers": ("fabrikam.example",),
+        "strays": ("CN=O365,OU=Old",),
+        "unread": True,
+        "no_mailboxes_here": True,
+    }
+    sight = Witness().sight([CORP], **told)
+    assert {name: getattr(sight, name) for name in told} == told
 
 
 def test_the_root_of_a_domain_shows_where_an_export_began() -> None:
@@ -137,6 +194,17 @@ def test_objects_of_a_domain_that_nothing_names_make_the_names_uncertain() -> No
     assert not witness.sight([CORP]).named
     assert not witness.sight([]).named
     assert witness.sight([EMEA]).named
+    assert not Witness().sight([]).named, "a file without anybody"
+
+
+def test_domains_are_told_apart_however_their_names_are_written() -> None:
+    witness = Witness()
+    for dn in (
+        "CN=A, OU=Staff, DC=corp, DC=example",
+        "CN=B, OU=Staff, DC=emea, DC=corp, DC=example",
+    ):
+        witness.see(dn, ALL)
+    assert witness.domains == (CORP, EMEA)
 
 
 def test_a_domain_of_which_nothing_shows_is_missing() -> None:
@@ -214,6 +282,30 @@ def test_a_domain_of_which_nothing_shows_is_missing() -> None:
             replace(WHOLE, domains=(replace(SEEN, portion="one_container"),)),
             "not_all_accounts_visible",
             "stand in one container",
+            False,
+        ),
+        (
+            replace(WHOLE, domains=(replace(SEEN, nc_name="o=corp", portion="part"),)),
+            "not_all_accounts_visible",
+            "only a part can be seen of o=corp",
+            False,
+        ),
+        (
+            replace(WHOLE, domains=(SEEN, replace(SEEN, nc_name=EMEA, portion="part"))),
+            "not_all_accounts_visible",
+            "only a part can be seen of emea.corp.example, so",
+            False,
+        ),
+        (
+            replace(
+                WHOLE,
+                domains=(
+                    replace(SEEN, portion="recipients"),
+                    replace(SEEN, nc_name=EMEA, portion="part"),
+                ),
+            ),
+            "not_all_accounts_visible",
+            "only a part can be seen of emea.corp.example, so",
             False,
         ),
         (replace(WHOLE, unread=True), "not_all_accounts_visible", "was left out", False),

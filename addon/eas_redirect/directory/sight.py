@@ -87,7 +87,6 @@ class Sight:
     # may be believed; which domains show mailboxes and aliases.
     sees_principal_names: bool = field(init=False, repr=False, compare=False)
     _showing: frozenset[str] = field(init=False, repr=False, compare=False)
-    _sees_everybody: bool = field(init=False, repr=False, compare=False)
     _by_name: dict[str, DomainSight] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +94,6 @@ class Sight:
         settle = partial(object.__setattr__, self)
         settle("sees_principal_names", bool(domains) and all(d.principal_names for d in domains))
         settle("_showing", frozenset(d.nc_name for d in domains if d.mailboxes and d.aliases))
-        settle("_sees_everybody", self._knows(None))
         settle("_by_name", {domain.nc_name: domain for domain in domains})
 
     def sees_everybody(self, own: str | None = None) -> bool:
@@ -103,9 +101,6 @@ class Sight:
 
         `own`: the domain of that object, if the name is one that a domain gives once only.
         """
-        return self._sees_everybody or (own is not None and self._knows(own))
-
-    def _knows(self, own: str | None) -> bool:
         return (
             self.named
             and not self.missing
@@ -273,7 +268,7 @@ def _stray(dns: tuple[str, ...]) -> Remark:
 
 
 def _of(domains: Iterable[str]) -> str:
-    names = ", ".join(dns_name(domain) or domain for domain in domains)
+    names = ", ".join(map(dns_name, domains))
     return f" of {names}" if names else ""
 
 
@@ -331,16 +326,17 @@ class Witness:
         """An account or another recipient; attributes by lower-case name."""
         lower = dn.lower()
         cut = domain_begins(lower)
-        known = self._by_ending.get(lower[cut:]) if cut > 0 else None
+        ending = lower[cut:] if cut > 0 else ""
+        known = self._by_ending.get(ending)
         if known is not None and known.is_settled:
             return
-        container = lower[:cut].rpartition(",")[2].strip() if cut > 0 else ""
+        container = lower[:cut].rpartition(",")[2].strip() if ending else ""
         if container == "cn=configuration":
             return
         domain = known or self._domain(domain_dn(dn))
-        if cut > 0:
-            self._by_ending[lower[cut:]] = domain
-        if container and domain.portion != "whole":
+        if ending:
+            self._by_ending[ending] = domain
+        if container:
             domain.container = domain.container or container
             if domain.container != container or container == "cn=users":
                 domain.portion = "whole"

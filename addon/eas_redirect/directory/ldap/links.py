@@ -132,8 +132,9 @@ class Links:
     def probe(self, role: Role, address: ServerAddress, deadline: Deadline) -> None:
         """Tries a rested server, so that no question pays for it; the connection is not kept."""
         servers = self._servers[role]
+        patience_s = self._patience(servers, deadline)
         try:
-            self._open(address, self._patience(servers, deadline)).close()
+            self._open(address, patience_s).close()
         except Fault as fault:
             servers.failed(address, fault.at(str(address)))
         else:
@@ -159,8 +160,9 @@ class Links:
             self._drop(link, servers)
         while True:
             address = servers.choose()
+            patience_s = self._patience(servers, deadline)  # where none is left, no server's fault
             try:
-                session = self._open(address, self._patience(servers, deadline))
+                session = self._open(address, patience_s)
             except Fault as error:
                 fault = _told_late(error.at(str(address)), deadline)
                 servers.failed(address, fault)
