@@ -103,11 +103,15 @@ def _found(code: CodeType, name: str) -> CodeType | None:
 
 def _mistakes(function: Function) -> Iterator[tuple[int, str, str]]:  # noqa: C901 - by field
     """Makes one mistake after the other in place; yields while it is made."""
+    ordered = _ordered(function)
     for owner in _walk(function):
         for field, value in _code_of(owner):
             if isinstance(value, ast.expr):
                 for wrong in _wrong_expressions(owner, field, value):
                     yield from _made(owner, field, value, wrong)
+                if isinstance(value, ast.BoolOp) and owner in ordered:
+                    for wrong in _turned(value):
+                        yield from _made(owner, field, value, wrong)
             elif field in ("body", "orelse", "finalbody") and isinstance(owner, _BLOCKS):
                 for place, statement in enumerate(value):
                     for wrong_block in _wrong_blocks(value, place, statement):
@@ -188,10 +192,6 @@ def _wrong_expressions(  # noqa: C901 - a table of cases
             for n in range(len(values)):
                 rest = [*values[:n], *values[n + 1 :]]
                 yield rest[0] if len(rest) == 1 else ast.BoolOp(op, rest)
-            if isinstance(owner, ast.Return) and not all(map(_plain, values)):
-                for n in range(len(values) - 1):
-                    turned = [*values[:n], values[n + 1], values[n], *values[n + 2 :]]
-                    yield ast.BoolOp(op, turned)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield operand
         case ast.IfExp(test=test, body=body, orelse=orelse):
@@ -209,6 +209,26 @@ def _wrong_expressions(  # noqa: C901 - a table of cases
             owner, ast.keyword | ast.Return
         ):
             yield ast.Constant(None)
+
+
+def _ordered(function: Function) -> set[ast.AST]:
+    """Where the order of what is joined by `and` or `or` may be seen: what a function gives back,
+    unless that is true or false. Then it is at most that one part guards the other, and the part
+    left out shows that as well."""
+    ordered: set[ast.AST] = set()
+    for inner in ast.walk(function):  # each function after the one that it stands in
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            says_truth = isinstance(inner.returns, ast.Name) and inner.returns.id == "bool"
+            returned = {node for node in ast.walk(inner) if isinstance(node, ast.Return)}
+            ordered = ordered - returned if says_truth else ordered | returned
+    return ordered
+
+
+def _turned(node: ast.BoolOp) -> Iterator[ast.BoolOp]:
+    values = node.values
+    for n in range(len(values) - 1):
+        turned = [*values[:n], values[n + 1], values[n], *values[n + 2 :]]
+        yield ast.BoolOp(node.op, turned)
 
 
 def _is_test(owner: ast.AST, field: str) -> bool:
@@ -281,18 +301,6 @@ def _fixed(node: ast.expr) -> bool:
             return all(map(_fixed, parts))
         case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name):
             return name.isupper()
-    return False
-
-
-def _plain(node: ast.expr) -> bool:
-    """A comparison of names and numbers: true or false, and nothing else happens."""
-    match node:
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _plain(operand)
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            return all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in ops) and all(
-                isinstance(side, ast.Name | ast.Constant) for side in (left, *others)
-            )
     return False
 
 
