@@ -242,6 +242,7 @@ def test_character_sets(charset: bytes, raw: bytes) -> None:
         ("03 01 6a 00 03 61 00", "no tag"),
         ("03 01 6a 00 45 40 61", "cut short"),
         ("03 01 6a 00 45 03 61", "cut short"),
+        ("01 01 6a 00 45 45 03 61", "cut short"),  # a version that looks like an END
         ("03 01 6a 00 45 03 c3 28 00 01", "not UTF-8"),
         ("03 01 6a 00 45 c3 8f ff ff ff 7f 01", "cut short"),
         ("03 01 6a 00 45 83 00 01", "no string at offset 0"),

@@ -61,6 +61,13 @@ def test_what_only_hints_at_it(body: str, status: int) -> None:
     assert isinstance(read(body, status), NoMailboxHere)
 
 
+def test_the_user_of_a_hint_is_kept_and_an_empty_name_is_none() -> None:
+    assert read(answer(USER + error())) == NoMailboxHere(user=ANNA)
+    nameless = USER.replace("Anna Example", " ")
+    expected = User(email_address=ANNA.email_address, culture=ANNA.culture)
+    assert read(answer(nameless + error())) == NoMailboxHere(user=expected)
+
+
 OTHERS = {
     "settings of the old server": answer(USER + settings(OLD)),
     "settings of a new one": answer(USER + settings()),
@@ -81,6 +88,12 @@ OTHERS = {
     "a redirect in another namespace": answer(
         f'<Action><Redirect xmlns="urn:x">{MOVED_TO}</Redirect></Action>'
     ),
+    "an address in another action": answer(f"<Action><Address>{MOVED_TO}</Address></Action>"),
+    "another root": answer(redirect())
+    .replace("<Autodiscover", "<Discover")
+    .replace("</Autodiscover", "</Discover"),
+    "a root in another namespace": answer(redirect()).replace(f'"{FRAMEWORK}"', '"urn:x"'),
+    "something beside the response": answer(redirect()).replace("</Autod", "<Other/></Autod"),
     "no action": answer(USER),
     "html": "<html><body>hello</body></html>",
     "cut short": answer(redirect())[:-5],
@@ -151,6 +164,7 @@ def test_a_name_that_is_longer_than_any_is_left_out() -> None:
     assert write_settings(LOCATION, user) == write_settings(LOCATION, short)
     assert b"<User>" not in write_settings(LOCATION, User(email_address="a" * 257))
     longest = User(email_address="\U0001f600" * 256, display_name="&" * 256, culture="<" * 256)
+    assert "\U0001f600" * 256 in write_settings(LOCATION, longest).decode()
     assert len(write_settings(LOCATION, longest)) < 8192 // 2
 
 

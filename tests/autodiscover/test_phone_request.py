@@ -3,6 +3,7 @@
 import pytest
 
 from eas_redirect.autodiscover.phone_request import (
+    REQUEST,
     NotForPhones,
     PhoneRequest,
     is_autodiscover,
@@ -94,6 +95,10 @@ OTHERS = {
     .replace("Autodiscover xmlns", "Discover xmlns")
     .replace("</Autodiscover", "</Discover"),
     "another namespace": request().replace("mobilesync/requestschema", "other/requestschema"),
+    "a root in another namespace": request()
+    .replace(f'xmlns="{REQUEST}"', 'xmlns="urn:x"')
+    .replace("<Request>", f'<Request xmlns="{REQUEST}">'),
+    "an element behind the address": request("anna@example.test<b/>"),
     "beside the request": request().replace("</Request>", "</Request><Other/>"),
     "an element in the schema": request(schema=f"{N}/mobilesync/responseschema/2006<b/>"),
     "a long address": request("a" * 257),

@@ -17,7 +17,7 @@ from tests.mutants.plugin import Mutating
 from tests.support import ROOT
 
 PACKAGE = ROOT / "addon" / "eas_redirect"
-ROOMS = ("policy", "judging", "activesync", "directory", "service")
+ROOMS = ("policy", "judging", "activesync", "autodiscover", "directory", "service")
 TESTS = (
     *(f"tests/{room}" for room in ROOMS),
     "tests/test_addon.py",

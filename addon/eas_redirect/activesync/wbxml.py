@@ -314,8 +314,12 @@ class Reader:
             if FIRST_OPEN <= token < HAS_ATTRIBUTES:
                 if len(stack) >= MAX_DEPTH:
                     raise self._too_deep()
-                end = data.find(0, at) if at < size and data[at] == STR_I else -1
-                if end > 0 and data.startswith(_END_BYTE, end + 1):
+                if (
+                    at < size
+                    and data[at] == STR_I
+                    and (end := data.find(0, at)) != -1
+                    and data.startswith(_END_BYTE, end + 1)
+                ):
                     text = self._decoded(data[at + 1 : end])
                     inside.append(quick_element(page, token & TOKEN_BITS, (text,)))
                     at = self._at = end + 2
