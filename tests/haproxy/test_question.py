@@ -2,22 +2,25 @@
 
 import contextlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eas_redirect.haproxy.question import (
+    MAX_HEAD,
+    MAX_QUESTION,
+    JudgeReply,
     Question,
     QuestionError,
     question_length,
     read_question,
     written_question,
+    written_reply,
 )
 
 FACTS = st.dictionaries(
     st.text(st.characters(codec="ascii", exclude_characters="<"), min_size=1), st.binary()
 )
-
-
 HEADERS = st.lists(st.tuples(st.text(st.characters(codec="latin-1")), st.binary())).map(tuple)
 
 
@@ -31,6 +34,73 @@ def test_what_is_written_is_read(
 
 
 @given(st.binary())
-def test_any_bytes_are_a_question_or_the_one_error(payload: bytes) -> None:
+def test_any_bytes_are_a_question_that_is_written_alike_or_the_one_error(payload: bytes) -> None:
     with contextlib.suppress(QuestionError):
-        assert isinstance(read_question(payload), Question)
+        found = read_question(payload)
+        assert read_question(written_question(found).partition(b"\n")[2]) == found
+
+
+def test_what_is_cut_short_is_no_question() -> None:
+    whole = Question({"method": b"POST", "target": b"/a"}, (("date", b"x"), ("date", b"y")))
+    payload = written_question(whole).partition(b"\n")[2]
+    pairs = {0}  # where a name and its value have ended, which is a question of fewer facts
+    for name, value in ((b"method", b"POST"), (b"target", b"/a"), (b"<date", b"x")):
+        pairs.add(max(pairs) + len(b"%d:%b,%d:%b," % (len(name), name, len(value), value)))
+    for end in range(len(payload)):
+        if end not in pairs:
+            with pytest.raises(QuestionError):
+                read_question(payload[:end])
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"1:a,1:x,1:a,1:y,", "a fact stands twice"),
+        (b"1:a,", "a name has no value"),
+        (b"-1:a,", "a length is no number"),
+        (b"99:a,", "cut short"),
+        (b"1:a;1:x,", "cut short"),
+        (b"0000001:a,1:x,", "a length is no number"),
+        (b"2:\xc3\xa9,1:x,", "the name of a fact is none"),
+    ],
+    ids=["twice", "odd", "negative", "beyond", "no comma", "long length", "no name"],
+)
+def test_what_is_wrong_with_a_question(payload: bytes, why: str) -> None:
+    with pytest.raises(QuestionError, match=why) as caught:
+        read_question(payload)
+    assert "x" not in str(caught.value).split(), "what it holds is for no log"
+
+
+@pytest.mark.parametrize(
+    ("head", "length"),
+    [(b"EAS1 0\n", 0), (b"EAS1 %d\n" % MAX_QUESTION, MAX_QUESTION), (b"EAS1 000017\n", 17)],
+)
+def test_the_first_line_says_how_long_it_is(head: bytes, length: int) -> None:
+    assert question_length(head) == length
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"EAS2 5\n", b"GET / HTTP/1.1\n", b"EAS1 %d\n" % (MAX_QUESTION + 1), b"EAS1 -1\n", b"EAS1\n",
+     b"EAS1 0000017\n", b"EAS1 \xb2\n", b"\n"],
+)  # fmt: skip
+def test_any_other_first_line_is_refused(head: bytes) -> None:
+    with pytest.raises(QuestionError):
+        question_length(head)
+
+
+def test_a_fact_is_text_or_a_number_where_it_is_there() -> None:
+    found = Question({"user": b"B\xe4r", "status": b"200", "long": b"9" * 20, "none": b""})
+    assert found.text("user") == "B\udce4r"
+    assert (found.text("none"), found.text("absent")) == (None, None)
+    assert (found.number("status"), found.number("user"), found.number("long")) == (200, None, None)
+
+
+@pytest.mark.parametrize("given", [b"", b"https://outlook.office365.com/x"])
+def test_a_reply_says_its_length_in_six_digits(given: bytes) -> None:
+    """Lua reads the first line by its length."""
+    written = written_reply(JudgeReply(word="redirect", reason="mailbox_moved", given=given))
+    head, payload = written[:MAX_HEAD], written[MAX_HEAD:]
+    assert head == b"EAS1 %06d\n" % len(payload)
+    word, _, said = payload.partition(b"\n")
+    assert (word, said) == (b"redirect mailbox_moved", given)
