@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.directory import adoption
 from eas_redirect.directory.adoption import (
     AGAIN_S,
     SETTLE_S,
@@ -16,8 +17,15 @@ from eas_redirect.directory.adoption import (
     acceptance,
     is_accepted,
 )
-from eas_redirect.directory.snapshot import Snapshot, SnapshotError
-from eas_redirect.directory.values import Unavailable
+from eas_redirect.directory.snapshot import Snapshot, SnapshotError, file_bytes
+from eas_redirect.directory.values import (
+    Ambiguous,
+    DirectoryAnswer,
+    Found,
+    MovedAnswer,
+    RelationshipsAnswer,
+    Unavailable,
+)
 from tests.directory.fakes import Clock
 from tests.directory.logons import logon
 
@@ -117,6 +125,7 @@ def test_a_file_server_with_a_wrong_clock_counts_by_what_we_see(bench: Bench) ->
         (RELATIONSHIP.replace("second", "third") + people(20), "lost the domain second.example"),
         (RELATIONSHIP + people(20, "DC=other,DC=example"), "lost the domain dc=contoso,dc=example"),
         (RELATIONSHIP + people(17), "only 17 recipients of 20"),
+        (RELATIONSHIP.replace("Names: ", "Names;range=0-1: ") + people(17), "only 17 recipients"),
         (RELATIONSHIP.replace("Names: ", "Names;range=0-1: ") + people(20), "part of its domains"),
     ],
 )
@@ -134,6 +143,21 @@ def test_a_file_that_is_gone_leaves_the_last_one_in_force(bench: Bench) -> None:
     assert bench.looks(WHOLE) is None
 
 
+def test_the_version_in_force_need_not_stand_still_again(bench: Bench) -> None:
+    """It was away for a moment, on a file server whose clock is ahead."""
+    bench.write(RELATIONSHIP + people(21), age_s=-9999)
+    bench.file.look()
+    bench.clock.now += SETTLE_S
+    assert bench.file.look() is not None
+    away = bench.path.with_suffix(".away")
+    bench.path.rename(away)
+    assert bench.file.look() is None
+    assert bench.file.problem is not None
+    away.rename(bench.path)
+    assert bench.file.look() is None
+    assert bench.file.problem is None
+
+
 def test_what_has_lost_much_is_adopted_when_it_was_read_twice_an_hour_apart(bench: Bench) -> None:
     assert "only 5 recipients" in (bench.looks(RELATIONSHIP + people(5)) or "")
     bench.clock.now += AGAIN_S - 1
@@ -143,6 +167,24 @@ def test_what_has_lost_much_is_adopted_when_it_was_read_twice_an_hour_apart(benc
     assert newer is not None
     assert len(newer) == 5
     assert bench.file.problem is None
+
+
+def test_what_is_held_back_is_read_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file every few seconds for an hour would be a load of its own."""
+    read: list[Path] = []
+
+    def counted(path: Path) -> bytes:
+        read.append(path)
+        return file_bytes(path)
+
+    monkeypatch.setattr(adoption, "file_bytes", counted)
+    for text in (RELATIONSHIP + people(5), people(20), WHOLE.rstrip("\n"), "hello\n\n"):
+        read.clear()
+        bench.write(text)
+        for _ in range(9):
+            assert bench.file.look() is None
+            bench.clock.now += SETTLE_S
+        assert len(read) == 1, text
 
 
 def test_another_loss_begins_its_own_hour(bench: Bench) -> None:
@@ -202,7 +244,37 @@ async def test_what_stands_in_force_is_as_good_as_read_now_while_its_file_is(
     assert (await newer.relationships()).age_s == 0
 
 
+async def test_what_the_configuration_says_holds_for_every_version(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(WHOLE + people(1, "DC=fabrikam,DC=example"))
+    for domain, kind in ((None, Ambiguous), ("contoso.example", Found)):
+        bench.file = SnapshotFile(
+            bench.path, default_domain=domain, no_mailboxes_here=True, clock=bench.clock
+        )
+        snapshot = bench.file.open()
+        assert snapshot is not None
+        sight = (await snapshot.relationships()).sight
+        assert sight is not None
+        assert sight.no_mailboxes_here
+        assert isinstance((await snapshot.recipient(logon("u0"))).lookup, kind)
+
+
 # -- at a start ----------------------------------------------------------------------------------
+
+
+def test_a_start_does_not_wait_for_a_file_that_stands_still(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(WHOLE)
+    began = bench.clock.now
+    assert bench.file.open(patience_s=SETTLE_S) is not None
+    assert bench.file.problem is None
+    assert bench.clock.now == began
+
+
+def test_a_start_without_the_file_says_so(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.file.open(patience_s=SETTLE_S) is None
+    assert "is gone; put it back" in (bench.file.problem or "")
 
 
 def test_a_start_waits_for_a_file_that_looks_whole_and_is_young(tmp_path: Path) -> None:
@@ -235,13 +307,11 @@ async def test_a_start_with_what_is_not_whole_holds(
     assert bench.file.open(patience_s=SETTLE_S) is None
     assert bench.clock.now == began, "mail does not wait for it"
     held = HeldBack(lambda: bench.file.problem)
-    for answer in (
-        (await held.recipient(logon("anna"))).lookup,
-        (await held.relationships()).relationships,
-    ):
-        assert answer == Unavailable(
-            error_type="snapshot_held_back", message=bench.file.problem or ""
-        )
+    why = Unavailable(error_type="snapshot_held_back", message=bench.file.problem or "")
+    assert await held.recipient(logon("anna")) == DirectoryAnswer(lookup=why, source="snapshot")
+    assert await held.relationships() == RelationshipsAnswer(relationships=why, source="snapshot")
+    assert await held.moved([]) == MovedAnswer(moved=why, source="snapshot")
+    assert held.meant_by("anna") == why
     bench.write(WHOLE)
     assert bench.file.look() is not None
 
@@ -256,11 +326,28 @@ def test_a_start_while_it_is_written_holds(tmp_path: Path) -> None:
     assert bench.file.look() is not None
 
 
-def test_a_start_with_what_is_no_snapshot_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("age_s", [60, 1])
+def test_a_start_with_what_is_no_snapshot_is_refused(tmp_path: Path, age_s: float) -> None:
     bench = Bench(tmp_path)
-    bench.write("hello\n\n")
+    bench.write("hello\n\n", age_s=age_s)
     with pytest.raises(SnapshotError, match="no colon"):
-        bench.file.open()
+        bench.file.open(patience_s=SETTLE_S)
+
+
+def test_a_start_with_a_folder_that_has_just_been_made_holds(tmp_path: Path) -> None:
+    """As at a mount that is about to come."""
+    bench = Bench(tmp_path)
+    bench.path.mkdir()
+    bench.clock.now = began = bench.path.stat().st_mtime
+    assert bench.file.open(patience_s=SETTLE_S) is None
+    assert "still being written" in (bench.file.problem or "")
+    assert bench.clock.now == began
+
+
+async def test_who_has_not_looked_yet_says_so() -> None:
+    lookup = (await HeldBack(lambda: None).recipient(logon("anna"))).lookup
+    assert isinstance(lookup, Unavailable)
+    assert lookup.message == "the snapshot is about to be read"
 
 
 # -- several workers -----------------------------------------------------------------------------
@@ -278,6 +365,18 @@ def test_a_worker_that_takes_another_s_place_holds_back_what_the_others_do(tmp_p
     bench.clock.now += AGAIN_S / 2
     assert late.look() is not None, "the hour began when the others read it"
     assert bench.file.look() is not None
+
+
+def test_a_worker_that_begins_after_a_loss_holds_it_back_though_no_other_has_looked(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, memory=tmp_path)
+    bench.write(WHOLE)
+    assert bench.file.open() is not None
+    bench.write(RELATIONSHIP + people(5))
+    late = bench.another()
+    assert late.open() is None
+    assert "only 5 recipients of 20" in (late.problem or "")
 
 
 def test_after_an_acceptance_all_of_them_go_on(tmp_path: Path) -> None:
@@ -325,3 +424,22 @@ def test_a_tenth(before: int, after: int, lost: bool) -> None:
         digest=str(n), recipients=n, relationships=(), domains=()
     )
     assert (make(before).lost(make(after)) is not None) is lost
+
+
+@pytest.mark.parametrize(("gone", "says"), [(1, " a0"), (5, "s a0, a1, a2, a3, a4"),
+                                            (6, "s a0, a1, a2, a3, a4, …")])  # fmt: skip
+def test_the_first_few_that_are_lost_are_named(gone: int, says: str) -> None:
+    names = tuple(f"a{n}" for n in range(gone))
+    before = Extent(digest="1", recipients=9, relationships=(), domains=("b", *names))
+    after = Extent(digest="2", recipients=9, relationships=(), domains=("b",))
+    assert before.lost(after) == f"it has lost the domain{says}"
+
+
+def test_what_was_cut_before_has_lost_nothing() -> None:
+    whole, cut = (
+        Extent(digest="1", recipients=9, relationships=("r",), domains=(), cut=is_cut)
+        for is_cut in (False, True)
+    )
+    assert whole.lost(cut) is not None
+    assert cut.lost(cut) is None
+    assert cut.lost(whole) is None

@@ -36,6 +36,14 @@ def test_the_first_line_of_the_file(tmp_path: Path, content: str) -> None:
     assert BindCredentials(settings(password_file=str(file))).password() == SECRET
 
 
+def test_a_file_that_is_no_text_is_no_password(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"\xff\xfeP\0")
+    with pytest.raises(Fault, match="is not UTF-8") as caught:
+        BindCredentials(settings(password_file=str(file))).password()
+    assert (caught.value.error_type, caught.value.scope) == ("no_password", "account")
+
+
 def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EAS_TEST_PASSWORD", SECRET)
     assert BindCredentials(settings(password_env="EAS_TEST_PASSWORD")).password() == SECRET
@@ -123,6 +131,18 @@ def test_a_proven_password_is_used_by_all_at_once_for_a_while() -> None:
     with credentials.trying(SECRET, 1), ThreadPoolExecutor(1) as threads:
         threads.submit(_try, credentials, 0.01).result(30)
     clock.now += 0.001
+    with (
+        credentials.trying(SECRET, 1),
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(Fault, match="another bind"),
+    ):
+        threads.submit(_try, credentials, 0.01).result(30)
+
+
+def test_another_password_than_the_proven_one_is_tried_by_one_thread_alone() -> None:
+    """As after a rotation."""
+    credentials = BindCredentials(settings())
+    credentials.accepted("the old one")
     with (
         credentials.trying(SECRET, 1),
         ThreadPoolExecutor(1) as threads,

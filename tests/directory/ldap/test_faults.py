@@ -39,6 +39,7 @@ def test_the_sub_code_of_a_refused_bind(code: str, error_type: str, says: str) -
         ("strongerAuthRequired", "", "signing_required", "account"),
         ("confidentialityRequired", "", "signing_required", "account"),
         ("invalidCredentials", "80090346: LdapErr: data 80090346", "channel_binding", "account"),
+        ("strongerAuthRequired", "80090346: LdapErr", "channel_binding", "account"),
         ("invalidCredentials", "", "invalid_credentials", "account"),
         ("inappropriateAuthentication", "", "bind_refused", "account"),
         ("busy", "", "server_busy", "server"),
@@ -57,6 +58,7 @@ def test_other_refusals_of_a_bind(
     [
         ("operationsError", "000004DC: LdapErr", "bind_required", "account"),
         ("operationsError", "", "search_refused", "server"),
+        ("busy", "000004DC: LdapErr", "search_refused", "server"),
         ("referral", "", "referral", "question"),
         ("insufficientAccessRights", "", "search_refused", "question"),
         ("busy", "", "search_refused", "server"),

@@ -44,6 +44,7 @@ def test_what_is_no_url_of_a_server(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at below
         parse_server(url)
     assert "secret" not in str(caught.value)
+    assert "ldaps://" in str(caught.value), "what to write instead"
 
 
 def test_a_global_catalogue_is_a_domain_controller_too() -> None:
@@ -102,6 +103,7 @@ def test_none_left_is_said_at_once(servers: Servers, clock: Clock) -> None:
     assert servers.why_none() is None
     servers.failed(DC2, DOWN)
     assert why_none(servers) == DOWN.message
+    assert not servers.working(DC1)
     with pytest.raises(Fault):
         servers.choose()
     clock.now += COOL_DOWN_S

@@ -130,6 +130,6 @@ class Servers:
 
     def _last_fault(self) -> Fault:
         """The youngest failure; there is one whenever no server works."""
-        latest = max(self._states, key=lambda state: state.rests_until)
-        fault = latest.fault or Fault("unavailable", "no server is configured")
+        rested = [(state.rests_until, state.fault) for state in self._states if state.fault]
+        _, fault = max(rested, key=lambda one: one[0])
         return fault.anew()
