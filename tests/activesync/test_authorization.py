@@ -13,6 +13,7 @@ from eas_redirect.activesync.authorization import (
     MAX_LOGON,
     ConnectionLogon,
     Credentials,
+    Identity,
     Logon,
     contradicts,
     identify,
@@ -68,6 +69,11 @@ def jwt(claims: object) -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     return f"Bearer {part(b'{}')}.{part(json.dumps(claims).encode())}.{part(SECRET.encode())}"
+
+
+SIGNATURE = b"NTLMSSP\0"
+_ONE_BYTE_EACH = ntlm3("", "\x00\xd8", unicode=False)  # half a pair, when two make a character
+NOT_UTF_16 = _ONE_BYTE_EACH[:60] + b"\1\0\0\0" + _ONE_BYTE_EACH[64:]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +169,7 @@ def test_an_empty_domain_is_none_and_a_slash_is_a_backslash(written: str, meant:
         (f"NTLM {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
         (f"NTLM {b64(ntlm3('', 'anna@contoso.example'))}", "anna@contoso.example"),
         (f"NTLM {b64(ntlm3('', 'anna'))}", "anna"),
+        (f"NTLM {b64(ntlm3('', 'anna', extra=b''))}", "anna"),  # where the fixed part ends
         (f"NTLM {b64(ntlm3('CONTOSO', 'jürgen', unicode=False))}", "CONTOSO\\jürgen"),
         (f"NTLM {b64(ntlm3('CONTOSO', 'жанна'))}", "CONTOSO\\жанна"),
         (f"Negotiate {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
@@ -190,7 +197,9 @@ def test_names_that_are_read(value: str, text: str) -> None:
         ("Digest username=anna", "other"),
         (f"NTLM {b64(b'NTLMSSP' + bytes([0, 1, 0, 0, 0]) + bytes(20))}", "ntlm"),
         (f"Negotiate {b64(b'`' + bytes(200))}", "negotiate"),
+        (f"NTLM {b64(SIGNATURE + bytes([1, 0, 0, 0]))}", "ntlm"),
         ("Negotiate !!", "negotiate"),
+        (f"Negotiate {b64(spnego(b'`' + bytes(20)))}", "negotiate"),  # of Kerberos
         ("Bearer opaque-token", "bearer"),
         (jwt({"sub": "4711"}), "bearer"),
         (jwt({"upn": None, "smtp": ""}), "bearer"),
@@ -207,6 +216,7 @@ def test_headers_that_name_nobody(value: str | None, scheme: str) -> None:
     [
         "Basic",
         "Basic !!!",
+        basic("anna").replace("Basic ", "Basic !"),
         f"Basic {b64(b'no colon')}",
         f"Basic {b64(b':password')}",
         f"Basic {b64(bytes([0x81]) + b'nna:password')}",
@@ -215,6 +225,9 @@ def test_headers_that_name_nobody(value: str | None, scheme: str) -> None:
         "NTLM",
         "NTLM AAAA",
         f"NTLM {b64(ntlm3('', ''))}",
+        f"NTLM {b64(SIGNATURE + bytes(3))}",
+        f"NTLM {b64(bytes(8) + ntlm3('CONTOSO', 'anna')[8:])}",
+        f"NTLM {b64(NOT_UTF_16)}",
         f"NTLM {b64(ntlm3('CONTOSO', 'anna')[:63])}",
         f"NTLM {b64(ntlm3('CONTOSO', 'anna')[:-1])}",
         f"NTLM {b64(ntlm3('CONTOSO', 'an' + chr(0) + 'na'))}",
@@ -230,11 +243,27 @@ def test_malformed_headers_have_a_problem_and_no_name(value: str) -> None:
     credentials = read_authorization(value)
     assert credentials.logon is None
     assert credentials.problem
+    assert credentials.scheme == value.partition(" ")[0].lower()
     # Nobody else is asked about instead: Exchange read a name there that we could not.
     request = EASRequest(method="POST", user="berta@contoso.example")
     identity = identify(request, credentials)
     assert identity.logon is None
     assert identity.problem
+
+
+def test_the_longest_credentials() -> None:
+    password = "x" * (MAX_CREDENTIALS // 4 * 3 - len("anna:"))
+    longest = basic("anna", password)
+    assert len(longest) == len("Basic ") + MAX_CREDENTIALS
+    assert read_authorization(longest).logon == parse_logon("anna")
+
+
+def test_a_problem_outweighs_a_name() -> None:
+    """Whatever else is there: nobody is proven, and nobody is looked up."""
+    request = EASRequest(method="POST")
+    both = Credentials(scheme="basic", logon=ANNA, problem="it is damaged")
+    assert identify(request, both).logon is None
+    assert not Identity(logon=ANNA, source="authorization", problem="it is damaged").proven
 
 
 def test_ntlm_fields_that_point_elsewhere_are_refused() -> None:

@@ -47,6 +47,16 @@ def test_every_prefix_names_nobody() -> None:
     assert [end for end in range(len(LAST)) if response_token(LAST[:end]) is not None] == []
 
 
+def test_lengths_of_four_bytes_and_no_more() -> None:
+    """X.690 8.1.3.5; and 0x80, a length that comes later, is none of DER (10.1)."""
+    inside = der(0x30, der(0xA2, der(0x04, bytes(122))))
+    assert len(inside) == 0x80
+    assert response_token(b"\xa1\x81\x80" + inside) == bytes(122)
+    assert response_token(b"\xa1\x84\0\0\0\x80" + inside) == bytes(122)
+    assert response_token(b"\xa1\x85\0\0\0\0\x80" + inside) is None
+    assert response_token(b"\xa1\x80" + inside) is None
+
+
 @pytest.mark.parametrize(
     "token",
     [

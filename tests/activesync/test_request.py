@@ -121,6 +121,64 @@ def test_users_of_plain_queries(written: str, user: str | None) -> None:
     assert (request.user, request.problem) == (user, None)
 
 
+def test_the_device_of_a_plain_query() -> None:
+    request = read("Cmd=Sync&User=anna&DeviceId=Appl1&DeviceType=iPhone")
+    assert (request.device_id, request.device_type) == ("Appl1", "iPhone")
+
+
+@pytest.mark.parametrize(
+    ("query", "encoding"),
+    [
+        ("", "none"),
+        ("User=anna", "plain"),
+        ("Ping&anna", "plain"),
+        ("Cmd=", "plain"),
+        ("cmd==", "plain"),
+        (SPEC_EXAMPLE, "base64"),
+        (base64.b64encode(bytes(49)).decode(), "base64"),  # two signs of padding
+    ],
+)
+def test_the_encoding_is_told_by_the_signs_of_the_query(query: str, encoding: str) -> None:
+    assert read(query).query_encoding == encoding
+
+
+def test_the_longest_values_queries_and_paths() -> None:
+    for size in (512, 513, MAX_QUERY):
+        query = "Cmd=Sync&User=anna&x="
+        request = read(query + "a" * (size - len(query)))
+        assert (request.user, request.problem) == ("anna", None)
+    assert read("Cmd=Sync&User=" + "a" * MAX_VALUE).user == "a" * MAX_VALUE
+    slashes = "/" * (MAX_VALUE - len(PATH) + 1)
+    assert is_eas_path(slashes + PATH[1:])
+    assert not is_eas_path("/" + slashes + PATH[1:])
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [("Cmd=Sync&User=anna&User=berta", "names User twice"), ("x=1&x=2", "names a parameter twice")],
+)
+def test_a_name_that_stands_twice_is_told_where_it_is_known(query: str, named: str) -> None:
+    assert named in (read(query).problem or "")
+
+
+def test_a_user_may_stand_twice_when_it_is_the_same() -> None:
+    assert read("Cmd=Sync&User=anna&User=anna").user == "anna"
+    twice = read(base64_query(parameters=b"\x08\x04anna" * 2))
+    assert (twice.user, twice.problem) == ("anna", None)
+
+
+def test_a_text_that_no_bytes_stand_for_is_read_all_the_same() -> None:
+    """Half of a pair of UTF-16, which is no byte of a target either."""
+    assert read("Cmd=Sync&User=%61\ud800").user == "a?"
+    assert not is_eas_path("/%61\ud800")
+
+
+def test_a_version_of_the_query_may_be_contradicted_by_the_header() -> None:
+    """No version then, and no fault of the request's form."""
+    request = read(base64_query(version=141), ("MS-ASProtocolVersion", "12.1"))
+    assert (request.protocol_version, request.problem) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("version", "text"), [(25, "2.5"), (121, "12.1"), (140, "14.0"), (141, "14.1"), (161, "16.1")]
 )

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync import response
 from eas_redirect.activesync.request import COMMAND_CODES, EASRequest, Headers
 from eas_redirect.activesync.response import (
     MAX_BODY,
+    SHORT_BODY,
     Answer,
     Evidence,
     may_hold_evidence,
@@ -20,6 +22,7 @@ from tests.support import DATA
 
 WBXML = ("Content-Type", "application/vnd.ms-sync.wbxml")
 GZIP = ("Content-Encoding", "gzip")
+DIAGNOSED = ("X-MS-Diagnostics", "UserHasNoMailbox")
 SYNC = EASRequest(method="POST", command="Sync", protocol_version="14.1")
 ANSWER = VECTORS["Sync"]
 
@@ -160,6 +163,49 @@ def test_the_native_location_is_kept() -> None:
 )
 def test_weak_statuses_are_configured(weak: set[int], code: int, evidence: str) -> None:
     assert read_answer(SYNC, code, (), b"", frozenset(weak)).evidence == evidence
+
+
+def test_a_location_and_diagnostics_count_only_where_exchange_puts_them() -> None:
+    location = ("X-MS-Location", "https://eas.fabrikam.example/")
+    assert read_answer(SYNC, 403, (location,), b"").location is None
+    for method in ("GET", "HEAD", "PUT"):
+        answer = read_answer(EASRequest(method=method), 403, (DIAGNOSED,), b"")
+        assert answer.evidence is Evidence.NONE
+
+
+@pytest.mark.parametrize(
+    ("read", "method", "code", "headers"),
+    [
+        (True, "POST", 200, [WBXML]),
+        (False, "GET", 200, [WBXML]),
+        (False, "POST", 500, [WBXML]),
+        (False, "GET", 500, [WBXML]),
+        (True, "POST", 200, [WBXML, ("Content-Length", "1")]),
+        (True, "POST", 200, [WBXML, ("Content-Length", f"{MAX_BODY}")]),
+        (False, "POST", 200, [WBXML, ("Content-Length", f"{MAX_BODY + 1}")]),
+        (False, "POST", 200, [WBXML, ("Content-Length", "0")]),
+        (True, "POST", 200, [WBXML, ("Content-Length", "0"), DIAGNOSED]),
+        (True, "POST", 200, [DIAGNOSED]),
+        (False, "POST", 200, [("Content-Length", "5"), DIAGNOSED]),
+    ],
+)
+def test_which_bodies_are_waited_for(
+    read: bool, method: str, code: int, headers: list[tuple[str, str]]
+) -> None:
+    request = EASRequest(method=method, command="Sync")
+    assert may_hold_evidence(request, code, tuple(headers)) is read
+
+
+def test_only_short_bodies_are_remembered() -> None:
+    """The cache is bounded in bytes because nothing longer gets into it (tests/test_bounds.py)."""
+    response._short_status.cache_clear()
+    kept = response._short_status.cache_info
+    filling = SHORT_BODY - len(ANSWER) - 4  # an unknown element with text before the Status
+    for length, more in ((filling, 1), (filling + 1, 0)):
+        body = ANSWER[:5] + b"\x7f\x03" + b"x" * length + b"\0\x01" + ANSWER[5:]
+        before = kept().currsize
+        assert read_answer(SYNC, 200, (WBXML,), body).evidence is Evidence.CERTAIN
+        assert kept().currsize - before == more
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "9" * 5000, "٣"])

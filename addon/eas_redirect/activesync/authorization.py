@@ -271,7 +271,7 @@ def _der_element(data: bytes, at: int) -> tuple[int, int, int]:
     if length >= 0x80:
         size = length & 0x7F
         start += size
-        if not 1 <= size <= _MAX_LENGTH_BYTES or start > len(data):
+        if not 1 <= size <= _MAX_LENGTH_BYTES:
             raise _DERError
         length = int.from_bytes(data[start - size : start])
     if start + length > len(data):

@@ -228,7 +228,7 @@ def _base64_bytes(query: str) -> bytes:
         raise MalformedError("the query is neither plain nor base64")
     text = text.rstrip("=")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error:
         raise MalformedError("the query is neither plain nor base64") from None
 
@@ -294,7 +294,7 @@ def is_eas_path(target: str) -> bool:
     path = _origin_form(target).partition("?")[0]
     if path.lower() in _PATHS:
         return True
-    if len(path) > MAX_VALUE or "%2f" in path.lower() or BAD_PERCENT.search(path):
+    if len(path) > MAX_VALUE or "%2f" in path.lower():
         return False
     decoded = unquoted(path).decode("latin-1").lower()
     return re.sub("/{2,}", "/", decoded) in _PATHS
@@ -342,8 +342,7 @@ def _origin_form(target: str) -> str:
     absolute = None if target.startswith("/") else _ABSOLUTE.match(target)
     if absolute is None:
         return target
-    rest = target[absolute.end() :]
-    return rest if rest.startswith("/") else f"/{rest}"
+    return target[absolute.end() :]
 
 
 def _agreed(in_query: str | None, in_headers: list[str]) -> str | None:
