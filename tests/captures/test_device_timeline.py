@@ -1,8 +1,15 @@
 """Which exchange belongs to which device, and what is one entry."""
 
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
-from tests.captures.captures import eas_flow, status
+import pytest
+from mitmproxy import http
+
+from eas_redirect.captures.capture import read_exchanges
+from eas_redirect.captures.device_timeline import Filter, Timeline, report, skew_of, total
+from tests.captures.captures import START, eas_flow, status, write_flows
 from tests.captures.test_timeline_text_folding import lines_of
 
 
@@ -42,3 +49,77 @@ async def test_options_belongs_to_the_device_of_its_connection(tmp_path: Path) -
     assert headings[0].startswith("CONTOSO\\anna, device ApplDEVICE1")
     assert headings[0].endswith("3 exchanges")
     assert headings[1].startswith("CONTOSO\\bert, device 192.0.2.7")
+
+
+def waiting(at: float, waited: float, number: int = 1) -> http.HTTPFlow:
+    return eas_flow(at, "Ping", body=status(13, "Ping", number), waited=waited)
+
+
+async def timelines(tmp_path: Path, *flows: http.HTTPFlow, **wanted: str) -> list[Timeline]:
+    path = write_flows(tmp_path / "capture.flows", flows)
+    return (await report(read_exchanges(path), None, Filter(**wanted))).timelines
+
+
+async def test_equal_exchanges_in_a_row_are_one_entry_with_its_times(tmp_path: Path) -> None:
+    (device,) = await timelines(
+        tmp_path, waiting(0, 470), waiting(480, 2), waiting(500, 60), waiting(600, 5, number=2)
+    )
+    (waits, change) = device.entries
+    assert (waits.count, waits.least_s, waits.waited_s) == (3, 2.0, 470.0)
+    assert (waits.time_s, waits.last_s) == (START, START + 500)
+    assert (change.count, change.eas_status) == (1, 2)
+    assert device.exchanges == 4
+
+
+async def test_what_lies_between_keeps_them_apart(tmp_path: Path) -> None:
+    (device,) = await timelines(tmp_path, waiting(0, 1), eas_flow(5, "Sync"), waiting(9, 1))
+    assert [entry.command for entry in device.entries] == ["Ping", "Sync", "Ping"]
+
+
+async def test_two_users_of_one_device_are_two_timelines(tmp_path: Path) -> None:
+    """A device id is no secret: two accounts on one phone, or one id copied."""
+    found = await timelines(
+        tmp_path,
+        eas_flow(0),
+        eas_flow(1, user="CONTOSO\\bert"),
+        eas_flow(2, user="contoso\\ANNA", device="appldevice1"),
+    )
+    assert [(one.user, one.exchanges) for one in found] == [
+        ("CONTOSO\\anna", 2),
+        ("CONTOSO\\bert", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "devices"),
+    [
+        ({"device": "appldevice1"}, {"ApplDEVICE1"}),
+        ({"user": "ANNA"}, {"ApplDEVICE1"}),
+        ({"user": "contoso\\bert"}, {"SEC2"}),
+        ({"user": "anna", "device": "SEC2"}, set()),
+        ({}, {"ApplDEVICE1", "SEC2"}),
+    ],
+    ids=["a device", "a name", "a logon", "both", "everybody"],
+)
+async def test_whose_exchanges_are_looked_at(
+    wanted: dict[str, str], devices: set[str], tmp_path: Path
+) -> None:
+    flows = (eas_flow(0), eas_flow(1, user="CONTOSO\\bert", device="SEC2"))
+    found = await timelines(tmp_path, *flows, **wanted)
+    assert {one.device_id for one in found} == devices
+
+
+async def test_a_wrong_clock_is_one_that_most_answers_show(tmp_path: Path) -> None:
+    def at(seconds: int, skew_s: int) -> http.HTTPFlow:
+        date = format_datetime(datetime.fromtimestamp(START + seconds + skew_s, UTC), usegmt=True)
+        return eas_flow(seconds, headers={"Date": date})
+
+    (wrong,) = await timelines(tmp_path, at(0, 0), at(1, 3600), at(2, 3600))
+    assert skew_of(wrong.entries) == 3600
+    (right,) = await timelines(tmp_path, at(0, 0), at(1, 3600))
+    assert skew_of(right.entries) == 0
+    assert (total(right.entries), skew_of([])) == (2, 0)
+
+
+async def test_a_capture_of_nothing_has_no_timeline(tmp_path: Path) -> None:
+    assert await timelines(tmp_path) == []
