@@ -165,6 +165,44 @@ def test_each_test_file_is_called_after_what_it_tests() -> None:
     assert strays == []
 
 
+# What is tested by another file, and why.
+TESTED_ELSEWHERE = {
+    "activesync/exchange.py": "values only",
+    "checking/domain_controllers.py": "on real servers: integration/test_check_slapd.py and _samba",
+    "checking/everything.py": "the order of `check`: cli/test_check_command.py",
+    "cli/lab_command.py": "starts a whole lab: integration/test_lab.py",
+    "cli/tables.py": "a console, by what it prints: cli/test_common.py",
+    "lab/personas.py": "data; what comes of it: integration/test_lab.py",
+    "lab/runner.py": "the whole lab: integration/test_lab.py",
+    "policy/verdict.py": "values only",
+    "proxy/exchanges.py": "through the hooks: test_addon.py",
+    "report/devices.py": "SQL, judged by the ledger that ran live: report/test_figures.py",
+    "report/lines.py": "SQL, by what it reads: report/test_store_*.py",
+    "report/report_values.py": "values only",
+    "report/tallies.py": "SQL, judged by a month of known truth: report/test_figures.py",
+    "shim.py": "cli/test_script_command.py",
+    "__main__.py": "test_package.py",
+    "addon.py": "test_addon.py",
+}
+
+
+def test_each_module_has_a_test_file_of_its_name() -> None:
+    """Whoever changes one finds what holds it."""
+    tested: set[str] = set()
+    for test in (ROOT / "tests").glob("*/**/test_*.py"):
+        home = test.parent.relative_to(ROOT / "tests").as_posix()
+        words = test.stem.removeprefix("test_").split("_")
+        stems = ["_".join(words[:n]) for n in range(len(words), 0, -1)]
+        modules = [
+            f"{home}/{stem}.py" for stem in stems if (PACKAGE / home / f"{stem}.py").exists()
+        ]
+        tested.update(modules[:1])
+    names = {name(module) for module in MODULES if module.name != "__init__.py"}
+    assert names - tested - TESTED_ELSEWHERE.keys() == set()
+    assert TESTED_ELSEWHERE.keys() & tested == set(), "it has one now"
+    assert TESTED_ELSEWHERE.keys() - names == set(), "there is no such module"
+
+
 def test_each_module_says_what_it_is_for() -> None:
     trees = {name(module): ast.parse(module.read_text("utf-8")) for module in MODULES}
     assert [module for module, tree in trees.items() if not ast.get_docstring(tree)] == []

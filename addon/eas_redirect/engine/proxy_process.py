@@ -88,7 +88,7 @@ def _listen_over_tcp_only() -> None:
 
 
 def _set_options(options: Options, parsed: argparse.Namespace) -> None:
-    """As mitmdump does: command line over config.yaml; words left over are a filter."""
+    """As mitmdump does: flags, then config.yaml, then `--set`; words left over are a filter."""
     options.set(*parsed.setoptions, defer=True)
     folder = Path(options.confdir).expanduser()
     optmanager.load_paths(options, str(folder / "config.yaml"), str(folder / "config.yml"))
