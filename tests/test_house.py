@@ -181,7 +181,7 @@ TESTED_ELSEWHERE = {
     "report/report_values.py": "values only",
     "report/tallies.py": "SQL, judged by a month of known truth: report/test_figures.py",
     "shim.py": "cli/test_script_command.py",
-    "__main__.py": "test_package.py",
+    "__main__.py": "cli/test_main_help.py",
     "addon.py": "test_addon.py",
 }
 

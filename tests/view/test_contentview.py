@@ -105,7 +105,9 @@ def test_any_flow_ends_in_text(user: str, device: str, record: object) -> None:
     flow = eas_flow()
     flow.request.query["User"], flow.request.query["DeviceId"] = user, device
     flow.metadata["eas"] = record
-    VIEW.prettify(b"", metadata(flow)).encode("utf-8")
+    text = VIEW.prettify(b"", metadata(flow))
+    text.encode("utf-8")
+    assert text.startswith("<!-- POST")
 
 
 def test_the_body_that_freezes_the_view_of_mitmproxy() -> None:
