@@ -2,11 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from eas_redirect.directory.ldap import workers as workers_module
 from eas_redirect.directory.ldap.faults import Fault
-from eas_redirect.directory.ldap.workers import Deadline, Workers
+from eas_redirect.directory.ldap.workers import Deadline, Job, Workers
+from tests.directory.fakes import Clock
 
 SOON_S = 30.0  # a bound for waiting, never a measure
 
@@ -71,6 +75,52 @@ def test_an_abandoned_job_frees_its_thread_at_once(tools: type[Stuck]) -> None:
     assert behind.future.result(SOON_S) == "answered"
     assert stuck.future.result(SOON_S) == 0.0, "an abandoned job has no time left"
     workers.close()
+
+
+def test_a_deadline_has_no_time_left_when_it_is_over_or_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(workers_module, "time", SimpleNamespace(monotonic=clock))
+    deadline = Deadline(clock.now + 5)
+    assert deadline.remaining() == 5
+    clock.now += 9
+    assert deadline.remaining() == 0
+    clock.now -= 9
+    deadline.abandon()
+    assert deadline.remaining() == 0
+
+
+def answering(_tool: Stuck, _deadline: Deadline) -> str:
+    return "answered"
+
+
+def failing(_tool: Stuck, _deadline: Deadline) -> str:
+    raise Fault("timeout", "late")
+
+
+def test_a_job_that_was_called_off_before_its_turn_is_not_run() -> None:
+    asked: list[Stuck] = []
+    for refused in (False, True):
+        job: Job[Stuck, None] = Job(lambda tool, _deadline: asked.append(tool), later())
+        assert job.future.cancel()
+        if refused:
+            job.refuse()
+        else:
+            job.run(Stuck())
+        assert job.future.cancelled()
+    assert asked == []
+
+
+@pytest.mark.parametrize("question", [answering, failing])
+def test_only_a_tool_in_use_is_interrupted(question: Callable[[Stuck, Deadline], str]) -> None:
+    """Before the job and from its answer on it is somebody else's."""
+    tool, job = Stuck(), Job(question, later())
+    job.abandon()
+    job.future.add_done_callback(lambda _: job.abandon())
+    job.run(tool)
+    job.abandon()
+    assert not tool.let_go.is_set()
 
 
 def test_an_exception_is_the_future_s(tools: type[Stuck]) -> None:

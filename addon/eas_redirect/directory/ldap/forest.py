@@ -314,7 +314,6 @@ class LinkedForest:
                     session,
                     _narrower(self._settings.search_base, domain),
                     domain,
-                    partitions,
                     patience_s,
                 )
                 for domain, _ in self._reach(partitions, session.root_dse)
@@ -399,20 +398,13 @@ def _narrower(base: str | None, domain: str) -> str:
     return base if base is not None and within != domain and lies_in(within, domain) else domain
 
 
-def _shown(
-    session: Session,
-    base: str,
-    domain: str,
-    partitions: Sequence[Partition],
-    patience_s: float,
-) -> frozenset[str]:
+def _shown(session: Session, base: str, domain: str, patience_s: float) -> frozenset[str]:
     """Which signs one object or another of the domain shows. Mostly the first one shows all."""
-    is_alone = not any(lies_in(p.nc_name, domain) for p in partitions if p.nc_name != domain)
 
     def some(*attributes: str, below: str = base) -> bool:
         def accepts(entry: Entry) -> bool:
             """A catalogue finds those of the domains below this one, too."""
-            return (is_alone or domain_dn(entry.dn) == domain) and all(
+            return domain_dn(entry.dn) == domain and all(
                 any(entry.values(name.lower())) for name in attributes
             )
 
@@ -446,12 +438,10 @@ def _below(
 
 def _domains(root: RootDSE) -> tuple[str, ...]:
     """The domains that a server holds: its own first. Those below another one are in it."""
-    names = [root.default_naming_context, *root.naming_contexts]
     found: list[str] = []
-    for name in names:
-        domain = domain_dn(name) if name else ""
-        is_domain = domain and domain == plain_dn(name or "")
-        if not is_domain or domain.startswith(_ZONES):
+    for name in filter(None, (root.default_naming_context, *root.naming_contexts)):
+        domain = domain_dn(name)
+        if domain != plain_dn(name) or domain.startswith(_ZONES):
             continue
         if not any(lies_in(domain, other) for other in found):
             found.append(domain)
