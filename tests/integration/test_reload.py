@@ -64,19 +64,26 @@ def test_a_wave_a_bad_file_and_its_mending(proxy: Mitmdump) -> None:
     write(proxy.directory / "pilot.txt", "# nobody\n")
     emptied = config_lines(proxy, 2)[1]
     assert "names nobody" in str(emptied["error"]["message"])
-    assert ask(proxy.port, ANNA, "moved").status == 451, "an emptied file is a mistake"
+    assert ask(proxy.port, ANNA, "moved").status == 200, "it may be meant"
     write(proxy.directory / "pilot.txt", f"{ANNA}\n")
     assert config_lines(proxy, 3)[2]["event"]["outcome"] == "success"
+    assert ask(proxy.port, ANNA, "moved").status == 451
 
-    file = proxy.directory / "eas-redirect.toml"
-    write(file, CONFIG.replace("enforce", "enforced"))
+    file, fault = proxy.directory / "eas-redirect.toml", "[proxy]\nworkers = 'two'\n"
+    write(file, CONFIG + fault)
     refused = config_lines(proxy, 4)[3]
     assert refused["event"]["outcome"] == "failure"
-    assert "eas-redirect.toml:1: mode: must be" in str(refused["error"]["message"])
+    assert "eas-redirect.toml:7: proxy.workers: must be" in str(refused["error"]["message"])
     assert ask(proxy.port, ANNA, "moved").status == 451, "the last good configuration goes on"
 
+    write(file, f"{CONFIG}[redirect.except]\nusers = ['{ANNA}']\n{fault}")
+    refused = config_lines(proxy, 5)[4]
+    assert (refused["event"]["outcome"], refused["eas"]["mode"]) == ("failure", "observe")
+    assert ask(proxy.port, ANNA, "moved").status == 200, "the brake in it holds all the same"
+    assert "nobody is redirected until the file can be used" in proxy.log
+
     write(file, CONFIG.replace("enforce", "observe"))
-    assert config_lines(proxy, 5)[4]["event"]["outcome"] == "success"
+    assert config_lines(proxy, 6)[5]["event"]["outcome"] == "success"
     assert ask(proxy.port, ANNA, "moved").status == 200
     assert "the last good configuration goes on" in proxy.log
 

@@ -98,10 +98,11 @@ async def test_a_wave_grows_with_its_file(bench: Bench) -> None:
 
 async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> None:
     old = bench.service.judge
-    write(bench.config, CONFIG.replace("enforce", "enforced"))
+    write(bench.config, CONFIG + "[proxy]\nworkers = 'two'\n")
     [record] = await bench.look()
     assert (record.outcome, record.error_type) == ("failure", "configuration")
-    assert "mode: must be 'observe' or 'enforce'" in (record.error_message or "")
+    assert "proxy.workers: must be a whole number" in (record.error_message or "")
+    assert "nobody is redirected" not in (record.error_message or "")
     assert bench.service.judge is old
     assert await bench.look() == []
 
@@ -155,11 +156,64 @@ async def test_what_counts_from_the_next_start_on_is_said(
     assert "next start" not in caplog.text
 
 
-async def test_a_refused_file_that_says_enforce_or_nothing_changes_no_mode(bench: Bench) -> None:
-    for text in (CONFIG + "[proxy\n", CONFIG.replace('mode = "enforce"\n', "") + "[proxy\n"):
-        write(bench.config, text)
+async def test_a_brake_in_a_refused_file_holds_until_a_file_can_be_used(bench: Bench) -> None:
+    fault = "[proxy]\nworkers = 'two'\n"
+    assert bench.service.judge.mode == "enforce"
+    write(bench.config, f'{CONFIG}[redirect.except]\nusers = ["bert"]\n{fault}')
+    [record] = await bench.look()
+    assert (record.outcome, record.mode, bench.service.judge.mode) == (
+        ("failure", "observe", "observe")
+    )
+    why = "nobody is redirected until the file can be used: its redirect.only or redirect.except"
+    assert (record.error_message or "").startswith(why)
+    assert "proxy.workers: must be" in (record.error_message or "")
+    assert bench.service.meant.startswith("observe")
+    assert (bench.service.refusals.now or "").startswith(why)
+
+    write(bench.config, f"{CONFIG}{fault}")  # it asks for no brake any more, and is refused still
+    [record] = await bench.look()
+    assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
+    assert (bench.service.refusals.now or "").startswith(why)
+
+    write(bench.config, CONFIG)
+    [record] = await bench.look()
+    assert (record.outcome, record.mode, bench.service.judge.mode) == (
+        ("success", "enforce", "enforce")
+    )
+    assert bench.service.refusals.now is None
+    write(bench.config, CONFIG + fault)
+    [record] = await bench.look()
+    assert "nobody is redirected" not in (record.error_message or "")
+
+
+async def test_a_brake_in_a_file_that_fails_only_when_it_is_prepared(bench: Bench) -> None:
+    """Good by itself, and its journal cannot be written."""
+    write(
+        bench.config, f'{CONFIG}[redirect.except]\nusers = ["x"]\n[journal]\npath = "/dev/full/x"\n'
+    )
+    [record] = await bench.look()
+    assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
+
+
+async def test_a_file_of_users_that_is_emptied_or_gone_stops_and_its_return_goes_on(
+    bench: Bench,
+) -> None:
+    pilot = bench.directory / "pilot.txt"
+    for gone in (False, True):
+        write(pilot, "")
+        if gone:
+            pilot.unlink()
         await bench.look()
-        assert bench.service.judge.mode == "enforce"
+        assert bench.service.meant.startswith("observe")
+        write(pilot, "bert\n")
+        await bench.look()
+        assert bench.service.meant.startswith("enforce")
+
+
+async def test_a_file_that_is_gone_says_nothing(bench: Bench) -> None:
+    bench.config.unlink()
+    [record] = await bench.look()
+    assert (record.outcome, bench.service.judge.mode) == ("failure", "enforce")
 
 
 async def test_what_is_in_flight_keeps_what_it_began_with(bench: Bench) -> None:

@@ -220,9 +220,8 @@ def load_config(
     said = collect(path, overrides or {}, known, Config)
     problems = list(said.problems)
     config = None
-    base = Path.cwd() if path == ENVIRONMENT_ALONE else path.resolve().parent
     try:
-        config = Config.model_validate(said.document, context={"base": base})
+        config = Config.model_validate(said.document, context={"base": _base(path)})
     except ValidationError as errors:
         found = [said.problem(e["loc"], in_words(e, Config)) for e in errors.errors()]
         problems += filter(None, found)
@@ -232,6 +231,11 @@ def load_config(
         once = dict.fromkeys(sorted(problems, key=lambda problem: problem.line))
         raise ConfigError(tuple(problem.text for problem in once))
     return config
+
+
+def _base(path: Path) -> Path:
+    """What relative paths are relative to."""
+    return Path.cwd() if path == ENVIRONMENT_ALONE else path.resolve().parent
 
 
 def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> str | None:
@@ -245,6 +249,64 @@ def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> st
         return MetricsConfig.model_validate({"listen": table.get("listen")}).listen
     except ValidationError:
         return None
+
+
+_BRAKES = frozenset({"mode", "redirect", "only", "except", *CriteriaConfig.model_fields})
+
+
+def brake(
+    path: Path,
+    in_force: Wave,
+    overrides: Mapping[str, Override],
+    environment: Mapping[str, str] | None = None,
+) -> str | None:
+    """Why nobody may be redirected while this file is refused, as a clause; None: it leaves out
+    nobody whom `in_force` lets go. What may be a brake and cannot be read counts as one."""
+    known = os.environ if environment is None else environment
+    said = collect(path, overrides, known, Config)
+    mode = said.document.get("mode")
+    if mode == "observe":
+        return 'it says mode = "observe"'
+    if mode != "enforce":
+        return "its mode cannot be read"
+    if _hides_a_brake(said, _base(path)):
+        return "what it says of redirect.only and redirect.except cannot be read whole"
+    tables = {name: _table(said.document, "redirect").get(name) for name in ("only", "except")}
+    try:
+        redirect = RedirectConfig.model_validate(
+            {name: table for name, table in tables.items() if table is not None},
+            context={"base": _base(path)},
+        )
+        wave = Wave(only=_criteria(redirect.only), exclude=_criteria(redirect.except_))
+    except (ValidationError, ConfigError):
+        return "its redirect.only or redirect.except cannot be used"
+    if wave.holds_back_more(in_force):
+        return "its redirect.only or redirect.except leaves out more than what is in force"
+    return None
+
+
+def _hides_a_brake(said: AllSources, base: Path) -> bool:
+    """Whether something that cannot be read, or stands where it does not belong, may be one."""
+    lost = [key.split(".") for key in said.unread]
+    if any(parts[0] in ("", "a line", "redirect") or parts[-1] in _BRAKES for parts in lost):
+        return True
+    if any(_waves_of_nobody(_table(said.document, "redirect"), said)):
+        return True
+    try:
+        Config.model_validate(said.document, context={"base": base})
+    except ValidationError as errors:
+        return any(
+            error["type"] == "extra_forbidden"
+            and (error["loc"][0] == "redirect" or _names_a_brake(error["loc"][-1], error["input"]))
+            for error in errors.errors()
+        )
+    return False
+
+
+def _names_a_brake(name: object, value: object) -> bool:
+    """Whether a key that we do not know, or one below it, has the name of a brake."""
+    inner = value.items() if isinstance(value, dict) else ()
+    return name in _BRAKES or any(_names_a_brake(key, below) for key, below in inner)
 
 
 def policy(config: Config) -> Policy:

@@ -33,6 +33,7 @@ _AT = re.compile(
 _PART = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"\s*(?P<key>{_PART}(?:\s*\.\s*{_PART})*)\s*(?P<sign>[=:]?)\s*(?P<value>.*)")
 _HEAD = re.compile(rf"\s*\[\[?\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)\s*\]")
+_BROKEN_HEAD = re.compile(rf"\s*\[+\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +299,10 @@ def _is_statement(line: str) -> bool:
 
 def _key_on(lines: list[str], number: int) -> str:
     """The key, dotted, of the statement that begins on a line."""
+    if broken := _BROKEN_HEAD.match(lines[number - 1]):
+        return _without_quotes(broken["table"])
     heads = (found["table"] for line in lines[number - 1 :: -1] if (found := _HEAD.match(line)))
     table = _without_quotes(next(heads, ""))
-    if _HEAD.match(lines[number - 1]):
-        return table
     found = _KEY.match(lines[number - 1])
     key = _without_quotes(found["key"]) if found else "a line"
     return f"{table}.{key}" if table else key

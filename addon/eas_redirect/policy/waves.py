@@ -135,6 +135,14 @@ class Wave:
             only=_after(self.only, earlier.only), exclude=_after(self.exclude, earlier.exclude)
         )
 
+    def holds_back_more(self, earlier: "Wave") -> bool:
+        """Whether somebody whom `earlier` lets go may be left out here: by what was written,
+        whatever the directory says to it."""
+        narrower = any(not _reaches(self.only, earlier.only, kind) for kind in self.only.kinds)
+        return narrower or any(
+            not _reaches(earlier.exclude, self.exclude, kind) for kind in self.exclude.kinds
+        )
+
     @property
     def name(self) -> str | None:
         """A short name for the journal, such as `users+percent:10`; None for everyone."""
@@ -158,6 +166,22 @@ class Wave:
         words = " and ".join(_in_words(self.only)) or "everyone"
         without = " and ".join(_in_words(self.exclude))
         return f"{words}, except {without}" if without else words
+
+
+def _reaches(wide: Criteria, narrow: Criteria, kind: WaveKind) -> bool:
+    """Whether both ask about a kind, and `wide` has all of it that `narrow` has."""
+    if kind not in wide.kinds or kind not in narrow.kinds:
+        return False
+    match kind:
+        case "users":
+            named = (set(table.users.all) if table.users else set() for table in (wide, narrow))
+            return next(named) >= next(named)
+        case "percent":
+            return (wide.percent or 0) >= (narrow.percent or 0)
+        case "device_types":
+            return set(wide.device_types or ()) >= set(narrow.device_types or ())
+        case "networks":
+            return set(wide.networks or ()) >= set(narrow.networks or ())
 
 
 def _after(table: Criteria, earlier: Criteria) -> Criteria:

@@ -133,8 +133,8 @@ class Service:
         self._ask_names_again()
 
     def stop_redirecting(self) -> None:
-        """Go on in observe mode with everything else as it is: for a configuration that asks for
-        it and cannot be used otherwise. The next good one says what is so."""
+        """Go on in observe mode with everything else as it is: for a configuration that may hold
+        somebody back and cannot be used. The next good one says what is so."""
         self.config = self.config.model_copy(update={"mode": "observe"})
         self.judge = replace(self.judge, mode="observe")
         self.ended_waits = _ended_waits(self.config)

@@ -6,7 +6,6 @@ be used changes nothing, and is journalled. Knows no mitmproxy.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import assert_never
 
-from eas_redirect.configuration.config import Config, ConfigError, load_config, policy
-from eas_redirect.configuration.sources import Override, collect
+from eas_redirect.configuration.config import Config, ConfigError, brake, load_config, policy
+from eas_redirect.configuration.sources import ENVIRONMENT_ALONE, Override
 from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.directory.snapshot import SnapshotError
+from eas_redirect.policy.waves import Wave
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import MAX_PROBLEMS, config_record
 
@@ -95,11 +95,12 @@ class Reloader:
         self._seen = self._signatures()
         return self._load(self._seen)
 
-    def says_observe(self) -> bool:
-        """Whether the file asks for observe mode, be the rest of it as it may."""
-        return collect(self._path, self._overrides, os.environ, Config).document.get("mode") == (
-            "observe"
-        )
+    def brake(self, in_force: Wave) -> str | None:
+        """Why nobody may be redirected while the file is refused, as a clause. One that is gone
+        says nothing."""
+        if self._path != ENVIRONMENT_ALONE and not self._path.exists():
+            return None
+        return brake(self._path, in_force, self._overrides)
 
     def _load(self, signatures: Mapping[Path, Signature | None]) -> ReloadOutcome:
         changed = tuple(p for p, s in signatures.items() if self._read.get(p) != s)
@@ -157,6 +158,7 @@ class Watcher:
         self._service = service
         self._reloader = reloader
         self._said: str | None = None  # why the snapshot's file is not in force
+        self._stopped: str | None = None  # why nobody is redirected while the file is refused
         self._one_at_a_time = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -209,19 +211,21 @@ class Watcher:
                 assert_never(outcome)
         if problems and self._service.config.mode == "enforce":
             await self._heed_brake()
+        if not problems:
+            self._stopped = None
+        elif self._stopped is not None:
+            problems = (self._stopped, *problems)
         # A snapshot that is read well later says nothing of the configuration's file.
         self._service.refusals.see("; ".join(problems)[:MAX_PROBLEMS] or None, time.time())
         self._tell(tuple(path.name for path in outcome.changed), problems)
 
     async def _heed_brake(self) -> None:
-        """Somebody who writes `mode = "observe"` wants nobody to be redirected any more, and must
-        not go on sending phones away for a fault in another line."""
-        if await asyncio.to_thread(self._reloader.says_observe):
+        """Somebody who writes `mode = "observe"`, or takes users out of the wave, must not see them
+        sent away for a fault in another line. Exchange's own answer harms nobody meanwhile."""
+        why = await asyncio.to_thread(self._reloader.brake, self._service.judge.policy.wave)
+        if why is not None:
             self._service.stop_redirecting()
-            logger.warning(
-                'eas-redirect: the file says mode = "observe", so nobody is redirected, though the'
-                " rest of it cannot be used"
-            )
+            self._stopped = f"nobody is redirected until the file can be used: {why}"
 
     def _tell(self, changed: tuple[str, ...], problems: tuple[str, ...]) -> None:
         record = config_record(
