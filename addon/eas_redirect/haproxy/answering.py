@@ -3,8 +3,6 @@
 Nothing is decided in here: the same readers and the same judge as on mitmproxy's side.
 """
 
-import contextlib
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,15 +33,13 @@ from eas_redirect.haproxy.question import JudgeReply, Question
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import DeviceNames, bare_host
 from eas_redirect.judging.challenges import Challenges
-from eas_redirect.judging.judge import Judgement, whereabouts
+from eas_redirect.judging.judge import Judgement
 from eas_redirect.policy.decision import Pass, Redirect
 from eas_redirect.policy.discovery import Discovery, discovery
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Network
 from eas_redirect.service.service import Service
-from eas_redirect.telemetry.record import WireFacts, exchange_record, fault_record
-
-logger = logging.getLogger(__name__)
+from eas_redirect.telemetry.record import WireFacts, exchange_record
 
 REMEMBERED_LINES = 4
 """Lines of one header that HAProxy remembers, from the last; it counts them all."""
@@ -85,14 +81,7 @@ class Answering:
         try:
             return await self._reply(question, still_there)
         except Exception as error:
-            where = whereabouts(error)
-            logger.error(
-                "eas-redirect: a fault of ours (%s %s); the device has its answer.",
-                type(error).__name__,
-                where,
-            )
-            with contextlib.suppress(Exception):
-                self._service.record(fault_record(type(error).__name__, where, self._clock()))
+            self._service.fault(error, self._clock())
             return JudgeReply(word="pass", reason=str(Reason.INTERNAL_ERROR))
 
     async def _reply(

@@ -5,7 +5,6 @@ before anything is written about it.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -28,7 +27,7 @@ from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.early_look_ups import EarlyLookUp, EarlyLookUps, SentUp
 from eas_redirect.judging.ended_waits import EndedWaits
-from eas_redirect.judging.judge import Judge, Judgement, whereabouts
+from eas_redirect.judging.judge import Judge, Judgement
 from eas_redirect.judging.wait_watch import Wait, WaitOutcome
 from eas_redirect.policy.decision import Ask, Redirect
 from eas_redirect.proxy import flows, open_waits
@@ -40,7 +39,6 @@ from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import (
     WireFacts,
     exchange_record,
-    fault_record,
     wait_record,
 )
 
@@ -398,14 +396,7 @@ class Exchanges:
 
     def fault(self, error: Exception) -> None:
         """A fault of ours outside the decision: said, journalled and counted."""
-        where = whereabouts(error)
-        logger.error(
-            "eas-redirect: a fault of ours (%s %s); the device has its answer.",
-            type(error).__name__,
-            where,
-        )
-        with contextlib.suppress(Exception):
-            self._service.record(fault_record(type(error).__name__, where, time.time()))
+        self._service.fault(error, time.time())
 
     def _tell_foreign(self, flow: http.HTTPFlow) -> None:
         """Once for each server: an administrator may have forgotten to name it."""

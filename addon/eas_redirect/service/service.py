@@ -26,7 +26,7 @@ from eas_redirect.directory.open import open_directory, remarks
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Directory, Drift
 from eas_redirect.judging.ended_waits import EndedWaits
-from eas_redirect.judging.judge import GRACE_S, Judge
+from eas_redirect.judging.judge import GRACE_S, Judge, whereabouts
 from eas_redirect.judging.wave_names import ask_names, doubts, in_doubt
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.reasons import everyday
@@ -35,7 +35,7 @@ from eas_redirect.policy.waves import Network
 from eas_redirect.telemetry.clients import families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
-from eas_redirect.telemetry.record import JSONLine, Record, drift_record
+from eas_redirect.telemetry.record import JSONLine, Record, drift_record, fault_record
 from eas_redirect.telemetry.status import ErrorMemory
 
 logger = logging.getLogger(__name__)
@@ -211,6 +211,17 @@ class Service:
     def record(self, record: Record) -> None:
         """Journal a record and tell the sinks."""
         self._pass_on(record, self._journal.line(record))
+
+    def fault(self, error: Exception, now_s: float) -> None:
+        """A fault of ours, while Exchange's answer goes through: said, journalled and counted."""
+        where = whereabouts(error)
+        logger.error(
+            "eas-redirect: a fault of ours (%s %s); the device has its answer.",
+            type(error).__name__,
+            where,
+        )
+        with contextlib.suppress(Exception):
+            self.record(fault_record(type(error).__name__, where, now_s))
 
     def _pass_on(self, record: Record, line: JSONLine) -> None:
         if self.config.journal.exchanges == "all" or is_decision(record):
