@@ -32,11 +32,9 @@ from tests.integration.rawserver import RawServer, Wire, answering, connected
 from tests.integration.test_connection_bound import (
     NAMELESS,
     Insisting,
-    _authorization,
     again,
-    first_message,
-    last_message,
     log_on,
+    log_on_two_users,
 )
 from tests.integration.upstream import Scripted, upstream
 from tests.support import DATA, require
@@ -88,19 +86,11 @@ def test_many_at_once_are_not_mixed_up(insisting: Insisting, bound: Carried) -> 
         client.close()
 
 
-def test_whoever_logs_on_anew_by_another_path_is_not_the_one_remembered(
+def test_a_second_logon_by_another_path_ends_what_was_known(
     insisting: Insisting, bound: Carried
 ) -> None:
     with connected(bound.port) as client:
-        client.send(post(NAMELESS, _authorization(b"NTLM", first_message())))
-        token = client.read_answer().partition(b"WWW-Authenticate: NTLM ")[2].partition(b"\r\n")[0]
-        challenge = base64.b64decode(token)[24:32]
-        for target, user in ((NAMELESS, "anna"), (b"/EWS/Exchange.asmx", "bert")):
-            message = last_message(challenge, "CONTOSO", user)
-            client.send(post(target, _authorization(b"NTLM", message)))
-            assert (LOCATION in client.read_answer()) is (user == "anna")
-        assert insisting.seen[-1][2] == "bert"
-        assert again(client) == NO_MAILBOX
+        log_on_two_users(client, insisting)
     reasons = [at(line, "event.reason") for line in bound.exchanges(len(insisting.seen))]
     assert reasons.count("no_identity") == 1
 

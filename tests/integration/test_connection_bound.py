@@ -207,21 +207,25 @@ def test_a_new_upstream_connection_starts_without_a_name(
         assert LOCATION in log_on_again(client)
 
 
-def test_whoever_logs_on_anew_by_another_path_is_not_the_one_remembered(
-    insisting: Insisting, proxy: Mitmdump
-) -> None:
+def log_on_two_users(client: Wire, insisting: Insisting) -> None:
     """Anna, then Bert towards EWS, then a request that only the connection can name: it is Bert's,
     which we cannot know, so it is nobody's."""
+    client.send(post(NAMELESS, _authorization(b"NTLM", first_message())))
+    token = client.read_answer().partition(b"WWW-Authenticate: NTLM ")[2].partition(b"\r\n")[0]
+    challenge = base64.b64decode(token)[24:32]
+    for target, user in ((NAMELESS, "anna"), (b"/EWS/Exchange.asmx", "bert")):
+        message = last_message(challenge, "CONTOSO", user)
+        client.send(post(target, _authorization(b"NTLM", message)))
+        assert (LOCATION in client.read_answer()) is (user == "anna")
+    assert insisting.seen[-1][2] == "bert"
+    assert again(client) == NO_MAILBOX
+
+
+def test_a_second_logon_by_another_path_ends_what_was_known(
+    insisting: Insisting, proxy: Mitmdump
+) -> None:
     with connected(proxy.port) as client:
-        client.send(post(NAMELESS, _authorization(b"NTLM", first_message())))
-        token = client.read_answer().partition(b"WWW-Authenticate: NTLM ")[2].partition(b"\r\n")[0]
-        challenge = base64.b64decode(token)[24:32]
-        for target, user in ((NAMELESS, "anna"), (b"/EWS/Exchange.asmx", "bert")):
-            message = last_message(challenge, "CONTOSO", user)
-            client.send(post(target, _authorization(b"NTLM", message)))
-            assert (LOCATION in client.read_answer()) is (user == "anna")
-        assert insisting.seen[-1][2] == "bert"
-        assert again(client) == NO_MAILBOX
+        log_on_two_users(client, insisting)
     assert at(proxy.exchanges(3)[-1], "event.reason") == "no_identity"
 
 
