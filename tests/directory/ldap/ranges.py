@@ -57,20 +57,21 @@ class RangeServer:
                     del received[:length]
 
     def _answer(self, connection: socket.socket, data: bytes) -> None:
-        [(_, whole)] = _parts(data)
-        (_, number), (operation, content), *_ = _parts(whole)
+        [(_, whole)] = parts_of(data)
+        (_, signed), (operation, content), *_ = parts_of(whole)
+        number = int.from_bytes(signed)
         match operation:
             case 0x60:  # a bind (RFC 4511 4.2)
                 done = (tlv(0x0A, b"\0"), tlv(0x04), tlv(0x04))
-                connection.sendall(message(number[-1], tlv(0x61, *done), wide=True))
+                connection.sendall(message(number, tlv(0x61, *done), wide=True))
             case 0x63:  # a search (RFC 4511 4.5)
-                self._search(connection, number[-1], _parts(content))
+                self._search(connection, number, parts_of(content))
             case _:
                 pass  # unbind
 
     def _search(self, connection: socket.socket, number: int, request: list[_Part]) -> None:
         base, scope, condition = request[0][1].decode(), request[1][1][0], request[6]
-        wanted = tuple(name.decode() for _, name in _parts(request[7][1]))
+        wanted = tuple(name.decode() for _, name in parts_of(request[7][1]))
         self.asked.append((base, wanted))
         if self.endless is not None and "sAMAccountName" in wanted:
             while True:
@@ -101,15 +102,15 @@ def _matches(attributes: Attributes, condition: _Part) -> bool:
     """`(&(a=b)(c=d))`, `(a=b)` and `(a=*)`."""
     kind, content = condition
     if kind == 0xA0:
-        return all(_matches(attributes, each) for each in _parts(content))
+        return all(_matches(attributes, each) for each in parts_of(content))
     if kind == 0x87:
         return any(name.lower() == content.decode().lower() for name in attributes)
-    (_, name), (_, value) = _parts(content)
+    (_, name), (_, value) = parts_of(content)
     found = (v for n, vs in attributes.items() if n.lower() == name.decode().lower() for v in vs)
     return any(each.lower() == value.lower() for each in found)
 
 
-def _parts(data: bytes) -> list[_Part]:
+def parts_of(data: bytes) -> list[_Part]:
     found, at = [], 0
     while at < len(data):
         size, start = data[at + 1], at + 2

@@ -16,7 +16,14 @@ from eas_redirect.directory.ldap.inspection import Inspection, inspect
 from eas_redirect.directory.ldap.links import RootDSE
 from eas_redirect.directory.values import DirectorySettings
 from eas_redirect.lab.authority import LabCertificates
-from tests.directory.ldap.ranges import CONFIGURATION, ROOT, RangeServer, serving, whole_ranges
+from tests.directory.ldap.ranges import (
+    CONFIGURATION,
+    ROOT,
+    RangeServer,
+    parts_of,
+    serving,
+    whole_ranges,
+)
 from tests.directory.ldap.test_wire import done_of, message
 from tests.directory.ldap.test_wire_ranges import entries
 
@@ -55,7 +62,8 @@ class Controller(RangeServer):
         self.ended.set()
 
     def _answer(self, connection: socket.socket, data: bytes) -> None:
-        self.operations.append(data[5])  # behind a length of one byte and a message id of one
+        [(_, whole)] = parts_of(data)
+        self.operations.append(parts_of(whole)[1][0])
         RangeServer._answer(self, connection, data)
 
     def _search(

@@ -66,7 +66,9 @@ def tlv(tag: int, *parts: bytes, wide: bool = False) -> bytes:
 
 
 def message(number: int, *parts: bytes, wide: bool = False) -> bytes:
-    return tlv(0x30, tlv(0x02, bytes([number])), *parts, wide=wide)
+    """ldap3 counts its messages over all connections of a process: they may need several bytes."""
+    signed = number.to_bytes(number.bit_length() // 8 + 1)
+    return tlv(0x30, tlv(0x02, signed), *parts, wide=wide)
 
 
 def entry_of(dn: str, attributes: dict[str, list[bytes]], *, wide: bool = False) -> bytes:
