@@ -204,7 +204,7 @@ REASONS: dict[str, Words] = {
     Reason.INTERNAL_ERROR: Words(
         title="a fault of this program",
         advice="Please report it where you have the program from, with the journal's"
-        " line and the log of that minute: CONTRIBUTING.md, “A fault of ours”.",
+        " line and the log of that minute: CONTRIBUTING.md, “Report a bug”.",
     ),
     Reason.AUTODISCOVER_IDENTITY_MISMATCH: Words(
         title="the address in the Autodiscover request is not the user's who logged on",
