@@ -79,6 +79,17 @@ def test_every_writer(data: bytes, line: int) -> None:
     assert read(text.replace("\ncn: Anna", "\ncn")) == [(line, "no colon in 'cn'")]
 
 
+def test_a_blank_line_more_above_moves_the_line_that_is_told() -> None:
+    assert read("\n" + LDIFDE.replace("cn: Anna", "cn")) == [(2, "no colon in 'cn'")]
+
+
+def test_utf_16_that_ends_within_a_character() -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        data = "\ufeffdn: Anna".encode(encoding)
+        for length in range(4, len(data) + 1):
+            assert decode(data[:length]) == "dn: Anna"[: length // 2 - 1]
+
+
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\n\n\n"])
 def test_files_with_marks_that_were_joined(between: str) -> None:
     """`copy /b users.ldif + org.ldif`, both of `ldifde -u`."""
@@ -110,6 +121,8 @@ def test_folded_lines_comments_and_names_are_put_together() -> None:
         ("dn: CN=A\nchangetype: modify\nadd: cn", "a change (modify), not an entry"),
         ("dn: CN=A\ndn: CN=B", "a second dn: before a blank line"),
         ("dn: CN=A\n<html>: x", "not the name of an attribute: '<html>'"),
+        ("dn: CN=A\n" + "x" * 999, f"no colon in '{'x' * 40}'"),
+        ("dn: CN=A\ncn:: AQAAAAAAAAX/", "cn is not UTF-8"),
     ],
 )
 def test_a_malformed_entry_is_a_problem_with_its_line(lines: str, reason: str) -> None:
@@ -154,6 +167,7 @@ def test_an_attribute_that_nobody_asked_for_does_not_cost_an_entry(line: str) ->
         ("cn: M\udcfcller\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"cn"}),
         ("cn:< file:///x\nmail:< file:///y", "CN=A", {}, {"cn", "mail"}),
         ("cn: An\n na\nmail:: AA\n A", "CN=A", {"cn": ["Anna"]}, {"mail"}),
+        ("mail: a@b.example\nno colon", "CN=A", {"mail": ["a@b.example"]}, set()),
     ],
 )
 def test_an_entry_that_is_left_out_keeps_what_can_be_read(
@@ -268,6 +282,11 @@ def test_a_file_that_says_nothing_of_the_kind(after: str) -> None:
         ("\n" + TRAILER.format("0 Success"), True),
         ("\n" + PAGE.format(2, ""), True),
         ("\n# returned 1 records\n# 1 entries\n# 0 referrals\n", True),
+        ("\nresult: 0 Success\n", True),
+        ("\n# returned 1 records\n# 1 entries\n# 0 referrals", False),
+        ("\n# search result\n# pagedresults: cookie=\n", False),
+        ("\ndn: CN=result\nresult: 4\n", False),
+        ("\ndn: CN=Bert\n# 1 entries\n", False),
         ("", False),
         ("mail: anna@contoso.exa", False),
         ("\ndn: CN=Bert,DC=contoso,DC=exam", False),
@@ -315,3 +334,21 @@ def test_the_signs_of_a_mailbox_are_known_by_their_numbers(number: str, name: st
     [entry] = read_entries(text, frozenset({name}))
     assert isinstance(entry, Entry)
     assert entry.attributes == {name: ["CN=DB01"]}
+
+
+def test_the_bytes_of_a_sid_are_its_text() -> None:
+    """MS-DTYP 2.4.2.2. Of no other attribute, and of no other bytes."""
+    sid = "AQUAAAAAAAUVAAAAAQAAAAIAAAADAAAAUAQAAA=="  # S-1-5-21-1-2-3-1104
+    lines = f"objectSid:: {sid}\nobjectSid::QW5uYQ==\ncn:: AQAAAAAAAAU=\n"
+    [entry] = read_entries(f"dn: CN=A\n{lines}\n", frozenset({"objectsid", "cn"}))
+    assert entry == Entry(
+        "CN=A",
+        {
+            "objectsid": ["S-1-5-21-1-2-3-1104", "Anna"],
+            "cn": ["\1\0\0\0\0\0\0\5"],
+        },
+    )
+
+
+def test_a_range_in_a_trailer_belongs_to_no_entry() -> None:
+    assert read("search;range=0-1: 2\n\n" + LDIFDE) == [ANNA]

@@ -8,11 +8,13 @@ from eas_redirect.directory import names
 from eas_redirect.directory.names import (
     dn_of_domain,
     dns_name,
+    domain_begins,
     domain_dn,
     fold,
     guid_bytes,
     guid_text,
     is_askable,
+    is_dn,
     lies_in,
     plain_dn,
     rdn_value,
@@ -28,10 +30,15 @@ from eas_redirect.directory.names import (
         ("cn=anna, dc=Contoso , dc=example", "dc=contoso,dc=example"),
         ("DC=contoso,DC=example", "dc=contoso,dc=example"),
         ("CN=A\\,DC=evil,DC=contoso,DC=example", "dc=contoso,dc=example"),
+        ("CN=A\\\\\\,DC=evil,DC=contoso,DC=example", "dc=contoso,dc=example"),
         ("CN=A\\\\,DC=emea,DC=contoso,DC=example", "dc=emea,dc=contoso,dc=example"),
         ("CN=A\\,DC=x\\,DC=y,DC=contoso", "dc=contoso"),
         ("cn=Anna,dc=emea,DC=contoso,dC=Example", "dc=emea,dc=contoso,dc=example"),
         ("CN=Anna, DC=emea,DC=contoso", "dc=emea,dc=contoso"),
+        ("CN=Anna, DC=emea, DC=contoso,DC=example", "dc=emea,dc=contoso,dc=example"),
+        # No DN, and yet no exception.
+        ("CN=A\\", ""),
+        ("DC=contoso,DC=example\\", "dc=contoso,dc=example\\"),
         ("CN=Anna,OU=X,  DC=emea ,DC=contoso", "dc=emea,dc=contoso"),
         ("CN=Smith\\, Anna,OU=X,DC=contoso", "dc=contoso"),
         ("CN=Anna,DC=x,OU=Staff,DC=contoso", "dc=contoso"),
@@ -53,6 +60,28 @@ _PIECES = st.sampled_from(
 @given(st.lists(_PIECES, max_size=14).map("".join))
 def test_the_short_way_to_a_domain_leads_to_the_same(dn: str) -> None:
     assert domain_dn(dn) == names._trailing_domain(dn)
+
+
+@pytest.mark.parametrize(
+    ("lower", "at"),
+    [
+        ("cn=anna,dc=contoso,dc=example", 7),
+        ("cn=a,ou=staff,dc=contoso", 13),
+        ("c,dc=contoso", 1),
+        ("cn=a\\\\b,dc=contoso", 7),
+        ("cn=anna,o=contoso", -1),
+        (",dc=contoso,dc=example", -1),
+        # Closer looks: a comma in a value, and spaces.
+        ("cn=a\\,dc=evil,dc=contoso", -1),
+        ("dc=contoso,dc=example", -1),
+        ("cn=anna, dc=emea,dc=contoso", -1),
+        (", dc=emea,dc=contoso", -1),
+    ],
+)
+def test_where_the_domain_of_an_ordinary_dn_begins(lower: str, at: int) -> None:
+    assert domain_begins(lower) == at
+    if at >= 0:
+        assert lower[at + 1 :] == domain_dn(lower)
 
 
 def test_guids() -> None:
@@ -82,6 +111,7 @@ def test_what_lies_below_a_base(dn: str, base: str, inside: bool) -> None:
 
 def test_the_dns_name_of_a_domain() -> None:
     assert dns_name("dc=emea,dc=contoso,dc=example") == "emea.contoso.example"
+    assert dns_name("") == ""
 
 
 @pytest.mark.parametrize(
@@ -108,6 +138,7 @@ def test_names_are_compared_without_case(one: str, other: str, same: bool) -> No
         ("a\0b", False),
         ("a\nb", False),
         ("\ud800", False),
+        ("anna\u200d\u00a0smith", True),  # not printable, and no control character
     ],
 )
 def test_what_may_become_a_question(name: str, good: bool) -> None:
@@ -121,6 +152,7 @@ def test_what_may_become_a_question(name: str, good: bool) -> None:
         ("S-1-5-21-1-2-3-1104", "0105000000000005150000000100000002000000030000005004 0000"),
         ("S-1-1-0", "010100000000000100000000"),
         ("S-1-5", "0100000000000005"),
+        ("S-1-281474976710655-1", "0101ffffffffffff01000000"),
     ],
 )
 def test_a_sid_is_text_and_bytes(text: str, data: str) -> None:
@@ -145,6 +177,24 @@ def test_bytes_that_are_no_sid(data: str) -> None:
 @pytest.mark.parametrize("name", ["contoso.example", "a.b.c"])
 def test_the_dn_of_a_domain_and_back(name: str) -> None:
     assert dns_name(dn_of_domain(name)) == name
+    assert dn_of_domain(f"{name}.".upper()) == dn_of_domain(name), "the root of all names"
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("CN=Anna,DC=contoso,DC=example", True),
+        (" cn = Anna , dc = contoso ", True),
+        ("uid=anna,ou=People,dc=contoso", True),
+        ("anna", False),
+        ("anna@contoso.example", False),
+        ("CONTOSO\\anna", False),
+        ("CN=Anna", False),
+        ("x CN=Anna,DC=contoso", False),
+    ],
+)
+def test_which_name_of_an_administrator_is_a_dn(text: str, good: bool) -> None:
+    assert is_dn(text) is good
 
 
 @pytest.mark.parametrize(
@@ -159,6 +209,9 @@ def test_the_dn_of_a_domain_and_back(name: str) -> None:
         (r"CN=A\+B\=C,DC=a", r"CN=A\2BB\3DC,DC=a"),
         (r"CN=\23A,DC=a", r"CN=\#A,DC=a"),
         ("CN = Anna = X , OU= People ,DC =a", "CN=Anna = X,OU=People,DC=a"),
+        ("CN =Anna,DC=a", "CN=Anna,DC=a"),
+        ("CN= Anna,DC=a", "CN=Anna,DC=a"),
+        ("CN = Anna,DC=a\\", "CN=Anna,DC=a\\"),  # no DN
     ],
 )
 def test_a_dn_is_the_same_in_each_spelling(one: str, other: str) -> None:

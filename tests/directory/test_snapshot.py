@@ -1,18 +1,27 @@
 """A snapshot answers like the forest that it was exported from."""
 
+import asyncio
+import gc
+import itertools
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.logons import doubt_about
+from eas_redirect.directory.logons import doubt_about, resolve
 from eas_redirect.directory.snapshot import Snapshot, SnapshotError
 from eas_redirect.directory.values import (
+    AccountDomain,
+    DeviceLists,
     Found,
     NotFound,
     OrganizationRelationship,
+    Recipient,
+    Unavailable,
+    Watched,
 )
 from tests.directory.logons import logon
 from tests.directory.table import outcome, row_name, rows
@@ -303,6 +312,7 @@ async def test_versions_of_a_relationship_that_differ_tell_nothing(
         assert isinstance(known, tuple)
         [one] = known
         assert (one.domains_unknown is None) is (other == CLOUD)
+        assert one.enabled, "so that the domains count as unknown"
         assert one.domain_names == (("cloud.example",) if other == CLOUD else ())
 
 
@@ -311,7 +321,9 @@ def test_a_file_is_bounded_in_bytes_and_is_a_file(
 ) -> None:
     monkeypatch.setattr("eas_redirect.directory.snapshot.MAX_FILE", 1 << 20)
     large = tmp_path / "everything.ldif"
-    large.write_bytes(b"# " + b"x" * (1 << 20))
+    large.write_bytes(USER.format(domain="DC=a").encode().ljust(1 << 20, b"\n"))
+    assert len(Snapshot.load(large)) == 1
+    large.write_bytes(b"# " + b"x" * ((1 << 20) - 1))
     with pytest.raises(SnapshotError, match="longer than 1 MiB"):
         Snapshot.load(large)
     for endless in (Path("/dev/zero"), tmp_path):
@@ -320,3 +332,250 @@ def test_a_file_is_bounded_in_bytes_and_is_a_file(
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SnapshotError, match="is no file"):
         Snapshot.load(tmp_path / "pipe")
+
+
+BERT = JON.replace("targetAddress: SMTP:jon@cloud.example", "homeMDB: CN=DB01").replace(
+    "jon", "bert").replace("Jon", "Bert")  # fmt: skip
+
+
+def test_whom_an_administrator_means(tmp_path: Path) -> None:
+    snapshot = joined(tmp_path, DOMAIN, JON, BERT)
+    dn = "CN=Doe\\, Jon,OU=Staff,DC=contoso,DC=example"
+    for name in ("CONTOSO\\jon", dn, "cn=doe\\2c jon, ou=staff, dc=contoso, dc=example"):
+        found = snapshot.meant_by(name)
+        assert isinstance(found, Found), name
+        assert found.recipient.dn == dn
+    for name in ("", "CONTOSO\\nobody", f"CN=Nobody,{dn}"):
+        assert snapshot.meant_by(name) == NotFound(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"), [("objectClass: msExchActiveSyncDevice\n", ""), ("", "msExchDeviceID")]
+)
+async def test_the_devices_of_a_user(tmp_path: Path, name: str, attribute: str) -> None:
+    """By their class, or in an export of chosen attributes without it."""
+    attribute = f"{attribute or 'msExchDeviceModel'}: A1\n"
+    dn = "CN=Doe\\, Jon,OU=Staff,DC=contoso,DC=example"
+    device = f"dn: CN=1,CN=ExchangeActiveSyncDevices,{dn}\n{name}{attribute}\n"
+    stray = f"dn: CN=1,{dn}\n{name}{attribute}\n"
+    snapshot = joined(tmp_path, DOMAIN, JON, BERT, device, device.replace("CN=1", "CN=2"), stray)
+    found = await snapshot.devices(dn.upper())
+    assert [one.dn.partition(",")[0] for one in found] == ["CN=1", "CN=2"]
+    assert {one.device_id or one.model for one in found} == {"A1"}
+    assert await snapshot.devices("CN=Nobody") == ()
+
+
+async def test_the_device_lists_of_a_user(tmp_path: Path) -> None:
+    for line, lists in (
+        ("msExchMobileAllowedDeviceIDs: A", DeviceLists(allowed=("A",))),
+        ("msExchMobileBlockedDeviceIDs: A", DeviceLists(blocked=("A",))),
+        ("preferredLanguage: de-DE", DeviceLists(language="de-DE")),
+        ("mail: jon@contoso.example", DeviceLists()),
+    ):
+        snapshot = joined(tmp_path, DOMAIN, JON.rstrip() + f"\n{line}\n\n", BERT)
+        dn = "cn=doe\\2c jon, ou=staff,dc=contoso,dc=example"
+        assert await snapshot.device_lists(dn) == lists, line
+        assert await snapshot.device_lists("CN=Nobody") == DeviceLists()
+
+
+async def test_each_answer_says_how_old_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = joined(tmp_path, DOMAIN, CLOUD, JON, BERT)
+
+    async def ages() -> list[float]:
+        answers = (
+            await snapshot.recipient(logon("CONTOSO\\jon")),
+            await snapshot.relationships(),
+            await snapshot.moved([]),
+        )
+        assert {answer.source for answer in answers} == {"snapshot"}
+        return [answer.age_s for answer in answers]
+
+    assert await ages() == [0.0, 0.0, 0.0]
+    snapshot.outdated_since = time.monotonic() - 1000
+    assert all(1000 <= age < 2000 for age in await ages())
+    monkeypatch.setattr(time, "perf_counter", itertools.count(8.0, 0.25).__next__)
+    assert (await snapshot.recipient(logon("CONTOSO\\jon"))).duration_ms == 250.0
+
+
+async def test_who_asks_about_many_lets_others_have_a_turn(tmp_path: Path) -> None:
+    snapshot = joined(tmp_path, DOMAIN, JON, BERT)
+    turns: list[str] = []
+
+    async def other() -> None:
+        turns.append("other")
+
+    waiting = asyncio.ensure_future(other())
+    async with asyncio.timeout(0.9):
+        await snapshot.moved([])
+    assert turns == ["other"]
+    await waiting
+
+
+async def test_a_user_is_found_again_by_either_name(tmp_path: Path) -> None:
+    """The account name may be another's by now, in another domain, and the other name his still."""
+    principal = JON.replace("mailNick", "userPrincipalName: jon@contoso.example\nmailNick")
+    renamed = principal.replace("sAMAccountName: jon", "sAMAccountName: jdoe")
+    other = JON.replace("DC=contoso", "DC=emea,DC=contoso")
+    snapshot = joined(tmp_path, DOMAIN, renamed, other, BERT)
+    dn = "CN=Doe\\, Jon,OU=Staff,DC=contoso,DC=example"
+    for upn in ("JON@contoso.example", None):
+        user = Watched(dn=dn, sam_account_name="JON", user_principal_name=upn)
+        assert (await snapshot.moved([user])).moved == ((user,) if upn else ())
+
+
+ROOT = "dn: DC=contoso,DC=example\nobjectClass: domainDNS\n\n"
+TRUST = """\
+dn: CN=Fabrikam,CN=System,DC=contoso,DC=example
+{}
+"""
+
+
+async def test_what_the_directory_vouches_for_comes_with_the_relationships(tmp_path: Path) -> None:
+    snapshot = joined(tmp_path, DOMAIN, CLOUD, JON, BERT)
+    sight = (await snapshot.relationships()).sight
+    assert sight is not None
+    assert sight.named
+    assert not sight.no_mailboxes_here
+    [domain] = sight.domains
+    assert (domain.mailboxes, domain.aliases, domain.portion) == (True, True, "one_container")
+    assert snapshot._index.shows_all
+    file = tmp_path / "joined.ldif"
+    sight = (await Snapshot.load(file, no_mailboxes_here=True).relationships()).sight
+    assert sight is not None
+    assert sight.no_mailboxes_here
+    assert (await joined(tmp_path, DOMAIN, ROOT, JON).relationships()).sight.domains[
+        0].portion == "whole"  # type: ignore[union-attr]  # fmt: skip
+
+
+async def test_a_part_of_an_object_vouches_for_its_domain(tmp_path: Path) -> None:
+    part = "dn: CN=Doe\\, Bert,OU=Staff,DC=contoso,DC=example\nhomeMDB: CN=DB01\n\n"
+    snapshot = joined(tmp_path, DOMAIN, JON, BERT.replace("homeMDB: CN=DB01\n", ""), part)
+    found = (await snapshot.recipient(logon("CONTOSO\\jon"))).lookup
+    assert isinstance(found, Found)
+    assert found.unseen is None
+
+
+async def test_a_domain_has_the_names_of_all_its_exports(tmp_path: Path) -> None:
+    """The account that exported once could not read dnsRoot."""
+    for lines in ("dnsRoot: contoso.example\n", "objectClass: crossRef\n"):
+        snapshot = joined(tmp_path, DOMAIN.replace(lines, ""), DOMAIN, JON, BERT)
+        for name in ("CONTOSO\\jon", "contoso.example\\jon"):
+            assert isinstance((await snapshot.recipient(logon(name))).lookup, Found), name
+        alone = joined(tmp_path, DOMAIN.replace(lines, ""), JON, BERT)
+        assert isinstance((await alone.recipient(logon("CONTOSO\\jon"))).lookup, Found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "trusts", "missing"),
+    [
+        ("objectClass: trustedDomain\n", ("fabrikam",), ()),
+        ("trustPartner: fabrikam.example\n", ("fabrikam.example",), ()),
+        ("objectClass: trustedDomain\ntrustDirection: 1\n", (), ()),
+        ("trustPartner: Fabrikam.example\ntrustAttributes: 32\n", (),
+         ("dc=fabrikam,dc=example",)),
+        ("trustPartner: contoso.example\ntrustAttributes: 32\n", (), ()),  # this very domain
+        ("cn: Fabrikam\n", (), ()),
+    ],
+)  # fmt: skip
+async def test_what_trusts_tell(
+    tmp_path: Path, lines: str, trusts: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    snapshot = joined(tmp_path, DOMAIN, JON, BERT, TRUST.format(lines))
+    sight = snapshot._index.sight()
+    assert (sight.trusts, sight.strangers, sight.missing) == (trusts, trusts, missing)
+    known = (AccountDomain(name="Fabrikam"), AccountDomain(name="fabrikam.example"))
+    sight = Snapshot.load(tmp_path / "joined.ldif", account_domains=known)._index.sight()
+    assert (sight.trusts, sight.strangers) == (trusts, ())
+
+
+async def test_a_relationship_is_known_by_its_class_or_its_domains(tmp_path: Path) -> None:
+    for lines in ("objectClass: msExchFedSharingRelationship\n", "msExchFedDomainNames: "
+                  "cloud.example\n"):  # fmt: skip
+        known = (
+            await joined(tmp_path, CLOUD.replace(lines, ""), JON).relationships()
+        ).relationships
+        assert isinstance(known, tuple)
+        assert [one.name for one in known] == ["Cloud"]
+
+
+ONE = "dn: CN=X,DC=contoso,DC=example\nsAMAccountName: x\n"
+
+
+@pytest.mark.parametrize(
+    ("versions", "is_account"),
+    [
+        ((ONE, "dn: CN=X,DC=contoso,DC=example\ntargetAddress: SMTP:x@m.example\n"), True),
+        ((ONE, ONE + "objectClass: contact\n"), False),
+        # Its class is known by one of three.
+        ((ONE, ONE + "objectClass: contact\n", ONE + "mail: x@contoso.example\n"), False),
+    ],
+)
+def test_one_of_several_versions_knows_whether_it_is_an_account(
+    versions: tuple[str, ...], is_account: bool
+) -> None:
+    for order in itertools.permutations(versions):
+        snapshot = Snapshot.read("\n".join(order).encode() + b"\n", "x.ldif")
+        assert bool(snapshot._index.everyone()) is is_account, order
+
+
+def test_a_mailbox_linked_to_an_account_elsewhere(tmp_path: Path) -> None:
+    sid = "S-1-5-21-1-2-3-1104"
+    linked = JON.replace("mailNick", f"msExchMasterAccountSid: {sid}\nmailNick")
+    domains = (AccountDomain(name="FABRIKAM", servers=("ldaps://dc1.fabrikam.example",)),)
+    index = joined(tmp_path, DOMAIN, linked, BERT)._index
+    for known, kind in ((sid, Found), (sid + "5", NotFound)):
+        there = Found(recipient=Recipient(dn="CN=J,DC=fabrikam,DC=example", object_sid=known))
+        found = resolve(logon("FABRIKAM\\j"), index, None, [], domains, there)
+        assert isinstance(found, kind)
+    unasked = resolve(logon("FABRIKAM\\j"), index, None, [], domains)
+    assert isinstance(unasked, Unavailable)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_reading_leaves_the_garbage_collection_as_it_was(tmp_path: Path, collects: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        joined(tmp_path, DOMAIN, JON)
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+SUB = "with scope subtree\n"
+ALL_ACCOUNTS = (
+    "# filter: (&(objectClass=user)(objectCategory=person)(sAMAccountType=805306368)"
+    "(userAccountControl:1.2.840.113556.1.4.803:=512))\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("above", "portion"),
+    [
+        (f"# base <DC=contoso,DC=example> {SUB}\n", "whole"),
+        (f"#\n# base <DC=contoso,DC=example> {SUB}\n", "whole"),
+        (f"# LDAPv3\n# base <DC=contoso,DC=example> (default) {SUB}\n", "whole"),
+        ("# LDAPv3\n# base <DC=contoso,DC=example> with scope oneLevel\n\n", "part"),
+        (f"# base <OU=Staff,DC=contoso,DC=example> {SUB}\n", "part"),
+        (f"# base <DC=contoso,\n DC=example> {SUB}\n", "whole"),  # folded
+        # What it asked for, where the file tells.
+        (f"# base <DC=contoso,DC=example> {SUB}{ALL_ACCOUNTS}\n", "whole"),
+        (f"# base <DC=contoso,DC=example> {SUB}# filter: (mail=*)\n\n", "part"),
+        (f"# base <DC=contoso,DC=example> {SUB}# filter: (&(objectClass=user)(mail=*))\n\n",
+         "part"),
+        # Two searches, one after the other.
+        (f"# base <OU=Staff,DC=contoso,DC=example> {SUB}# base <DC=contoso,DC=example> {SUB}\n",
+         "whole"),
+        # No such line.
+        (f"## base <OU=Temps,DC=contoso,DC=example> {SUB}\n", "one_container"),
+        ("# base <OU=Temps,DC=contoso,DC=example>\n\n", "one_container"),
+        ("", "one_container"),
+    ],
+)  # fmt: skip
+def test_where_a_search_began_is_read_above_its_entries(
+    tmp_path: Path, above: str, portion: str
+) -> None:
+    [domain] = joined(tmp_path, above, DOMAIN, JON, BERT)._index.sight().domains
+    assert domain.portion == portion

@@ -273,3 +273,103 @@ async def test_in_a_file_that_says_it_is_cut_nobody_is_looked_up(
 def test_a_file_that_does_not_end(tmp_path: Path) -> None:
     assert snapshot(tmp_path, FOREST).unended is None
     assert "no blank line" in (snapshot(tmp_path, FOREST.rstrip("\n") + "\n").unended or "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked"),
+    [
+        # By its account name, which is mostly the first name of its DN, where that was not read.
+        (left_out("homeMDB:: #").replace("sAMAccountName: anna\n", ""), "CORP\\anna"),
+        ("dn: CN=anna,DC=corp,DC=example\nobjectClass: user\nno colon\n\n", "CORP\\anna"),
+        # By its address alone.
+        (
+            left_out("homeMDB:: #\nproxyAddresses: SMTP:anna@contoso.example").replace(
+                "sAMAccountName: anna", "sAMAccountName: a2"
+            ),
+            "anna@contoso.example",
+        ),
+    ],
+)
+async def test_a_name_that_only_its_object_has_is_taken(
+    tmp_path: Path, entry: str, asked: str
+) -> None:
+    clean, _ = await ask(snapshot(tmp_path, FOREST), asked)
+    assert not isinstance(clean, Ambiguous)
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + entry), asked)
+    assert isinstance(lookup, Ambiguous), lookup
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "dn: CN=zoe,CN=Partitions,CN=Configuration,DC=corp,DC=example\nnCName:: #\n\n",
+        "dn: CN=zoe,CN=Partitions,CN=Configuration,DC=corp,DC=example\nnETBIOSName:: #\n\n",
+        "dn: CN=zoe,CN=Partitions,CN=Configuration,DC=corp,DC=example\nobjectClass: crossRef\n"
+        "dnsRoot:: #\n\n",
+        "dn: CN=zoe,DC=corp,DC=example\nobjectClass: msExchFedSharingRelationship\ncn:: #\n\n",
+        "dn: CN=zoe,DC=corp,DC=example\nmsExchFedTargetOwaURL:: #\n\n",
+        left_out("homeMDB:: #\nproxyAddresses: x400:zoe"),  # no address that mail knows
+    ],
+)
+async def test_a_name_that_no_account_has_is_free(tmp_path: Path, entry: str) -> None:
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + entry), "CORP\\zoe")
+    assert isinstance(lookup, Found)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ("objectClass: msExchFedSharingRelationship\ncn:: #\n", "second"),
+        ("cn: Second\nmsExchFedTargetOwaURL:: #\n", "Second"),
+    ],
+)
+async def test_a_relationship_that_was_left_out_may_have_any_domain(
+    tmp_path: Path, attributes: str, name: str
+) -> None:
+    federation = RELATIONSHIP.partition(",")[2].partition("\n")[0]
+    entry = f"dn: CN=second,{federation}\n{attributes}\n"
+    directory = snapshot(tmp_path, FOREST + entry)
+    [told] = directory.cut
+    assert f"the relationship {name} may have further domains" in told
+    assert "forest.ldif:" in told
+    known = (await directory.relationships()).relationships
+    assert isinstance(known, tuple)
+    assert [(one.enabled, one.domain_names) for one in known] == [
+        (True, ("contoso.mail.example",)),
+        (True, ()),
+    ]
+    nameless = entry.replace(f"dn: CN=second,{federation}", "dn:: //8=\ncn: Unread")
+    assert "unread" in snapshot(tmp_path, FOREST + nameless).holds()[0]
+
+
+async def test_where_an_entry_stands_is_told(tmp_path: Path) -> None:
+    """Its line where that is known."""
+    file = tmp_path / "forest.ldif"
+    dn = "CN=anna,CN=Users,DC=corp,DC=example"
+    lookup, _ = await ask(snapshot(tmp_path, left_out("homeMDB:: #") + FOREST), "CORP\\anna")
+    assert lookup == Ambiguous(dns=(dn,), left_out=f"{file}:1: homemdb is not valid base64")
+    cut = left_out("homeMDB;range=0-0: CN=DB01\ntargetAddress;range=0-0: SMTP:a@b.example")
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + cut), "CORP\\anna")
+    assert lookup == Ambiguous(dns=(dn,), left_out=f"{file}: only a part of homemdb came")
+    again = left_out("targetAddress: SMTP:a@b.example") + left_out(
+        "targetAddress: SMTP:a@c.example", "cn=anna, cn=users, dc=corp, dc=example"
+    )
+    lookup, _ = await ask(snapshot(tmp_path, FOREST + again), "CORP\\anna")
+    assert lookup == Ambiguous(
+        dns=(dn,),
+        left_out=f"{file}: it stands there 2 times, each time with another target_address",
+    )
+
+
+async def test_an_address_of_an_object_with_further_ones_is_its_own(tmp_path: Path) -> None:
+    zoe = LOCAL.replace("homeMDB", "proxyAddresses;range=0-1: smtp:z@contoso.example\nhomeMDB")
+    directory = snapshot(tmp_path, FOREST.replace(LOCAL, zoe))
+    lookup, _ = await ask(directory, "z@contoso.example")
+    assert isinstance(lookup, Found)
+    assert lookup.by_address
+    assert lookup.recipient.sam_account_name == "zoe"
+
+
+async def test_an_object_that_is_not_deleted_says_so_too(tmp_path: Path) -> None:
+    alive = FOREST.replace("sAMAccountName: zoe", "isDeleted: FALSE\nsAMAccountName: zoe")
+    assert isinstance((await ask(snapshot(tmp_path, alive), "CORP\\zoe"))[0], Found)

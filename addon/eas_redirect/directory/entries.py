@@ -78,7 +78,7 @@ DEVICE_LIST_ATTRIBUTES = (
     "preferredLanguage",
 )
 # What msExchDeviceAccessState and its reason hold, by the names of Get-MobileDevice.
-_ACCESS: dict[str, Literal["unknown", "allowed", "blocked", "quarantined", "discovery"]] = {
+_ACCESS: dict[str | None, Literal["unknown", "allowed", "blocked", "quarantined", "discovery"]] = {
     "0": "unknown",
     "1": "allowed",
     "2": "blocked",
@@ -154,7 +154,7 @@ def unfinished(
     """Of attributes that came in ranges (name, first, last), those that do not reach from the first
     value to the last, with how many values came."""
     came: dict[str, int | None] = {}
-    for name, first, last in sorted(ranges, key=lambda one: (one[0], one[1])):
+    for name, first, last in sorted(ranges, key=lambda one: one[1]):
         so_far = came.get(name, 0)
         if so_far is not None and first <= so_far:
             came[name] = None if last is None else max(so_far, last + 1)
@@ -220,7 +220,7 @@ def device(entry: Entry) -> DirectoryDevice:
         model=first("msexchdevicemodel"),
         os=first("msexchdeviceos"),
         protocol_version=first("msexchdeviceeasversion"),
-        access=_ACCESS.get(first("msexchdeviceaccessstate") or ""),
+        access=_ACCESS.get(first("msexchdeviceaccessstate")),
         approved_alone=first("msexchdeviceaccessstatereason") == _INDIVIDUAL,
     )
 
@@ -281,9 +281,10 @@ def trust(entry: Entry) -> Trust | None:
     direction = _integer(entry.first("trustdirection"))
     if not name or (direction is not None and not direction & _OUTBOUND):
         return None
-    attributes = _integer(entry.first("trustattributes")) or 0
+    attributes = _integer(entry.first("trustattributes"))
     names = frozenset(map(fold, (name, *entry.values("flatname"))))
-    return Trust(name=fold(name), within_forest=bool(attributes & _WITHIN_FOREST), names=names)
+    within_forest = bool(attributes and attributes & _WITHIN_FOREST)
+    return Trust(name=fold(name), within_forest=within_forest, names=names)
 
 
 def other_forests(

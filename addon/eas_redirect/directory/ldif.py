@@ -136,18 +136,18 @@ def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | LeftOut 
 def ends_whole(text: str) -> bool:
     """Whether the file ends as its writer ends one: with a blank line after the last entry, or
     with the trailer of a tool. A file that is cut off, or still being written, does not."""
-    *_, last = (block for _, block in _blocks(text)) if text.strip() else ("",)
-    lines = [line for line in last.split("\n") if line]
-    is_trailer = not any(re.match(r"dn::? ?", line) for line in lines)
-    if is_trailer and any(line.startswith("# search result") for line in lines):
-        # With -L the result stands on the other output, where it is an error.
-        return text.endswith("\n\n") or (text.endswith("\n") and any(map(_RESULT.match, lines)))
     if text.endswith("\n\n"):
         return True
-    ended = is_trailer and (
-        any(map(_RESULT.match, lines)) or bool(lines and _COUNTS.match(lines[-1]))
-    )
-    return ended and text.endswith("\n")
+    *_, last = (block for _, block in _blocks(text))
+    lines = [line for line in last.split("\n") if line]
+    if not text.endswith("\n") or any(re.match(r"dn::? ?", line) for line in lines):
+        return False
+    if any(map(_RESULT.match, lines)):
+        return True
+    # With -L the result stands on the other output, where it is an error.
+    if any(line.startswith("# search result") for line in lines):
+        return False
+    return any(map(_COUNTS.match, lines[-1:]))
 
 
 class _Pages:
@@ -180,14 +180,13 @@ class _Pages:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
-    """What stands between blank lines, with its place in the text."""
+    """What stands between blank lines, with its place in the text. The first and the last may be
+    empty."""
     start = 0
     for blank in _BLANK.finditer(text):
-        if start < blank.start():
-            yield start, text[start : blank.start()]
+        yield start, text[start : blank.start()]
         start = blank.end()
-    if start < len(text):
-        yield start, text[start:]
+    yield start, text[start:]
 
 
 def _lines_above(block: str) -> int:
@@ -230,11 +229,9 @@ def _left_out(
     """What can be read of a malformed entry, line by line."""
     dn, attributes, unread = "", dict[str, list[str]](), set[str]()
     for text in block.replace("\n ", "").split("\n"):
-        if not text or text[0] == "#":
-            continue
+        written, _, value = text.partition(":")
         try:
-            written, _, value = text.partition(":")
-            name = names.get(written) or _attribute_name(written, names, [])
+            name = _attribute_name(written, names, [])
         except _MalformedError:
             continue
         try:

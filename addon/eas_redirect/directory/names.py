@@ -85,8 +85,8 @@ def plain_dn(dn: str) -> str:
 
 def _without_hex(pairs: re.Match[str]) -> str:
     """Characters that need no escape bare, the others behind a backslash of their own."""
-    if pairs[1]:
-        return pairs[0]
+    if backslash := pairs[1]:
+        return backslash
     try:
         text = bytes.fromhex(pairs[0].replace("\\", "")).decode("utf-8")
     except UnicodeDecodeError:
@@ -116,7 +116,7 @@ def _ends_escaped(part: str) -> bool:
 
 def dns_name(domain: str) -> str:
     """The DNS name of a domain's DN: `dc=contoso,dc=example` → `contoso.example`."""
-    return ".".join(part.removeprefix("dc=") for part in domain.split(",") if part)
+    return ".".join(part.removeprefix("dc=") for part in domain.split(","))
 
 
 def sid_text(sid: bytes) -> str | None:

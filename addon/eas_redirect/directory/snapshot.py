@@ -8,7 +8,7 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from os import PathLike
@@ -43,7 +43,6 @@ from eas_redirect.directory.ldif import Cut, LeftOut, decode, ends_whole, read_e
 from eas_redirect.directory.logons import AccountAttribute, domains_of_objects, resolve
 from eas_redirect.directory.names import (
     dn_of_domain,
-    dns_name,
     domain_dn,
     fold,
     is_dn,
@@ -195,7 +194,7 @@ class Snapshot:
                 account_domains=account_domains,
                 bases=_bases(text),
             )
-        if not snapshot._index.entries:
+        if snapshot._index.is_empty:
             kind = SnapshotError if problems else EmptySnapshotError
             raise kind(_nothing_in(path, problems))
         snapshot.problems = tuple(
@@ -249,11 +248,8 @@ class Snapshot:
 
     def _resolved(self, logon: Logon, steps: list[str]) -> Lookup:
         if self.partial is not None:
-            return self._not_whole()
+            return _not_whole(self.partial)
         return resolve(logon, self._index, self._default_domain, steps, self._account_domains)
-
-    def _not_whole(self) -> Unavailable:
-        return Unavailable(error_type="snapshot_not_whole", message=self.partial or "")
 
     def meant_by(self, name: str) -> Lookup:
         if not is_dn(name):
@@ -274,7 +270,7 @@ class Snapshot:
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
         await asyncio.sleep(0)  # whoever asks about thousands, one question after the other
         if self.partial is not None:
-            answer: tuple[Watched, ...] | Unavailable = self._not_whole()
+            answer: tuple[Watched, ...] | Unavailable = _not_whole(self.partial)
         else:
             by_dn = {replace(user, object_guid=None): user for user in checked(users)}
             # Each once: two domains may have the same name.
@@ -300,7 +296,7 @@ class _Index:
     """The entries by what is asked for; a `Forest`."""
 
     def __init__(self, name: str) -> None:
-        self.entries = 0  # of any kind
+        self.is_empty = True  # without entries of any kind
         self.size = 0  # recipients
         self.relationships: list[OrganizationRelationship] = []
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
@@ -316,7 +312,6 @@ class _Index:
         self._cut: set[str] = set()  # plain DNs of objects that may have further addresses
         self._may_have_any: list[Recipient] = []  # the same objects
         self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
-        self.leaves_out = False
         self.shows_all = False
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
@@ -326,7 +321,7 @@ class _Index:
         self._sight = Sight(source="snapshot")
 
     def add(self, entry: Entry) -> None:
-        self.entries += 1
+        self.is_empty = False
         attributes = entry.attributes
         if "isdeleted" in attributes and attributes["isdeleted"][0].strip().upper() == "TRUE":
             return  # a tombstone (MS-ADTS 3.1.1.5.5)
@@ -335,12 +330,12 @@ class _Index:
             self.leave_out(LeftOut(0, f"only a part of {name} came", entry, frozenset(entry.cut)))
         elif any(name in attributes for name in _IDENTITIES):
             self._take_recipient(entry)
-        elif entry.is_a("crossref") or "netbiosname" in attributes:
+        elif "netbiosname" in attributes:
             domain = partition(entry)
             self._partitions += (domain,) if domain else ()
         elif entry.is_a("msexchfedsharingrelationship") or "msexchfeddomainnames" in attributes:
             self.relationships.append(relationship(entry))
-        elif any(name in attributes for name in _FACTS) and not entry.is_a("crossref"):
+        elif any(name in attributes for name in _FACTS):
             self._parts.append(entry)
         elif "upnsuffixes" in attributes:
             self._suffixes |= frozenset(map(fold, attributes["upnsuffixes"]))
@@ -448,7 +443,6 @@ class _Index:
             if dn in self._cut:
                 self._may_have_any.append(found)
         self._objects.clear()
-        self.leaves_out = bool(self._left_out)
         self.relationships = [_one_relationship(same) for same in _by_dn(self.relationships)]
         named: dict[str, Partition] = {}
         for domain in self._partitions:
@@ -459,7 +453,7 @@ class _Index:
         self._sight = self._witness.sight(
             named,
             bases=bases,
-            siblings=_siblings(self._trusts, named.keys() | set(unnamed)),
+            siblings=[dn_of_domain(one.name) for one in self._trusts if one.within_forest],
             trusts=other_forests(self._trusts),
             strangers=other_forests(self._trusts, besides=account_domains),
             strays=of_one_organization(self.relationships)[1],
@@ -468,6 +462,10 @@ class _Index:
         )
         self.shows_all = all(map(self._sight.sees_recipients, domains))
         self._partitions += domains_of_objects(unnamed)
+
+    @property
+    def leaves_out(self) -> bool:
+        return bool(self._left_out)
 
     def partitions(self) -> Sequence[Partition]:
         return self._partitions
@@ -479,9 +477,12 @@ class _Index:
         return self._sight
 
     def named_as(self, user: Watched) -> Sequence[Recipient]:
-        """Those who have its name."""
-        holders = self.accounts("sAMAccountName", user.sam_account_name or "", None)
-        return holders or self.accounts("userPrincipalName", user.user_principal_name or "", None)
+        """Those who have one of its names."""
+        accounts, principals = self._accounts["sAMAccountName"], self._accounts["userPrincipalName"]
+        return (
+            *accounts.get(fold(user.sam_account_name or ""), ()),
+            *principals.get(fold(user.user_principal_name or ""), ()),
+        )
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
         return [one for one in self.everyone() if one.ms_exch_master_account_sid == sid]
@@ -497,8 +498,8 @@ class _Index:
 
     def address_holders(self, address: str) -> Sequence[Recipient]:
         holders = self._addresses.get(fold(address), [])
-        if not holders or not self._may_have_any:
-            return holders
+        if not holders:
+            return ()
         return (*holders, *(one for one in self._may_have_any if one not in holders))
 
 
@@ -572,13 +573,6 @@ def _bases(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def _siblings(trusts: Iterable[Trust], known: Set[str]) -> tuple[str, ...]:
-    """Domains of this forest which only a trust tells of, as naming contexts."""
-    names = {dns_name(domain) for domain in known}
-    others = {other.name for other in trusts if other.within_forest} - names
-    return tuple(map(dn_of_domain, sorted(others)))
-
-
 def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[Entry | LeftOut]:
     """What the file holds, one by one. What cannot be read goes to `problems`, too; where the file
     says that it is cut, to `cuts`."""
@@ -613,6 +607,10 @@ def file_bytes(path: Path) -> bytes:
             "docs/directory.md shows, or ask servers instead"
         )
     return data
+
+
+def _not_whole(why: str) -> Unavailable:
+    return Unavailable(error_type="snapshot_not_whole", message=why)
 
 
 def _nothing_in(path: str | PathLike[str], problems: list[LeftOut]) -> str:
