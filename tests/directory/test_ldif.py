@@ -80,7 +80,9 @@ def test_every_writer(data: bytes, line: int) -> None:
 
 
 def test_a_blank_line_more_above_moves_the_line_that_is_told() -> None:
-    assert read("\n" + LDIFDE.replace("cn: Anna", "cn")) == [(2, "no colon in 'cn'")]
+    spoilt = LDIFDE.replace("cn: Anna", "cn")
+    assert read("\n" + spoilt) == [(2, "no colon in 'cn'")]
+    assert read(f"\n{LDIFDE}\n{spoilt}") == [ANNA, (7, "no colon in 'cn'")]
 
 
 def test_utf_16_that_ends_within_a_character() -> None:
@@ -287,6 +289,7 @@ def test_a_file_that_says_nothing_of_the_kind(after: str) -> None:
         ("\n# search result\n# pagedresults: cookie=\n", False),
         ("\ndn: CN=result\nresult: 4\n", False),
         ("\ndn: CN=Bert\n# 1 entries\n", False),
+        ("\n# 1 entries\n# record 2\n", False),
         ("", False),
         ("mail: anna@contoso.exa", False),
         ("\ndn: CN=Bert,DC=contoso,DC=exam", False),

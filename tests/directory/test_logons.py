@@ -5,8 +5,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from eas_redirect.activesync.authorization import Logon
 from eas_redirect.directory.entries import Partition
-from eas_redirect.directory.logons import AccountAttribute, resolve
+from eas_redirect.directory.logons import (
+    AccountAttribute,
+    account_domain,
+    domains_of_objects,
+    resolve,
+)
 from eas_redirect.directory.sight import DomainSight, Portion, Sight
 from eas_redirect.directory.values import (
     AccountDomain,
@@ -34,6 +40,7 @@ ANNA = Recipient(
     user_principal_name="anna.smith@contoso.example",
     proxy_addresses=("smtp:smith@contoso.example",),
 )
+UNREAD = LeftOutObject(dn="CN=Unread,DC=contoso,DC=example", why="a.ldif:7: malformed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,13 @@ class Domain:
     accounts_held: tuple[Recipient, ...] = (ANNA,)
     leaves_out: bool = False
     shows_all: bool = False
+    unread: tuple[str, ...] = ()  # names of an object that could not be read
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
         return [one for one in self.accounts_held if one.ms_exch_master_account_sid == sid]
 
-    def left_out(self, _name: str) -> Sequence[LeftOutObject]:
-        return ()
+    def left_out(self, name: str) -> Sequence[LeftOutObject]:
+        return [UNREAD] if name in self.unread else ()
 
     def partitions(self) -> Sequence[Partition]:
         return (CONTOSO,)
@@ -205,6 +213,12 @@ ELSEWHERE = replace(
             replace(ALL, domains=(replace(SEEN, aliases=False),)),
             "aliases_not_visible",
         ),
+        (
+            replace(MOVED, mail_nickname=None),
+            replace(ALL, domains=(replace(SEEN, aliases=False, mailboxes=False),)),
+            "mailboxes_not_visible",  # the graver one
+        ),
+        (replace(MOVED, mail_nickname=None), replace(HIDDEN, no_mailboxes_here=True), None),
         (MOVED, replace(ALL, domains=()), "mailboxes_not_visible"),
     ],
 )
@@ -240,6 +254,7 @@ THERE = Recipient(dn="CN=Anna,DC=fabrikam,DC=example", sam_account_name="a.smith
         ("FABRIKAM\\anna", MOVED, SAME_NAME, NotFound()),
         # A name of this forest, and a UPN that somebody has here.
         ("CONTOSO\\anna", LINKED, (AccountDomain(name="CONTOSO"),), Found(recipient=LINKED)),
+        ("CONTOSO\\anna", MOVED, (AccountDomain(name="CONTOSO"),), Found(recipient=MOVED)),
         (
             "anna@fabrikam.example",
             replace(MOVED, user_principal_name="anna@fabrikam.example"),
@@ -294,6 +309,7 @@ def test_without_a_sid_nothing_is_guessed(account: Lookup | None, error_type: st
     found = resolve(logon("FABRIKAM\\anna"), forest, None, [], BY_SID, account)
     assert isinstance(found, Unavailable)
     assert found.error_type == error_type
+    assert "FABRIKAM" in found.message
 
 
 def test_two_that_stand_for_one_account_are_ambiguous() -> None:
@@ -302,3 +318,130 @@ def test_two_that_stand_for_one_account_are_ambiguous() -> None:
     account = Found(recipient=THERE)
     found = resolve(logon("FABRIKAM\\anna"), forest, None, [], BY_SID, account)
     assert found == Ambiguous(dns=(LINKED.dn, other.dn))
+
+
+def test_who_is_no_account_does_not_log_on() -> None:
+    group = replace(ANNA, is_account=False)
+    for text in ("CONTOSO\\anna", "anna", "anna.smith@contoso.example", "anna@contoso.example"):
+        assert resolve(logon(text), Domain(ALL, (group,)), None, []) == NotFound(), text
+    linked = Domain(ALL, (replace(LINKED, is_account=False),))
+    there = Found(recipient=THERE)
+    assert resolve(logon("FABRIKAM\\a"), linked, None, [], BY_SID, there) == NotFound()
+
+
+def test_an_address_of_two_is_ambiguous_wherever_it_belongs() -> None:
+    address = ("smtp:smith@tailspin.example",)
+    both = tuple(replace(ANNA, dn=f"CN={name}", proxy_addresses=address) for name in "AB")
+    forest = Domain(replace(ALL, trusts=("fabrikam.example",)), both)
+    found = resolve(logon("smith@tailspin.example"), forest, None, [])
+    assert found == Ambiguous(dns=("CN=A", "CN=B"))
+
+
+def test_a_name_here_that_looks_like_one_of_another_domain() -> None:
+    """`FABRIKAM\\anna` is no principal name, whoever has one that reads so."""
+    other = replace(MOVED, dn="CN=X", sam_account_name="x", user_principal_name="anna@FABRIKAM")
+    forest = Domain(ALL, (LINKED, other))
+    found = resolve(logon("FABRIKAM\\anna"), forest, None, [], SAME_NAME)
+    assert found == Found(recipient=LINKED)
+
+
+def test_a_domain_that_must_not_become_a_question_is_refused() -> None:
+    steps: list[str] = []
+    text = "CONTO\0SO\\anna"
+    odd = Logon(text=text, user="anna", domain="CONTO\0SO", format="down_level")
+    assert resolve(odd, Domain(ALL), None, steps) == NotFound()
+    assert steps == ["refused: the name is empty, too long or holds control characters"]
+
+
+def test_hidden_principal_names_are_told_before_hidden_accounts() -> None:
+    """And of the domains those alone that hide them."""
+    other = replace(SEEN, nc_name="dc=emea,dc=contoso,dc=example", principal_names=False)
+    forest = Domain(replace(SOME, domains=(SEEN, other)))
+    steps: list[str] = []
+    found = resolve(logon("smith@contoso.example"), forest, None, steps)
+    assert isinstance(found, Unavailable)
+    assert found.error_type == "principal_names_not_visible"
+    assert "of emea.contoso.example shows" in found.message
+    assert steps[-1] == found.message
+
+
+@pytest.mark.parametrize("name", ["anna.smith", "anna.smith@contoso.example"])
+def test_an_object_that_could_not_be_read_may_be_the_one(name: str) -> None:
+    asked = logon("anna.smith@contoso.example")
+    steps: list[str] = []
+    forest = Domain(ALL, leaves_out=True, unread=(name,))
+    found = resolve(asked, forest, None, steps)
+    assert found == Ambiguous(dns=(ANNA.dn, UNREAD.dn), left_out=UNREAD.why)
+    assert UNREAD.why in steps[-1]
+    nobody = replace(forest, accounts_held=())
+    assert resolve(asked, nobody, None, []) == Ambiguous(dns=(UNREAD.dn,), left_out=UNREAD.why)
+    two = replace(forest, accounts_held=(ANNA, replace(ANNA, dn="CN=B")))
+    assert resolve(asked, two, None, []) == Ambiguous(dns=(ANNA.dn, "CN=B")), "as it is anyway"
+    other = replace(forest, unread=("anna.smith@else.example",))
+    assert resolve(asked, other, None, []) == Found(recipient=ANNA)
+
+
+@pytest.mark.parametrize(
+    ("text", "forest", "domains", "account", "told"),
+    [
+        ("smith@contoso.example", Domain(ALL), (), None,
+         ["userPrincipalName=smith@contoso.example: 0 objects",
+          "sAMAccountName=smith in dc=contoso,dc=example: 0 objects",
+          "proxyAddresses=smtp:smith@contoso.example: 1 object"]),
+        ("smith@tailspin.example",
+         Domain(replace(ALL, trusts=("fabrikam.example",)),
+                (replace(ANNA, proxy_addresses=("smtp:smith@tailspin.example",)),)), (), None,
+         ["userPrincipalName=", "proxyAddresses=",
+          "tailspin.example is not a domain of this forest"]),
+        ("TAILSPIN\\anna", Domain(ALL), (), None,
+         ["no domain of the forest is called TAILSPIN (known: contoso, contoso.example)"]),
+        ("TAILSPIN\\anna", Domain(replace(ALL, named=False)), (), None,
+         ["no domain of the forest is called TAILSPIN", "no crossRef object tells"]),
+        ("FABRIKAM\\anna", Domain(ALL, (MOVED,)), SAME_NAME, None,
+         ["FABRIKAM is one of directory.account_domains", "sAMAccountName=anna: 1 object",
+          f"{ANNA.dn} is no linked mailbox"]),
+        ("FABRIKAM\\anna", Domain(ALL, (LINKED,)), BY_SID, Found(recipient=THERE),
+         ["FABRIKAM is one of directory.account_domains",
+          f"there it is {THERE.dn}; msExchMasterAccountSid={SID}: 1 object"]),
+        ("FABRIKAM\\anna", Domain(ALL, (LINKED,)), BY_SID, NotFound(),
+         ["FABRIKAM is one of directory.account_domains",
+          "the account domain knows nobody by this logon"]),
+    ],
+)  # fmt: skip
+def test_each_question_is_told_in_words(
+    text: str,
+    forest: Domain,
+    domains: tuple[AccountDomain, ...],
+    account: Lookup | None,
+    told: list[str],
+) -> None:
+    steps: list[str] = []
+    resolve(logon(text), forest, None, steps, domains, account)
+    assert len(steps) == len(told), steps
+    for step, begins in zip(steps, told, strict=True):
+        assert step.startswith(begins)
+
+
+def test_a_forest_that_shows_no_domain_knows_none() -> None:
+    steps: list[str] = []
+    resolve(logon("CONTOSO\\anna"), Nameless(ALL), None, steps)
+    assert "(known: none)" in steps[0]
+
+
+class Nameless(Domain):
+    def partitions(self) -> Sequence[Partition]:
+        return ()
+
+
+def test_domains_as_far_as_objects_tell() -> None:
+    dns = ["CN=A,DC=fabrikam,DC=example", "CN=B,DC=Contoso,DC=example", "CN=C,O=Nowhere",
+           "CN=D,DC=contoso,DC=example"]  # fmt: skip
+    assert domains_of_objects(dns) == (
+        Partition(nc_name="dc=contoso,dc=example", names=frozenset({"contoso.example"})),
+        Partition(nc_name="dc=fabrikam,dc=example", names=frozenset({"fabrikam.example"})),
+    )
+
+
+def test_a_logon_without_a_domain_names_no_account_domain() -> None:
+    assert account_domain(logon("anna"), SAME_NAME) is None
+    assert account_domain(logon("fabrikam\\anna"), SAME_NAME) == SAME_NAME[0]

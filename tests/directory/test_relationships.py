@@ -1,11 +1,20 @@
 """The relationships: read at the start and again, the last good copy kept, changes told."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.relationships import (
+    RelationshipsKeeper,
+    changes,
+    outdated,
+    standing,
+    unseen,
+)
+from eas_redirect.directory.sight import Sight
 from eas_redirect.directory.values import (
     CacheSettings,
     Drift,
@@ -210,3 +219,163 @@ async def test_the_time_since_the_reading_counts_as_well() -> None:
     watched.clock.now += 1
     watched.directory.age_s = 900
     assert isinstance((await watched.cached.relationships(fresh=True)).relationships, Unavailable)
+
+
+class Kept:
+    """A keeper by itself; each call of its listener is kept."""
+
+    def __init__(self, *, relationships_s: float = 900.0) -> None:
+        self.clock = Clock()
+        self.directory = FakeDirectory()
+        self.told: list[tuple[Drift, ...]] = []
+        self.keeper = RelationshipsKeeper(
+            self.directory,
+            CacheSettings(relationships_s=relationships_s),
+            on_drift=self.told.append,
+            clock=self.clock,
+        )
+
+    async def asked(self) -> int:
+        await settle()
+        return self.directory.relationships_asked
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        for _ in range(10_000):
+            if happened():
+                return
+            await asyncio.sleep(0.001)
+        pytest.fail("it does not happen")
+
+
+async def test_a_copy_is_read_again_when_its_life_is_over() -> None:
+    kept = Kept()
+    await kept.keeper.relationships()
+    kept.directory.age_s = 500
+    for later_s, asked in ((0, 1), (899, 1), (1, 2)):
+        kept.clock.now += later_s
+        await kept.keeper.relationships()
+        assert await kept.asked() == asked
+    kept.clock.now += 100
+    assert (await kept.keeper.relationships()).age_s == 600
+    kept.directory.age_s = 0
+    kept.keeper.refresh_soon()
+    assert await kept.asked() == 3
+    kept.clock.now += 200
+    assert (await kept.keeper.relationships(fresh=True)).age_s == 200
+    assert await kept.asked() == 3
+    assert kept.told == [], "nothing is odd"
+
+
+async def test_the_background_alone_reads_again_while_it_runs() -> None:
+    kept = Kept()
+    kept.keeper.start()
+    assert await kept.asked() == 1
+    assert await kept.asked() == 1, "it waits"
+    kept.clock.now += 900
+    await kept.keeper.relationships()
+    assert await kept.asked() == 1
+    kept.keeper.close()
+
+
+async def test_the_background_tries_a_directory_that_is_down_more_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eas_redirect.directory.relationships.RETRY_S", 0.001)
+    kept = Kept()
+    kept.directory.known = DOWN
+    kept.keeper.start()
+    await kept.until(lambda: kept.directory.relationships_asked >= 3)
+    kept.directory.known = (CLOUD,)
+    await kept.until(lambda: kept.keeper.age_s() is not None)
+    asked = kept.directory.relationships_asked
+    await asyncio.sleep(0.01)
+    assert await kept.asked() == asked
+    kept.keeper.close()
+
+
+async def test_what_is_closed_reads_nothing_more() -> None:
+    kept = Kept()
+    kept.keeper.refresh_soon()
+    assert await kept.asked() == 0, "it has not read before"
+    await kept.keeper.relationships()
+    kept.keeper.close()
+    kept.keeper.refresh_soon()
+    kept.keeper.start()
+    assert await kept.asked() == 1
+
+
+def test_it_closes_after_its_loop() -> None:
+    kept = Kept()
+
+    async def start() -> None:
+        kept.keeper.start()
+        await settle()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # its task is destroyed while it waits
+    loop.run_until_complete(start())
+    loop.close()
+    kept.keeper.close()
+
+
+async def test_a_failure_says_whether_an_earlier_copy_serves() -> None:
+    for before, says in (
+        (DOWN, "there is no earlier copy"),
+        ((CLOUD,), "the last good copy serves"),
+    ):
+        kept = Kept()
+        kept.directory.known = before
+        await kept.keeper.relationships()
+        kept.directory.known = DOWN
+        await kept.keeper.relationships(fresh=True)
+        kept.clock.now += 900
+        await kept.keeper.relationships(fresh=True)
+        [[drift]] = kept.told
+        assert drift.kind == "unavailable"
+        assert says in drift.message
+        assert DOWN.message in drift.message
+
+
+async def test_without_a_listener_nobody_is_told() -> None:
+    directory = FakeDirectory()
+    directory.known = ()
+    keeper = RelationshipsKeeper(directory, CacheSettings())
+    assert (await keeper.relationships()).relationships == ()
+
+
+def test_a_relationship_is_the_same_by_its_dn() -> None:
+    one, other = replace(CLOUD, dn="CN=A"), replace(CLOUD, dn="CN=B")
+    assert changes((one,), (replace(one, name="Renamed"),)) == ()
+    [removed] = changes((one, other), (one,))
+    assert (removed.kind, removed.relationship) == ("removed", CLOUD.name)
+    told = changes((replace(CLOUD, name="A"), PARTNER), (replace(PARTNER, enabled=False),
+        replace(CLOUD, name="Zoo")))  # fmt: skip
+    assert [(drift.relationship, drift.kind) for drift in told] == [
+        ("A", "removed"),
+        ("Partner", "disabled"),
+        ("Zoo", "added"),
+    ]
+
+
+def test_what_is_wrong_with_one_reading_names_what_it_is_about() -> None:
+    twice = replace(PARTNER, domain_names=("a.example", *CLOUD.domain_names))
+    [drift] = standing((CLOUD, twice))
+    assert (drift.kind, drift.domain) == ("domain_claimed_twice", CLOUD.domain_names[0])
+    unknown = replace(PARTNER, domains_unknown="cut", domain_names=())
+    [drift] = standing((CLOUD, unknown))
+    assert (drift.kind, drift.relationship) == ("domain_names_unknown", "Partner")
+    assert "(cut)" in drift.message
+    assert standing((CLOUD, replace(unknown, enabled=False))) == ()
+
+
+def test_what_cannot_be_seen_is_told_as_it_is_remarked() -> None:
+    sight = Sight(source="ldap")
+    assert [(one.kind, one.message) for one in unseen(sight)] == [
+        (remark.kind, remark.message) for remark in sight.remarks()
+    ]
+    assert unseen(sight) != ()
+    assert unseen(None) == ()
+
+
+def test_an_old_directory_says_how_old() -> None:
+    assert "for 900 s" in outdated(900.4).message

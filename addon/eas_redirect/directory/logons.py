@@ -97,7 +97,7 @@ def resolve(
     if not (is_askable(logon.text) and is_askable(logon.user)):
         steps.append("refused: the name is empty, too long or holds control characters")
         return NotFound()
-    if account_domains and (named := _named(logon, account_domains, forest)) is not None:
+    if (named := _named(logon, account_domains, forest)) is not None:
         lookup = _linked(logon, named, account, forest, steps)
     else:
         lookup = _of_this_forest(logon, forest, default_domain, steps)
