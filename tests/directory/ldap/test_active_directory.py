@@ -1,26 +1,37 @@
 """Which server is asked for what, and what becomes of its failures; the sessions are made up."""
 
 import asyncio
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from eas_redirect.directory.entries import Entry
-from eas_redirect.directory.ldap.active_directory import ActiveDirectory
+from eas_redirect.directory.entries import DEVICE_CLASS, Entry
+from eas_redirect.directory.ldap.active_directory import ActiveDirectory, account_forest
+from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault, NoSuchObjectError
 from eas_redirect.directory.ldap.links import RootDSE, Session
 from eas_redirect.directory.ldap.servers import ServerAddress
 from eas_redirect.directory.values import (
+    AccountDomain,
     Ambiguous,
+    DeviceLists,
     DirectorySettings,
     Found,
     Lookup,
+    MovedAnswer,
     NotFound,
+    RelationshipsAnswer,
     Unavailable,
+    Watched,
 )
+from tests.directory.ldap.ranges import RangeServer, serving, whole_ranges
+from tests.directory.ldap.test_forest import CONTOSO_REF, O365, Server, cross_ref, entry, user
+from tests.directory.ldap.test_wire_ranges import entries
 from tests.directory.logons import logon
 
 ROOT = "DC=contoso,DC=example"
@@ -355,3 +366,174 @@ async def test_a_closed_directory_says_so() -> None:
         lookup = await ask(directory)
     assert isinstance(lookup, Unavailable)
     assert lookup.error_type == "closed"
+
+
+# -- each question as a directory is asked it -----------------------------------------------------
+
+ANNA_DN = f"CN=anna,CN=Users,{ROOT}"
+TARGET = {"targetAddress": "SMTP:anna@m.example", "mailNickname": "anna"}
+LATE = Unavailable(error_type="timeout", message="dc1:636: late")
+
+
+@contextmanager
+def asking(server: Server, **settings: Any) -> Iterator[ActiveDirectory]:
+    """A directory whose only server is this one."""
+    made = DirectorySettings(servers=("ldaps://dc1",), pool_size=1, **settings)
+    directory = ActiveDirectory(made, connect=lambda *_: server)
+    try:
+        yield directory
+    finally:
+        directory.close()
+
+
+def contoso(*more: Entry) -> Server:
+    return Server(CONTOSO_REF, user("anna", **TARGET), user("bert", homeMDB="CN=DB"), O365, *more)
+
+
+async def test_an_answer_says_where_it_comes_from() -> None:
+    server = contoso()
+    with asking(server) as directory:
+        answer = await directory.recipient(logon("CONTOSO\\anna"))
+        assert isinstance(answer.lookup, Found)
+        assert answer.lookup.recipient.dn == ANNA_DN
+        assert (answer.source, answer.server) == ("ldap", "dc1:636")
+        assert answer.steps
+        assert 0 < (answer.duration_ms or 0) < 60_000
+        known = await directory.relationships()
+        assert isinstance(known.relationships, tuple)
+        assert (known.source, known.server, len(known.relationships)) == ("ldap", "dc1:636", 1)
+        users = tuple(Watched(dn=dn) for dn in (ANNA_DN, f"CN=bert,CN=Users,{ROOT}"))
+        moved = await directory.moved([*users, *users])
+        assert moved == MovedAnswer(moved=users[:1], source="ldap", server="dc1:636")
+
+
+async def test_whoever_lives_here_is_told_to_a_rehearsal() -> None:
+    device = entry(f"CN=1,CN=ExchangeActiveSyncDevices,{ANNA_DN}", DEVICE_CLASS)
+    with asking(contoso(device)) as directory:
+        everyone = await directory.everyone()
+        assert isinstance(everyone, tuple)
+        assert [one.sam_account_name for one in everyone] == ["anna", "bert"]
+        devices = await directory.devices(ANNA_DN)
+        assert isinstance(devices, tuple)
+        assert [one.dn for one in devices] == [device.dn]
+        assert await directory.device_lists(ANNA_DN) == DeviceLists()
+
+
+async def test_no_question_raises_for_a_directory_that_is_away() -> None:
+    server = Server()
+    server.fault = Fault("timeout", "late", "question")
+    with asking(server) as directory:
+        assert (await directory.recipient(logon("anna"))).lookup == LATE
+        known = await directory.relationships()
+        assert known == RelationshipsAnswer(relationships=LATE, source="ldap")
+        moved = await directory.moved([Watched(dn=ANNA_DN)])
+        assert moved == MovedAnswer(moved=LATE, source="ldap")
+        assert await directory.everyone() == LATE
+        assert await directory.devices(ANNA_DN) == LATE
+        assert await directory.device_lists(ANNA_DN) == LATE
+        for name in ("anna", ANNA_DN):
+            assert directory.meant_by(name) == LATE
+
+
+def test_whom_an_administrator_means() -> None:
+    machine = entry(f"CN=PC1,{ROOT}", "user computer", sAMAccountName="PC1$")
+    server = contoso(machine)
+    with asking(server, default_domain="CONTOSO") as directory:
+        for name in ("CONTOSO\\anna", "anna", ANNA_DN, ANNA_DN.lower()):
+            found = directory.meant_by(name)
+            assert isinstance(found, Found), name
+            assert found.recipient.dn == ANNA_DN
+        for name in (machine.dn, f"CN=Nobody,{ROOT}", "CONTOSO\\nobody", "", "\\"):
+            assert directory.meant_by(name) == NotFound(), name
+        server.fault = Fault("timeout", "late")
+        assert directory.meant_by("anna") == LATE
+        server.fault = None
+        assert directory.meant_by("anna") == LATE, "it rests, and nobody is asked"
+
+
+# -- users of other forests -----------------------------------------------------------------------
+
+SID = "S-1-5-21-1-2-3-1104"
+LINKED = user("linked", msExchMasterAccountSid=SID, **TARGET)
+FABRIKAM = AccountDomain(name="fabrikam", servers=("ldap://dc.fabrikam.example",))
+
+
+async def test_users_of_an_account_forest_are_found_by_their_sid() -> None:
+    theirs = Server(cross_ref(ROOT, "FABRIKAM", "fabrikam.example"), user("anna", objectSid=SID))
+    ours = contoso(LINKED)
+    settings = DirectorySettings(servers=("ldaps://dc1",), account_domains=(FABRIKAM,))
+    accounts = ActiveDirectory(account_forest(settings, FABRIKAM), connect=lambda *_: theirs)
+    directory = ActiveDirectory(
+        settings, connect=lambda *_: ours, account_forests={"fabrikam": accounts}
+    )
+    try:
+        for text, dn in (("FABRIKAM\\anna", LINKED.dn), ("CONTOSO\\anna", ANNA_DN)):
+            answers = [(await directory.recipient(logon(text))).lookup]
+            answers.append(await asyncio.to_thread(directory.meant_by, text))
+            for lookup in answers:
+                assert isinstance(lookup, Found), text
+                assert lookup.recipient.dn == dn
+    finally:
+        directory.close()
+    closed = (await accounts.recipient(logon("FABRIKAM\\anna"))).lookup
+    assert isinstance(closed, Unavailable)
+    assert closed.error_type == "closed"
+
+
+async def test_users_of_the_same_name_need_no_other_forest() -> None:
+    same = AccountDomain(name="fabrikam")
+    server = contoso(user("clara", msExchMasterAccountSid=SID, **TARGET))
+    with asking(server, account_domains=(same,)) as directory:
+        for text in ("FABRIKAM\\clara", "CONTOSO\\clara"):
+            assert isinstance((await directory.recipient(logon(text))).lookup, Found), text
+
+
+async def test_an_account_forest_that_is_away_makes_its_users_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    away = AccountDomain(name="fabrikam", servers=(f"ldap://127.0.0.1:{port}",))
+    with asking(contoso(), account_domains=(away,), bind="anonymous") as directory:
+        lookup = (await directory.recipient(logon("FABRIKAM\\anna"))).lookup
+        assert isinstance(lookup, Unavailable)
+        assert lookup.error_type == "connection_refused"
+        assert isinstance((await directory.recipient(logon("CONTOSO\\anna"))).lookup, Found)
+
+
+def test_an_account_forest_is_asked_by_the_same_account_for_sids() -> None:
+    settings = DirectorySettings(
+        servers=("ldaps://dc1",),
+        bind_user="eas@contoso.example",
+        password_env="EAS_TEST_PASSWORD",
+        search_base=ROOT,
+        configuration_base=f"CN=Configuration,{ROOT}",
+        account_domains=(FABRIKAM,),
+        default_domain="CONTOSO",
+    )
+    assert account_forest(settings, FABRIKAM) == DirectorySettings(
+        servers=FABRIKAM.servers,
+        bind_user="eas@contoso.example",
+        password_env="EAS_TEST_PASSWORD",
+        tells_sids=True,
+    )
+
+
+# -- the account that asks ------------------------------------------------------------------------
+
+
+async def test_credentials_are_its_own_or_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password that was refused to somebody else is not tried here."""
+    monkeypatch.setenv("EAS_TEST_PASSWORD", "bind-Passw0rd-of-the-proxy")
+    server = RangeServer(entries(1, 1), whole_ranges(1500))
+    with serving(server):
+        settings = DirectorySettings(
+            servers=(server.url,), bind_user="eas@x", password_env="EAS_TEST_PASSWORD"
+        )
+        shared = BindCredentials(settings)
+        shared.refused(shared.password(), Fault("account_locked", "locked", "account"))
+        for credentials, expected in ((None, Found), (shared, Unavailable)):
+            directory = ActiveDirectory(settings, credentials)
+            try:
+                lookup = (await directory.recipient(logon("CONTOSO\\anna"))).lookup
+            finally:
+                directory.close()
+            assert isinstance(lookup, expected), lookup

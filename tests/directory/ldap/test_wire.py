@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from eas_redirect.directory.ldap.wire import (
     Message,
     Search,
     Searches,
+    TooLongError,
     WireError,
     read_message,
     search_request,
@@ -117,6 +119,21 @@ def test_attributes_with_options_are_the_attribute() -> None:
     assert read.content == Entry("CN=A", {"member": ["a"]})
 
 
+def test_what_has_a_form_of_its_own_is_written_in_it() -> None:
+    """MS-DTYP 2.4.2 and 2.3.4. What is none of these is a value all the same."""
+    sid = bytes.fromhex("010500000000000515000000010000000200000003000000") + b"\x50\x04\0\0"
+    guid = bytes.fromhex("67452301ab89efcd0123456789abcdef")
+    values = {"objectSid": [sid, b"short"], "objectGUID": [guid, b"short"]}
+    read = read_message(message(1, entry_of("CN=A", values)))
+    assert read.content == Entry(
+        "CN=A",
+        {
+            "objectsid": ["S-1-5-21-1-2-3-1104", "short"],
+            "objectguid": ["01234567-89ab-cdef-0123-456789abcdef", "short"],
+        },
+    )
+
+
 def test_what_is_no_text_is_a_value_all_the_same() -> None:
     """Else a homeMDB in another encoding would be no mailbox."""
     read = read_message(message(1, entry_of("CN=A", {"homeMDB": [b"CN=M\xfcnchen"]})))
@@ -133,6 +150,9 @@ def test_what_is_no_text_is_a_value_all_the_same() -> None:
         ([done_of(0), paged(b"more", b"\x01\x01\xff")], Done(0, "", b"more")),
         ([done_of(0), paged(b"")], Done(0, "")),
         ([done_of(0), tlv(0xA0, tlv(0x30), tlv(0x30, tlv(0x04, b"1.2.3")))], Done(0, "")),
+        ([done_of(0), tlv(0xA0, tlv(0x30, tlv(0x04, b"1.2.3"), tlv(0x04, b"x")))], Done(0, "")),
+        ([done_of(0), tlv(0xA0, tlv(0x30, tlv(0x04, b"1.2.840.113556.1.4.319")))], Done(0, "")),
+        ([done_of(0), tlv(0x8A, b"1.2.3"), paged(b"more")], Done(0, "", b"more")),
     ],
 )
 def test_the_end_of_a_search(parts: list[bytes], done: Done) -> None:
@@ -143,6 +163,25 @@ def test_the_end_of_a_search(parts: list[bytes], done: Done) -> None:
 def test_what_is_no_answer_is_left_alone(operation: int) -> None:
     """A continuation reference, a notice of disconnection, an intermediate answer."""
     assert read_message(message(0, tlv(operation, tlv(0x04, b"ldap://x")))) == Message(0, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "length"),
+    [
+        (b"", None),
+        (b"\x30", None),
+        (b"\x30\x00", 2),
+        (b"\x30\x7f", 129),
+        (b"\x30\x81", None),
+        (b"\x30\x81\x80", 131),
+        (b"\x30\x82\x01", None),
+        (b"\x30\x82\x01\x00", 260),
+        (b"\x30\x83\x01\x00\x00", 65541),
+        (b"\x30\x84" + MAX_MESSAGE.to_bytes(4), 6 + MAX_MESSAGE),
+    ],
+)
+def test_how_long_a_message_is(data: bytes, length: int | None) -> None:
+    assert whole_length(data) == length
 
 
 WHOLE = message(7, entry_of("CN=Anna", ANNA, wide=True), wide=True)
@@ -176,6 +215,9 @@ def test_what_is_no_message_at_all(data: bytes) -> None:
     [
         b"",
         WHOLE + b"\x00",
+        b"\x31" + WHOLE[1:],
+        # A word that is longer than what it stands in: what comes after it is no part of it.
+        message(1, tlv(0x65, b"\x0a\x01\x00\x04\x00\x04\x09ab"), paged(b"more")),
         tlv(0x30),
         tlv(0x30, tlv(0x02, b"\x01")),
         tlv(0x30, tlv(0x02), done_of(0)),
@@ -235,6 +277,36 @@ def test_searches_follow_each_other(ends: Ends) -> None:
     theirs.sendall(message(2, done_of(32, "gone")))
     assert ask(searches, ours) == ([], Done(32, "gone"))
     assert b"\x02\x01\x02\x63" in theirs.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "remaining_s", "told_s"), [(0, 3.2, 4), (2, 3.2, 2), (60, 3.2, 4), (0, 0.001, 1)]
+)
+def test_the_server_is_told_how_long_it_may_take(
+    ends: Ends, limit_s: int, remaining_s: float, told_s: int
+) -> None:
+    ours, theirs = ends
+    theirs.sendall(message(1, done_of(0)))
+    Searches().ask(ours, replace(ANY, time_limit_s=limit_s), lambda: remaining_s)
+    assert theirs.recv(4096) == search_request(1, replace(ANY, time_limit_s=told_s))
+
+
+def test_an_answer_may_have_so_many_bytes(ends: Ends) -> None:
+    ours, theirs = ends
+    searches, answer = Searches(), message(1, ANNA_S_ENTRY) + message(1, done_of(0))
+    theirs.sendall(answer)
+    search = replace(ANY, most_bytes=len(answer))
+    assert searches.ask(ours, search, lambda: 30.0) == ([FOUND], Done(0, ""))
+    assert searches.received == len(answer)
+    theirs.sendall(message(2, ANNA_S_ENTRY) + message(2, done_of(0)))
+    with pytest.raises(TooLongError):
+        searches.ask(ours, replace(search, most_bytes=len(answer) - 1), lambda: 30.0)
+
+
+def test_a_server_that_takes_no_question_is_not_waited_for(ends: Ends) -> None:
+    ours, _ = ends
+    with pytest.raises(TimeoutError):
+        Searches().ask(ours, replace(ANY, base="x" * 5_000_000), lambda: 0.05)
 
 
 def test_answers_byte_by_byte(ends: Ends) -> None:

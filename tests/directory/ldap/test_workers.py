@@ -1,7 +1,9 @@
 """Threads: started when needed, freed when nobody waits, ended when closed."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -133,6 +135,42 @@ def test_an_exception_is_the_future_s(tools: type[Stuck]) -> None:
         workers.submit(broken, later()).future.result(SOON_S)
     assert workers.submit(lambda _tool, _deadline: 1, later()).future.result(SOON_S) == 1
     workers.close()
+
+
+def test_an_answer_is_kept_by_nobody_but_who_asked(tools: type[Stuck]) -> None:
+    class Answer:
+        pass
+
+    workers = Workers(1, tools, "test")
+    job = workers.submit(lambda _tool, _deadline: Answer(), later())
+    kept = weakref.ref(job.future.result(SOON_S))
+    workers.submit(answering, later()).future.result(SOON_S)  # the thread has gone on
+    del job
+    gc.collect()
+    assert kept() is None
+    workers.close()
+
+
+def test_a_thread_that_nothing_interrupts_holds_up_no_end() -> None:
+    class Deaf(Stuck):
+        def interrupt(self) -> None: ...
+
+    deaf = Deaf()
+    workers = Workers(1, lambda: deaf, "deaf")
+    stuck = workers.submit(wait, later())
+    while not stuck.future.running():
+        time.sleep(0.001)
+    [thread] = [one for one in threading.enumerate() if one.name == "deaf-0"]
+    assert thread.daemon, "nor that of the process"
+    release = threading.Timer(9, deaf.let_go.set)
+    release.start()
+    began = time.monotonic()
+    workers.close()
+    took_s = time.monotonic() - began
+    release.cancel()
+    deaf.let_go.set()
+    assert stuck.future.result(SOON_S) == 0
+    assert took_s < 5
 
 
 def test_close_ends_running_and_waiting_jobs_and_every_thread(tools: type[Stuck]) -> None:

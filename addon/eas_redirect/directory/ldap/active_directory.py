@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from eas_redirect.activesync.authorization import Logon, parse_logon
 from eas_redirect.directory.ldap.credentials import BindCredentials
@@ -75,7 +76,7 @@ class ActiveDirectory:
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
         began = time.perf_counter()
         steps: list[str] = []
-        account = await self._account(logon) if self._account_forests else None
+        account = await self._account(logon)
 
         def question(links: Links, deadline: Deadline) -> tuple[Lookup, str | None]:
             forest = LinkedForest(links, deadline, self._settings, self._maps)
@@ -190,17 +191,11 @@ class ActiveDirectory:
         if (fault := self._servers[role].why_none()) is not None:
             self._watch(role)
             raise fault
-        try:
-            return await self._submit(role, question)
-        finally:
-            self._watch(role)
-
-    async def _submit[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
         limit = self._settings.lookup_timeout_s
         # A worker's own limit comes first: it knows better what has failed.
         job = self._workers.submit(question, Deadline(time.monotonic() + 0.95 * limit))
         answer = asyncio.wrap_future(job.future)
-        answer.add_done_callback(_look_at)
+        answer.add_done_callback(partial(self._answered, role))
         try:
             done, _ = await asyncio.wait({answer}, timeout=limit)
         except asyncio.CancelledError:
@@ -211,6 +206,12 @@ class ActiveDirectory:
             message = f"no answer within directory.lookup_timeout_s ({limit:g} s)"
             raise self._servers[role].why_none() or Fault("timeout", message)
         return answer.result()
+
+    def _answered[R](self, role: Role, answer: asyncio.Future[R]) -> None:
+        """Perhaps too late for whoever asked: then its exception must not be reported as lost."""
+        if not answer.cancelled():
+            answer.exception()
+        self._watch(role)
 
     def _watch(self, role: Role) -> None:
         """While a server does not work, it is tried again each time that it has rested."""
@@ -274,12 +275,6 @@ def account_forest(settings: DirectorySettings, domain: AccountDomain) -> Direct
         account_domains=(),
         tells_sids=True,
     )
-
-
-def _look_at[R](answer: asyncio.Future[R]) -> None:
-    """An answer that came too late is nobody's; its exception must not be reported as lost."""
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _asks_catalogue(settings: DirectorySettings) -> bool:
