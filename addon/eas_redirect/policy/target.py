@@ -18,7 +18,7 @@ from eas_redirect.activesync.host_port import HostPortError, read_host_port
 from eas_redirect.directory.values import OrganizationRelationship, Recipient
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP, Cloud, cloud_of
 from eas_redirect.policy.reasons import Reason
-from eas_redirect.policy.verdict import Pass, Policy, Trail
+from eas_redirect.policy.verdict import Pass, Policy, Trail, protocol_version
 from eas_redirect.policy.waves import membership
 
 # From a relationship's TargetOwaURL to X-MS-Location.
@@ -116,7 +116,6 @@ _UNKNOWN_NAME = {
     True: "No name is known by which devices call this server for ActiveSync, so a loop cannot be"
     " ruled out",
 }
-_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 
 
 def target_for(
@@ -230,19 +229,14 @@ def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail) -> Pass |
         trail.good(question, "OPTIONS is redirected at any version.")
         return None
     version = exchange.request.protocol_version
-    known = _version(version)
-    if known is not None and known >= (_version(policy.min_protocol_version) or (14, 0)):
+    known = protocol_version(version)
+    if known is not None and known >= policy.least_version:
         trail.good(question, f"It speaks {version}.")
         return None
     said = f"speaks {version}" if known else "names no version that can be read"
     least = f"exchange.min_protocol_version is {policy.min_protocol_version}"
     detail = f"The device {said}; {least}."
     return trail.stop(question, Pass(reason=Reason.PROTOCOL_VERSION_TOO_LOW, detail=detail))
-
-
-def _version(text: str | None) -> tuple[int, int] | None:
-    parts = _VERSION.fullmatch(text or "")
-    return (int(parts[1]), int(parts[2])) if parts else None
 
 
 def _not_in_wave(

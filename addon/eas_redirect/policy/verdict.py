@@ -3,6 +3,7 @@
 `decision.py` gives them out again; other rooms import them from there.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,8 @@ from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.waves import Wave
 
 type Mode = Literal["observe", "enforce"]
+
+_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,17 @@ class Policy:
     relationships: tuple[OrganizationRelationship, ...] = ()  # configured; win over the directory's
     wave: Wave = field(default_factory=Wave)
     discovery: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
+    least_version: tuple[int, int] = field(init=False, repr=False)  # `min_protocol_version` as read
+
+    def __post_init__(self) -> None:
+        least = protocol_version(self.min_protocol_version) or (14, 0)
+        object.__setattr__(self, "least_version", least)
+
+
+def protocol_version(text: str | None) -> tuple[int, int] | None:
+    """`14.1` → (14, 1); None for what is no version (MS-ASHTTP 2.2.1.1.2.4)."""
+    parts = _VERSION.fullmatch(text or "")
+    return (int(parts[1]), int(parts[2])) if parts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,11 +111,13 @@ class Criteria:
     percent: float | None = None
     device_types: tuple[str, ...] | None = None
     networks: tuple[Network, ...] | None = None
+    kinds: tuple[WaveKind, ...] = field(init=False, repr=False)
+    """Those that are asked about."""
 
-    @property
-    def kinds(self) -> tuple[WaveKind, ...]:
+    def __post_init__(self) -> None:
         kinds: tuple[WaveKind, ...] = ("users", "percent", "device_types", "networks")
-        return tuple(kind for kind in kinds if getattr(self, kind) is not None)
+        asked = tuple(kind for kind in kinds if getattr(self, kind) is not None)
+        object.__setattr__(self, "kinds", asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,12 @@ class Wave:
 
     only: Criteria = field(default_factory=Criteria)
     exclude: Criteria = field(default_factory=Criteria)
+    name: str | None = field(init=False, repr=False)
+    """A short name for the journal, such as `users+percent:10`; None for everyone."""
+
+    def __post_init__(self) -> None:
+        names = [_criterion_name(self.only, kind) for kind in self.only.kinds]
+        object.__setattr__(self, "name", "+".join(names) or None)
 
     def after(self, earlier: "Wave") -> "Wave":
         """The same, where a name that `earlier` holds too means whom it meant there."""
@@ -142,12 +150,6 @@ class Wave:
         return narrower or any(
             not _reaches(earlier.exclude, self.exclude, kind) for kind in self.exclude.kinds
         )
-
-    @property
-    def name(self) -> str | None:
-        """A short name for the journal, such as `users+percent:10`; None for everyone."""
-        names = [_criterion_name(self.only, kind) for kind in self.only.kinds]
-        return "+".join(names) or None
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """How many names of `only` and `except` tell one account, nobody, several, or could not be

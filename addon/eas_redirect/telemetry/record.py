@@ -202,12 +202,13 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
     """The journal line of one EAS exchange that was answered."""
     exchange, verdict = judgement.exchange, judgement.verdict
     request, answer, logon = exchange.request, exchange.answer, exchange.logon
-    redirected, discovery = judgement.decision == "redirect", judgement.discovery
+    decision, discovery = judgement.decision, judgement.discovery
+    redirected = decision == "redirect"
     told = 451 if discovery is None else 200
     error_type = judgement.error_type or wire.error_type
     record = Record(
         timestamp_s=wire.ended_s or wire.started_s,
-        action=_ACTIONS[judgement.decision] if discovery is None else "eas.autodiscover",
+        action=_ACTIONS[decision] if discovery is None else "eas.autodiscover",
         message=message(judgement),
         level=_level(judgement, error_type),
         reason=str(verdict.reason),
@@ -244,7 +245,7 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         autodiscover=None if discovery is None else discovery.kind,
         carrier=wire.carrier,
         mode=judgement.mode,
-        decision=judgement.decision,
+        decision=decision,
         redirect_location=clipped(_location(judgement)),
         wave=verdict.wave,
     )
