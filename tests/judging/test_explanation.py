@@ -98,8 +98,8 @@ async def test_a_moved_user_in_words_and_in_json() -> None:
     ("lookup", "policy", "mode", "outcome", "advice"),
     [
         (Found(recipient=MOVED), POLICY, "observe", "observe mode: would be 451 to", None),
-        (NotFound(), POLICY, "enforce", "passes (recipient_not_found): The directory", "  What to"),
-        (DOWN, POLICY, "enforce", "passes (directory_unavailable): The directory cannot", "  What"),
+        (NotFound(), POLICY, "enforce", "passes (recipient_not_found).", "  What to"),
+        (DOWN, POLICY, "enforce", "passes (directory_unavailable).", "  What"),
         (
             Found(recipient=MOVED),
             replace(POLICY, wave=Wave(only=Criteria(percent=0.0))),

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from eas_redirect.checking.phones_port import listening
 from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
 from eas_redirect.configuration.config import Config
 from eas_redirect.haproxy.files import (
@@ -127,16 +128,8 @@ def _check_port(port: int) -> Iterator[Check]:
     """Two HAProxys on one port start without a word, and each takes half of the connections. A
     reload hands the same socket on, so there is one for each address."""
     sockets: dict[str, set[str]] = {}
-    for table in ("tcp", "tcp6"):
-        try:
-            rows = Path(f"/proc/net/{table}").read_text("ascii").splitlines()[1:]
-        except OSError:
-            return
-        for row in rows:
-            fields = row.split()
-            address, state, inode = fields[1], fields[3], fields[9]
-            if state == "0A" and int(address.rpartition(":")[2], 16) == port:
-                sockets.setdefault(address, set()).add(inode)
+    for address, inode in listening(port):
+        sockets.setdefault(address, set()).add(inode)
     if any(len(inodes) > 1 for inodes in sockets.values()):
         finding = f"several programs share port {port}: each takes a part of the connections"
         yield failed("haproxy port", finding, "End all but one: ss -ltnp tells which they are.")

@@ -9,6 +9,7 @@ from eas_redirect.checking.certificate_dates import check_front
 from eas_redirect.checking.domain_controllers import check_servers, check_sight
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.local import check_files, check_mitmproxy
+from eas_redirect.checking.phones_port import check_port
 from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
@@ -75,6 +76,7 @@ def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]
     yield from check_front(config, scope.carrier)
     if scope.carrier == "haproxy":
         return
+    yield from check_port(config, scope.timeout_s)
     yield from check_mitmproxy(scope.mitmproxy_directory.expanduser())
     if scope.upstream is not None and scope.upstream.scheme == "https":
         finding = "`eas-redirect run` opens none; mitmdump and --stock do, and say how to close it"
@@ -158,7 +160,8 @@ def check_waves(mode: str, wave: Wave) -> Iterator[Check]:
             continue
         subject = f"redirect.{table} users"
         right = "Write a UPN or DOMAIN\\user that is right"
-        yield good(subject, f"{len(users.known)} of {len(users.all)} names tell one account")
+        if not users.doubtful:
+            yield good(subject, f"{len(users.known)} of {len(users.all)} names tell one account")
         for doubt in in_doubt(table, users):
             finding = doubt.removeprefix(f"redirect.{table}: ")
             if finding.startswith("the directory could not"):

@@ -195,6 +195,10 @@ def _explain_user(user: str, config: Path, device: "AskedDevice", *, as_json: bo
     from eas_redirect.judging import explanation as room
 
     explanation = asyncio.run(_explain(load(config), user, device))
+    if explanation.logon.format == "bare" and explanation.recipient is None:
+        tell(
+            "If you meant DOMAIN\\user: a shell takes the backslash away, so quote 'DOMAIN\\user'."
+        )
     if as_json:
         print_json(room.as_json(explanation))
     else:

@@ -15,6 +15,7 @@ from eas_redirect.cli.common import (
     fail,
     load_with,
     print_text,
+    tell,
 )
 
 
@@ -54,7 +55,9 @@ def health(
         said = json.loads(body)
         word, why = said["status"], "; ".join(said.get("why", ()))
     except (ValueError, TypeError, KeyError, AttributeError):
-        status, word, why = 0, "not ours", body[:200].decode("utf-8", "replace")
+        status, word = 0, "not ours"
+        why = next(iter(body[:200].decode("utf-8", "replace").split("\n")), "").strip()
+        tell(f"{listen} is no status page of ours: name metrics.listen, not where phones call.")
     print_text(_together(f"{word}: {why}" if why else str(word), refused))
     if status != 200:
         raise typer.Exit(FINDINGS)

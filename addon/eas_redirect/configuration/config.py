@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from eas_redirect.configuration.kinds import (
     AccountDomainValue,
@@ -38,7 +39,7 @@ from eas_redirect.configuration.kinds import (
     UsersFile,
     WeakStatus,
 )
-from eas_redirect.configuration.problems import KeyPath, in_words
+from eas_redirect.configuration.problems import KeyPath, in_words, is_text, known_keys, leaves
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
     AllSources,
@@ -223,7 +224,7 @@ def load_config(
     try:
         config = Config.model_validate(said.document, context={"base": _base(path)})
     except ValidationError as errors:
-        found = [said.problem(e["loc"], in_words(e, Config)) for e in errors.errors()]
+        found = [said.problem(e["loc"], _in_words(e, said)) for e in errors.errors()]
         problems += filter(None, found)
     told = (said.problem(place, message) for place, message in contradictions(said))
     problems += filter(None, told)
@@ -231,6 +232,23 @@ def load_config(
         once = dict.fromkeys(sorted(problems, key=lambda problem: problem.line))
         raise ConfigError(tuple(problem.text for problem in once))
     return config
+
+
+def _in_words(error: ErrorDetails, said: AllSources) -> str:
+    """With the head that somebody forgot when they took the `# ` from a key below it."""
+    if error["type"] == "extra_forbidden":
+        name = str(error["loc"][-1])
+        tables = {key.rpartition(".")[0] for key in known_keys(Config) if key.endswith(f".{name}")}
+        free = {key for key, kind in leaves(Config).items() if not is_text(kind)}
+        if (line := said.commented_head(error["loc"], tables | free)) is not None:
+            return _below_a_comment(said, line)
+    return in_words(error, Config)
+
+
+def _below_a_comment(said: AllSources, line: int) -> str:
+    return (
+        f"stands below {said.commented[line]} (line {line}), which is a comment: remove its # too"
+    )
 
 
 def _base(path: Path) -> Path:
@@ -393,6 +411,7 @@ def contradictions(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
         yield ("journal", "hash_key_file"), 'is required by users = "hash"'
     redirect = _table(document, "redirect")
     yield from _waves_of_nobody(redirect, said)
+    yield from _excepted_by_a_comment(redirect, said)
     relationships = redirect.get("relationships")
     known = relationships if isinstance(relationships, list) else []
     numbered = [(n, entry) for n, entry in enumerate(known) if isinstance(entry, dict)]
@@ -464,6 +483,16 @@ def _waves_of_nobody(redirect: dict[str, Any], said: AllSources) -> Iterator[tup
             yield ("redirect", name), f"names nobody: {advice}"
         for key in nobody:
             yield ("redirect", name, key), f"names nobody: {advice}"
+
+
+def _excepted_by_a_comment(
+    redirect: dict[str, Any], said: AllSources
+) -> Iterator[tuple[KeyPath, str]]:
+    """Somebody who is meant to stay would be in the wave."""
+    for key in _table(redirect, "only"):
+        place: KeyPath = ("redirect", "only", key)
+        if (line := said.commented_head(place, {"redirect.except"})) is not None:
+            yield place, f"{_below_a_comment(said, line)}, or move this line above it"
 
 
 def _names_nobody(key: str, value: object) -> bool:

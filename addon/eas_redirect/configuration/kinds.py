@@ -21,7 +21,7 @@ from eas_redirect.activesync.host_port import (
     read_host_port,
     read_server_url,
 )
-from eas_redirect.configuration.user_list import UserListError, read_name, read_users
+from eas_redirect.configuration.user_list import CONTROL, UserListError, read_name, read_users
 from eas_redirect.directory.ldap.servers import parse_server
 from eas_redirect.policy.waves import Network
 
@@ -45,7 +45,8 @@ def _text(value: object) -> str:
         raise ValueError("is empty")
     if any(unicodedata.category(character) == "Cc" for character in value):
         raise ValueError(
-            "holds a control character, as \\n in double quotes is one: use single quotes"
+            "holds a control character, as a backslash in double quotes makes one:"
+            " use single quotes"
         )
     return value
 
@@ -242,6 +243,8 @@ def _users_file(value: object, info: ValidationInfo) -> Path:
 def _user_name(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text in quotes")
+    if "\t" in value:
+        raise ValueError(CONTROL)
     return read_name(value)
 
 

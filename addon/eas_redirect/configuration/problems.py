@@ -71,6 +71,9 @@ def unknown_key(place: KeyPath, model: type[BaseModel]) -> str:
     if any(word in name.lower() for word in _SECRET_WORDS):
         return f"unknown key; {WHERE_SECRETS_BELONG}"
     path = dotted(tuple(part for part in place if not isinstance(part, int)))
+    if name == "mode":
+        table = dotted(place[:-1])
+        return f"stands below [{table}]: move the line to the top of the file, above every [table]"
     keys = [key for key in known_keys(model) if not path.startswith(f"{key}.")]
     siblings = {key.rpartition(".")[2]: key for key in keys if key.count(".") == path.count(".")}
     near = difflib.get_close_matches(path, keys, n=1, cutoff=0.75)

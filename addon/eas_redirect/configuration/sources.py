@@ -7,7 +7,7 @@ An option goes before the environment, the environment before the file.
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _AT = re.compile(
 _PART = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"\s*(?P<key>{_PART}(?:\s*\.\s*{_PART})*)\s*(?P<sign>[=:]?)\s*(?P<value>.*)")
 _HEAD = re.compile(rf"\s*\[\[?\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)\s*\]")
+_COMMENTED_HEAD = re.compile(rf"\s*#[#\s]*(?P<head>\[\[?\s*{_PART}(?:\s*\.\s*{_PART})*\s*\]\]?)")
 _BROKEN_HEAD = re.compile(rf"\s*\[+\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)")
 
 
@@ -55,6 +56,7 @@ class AllSources:
     problems: list[Problem] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    commented: dict[int, str] = field(default_factory=dict)  # line → head that is a comment
     _elsewhere: dict[str, str] = field(default_factory=dict)  # dotted key → who else says it
 
     def problem(self, place: KeyPath, message: str) -> Problem | None:
@@ -71,6 +73,17 @@ class AllSources:
         return Problem(
             f"{where}:{line}: {key}: {message}" if line else f"{where}: {key}: {message}", line
         )
+
+    def commented_head(self, place: KeyPath, tables: Collection[str]) -> int | None:
+        """The line of the nearest head above a key that is only a comment, where it is that of one
+        of `tables` and stands below the head that the key belongs to."""
+        at = self.lines.get(place, 0)
+        own = max((n for p, n in self.lines.items() if n < at and p == place[:-1]), default=0)
+        between = [n for n in self.commented if own < n < at]
+        if not between:
+            return None
+        table = _without_quotes(self.commented[max(between)].strip("[]"))
+        return max(between) if table in tables else None
 
     def is_lost(self, place: KeyPath) -> bool:
         """Whether a key was said but cannot be read, or stands in a table of which that is so."""
@@ -226,6 +239,8 @@ def _read_file(said: AllSources) -> None:
 def read_document(said: AllSources, text: str) -> None:
     """Take in a file's text, without the statements that are no TOML: each is a problem."""
     lines = text.splitlines()
+    heads = ((n, _COMMENTED_HEAD.match(line)) for n, line in enumerate(lines, start=1))
+    said.commented = {n: found["head"] for n, found in heads if found}
     for _ in range(MAX_GRAMMAR):
         try:
             said.document = parsed("\n".join(lines))

@@ -47,6 +47,10 @@ _EXCEL = re.compile(
 )  # the first line of a file that Excel is to open
 _FULL = re.compile(r"[^@\\\s]+[@\\][^@\\\s]+")  # an address or DOMAIN\user
 _ONE = "is not one name: write one user a line, without wildcards or quotes"
+CONTROL = (
+    "holds a control character (in TOML a backslash in double quotes makes one, as in"
+    ' "CONTOSO\\bruno": use single quotes)'
+)
 _COMMENT = re.compile(r"\s+#.*")
 
 
@@ -92,9 +96,7 @@ def read_name(text: str) -> str:
     if "\t" in name:
         raise ValueError(_ONE)
     if not name.isprintable():
-        raise ValueError(
-            "holds a control character (in TOML, \\n in double quotes is one: use single quotes)"
-        )
+        raise ValueError(CONTROL)
     if "\N{REPLACEMENT CHARACTER}" in name:
         raise ValueError("holds a character that was lost: save the list as UTF-8")
     if is_dn(name):

@@ -197,7 +197,11 @@ def _outcome(explanation: Explanation) -> str:
         case "would_redirect":
             return f"→ observe mode: would be {what} {explanation.location} ({reason})"
         case "pass":
-            return f"→ Exchange's own answer passes ({reason}): {judgement.verdict.detail}"
+            told = {step.finding for step in explanation.steps}
+            detail = judgement.verdict.detail
+            return f"→ Exchange's own answer passes ({reason})" + (
+                "." if detail in told else f": {detail}"
+            )
 
 
 def _added_again(judgement: Judgement) -> str:
