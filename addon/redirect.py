@@ -1,6 +1,6 @@
-"""What `mitmdump -s addon/redirect.py` loads: the addon of the package beside this file.
+"""What `mitmdump -s addon/redirect.py` loads: the addon from the package next to this file.
 
-mitmproxy runs a script as a module without a package, so nothing but this hand-over lives here.
+mitmproxy runs a script as a module without a package, so this file only hands over.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """The mitmproxy hooks, in the order of an exchange.
 
-What is not Exchange ActiveSync is streamed both ways and never looked at again; the rest is for
-`exchanges.py`.
+Whatever is not Exchange ActiveSync is streamed both ways and never looked at again; `exchanges.py`
+handles the rest.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Where the script is that mitmdump loads: `redirect.py`. Standard library only."""
+"""Finds the script that mitmdump loads: `redirect.py`. Standard library only."""
 
 from pathlib import Path
 

@@ -279,7 +279,7 @@ def test_out_of_descriptors_is_a_line_and_no_fault(tmp_path: Path) -> None:
         log = proxy.log
     assert log.count("no descriptor is left") == 1
     assert "Traceback" not in log
-    assert "fault of ours" not in log
+    assert "internal error" not in log
     assert len(log) < 100_000
 
 

@@ -1,4 +1,4 @@
-"""Who asks: the Authorization header in, `Credentials` out. Pure; standard library only.
+"""Who is asking: the Authorization header in, `Credentials` out. Pure; standard library only.
 
 Never keeps a password, a token or a hash. Sources: RFC 7617 (Basic), MS-NLMP 2.2.1.3 (NTLM type 3),
 RFC 6750 and RFC 7519 (Bearer), RFC 4559 and RFC 4178 (Negotiate).
@@ -90,7 +90,7 @@ class _MalformedError(Exception):
 
 
 class _DERError(Exception):
-    """Bytes that are no DER."""
+    """Bytes that are not DER."""
 
 
 def parse_logon(text: str) -> Logon | None:

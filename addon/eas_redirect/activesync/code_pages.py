@@ -1,8 +1,8 @@
 """The token tables of MS-ASWBXML 2.1.2.1: code pages 0 to 25 and 254. Data only; no imports.
 
-Page 254 is that of outlook.com's own service; other implementations have the same four tokens.
-Tokens that MS-ASWBXML dropped over time and that older devices still send (page 3, `Version` here
-and there) keep the names that they had.
+Page 254 belongs to outlook.com's own service; other implementations have the same four tokens.
+Tokens that MS-ASWBXML has dropped but older devices still send (page 3, and `Version` on a few
+pages) keep their old names.
 """
 
 PAGES: dict[int, str] = {

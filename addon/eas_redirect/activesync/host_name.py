@@ -1,7 +1,7 @@
 """Host and domain names in the one form in which they are compared: lower case, ASCII, A-labels.
 
-Pure; standard library only. What is not surely one DNS name raises `HostNameError` with a sentence
-for a person. Stricter than a resolver: a name that two readers could read differently is refused
+Pure; standard library only. Anything that is not clearly one DNS name raises `HostNameError` with a
+sentence for people. It is stricter than a resolver: it refuses a name that can be read in two ways
 (RFC 1123 2.1, RFC 5890 2.3, UTS 39 5.2).
 """
 

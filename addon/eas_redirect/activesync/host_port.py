@@ -1,7 +1,7 @@
 """`host:port` and the URL of a server: one reader for keys, headers and addresses. Pure.
 
-By RFC 3986 3.2 an IPv6 address stands in brackets and a port is ASCII digits. Whether a host is a
-name that may be used says `host_name.py`. No error repeats the text, which may hold a secret.
+By RFC 3986 3.2 an IPv6 address stands in brackets and a port is ASCII digits. `host_name.py`
+decides whether a host is a usable name. No error repeats the text, which may hold a secret.
 """
 
 import re
@@ -35,7 +35,7 @@ class ServerURL:
 
 
 class HostPortError(ValueError):
-    """What is read is no `host:port`."""
+    """What is read is not a `host:port`."""
 
 
 class UnbracketedError(HostPortError):

@@ -1,4 +1,4 @@
-"""A body with its Content-Encoding undone, within a bound. Pure; standard library only.
+"""Undoes the Content-Encoding of a body, within a bound. Pure; standard library only.
 
 Source: RFC 9110 8.4.1. Old Exchange servers compress with gzip, some devices with deflate.
 """

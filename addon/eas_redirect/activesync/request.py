@@ -326,7 +326,7 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
 
 
 def _command(method: str, named: str | None) -> str | None:
-    """OPTIONS is no command (MS-ASHTTP 2.2.3), though some clients write `Cmd=OPTIONS` with it."""
+    """OPTIONS is not a command (MS-ASHTTP 2.2.3), though some clients send `Cmd=OPTIONS`."""
     is_options = method.upper() == "OPTIONS" and (named or "").upper() == "OPTIONS"
     return None if is_options else named
 

@@ -1,7 +1,7 @@
 """WBXML as Exchange ActiveSync uses it: bytes to a `Document` and back. Pure.
 
 Sources: WAP Binary XML Content Format 1.3 (WAP-192; the grammar in 5.3, global tokens in 7.1) and
-MS-ASWBXML 2.1. ActiveSync uses a small part of it; the rest of the grammar is read all the same, so
+MS-ASWBXML 2.1. ActiveSync uses a small part of it; the rest of the grammar is read anyway, so
 that a document is either understood whole or refused with a `WBXMLError`, the only exception.
 
 What a document says is kept in frozen values, so that `write(parse(data)) == data` for everything
@@ -44,7 +44,7 @@ _UNKNOWN_TAG = re.compile(r"Unknown-([0-9A-F]{2})", re.ASCII)
 
 
 class WBXMLError(ValueError):
-    """Bytes that are no WBXML document, or a document that cannot be written. One sentence."""
+    """Bytes that are not a WBXML document, or a document that cannot be written. One sentence."""
 
 
 @dataclass(frozen=True, slots=True)

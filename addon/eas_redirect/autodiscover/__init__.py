@@ -1,5 +1,5 @@
 """Autodiscover as phones speak it (MS-ASCMD 2.2.1.1), pure: bytes in, values out, and bytes again.
 
 Begin with `phone_request.py` (who asks, for whom) and `answer.py` (what the server said, and what
-is said in its place). Outlook's schema, SOAP and JSON are not read; they cross untouched.
+replaces it). Outlook's schema, SOAP and JSON are not read; they cross untouched.
 """

@@ -1,7 +1,7 @@
 """A small XML document: bytes in, elements out, within bounds. Pure; standard library only.
 
-A DOCTYPE is refused before anything in it is read, so that there are neither entities of the
-sender's own nor anything external. The encoding is settled here and not by the parser: UTF-8,
+A DOCTYPE is refused before anything in it is read, so the sender can define no entities and refer
+to nothing external. This module chooses the encoding, not the parser: UTF-8,
 UTF-16 with a byte order mark, and Latin-1 where it is declared (XML 1.0 4.3.3, RFC 7303 3).
 """
 

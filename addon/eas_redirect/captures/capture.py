@@ -343,7 +343,7 @@ def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> 
 
 
 def _time(time_s: float) -> float:
-    """Raises for what is no time."""
+    """Raises for what is not a time."""
     if not 0 <= time_s < _LAST_TIME_S:
         raise ValueError("no time")
     return time_s

@@ -521,7 +521,7 @@ def _blocked(server: _Server) -> Iterator[_Found]:
         )
 
 
-# -- what is no ActiveSync ------------------------------------------------------------------------
+# -- what is not ActiveSync ------------------------------------------------------------------------
 
 
 def _pages(server: _Server) -> Iterator[_Found]:

@@ -3,9 +3,9 @@
 Source: HTTP Archive 1.2. mitmproxy reads HAR too, but as a whole, and gives up at the first entry
 without a body or a field.
 
-Bodies of bytes belong into base64. Many tools write them as text: a character a byte, or decoded as
-UTF-8, which puts U+FFFD in place of what is none. `size` tells which, and a body that cannot be had
-back is missing: the capture is at fault then, not Exchange.
+Binary bodies belong in base64. Many tools write them as text: one character per byte, or decoded as
+UTF-8, with U+FFFD in place of invalid bytes. `size` tells which. A body that cannot be restored
+counts as missing: then the capture is at fault, not Exchange.
 """
 
 import base64
@@ -268,7 +268,7 @@ def _bytes_of_text(text: str, size: int | None) -> bytes | None:
 
 
 def _utf8(text: str) -> bytes:
-    """mitmproxy writes bytes that are no UTF-8 as lone surrogates (PEP 383)."""
+    """mitmproxy writes bytes that are not UTF-8 as lone surrogates (PEP 383)."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Flows that were loaded from a capture: judged for the eye, by the configuration of today.
+"""Flows loaded from a capture, judged for display by today's configuration.
 
 Looking changes nothing: no answer is replaced, nothing is journalled or counted, and what
 mitmproxy writes to a file (`-w`, `hardump`) is what was captured.

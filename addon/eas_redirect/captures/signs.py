@@ -1,6 +1,6 @@
-"""What an exchange shows of the usual troubles, beyond its statuses: read once, from the flow.
+"""Signs of common problems in an exchange, beyond its statuses: read once, from the flow.
 
-A sign is coarse on purpose: exchanges that show the same are one line of a timeline.
+A sign is coarse on purpose: exchanges with the same signs become one line of a timeline.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The timelines of a capture as text for people and as JSON for machines. Pure.
 
-For two configurations over one capture: only what the second would decide otherwise.
+Given two configurations, it shows only what the second would decide differently.
 """
 
 from collections import Counter
@@ -277,7 +277,7 @@ def something_is_wrong(report: CaptureReport) -> bool:
 
 
 def directory_was_unreachable(report: CaptureReport) -> bool:
-    """Whether a decision of the configuration at hand failed for want of a directory."""
+    """Whether a decision failed because no directory could be asked."""
     decisions = (e.decided for timeline in report.timelines for e in timeline.entries)
     return any(d is not None and d.reason == Reason.DIRECTORY_UNAVAILABLE for d in decisions)
 

@@ -1,7 +1,7 @@
 """What tshark exports of a capture as flows: `tshark -T json -x --no-duplicate-keys -j "frame tcp
-http"`, a packet with HTTP after the other.
+http"`, one packet with HTTP after the other.
 
-Bodies are in the `_raw` fields, put together, unchunked and unpacked. An answer belongs to the
+The `_raw` fields hold the bodies, reassembled, dechunked and decompressed. An answer belongs to the
 oldest request of its TCP stream that has none (RFC 9112 9.3.2).
 """
 
@@ -66,7 +66,7 @@ def _messages(packet: JSON) -> Iterator[tuple[str, float, TsharkMessage]]:
 
 
 def _message(layer: JSON) -> TsharkMessage | None:
-    """None for what is no first line and head, such as a body alone."""
+    """None for what is not a first line and head, such as a body alone."""
     first = next(iter(layer), "").removesuffix("\\r\\n").split(" ")
     raw = layer.get("http.file_data_raw")
     body = str(raw[0]) if isinstance(raw, list) and raw else ""

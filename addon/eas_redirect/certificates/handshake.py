@@ -1,6 +1,6 @@
-"""TLS of a server seen from here: version, certificate, and whether it is believed.
+"""A server's TLS as seen from here: version, certificate, and whether it is trusted.
 
-It asks with Python's own TLS, so that `check` needs no mitmproxy. Blocks; imports neither mitmproxy
+It uses Python's own TLS, so that `check` needs no mitmproxy. Blocks; imports neither mitmproxy
 nor ldap3.
 """
 

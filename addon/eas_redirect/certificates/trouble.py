@@ -1,7 +1,7 @@
-"""Why TLS with Exchange fails: its true cause, and what to do about that one.
+"""Why TLS with Exchange fails: the true cause, and how to fix it.
 
-`diagnose` asks the server itself, as often as it takes to tell causes apart: `check` calls it, and
-so does a proxy that has just failed. Blocks; imports neither mitmproxy nor ldap3.
+`diagnose` connects to the server as often as it takes to tell the causes apart. `check` calls it,
+and so does a proxy after a failure. Blocks; imports neither mitmproxy nor ldap3.
 """
 
 import datetime

@@ -1,5 +1,5 @@
-"""What the proxy will need, tried before it is needed: files, directory, servers, targets, users.
-Each trial is a `Check` with a state and what helps.
+"""`eas-redirect check`: tries everything that the proxy will need, before it needs it: files,
+directory, servers, targets, users. Each result is a `Check` with a state and advice.
 
-Begin with `everything.py`, which has them in their order, and `tried.py`, the form of one.
+Begin with `everything.py`, which runs them in order, and `tried.py`, which defines `Check`.
 """

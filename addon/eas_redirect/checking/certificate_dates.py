@@ -1,4 +1,4 @@
-"""What certificates are like: their dates, and the one that phones see."""
+"""Checks of certificates: their dates, and the one that phones see."""
 
 import datetime
 from collections.abc import Iterator, Sequence

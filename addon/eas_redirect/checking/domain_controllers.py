@@ -1,6 +1,6 @@
-"""The domain controllers, each tried by itself, and what the directory cannot vouch for.
+"""Each domain controller checked by itself, and what the directory cannot vouch for.
 
-Tried are: connect, TLS, bind, naming contexts, clock.
+The checks: connect, TLS, bind, naming contexts, clock.
 """
 
 import datetime

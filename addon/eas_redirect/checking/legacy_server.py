@@ -159,7 +159,7 @@ def check_upstream(
         return
     found = examine(peer, timeout_s)
     if isinstance(found, Trouble) and found.kind in _OF_AGE:
-        # Reached all the same, when the proxy is told to speak TLS 1.0.
+        # Reached anyway, when the proxy is told to speak TLS 1.0.
         yield warning(f"{subject} TLS", found.finding, f"{_sentence(found.advice)} {_SEE}")
         found = examine(replace(peer, old=True), timeout_s)
     match found:

@@ -1,4 +1,4 @@
-"""What is on this machine: files that are named, the journal, mitmproxy's own options."""
+"""Checks of this machine: the files named in the settings, the journal, mitmproxy's own options."""
 
 import os
 import re

@@ -1,6 +1,6 @@
-"""What the commands share: exit codes, talk, the configuration, JSON. Imports nothing heavy.
+"""What the commands share: exit codes, messages, the configuration, JSON. Imports nothing slow.
 
-A command's result goes to standard output, its talk to standard error.
+A command's result goes to standard output, its messages to standard error.
 """
 
 import io
@@ -114,7 +114,7 @@ def print_json(value: object) -> None:
 
 
 def write_pieces(pieces: Iterable[str]) -> None:
-    """Text for machines as it is made. Only what is no text at all is replaced."""
+    """Text for machines as it is made. Only what is not text at all is replaced."""
     for piece in pieces:
         sys.stdout.write(printable_json(piece.encode("utf-8", "replace").decode("utf-8")))
 

@@ -1,4 +1,4 @@
-"""`eas-redirect init`: a commented configuration to begin with."""
+"""`eas-redirect init`: writes a commented configuration to start from."""
 
 from importlib import resources
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`eas-redirect lab`: the main job on loopback, from end to end, with people to watch."""
+"""`eas-redirect lab`: a whole migration on loopback, from end to end, with people to watch."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`eas-redirect redact`: a capture that can be shared."""
+"""`eas-redirect redact`: makes a capture safe to share."""
 
 from pathlib import Path
 from typing import Annotated

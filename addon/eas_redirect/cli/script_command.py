@@ -1,4 +1,4 @@
-"""`eas-redirect script`: where the file is that mitmdump loads."""
+"""`eas-redirect script`: prints the path of the file that mitmdump loads."""
 
 from eas_redirect.cli.common import USAGE, fail
 from eas_redirect.shim import find

@@ -1,4 +1,4 @@
-"""Tables in which nothing can speak to the terminal. Imports rich."""
+"""A console whose tables pass no escape sequences to the terminal. Imports rich."""
 
 from collections.abc import Iterable
 from typing import override

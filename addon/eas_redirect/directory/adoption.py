@@ -1,10 +1,10 @@
 """Which version of a snapshot's file is in force. Standard library only; reads files, so it is not
 for the event loop.
 
-A version is adopted when it is whole: it has stood still, it ends as a whole file does, and nothing
-in it says otherwise. One that has lost much against the version in force is more likely to be a
-failed export than the truth: it has to be there an hour later, or to be accepted by somebody.
-Until then the version in force stays; where there is none, nobody is looked up.
+A version is adopted when it is complete: it has not changed for a while, it ends as a complete file
+does, and nothing in it says otherwise. One that lacks much of the version in force is more likely a
+failed export than the truth: it must still be there an hour later, or somebody must accept it.
+Until then the version in force stays; if there is none, nobody is looked up.
 """
 
 import contextlib
@@ -120,7 +120,7 @@ class SnapshotFile:
         """The version to begin with; None while there is none that may be used (`problem`).
 
         Waits up to `patience_s` for a file that looks whole and has changed just now. Raises
-        SnapshotError for a file that is no snapshot at all.
+        SnapshotError for a file that is not a snapshot at all.
         """
         self._recall()
         opened = self._look(strict=True)

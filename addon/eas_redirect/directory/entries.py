@@ -130,8 +130,8 @@ class Entry:
         return tuple(self.attributes.get(name, ()))
 
     def whole(self, name: str) -> str | None:
-        """The one value; several as one text that is no address and no URL. Where a phone is sent
-        is never the first of several."""
+        """The one value; several as one text that is neither an address nor a URL. Where a phone is
+        sent is never the first of several."""
         values = dict.fromkeys(self.attributes.get(name, ()))
         return " ; ".join(values) if values else None
 
@@ -335,7 +335,7 @@ def _organization(dn: str) -> str | None:
 
 
 def _domain_name(text: str) -> str:
-    """As A-labels; what is no domain is kept to be seen, and equals no domain of an address."""
+    """As A-labels; what is not a domain is kept to be seen, and equals no domain of an address."""
     try:
         return normalize_domain(text.strip())
     except HostNameError:

@@ -1,9 +1,10 @@
-"""Who the users are whose devices wait: looked up at a pace, once for all workers of a proxy.
+"""The directory objects of users whose devices wait: looked up at a limited pace, once for all
+workers.
 
-To ask the directory about those who wait, one has to know which objects they are: a look-up each,
-when they are seen first, and again an hour later. A thousand devices that come back at once must
-not become a thousand questions at once. The workers of one proxy share what they learn, and the
-pace, through a file; without one, a process knows for itself. Imports no ldap3.
+To ask the directory about waiting users, the proxy must know their objects. It looks each user up
+when it first sees them, and again every hour. A thousand devices that come back at once must not
+cause a thousand look-ups at once. The workers of one proxy share what they learn, and the pace,
+through a file; without one, each process works alone. Imports no ldap3.
 """
 
 import asyncio
@@ -114,7 +115,7 @@ class KnownUsers:
                 "so no further user is looked up whose wait might end: look whether the disk of "
                 "the folder for temporary files is full"
             )
-        except Exception:  # a fault of ours must not end more than this
+        except Exception:  # a bug must not end more than this
             logger.exception("eas-redirect: those who wait could not be looked up")
 
     async def _take_turn(self) -> bool:

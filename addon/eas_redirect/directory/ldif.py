@@ -2,9 +2,9 @@
 
 Beyond the RFC it takes a byte order mark and UTF-16 (`ldifde -u`), the `search:`, `result:` and
 `ref:` blocks of ldapsearch, and an entry written as `changetype: add` (ldifde). A malformed entry
-costs that entry alone, and what could be read of it is kept: its names above all. What the tool
-that wrote the file says about it (a result, a cookie of the next page) is read too, for a file that
-is not whole must not pass for one.
+spoils only that entry, and what could be read of it is kept, above all its names. It also reads
+what the tool that wrote the file says about it (a result, a cookie for the next page), because an
+incomplete file must not pass for a complete one.
 """
 
 import binascii
@@ -18,7 +18,7 @@ from eas_redirect.directory.names import sid_text
 
 # Files with a byte order mark that were joined have one in the middle, too.
 _BLANK = re.compile(r"\n(?:\n+\ufeff?|\ufeff)")
-# What may open a block that is no entry: ldapsearch's trailer and its continuation references.
+# What may open a block that is not an entry: ldapsearch's trailer and its continuation references.
 _NO_ENTRY = frozenset(
     {
         *("search", "result", "ref", "version", "pagedresults", "control", "matcheddn", "text"),
@@ -79,7 +79,7 @@ class _MalformedError(Exception):
 
 
 def decode(data: bytes) -> str:
-    """The text of a file. Bytes that are no UTF-8 become lone surrogates, which spoil their entry
+    """The text of a file. Bytes that are not UTF-8 become lone surrogates, which spoil their entry
     and no other."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
@@ -158,7 +158,7 @@ class _Pages:
         self._left: int | None = None  # the line of a cookie that nothing has followed yet
 
     def read(self, line: int, block: str) -> Cut | None:
-        """A block that is no entry, which begins on this line."""
+        """A block that is not an entry, which begins on this line."""
         abandoned = None
         for at, text in enumerate(block.split("\n"), line):
             if search := _SEARCH.match(text):

@@ -233,7 +233,7 @@ def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
 
 
 def doubt_about(one: Recipient, sight: Sight) -> Remark | None:
-    """Why an attribute that it lacks may be there all the same."""
+    """Why an attribute that it lacks may be there anyway."""
     if one.has_mailbox:
         return None
     domain = domain_dn(one.dn)

@@ -128,7 +128,7 @@ def sid_text(sid: bytes) -> str | None:
 
 
 def sid_bytes(text: str) -> bytes | None:
-    """The other way round (MS-DTYP 2.4.2.1); None for text that is no SID."""
+    """The other way round (MS-DTYP 2.4.2.1); None for text that is not a SID."""
     if not _SID.fullmatch(text):
         return None
     authority, *parts = (int(part) for part in text.split("-")[2:])
@@ -144,7 +144,7 @@ def guid_text(guid: bytes) -> str | None:
 
 
 def guid_bytes(text: str) -> bytes | None:
-    """The other way round (MS-DTYP 2.3.4.3); None for text that is no GUID."""
+    """The other way round (MS-DTYP 2.3.4.3); None for text that is not a GUID."""
     return UUID(text).bytes_le if _GUID.fullmatch(text) else None
 
 

@@ -162,8 +162,8 @@ class RelationshipsKeeper:
     async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
         """The last good copy at once, or the answer to a question asked now.
 
-        `fresh`: a copy older than `relationships_s` is no answer. It is read first, and where that
-        fails they are Unavailable.
+        `fresh`: a copy older than `relationships_s` is not an answer. It is read first, and where
+        that fails they are Unavailable.
         """
         if fresh:
             return await self._fresh()

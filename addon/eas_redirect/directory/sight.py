@@ -1,8 +1,8 @@
-"""What a directory shows, and so what its silence means. Pure; standard library only.
+"""What a directory shows, and therefore what its silence means. Pure; standard library only.
 
 What may not be read looks absent, and what was not exported is absent: "no homeMDB" and "nobody
-else of this name" count only where a directory can vouch for them. `Sight` is that knowledge. It is
-read with the relationships, and asked wherever absence or uniqueness decides.
+else with this name" count only if the directory can vouch for them. `Sight` is that knowledge. It
+is read with the relationships, and consulted wherever absence or uniqueness decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,9 +1,9 @@
-"""Whose mailbox has moved, of users who are known and whose devices wait. Pure.
+"""Which of the known users whose devices wait have moved. Pure.
 
 A directory is asked about those who wait, not about what has changed: that needs no state, works on
 every server and also where an account may not read what changed, and costs nothing while nobody
-waits. What comes back is not believed beyond the question: only somebody who was asked about, whom
-one object answers for, and of whom the directory can vouch that what is absent is not hidden.
+waits. Only users who were asked about count, only if exactly one object answers for
+them, and only if the directory can vouch that what is absent is not hidden.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What `eas-redirect run` means in mitmdump's words. Imports nothing of mitmproxy."""
+"""Translates `eas-redirect run` into mitmdump's command line. Imports nothing of mitmproxy."""
 
 import socket
 from collections.abc import Sequence

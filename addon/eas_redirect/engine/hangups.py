@@ -1,7 +1,7 @@
-"""SIGHUP held back while a process starts, so that it never ends one. No mitmproxy here.
+"""Holds SIGHUP back while a process starts, so that it never ends one. No mitmproxy here.
 
-Its default action ends a process. Held back it stays pending until somebody listens for it, and
-nothing is lost. A program that is started inherits what is held back.
+Its default action ends a process. A blocked SIGHUP stays pending until somebody listens for it, so
+none is lost. A child program inherits the block.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""A mitmproxy master for this job: mitmdump's, without what nobody asked for.
+"""A mitmproxy master for this job: mitmdump's, without the addons that nobody uses.
 
 A stock process spends two fifths of its time asking 33 addons about every event. This one loads
-them all, so that every option exists and every `--set` and flag of mitmdump works; then it lets go
-of those whose options are all off. What the user turns on stays. Deprecated `add_log` events are
+them all, so that every option exists and every `--set` and flag of mitmdump works; then it drops
+those whose options are all off. What the user turns on stays. Deprecated `add_log` events are
 not made: they cost a call per log record and addon.
 """
 

@@ -1,4 +1,4 @@
-"""mitmproxy's log, so that it neither ends the process nor stalls an exchange nor fills a disk."""
+"""Keeps mitmproxy's log from ending the process, stalling an exchange or filling a disk."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""How much of mitmproxy is replaced: the option `eas_engine`, put in place and put back.
+"""How much of mitmproxy is replaced: applies the option `eas_engine`, and undoes it.
 
 | | fixes | dispatch, values | events |
 | --- | --- | --- | --- |

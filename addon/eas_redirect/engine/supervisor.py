@@ -1,4 +1,5 @@
-"""Several proxy processes on one port: starts them, keeps them alive, stops them, adds them up.
+"""Several proxy processes on one port: starts them, keeps them alive, stops them, sums their
+figures.
 
 The kernel spreads connections over the workers (SO_REUSEPORT). The supervisor handles no traffic;
 it serves `metrics.listen` with the sum of what the workers tell it. No mitmproxy here.

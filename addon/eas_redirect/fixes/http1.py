@@ -1,4 +1,4 @@
-"""Fixes of mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
+"""Fixes for mitmproxy's HTTP/1, where it would make things worse than no proxy at all.
 
 Each is a wrapper around one method that leaves every other message to the original:
 
@@ -7,21 +7,22 @@ Each is a wrapper around one method that leaves every other message to the origi
 - an answer that ends before its request does ends for the client too, not when the request does,
   and bytes after it crash nothing;
 - a 304 that names a transfer coding is not followed by a last chunk, which it does not have;
-- empty lines before a message are skipped together with no byte of the message;
+- empty lines before a message are skipped, without any byte of the message;
 - bytes that follow a 101 at once reach the tunnel whole, line breaks included; a 101 before the
-  request's end is refused, for mitmproxy fails on what follows it;
+  request's end is refused, because mitmproxy fails on what follows it;
 - after mitmproxy's own 100 an error page can still follow, and one for HEAD has no body;
-- chunks of a client that are none get a 400, as from Exchange, instead of nothing;
-- a head, a chunk's first line or trailers without end are refused instead of being kept in memory;
+- invalid chunks from a client get a 400, as from Exchange, instead of nothing;
+- an endless head, chunk line or trailer section is refused instead of being kept in memory;
 - the log does not quote heads and bodies that could not be read: they can hold passwords;
 - the tokens of Connection are compared without regard to case;
-- an answer with a header whose name is no token passes, as an administrator of IIS can add one, and
-  so does a 204 that names a transfer coding, as ASP.NET sends it; mitmproxy makes a 502 of both;
-- a front with a by-pass is told (425) when Exchange cannot be reached: Exchange has got nothing of
-  the request, so that the front may send it there itself, whatever it is (docs/bypass);
-- before a server of one's own (reverse mode), an error page tells nobody the address of Exchange,
-  what it sent, or what stands here; and a device gets 503 with Retry-After where Exchange is away:
-  it comes back, where some take a 502 for a fault of the account.
+- an answer with a header whose name is not a token passes (an administrator of IIS can add one),
+  and so does a 204 that names a transfer coding (ASP.NET sends it); mitmproxy turns both into a
+  502;
+- a front with a by-pass gets a 425 when Exchange cannot be reached: Exchange has received nothing
+  of the request, so the front may send it there itself, whatever it is (docs/bypass);
+- in reverse mode, an error page does not reveal the address of Exchange, what it sent, or what runs
+  here; and a device gets 503 with Retry-After when Exchange is down: it tries again, while some
+  devices take a 502 for a problem with the account.
 
 Two more have sections of their own below: what happens between a request's headers and its body,
 and what a client does while it waits. Tests run each fix against the installed mitmproxy and show
@@ -474,8 +475,8 @@ def _pipe(self: _http1.Http1Connection) -> Commands:
 
 
 def validate_headers(message: http.Message) -> None:
-    """What mitmproxy refuses, but for two faults of an answer that mislead nobody: a name that is
-    no token, and a transfer coding of a 204, which RFC 9112 6.1 forbids but which has no body
+    """What mitmproxy refuses, except for two faults of an answer that mislead nobody: a name that
+    is no token, and a transfer coding of a 204, which RFC 9112 6.1 forbids but which has no body
     whatever its head says (6.3)."""
     try:
         _validate_headers(message)

@@ -1,6 +1,6 @@
-"""A question becomes an exchange, is judged as every exchange is, and is journalled.
+"""Turns a question into an exchange, has it judged like any other, and journals it.
 
-Nothing is decided in here: the same readers and the same judge as on mitmproxy's side.
+This module decides nothing: it uses the same readers and the same judge as mitmproxy's side.
 """
 
 import time

@@ -1,7 +1,7 @@
 """The files that a HAProxy 2.6 with Lua runs: `haproxy.cfg`, `eas.lua`, `header-case.txt`.
 
-Every line of the configuration has its reason beside it: it is a file to keep under version
-control, or to take pieces from.
+Every line of the configuration says why it is there: keep the file under version control, or copy
+parts of it.
 """
 
 import ipaddress

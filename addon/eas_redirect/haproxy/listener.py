@@ -1,6 +1,6 @@
 """Where questions come in: a Unix socket that belongs to HAProxy's group, or a loopback port.
 
-One question a connection. Bounded in number, bytes and time: whoever comes beyond that is sent
+One question per connection. Number, bytes and time are bounded: whoever exceeds a bound is sent
 away, and HAProxy lets Exchange's answer pass.
 """
 

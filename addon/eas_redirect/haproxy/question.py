@@ -1,14 +1,14 @@
 """What crosses the judge's socket: a question about one exchange, and its answer. Pure.
 
-A question is a line `EAS1 LENGTH` and LENGTH bytes: netstrings (`5:hello,`), a name and a value in
-turn. The names are those that `files.py` has HAProxy remember and that `answering.py` reads. An
-answer is a line `EAS1 LENGTH`, LENGTH of six digits, and LENGTH bytes: a word, a blank, the reason,
-and for `redirect` and `settings` a line feed and what is to be given. One question a connection;
-whoever does not know the first word closes it.
+A question is a line `EAS1 LENGTH` and LENGTH bytes of netstrings (`5:hello,`), names and values in
+turn. `files.py` has HAProxy remember these facts, and `answering.py` reads them. An answer is a
+line `EAS1 LENGTH`, LENGTH of six digits, and LENGTH bytes: a word, a space, the reason, and for
+`redirect` and `settings` a line feed and the content. There is one question per connection; a side
+that does not know the first word closes it.
 
 Names of the answer's headers begin with `<`, in lower case, in the order in which HAProxy gives
-them. A question holds the Authorization header: it is for a socket of this machine, and never for a
-log.
+them. A question holds the Authorization header, so it goes only through a socket of this machine
+and never into a log.
 """
 
 from dataclasses import dataclass, field
@@ -71,7 +71,8 @@ def read_question(payload: bytes) -> Question:
 
 
 def _values(payload: bytes) -> list[bytes]:
-    """The netstrings, in their order. One loop without calls of ours: it reads every question."""
+    """The netstrings, in their order. One loop without further calls, because it reads every
+    question."""
     values: list[bytes] = []
     at, size, find = 0, len(payload), payload.find
     while at < size:

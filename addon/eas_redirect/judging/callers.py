@@ -26,8 +26,8 @@ _FORWARDED_HOST = re.compile(r"(?:^|[;,\s])host\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*)
 
 
 def bare_host(authority: str | None) -> str | None:
-    """The host of `host:port`: lower case, no port, no trailing dot; None for what is no host, or
-    longer than MAX_AUTHORITY."""
+    """The host of `host:port`: lower case, no port, no trailing dot; None for what is not a host,
+    or longer than MAX_AUTHORITY."""
     return _bare_host(authority) if authority and len(authority) <= MAX_AUTHORITY else None
 
 

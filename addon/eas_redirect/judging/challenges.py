@@ -1,8 +1,9 @@
-"""Which servers are known to ask for a logon: what a 403 is worth hangs on it. Pure but for files.
+"""Which servers are known to ask for a logon, which decides what a 403 is worth. Pure except for
+files.
 
-A 403 is about the user who logged on only where the server checks logons. It is known to, once it
-has answered 401 to a request without Authorization: a client's, or one of our own. That
-knowledge lasts for 15 minutes, and the workers of one proxy share it through a file.
+A 403 says something about the user who logged on only if the server checks logons. It is known to,
+once it has answered 401 to a request without Authorization, a client's or our own. That knowledge
+lasts for 15 minutes, and the workers of one proxy share it through a file.
 """
 
 import contextlib

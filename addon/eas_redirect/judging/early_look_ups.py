@@ -101,7 +101,7 @@ class EarlyLookUps:
             self._look_soon()
         try:
             self.look()
-        except Exception:  # a fault of ours must not end it
+        except Exception:  # a bug must not end it
             logger.exception("eas-redirect: slow answers could not be looked at")
 
     def look(self) -> None:

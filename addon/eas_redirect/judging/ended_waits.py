@@ -1,9 +1,9 @@
 """Which waits were ended, and when: a small file that all workers of a machine share.
 
 Some clients load all mail again when a wait is ended too often, so a device's wait is ended once
-for a move, once more at the earliest four minutes later, and never a third time. A line stands for
-one ending: who it was, as a keyed hash, and the time. The first line holds the key, where the
-configuration names none. Whatever cannot be read as such a file ends no wait.
+for a move, once more at the earliest four minutes later, and never a third time. Each line is
+one ended wait: whose, as a keyed hash, and when. The first line holds the key if the
+configuration names none. If the file cannot be read as such, no wait is ended.
 """
 
 import fcntl
@@ -159,7 +159,7 @@ class EndedWaits:
 
 
 def is_stream(journal: str) -> bool:
-    """Whether a journal is no file: beside `-` and `/dev/stdout` nothing can be kept."""
+    """Whether a journal is not a file: beside `-` and `/dev/stdout` nothing can be kept."""
     return journal == "-" or journal.startswith(("/dev/", "/proc/"))
 
 

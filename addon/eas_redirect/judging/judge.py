@@ -1,4 +1,5 @@
-"""Judges exchanges: screen, ask the directory, decide. The one place where the way comes together.
+"""Judges exchanges: screen, ask the directory, decide. The one place where these steps come
+together.
 
 The addon, `explain`, `plan` and captures all come through here. Imports no mitmproxy and no ldap3.
 """
@@ -61,8 +62,9 @@ class Judgement:
 
     @property
     def out_of_reach(self) -> bool:
-        """The directory could not be asked. One that answers, and cannot vouch for what it does
-        not show, is in reach; so is one that gave a part of a relationship, which is no error."""
+        """The directory could not be asked. One that answers, and cannot vouch for what it does not
+        show, is in reach; so is one that gave a part of a relationship, and that is not an error.
+        """
         is_unavailable = self.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
         return is_unavailable and self.error_type not in {None, *NOT_VISIBLE}
 

@@ -1,8 +1,8 @@
 """Ends the waits of devices whose user has moved: whose, when, and how often. No mitmproxy.
 
-The directory is asked about the users whose device waits. Whoever looks moved there is judged as
-weak evidence is, asked again; only a decision that would redirect ends the wait, and only an answer
-of Exchange's to the question that follows brings the 451.
+The directory is asked about the users whose device waits. Users who appear to have moved are
+looked up again and judged like weak evidence. Only a decision to redirect ends the wait, and only
+Exchange's answer to the next request brings the 451.
 """
 
 import asyncio
@@ -158,9 +158,9 @@ class WaitWatch:
                 looked_at, looked_in = self._clock(), directory
                 try:
                     await self.look(watch_s)
-                except Exception as error:  # a fault of ours must not end it
+                except Exception as error:  # a bug must not end it
                     logger.error(
-                        "eas-redirect: a fault of ours (%s %s); no wait is ended by this look.",
+                        "eas-redirect: an internal error (%s %s); no wait is ended by this look.",
                         type(error).__name__,
                         whereabouts(error),
                     )

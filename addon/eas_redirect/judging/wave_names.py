@@ -1,8 +1,8 @@
-"""Whom the names of a wave mean: each is asked of the directory as a logon is.
+"""Whom the names of a wave mean: each is looked up in the directory as a logon is.
 
-A name tells one account, nobody or several. In `redirect.only` a name that does not tell one names
-nobody; in `redirect.except` it keeps everybody back whom it may mean. A directory that is away
-leaves names unasked, which count as in doubt, and nothing that was known is forgotten.
+A name means one account, nobody or several. In `redirect.only` a name that does not mean exactly
+one names nobody; in `redirect.except` it keeps back everybody whom it may mean. While the directory
+does not answer, new names count as in doubt, and nothing already known is forgotten.
 """
 
 import time

@@ -1,7 +1,7 @@
 """The lab's own certificate authority and the certificates that it signs, in one directory.
 
-They are made on first use and again when they are about to expire or do not hold the names that
-are asked for. One lab at a time works in the directory. Private keys are readable by their owner
+They are made on first use, and again when they are about to expire or lack a required
+name. Only one lab at a time uses the directory. Private keys are readable by their owner
 only. Uses `cryptography`, which mitmproxy depends on.
 """
 

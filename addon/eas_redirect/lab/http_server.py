@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server on a thread of its own: what the lab's stand-ins are made of.
 
-Written so that a test can say exactly what goes over the wire and can see exactly what came, bytes
-that are no HTTP included; it has no ambition to serve strangers, for whom `telemetry/web.py` is
-made. Standard library only. Source: RFC 9112.
+A test can send exactly the bytes that it wants and see exactly the bytes that arrive, even if they
+are not HTTP. It is not meant for strangers; `telemetry/web.py` is. Standard library only. Source:
+RFC 9112.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ type HeaderFields = tuple[tuple[str, str], ...]
 
 
 class BadRequestError(Exception):
-    """Bytes that are no HTTP/1.1 request, in one plain sentence."""
+    """Bytes that are not an HTTP/1.1 request, in one plain sentence."""
 
 
 def field_value(headers: HeaderFields, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`--keep`: what a person needs to point curl or a phone at the running lab, and the waiting."""
+"""`--keep`: what a person needs to point curl or a phone at the running lab, and the wait."""
 
 import io
 import plistlib

@@ -356,7 +356,7 @@ class LegacyExchange:
         return reply
 
     async def _answer_until_gone(self, account: LabAccount, eas: EASRequest, body: bytes) -> Reply:
-        """A hanging Ping or Sync ends with 123 when the mailbox goes away, but for UNTOLD ones."""
+        """A hanging Ping or Sync ends with 123 when the mailbox goes away, except UNTOLD ones."""
         if eas.command not in ("Ping", "Sync"):
             return self._ordinary(eas, body)
         if account.behaviour is Treatment.UNTOLD:

@@ -1,10 +1,10 @@
-"""An interface of this machine, lent to the lab's gateway and given back as it was.
+"""An interface of this machine, lent to the lab's gateway and restored afterwards.
 
 An interface that moves into another namespace loses its addresses, routes, state and settings, and
-a virtual one ends with that namespace. So the lab first reads what the interface is, as commands
-that make it so again. A keeper, a shell that holds both namespaces, runs them when the lab ends. A
-pipe tells it, also when the lab is killed. Until then the commands stand in the work directory too:
-when lab and keeper are killed together, the kernel sends a physical interface home bare.
+a virtual one ends with that namespace. So the lab first records the interface as commands that
+restore it. A keeper, a shell that holds both namespaces, runs them when the lab ends; a pipe tells
+it, even if the lab is killed. Until then the work directory holds the commands too: if lab and
+keeper are killed together, the kernel returns a physical interface without its settings.
 """
 
 import json

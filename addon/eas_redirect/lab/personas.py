@@ -1,4 +1,4 @@
-"""The people of the lab: what each one's device does, and what must come of it.
+"""The people of the lab: what each one's device does, and what the result must be.
 
 One table feeds everything: the accounts of the Exchange stand-in, the directory, the devices and
 what they are checked against. Names and passwords are examples.

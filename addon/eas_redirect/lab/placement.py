@@ -1,10 +1,9 @@
 """Where the lab's parts stand: all on loopback, or each in a network namespace of its own.
 
-A namespace lives as long as something holds it. These are held by file descriptors of the lab (and
-by what it starts inside), never by a name under /run/netns: when the lab ends, even by SIGKILL, the
-kernel removes them. For real phones a door leads in: an interface of this machine moves into the
-gateway's namespace (`lent_interface.py`), and dnsmasq gives addresses and answers names with the
-lab's.
+A namespace lives as long as something holds it. File descriptors of the lab (and of what it starts
+inside) hold these, never a name under /run/netns: when the lab ends, even by SIGKILL, the kernel
+removes them. For real phones, an interface of this machine moves into the gateway's namespace
+(`lent_interface.py`), where dnsmasq hands out addresses and the lab's names.
 """
 
 import os

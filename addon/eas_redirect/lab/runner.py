@@ -274,7 +274,7 @@ class Lab:
         return config.resolve()
 
     def _write_directory(self, *moved: str) -> None:
-        """Whose mailbox is to move is still here, but for those who have `moved`."""
+        """Whose mailbox is to move is still here, except those who have `moved`."""
         users = [
             p.directory_user_before if p.ended and p.name not in moved else p.directory_user
             for p in self.personas

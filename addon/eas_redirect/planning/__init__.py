@@ -1,5 +1,5 @@
 """The rehearsal of a wave: for each user the location and the findings, for each device what awaits
-it. Nothing is changed, nothing is sent.
+it. It changes nothing and sends nothing.
 
-Begin with `plan.py`, which asks the judge of the proxy; `plan_output.py` shows what it finds.
+Begin with `plan.py`, which asks the proxy's own judge; `plan_output.py` shows what it finds.
 """

@@ -1,4 +1,4 @@
-"""Under which names the directory knows a user, so that the target's lists can be joined."""
+"""The names by which the directory knows a user, to match the target's lists."""
 
 import asyncio
 from collections.abc import Callable, Sequence

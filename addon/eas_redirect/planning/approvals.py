@@ -1,7 +1,7 @@
 """Which devices an administrator let in here, and the PowerShell that lets them in at the target.
 
-Names and ids come from clients: in a script they are code. Ids of other characters than Exchange's
-own are left out, and whatever stands in quotes has each quote doubled. Pure.
+Names and ids come from clients, and in a script they could be code. Ids with unusual characters are
+left out, and every quote inside quotes is doubled. Pure.
 """
 
 import re

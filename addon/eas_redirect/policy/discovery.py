@@ -1,7 +1,7 @@
 """What to do with an answer of the legacy Exchange's Autodiscover to a phone. Pure and total.
 
-The same steps as for ActiveSync, with what differs: the user is named twice (by the logon and in
-the body), what Exchange says must agree with the directory, and no version is agreed on yet.
+The same steps as for ActiveSync, with these differences: the user is named twice (by the logon and
+in the body), Exchange must agree with the directory, and no version has been negotiated yet.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
-"""The hosts of Exchange Online, cloud by cloud: once, for everybody who must know one. Pure.
+"""The hosts of Exchange Online, cloud by cloud: the only list of them. Pure.
 
-A new cloud, or a new name of one, is an edit here.
+To add a cloud, or a host of one, edit this file.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Certificates of a running proxy: those that phones see, and those that Exchange is verified with.
 
-Both are read again on SIGHUP, for the connections to come. What cannot be used, or would cut the
-phones off while what is in force does not, is refused, and the old ones stay.
+SIGHUP reads both again, for new connections. Certificates that cannot be used, or would cut phones
+off when the current ones do not, are refused, and the old ones stay.
 """
 
 import contextlib

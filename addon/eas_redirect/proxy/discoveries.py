@@ -1,8 +1,7 @@
 """Questions of phones to Autodiscover that are under way, judged and journalled.
 
-A question passes as it comes, and what was read of it is kept beside it. Of the answers only those
-are held that may say where a mailbox went. As in `exchanges.py`, an exception leaves Exchange's
-answer as it is.
+A question passes as it comes, and the facts read from it are kept. Only answers that may say where
+a mailbox went are held. As in `exchanges.py`, an exception leaves Exchange's answer as it is.
 """
 
 from collections.abc import Callable, Coroutine
@@ -103,7 +102,7 @@ class Discoveries:
         return not may_say_more(response.status_code, flows.headers_of(response))
 
     def answered(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
-        """Judge an answer. None where this is no question that was begun here."""
+        """Judge an answer. None where this is not a question that was begun here."""
         question = self._asked.pop(flow.id, None)
         if question is None or flow.response is None:
             return None

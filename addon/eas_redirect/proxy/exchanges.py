@@ -1,6 +1,6 @@
 """The exchanges under way: what was asked, what came of it. The only module that changes an answer.
 
-An exception in here leaves Exchange's answer as it is: whatever changes a flow is assigned once,
+An exception here leaves Exchange's answer as it is: whatever changes a flow is assigned once,
 before anything is written about it.
 """
 
@@ -395,7 +395,7 @@ class Exchanges:
         return flows.wire_facts(flow, asked.request, asked.credentials, trusted)
 
     def fault(self, error: Exception) -> None:
-        """A fault of ours outside the decision: said, journalled and counted."""
+        """A bug outside the decision: logged, journalled and counted."""
         self._service.fault(error, time.time())
 
     def _tell_foreign(self, flow: http.HTTPFlow) -> None:

@@ -1,4 +1,4 @@
-"""What went wrong with an exchange, from mitmproxy's words, free of what anybody sent."""
+"""What went wrong with an exchange, from mitmproxy's message, without anything that was sent."""
 
 import re
 from dataclasses import dataclass

@@ -121,7 +121,7 @@ def answered_here(flow: http.HTTPFlow) -> bool:
 
 
 def headers_of(message: http.Message) -> Headers:
-    """Every header in its order. Bytes that are no UTF-8 become surrogates, as mitmproxy reads."""
+    """Every header in its order. Bytes that are not UTF-8 become surrogates, as mitmproxy reads."""
     return tuple(
         [
             (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))

@@ -1,9 +1,9 @@
-"""Who else in this mitmproxy has to see a message whole, and which bodies are held for them.
+"""Which other addons need whole messages, and which bodies are held for them.
 
-Everything is streamed that need not be read here. A streamed request has left before the hook
-`request` is called: whoever answers or changes requests there comes too late, and whoever does so
-with answers in `response` changes nothing. So bodies that are short, and say so, are held where
-somebody listens.
+The proxy streams everything that it need not read. A streamed request has left before the hook
+`request` is called, so an addon that answers or changes requests there comes too late, and one that
+changes answers in `response` has no effect. So if an addon listens, short bodies of known length
+are held for it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

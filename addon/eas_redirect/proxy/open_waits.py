@@ -1,9 +1,9 @@
 """The waits that are open in this mitmproxy, and how one of them is ended.
 
 A wait is ended within mitmproxy's own stream of the exchange, where one step answers the client and
-lets go of Exchange: an answer of Exchange's is either all before that step, and stands, or comes to
-nobody. The step needs mitmproxy's inner names, so it is taken only in a mitmproxy that it is known
-to fit.
+drops Exchange: Exchange's answer either comes entirely before that step, and stands, or reaches
+nobody. The step uses mitmproxy's internal names, so it is taken only in a mitmproxy that it is
+known to fit.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """The mitmproxy options of the addon, and what they mean together with the file. No mitmproxy here.
 
-All are strings: a typed option that is set wrongly on the command line would disable a script in
-silence, and traffic would pass.
+All are strings: a typed option with a wrong value on the command line would silently disable a
+script, and traffic would pass without it.
 """
 
 from collections.abc import Mapping

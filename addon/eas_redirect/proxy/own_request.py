@@ -1,7 +1,7 @@
 """A request of our own to Exchange, over the same TLS as the phones': does it answer at all?
 
-OPTIONS without a logon changes nothing on any server and is answered by every Exchange; so does
-Autodiscover without a question.
+OPTIONS without a logon changes nothing on any server, and every Exchange answers it. The same holds
+for an Autodiscover POST without a question.
 """
 
 import asyncio

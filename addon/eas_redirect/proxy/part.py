@@ -1,7 +1,8 @@
-"""A part of mitmproxy that is replaced, where its source is the one it was written against.
+"""A part of mitmproxy that is replaced, if its source is the one that the replacement was written
+for.
 
-Replacements stand on private names, and on what their callers do with them. Both are told by a
-digest of their sources; a mitmproxy whose digest is another one is left as it is.
+Replacements rely on private names, and on what their callers do with them. A digest of the sources
+covers both; a mitmproxy with another digest is left as it is.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The certificate of Exchange may bear either of its names, or the one that is configured.
+"""Exchange's certificate may bear either of its names, or the configured one.
 
 Without a proxy it has to bear the name that phones call. An administrator who names a server, as in
 `reverse:https://ex07.contoso.local`, may as well expect that name in it: it is what Exchange makes
@@ -6,8 +6,8 @@ for itself, and what `eas-redirect check` looks for. mitmproxy asks for the phon
 they come over TLS, and never takes a common name. `proxy.upstream_name` replaces both: Exchange is
 called by it (SNI), and its certificate has to bear it, whatever the phones called.
 
-What is trusted: the certificates of the file that is named, the server's own among them; without a
-file those of the system, beside the ones that mitmproxy brings. All else is verified as before.
+What is trusted: the certificates in the configured file, including the server's own; without a file
+those of the system, and the ones that mitmproxy brings. Everything else is verified as before.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What may stay in a shared capture: by its form, never for where it stands.
+"""What may stay in a shared capture: decided by its form, never by its place.
 
 A value stays when it is a number, a date, or made of words that the protocol, mitmproxy and makers
-of phones use. Whatever else stands there, be it in a header that is known to be harmless, goes.
+of phones use. Everything else goes, even in a header that is known to be harmless.
 Standard library and protocol only.
 """
 
@@ -18,7 +18,7 @@ from eas_redirect.telemetry.clients import words as client_words
 # Text without what it says: letters become `x`, digits `0`, its shape and its size stay.
 
 WORD = re.compile(r"[^\W_]+")  # letters and digits of any script
-# Vowels of some scripts are no letters to `re`, emoji tell much, and bytes that are no UTF-8 come
+# Vowels of some scripts are no letters to `re`, emoji tell much, and bytes that are not UTF-8 come
 # as surrogates (PEP 383). What cannot be seen tells nothing, and makes a request a malformed one.
 _SIGNS = re.compile(r"[^\x00-\x7f\w]+")
 _ASCII = str.maketrans(dict.fromkeys(string.ascii_letters, "x") | dict.fromkeys(string.digits, "0"))

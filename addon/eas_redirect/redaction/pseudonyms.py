@@ -1,9 +1,9 @@
-"""Stand-ins for what identifies or tells something: as long as the original, the same each time.
+"""Stand-ins for whatever identifies somebody: as long as the original, and the same each time.
 
-Keyed with a key that is thrown away, so that nobody can try names. Other text is filled: letters
-become `x`, digits `0`. What was taken out is remembered, so that what was written can be searched
-for it: as hashes of runs of words, three in a row, since a capture of gigabytes has more text than
-memory holds. Imports the protocol only.
+Their key is thrown away, so nobody can guess names. Other text is filled: letters become `x`,
+digits `0`. What was taken out is remembered, to search the output for it: as hashes of three words
+in a row, since a capture of gigabytes has more text than memory can hold. Imports the protocol
+only.
 """
 
 import hashlib
@@ -155,7 +155,7 @@ class Pseudonyms:
         return without_signs(clean)
 
     def binary(self, value: bytes) -> bytes:
-        """For ids that are no text: other bytes, the first of which is no text either."""
+        """For ids that are no text: other bytes, the first of which is not text either."""
         self.taken.take(value.hex())
         digest = self._digest(value.hex())
         stretched = digest * (len(value) // len(digest) + 1)

@@ -1,7 +1,7 @@
-"""Captures that can be shared: EAS flows without credentials, names, addresses and contents.
+"""Makes captures safe to share: EAS flows without credentials, names, addresses and contents.
 
 Structure, statuses, times and sizes stay, and a device or a user has the same stand-in everywhere.
-What was written is read again and searched for everything that was taken out.
+The output is read again and searched for everything that was taken out.
 """
 
 import re

@@ -40,7 +40,7 @@ from eas_redirect.redaction.redact_head import redacted_url
 
 _NAMESPACES = frozenset({"", FRAMEWORK, REQUEST, RESPONSE})
 _CULTURE = re.compile(r"[a-z]{2}[:-][a-z]{2}", re.ASCII)
-# MS-ASCMD 2.2.3.44, .65.1, .177.1, .188: what is no name of anybody or of any server.
+# MS-ASCMD 2.2.3.44, .65.1, .177.1, .188: what is not a name of anybody or of any server.
 _FORMS: Mapping[str, Form] = {
     "AcceptableResponseSchema": one_of(frozenset({RESPONSE})),
     "Culture": lambda text: _CULTURE.fullmatch(text) is not None,
@@ -66,7 +66,7 @@ _MARKS = (
 
 
 def redacted_xml(data: bytes, content_type: str, names: Pseudonyms) -> bytes:
-    """The same document with other words; what is no document is filled whole.
+    """The same document with other words; what is not a document is filled whole.
 
     In ASCII, which every encoding but UTF-16 has, and without a declaration: so that it stays
     readable by the same Content-Type. Attributes, which nothing reads, are left out.
@@ -112,7 +112,7 @@ _CHARSETS = frozenset({0, 3, 4, 106, 1000, 1015})  # IANA MIBenum of ASCII, Lati
 
 
 def redacted_wbxml(data: bytes, names: Pseudonyms) -> bytes:
-    """The same document with other words; what is no document is filled whole."""
+    """The same document with other words; what is not a document is filled whole."""
     try:
         document = parse(data)
         clean = Document(

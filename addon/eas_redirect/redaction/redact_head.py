@@ -1,6 +1,6 @@
-"""Headers, targets and credentials without what they tell of people. They keep their shape.
+"""Headers, targets and credentials without what they reveal about people. They keep their shape.
 
-A header or a parameter that is not known here is filled, its name too: a new one must not leak.
+An unknown header or parameter is filled, including its name: a new one must not leak.
 Standard library and protocol only.
 """
 

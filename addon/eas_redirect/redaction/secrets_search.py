@@ -1,4 +1,4 @@
-"""Searches flows for what was taken out of them, also behind compression and other encodings."""
+"""Searches flows for what was taken out of them, even behind compression and other encodings."""
 
 import base64
 import binascii

@@ -99,7 +99,7 @@ SELECT key, count(*) AS returns, min(ts) AS first_return, max(ts) AS returned,
 FROM comebacks GROUP BY key
 """
 
-# The ledger's usual interval: the mean of the gaps between visits, but for the one that ended in
+# The ledger's usual interval: the mean of the gaps between visits, except for the one that ended in
 # the first comeback.
 _INTERVALS = f"""
 CREATE TABLE intervals AS

@@ -1,7 +1,7 @@
 """Who arrived: the journals' devices joined with the target's rows, a verdict for each. Pure.
 
-A device is a user and an id. A row is never joined by the device type, and where it might belong to
-two users it is nobody's.
+A device is a user and an id. A row is never matched by the device type, and if it might belong to
+two users, it belongs to nobody.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What a line of a journal becomes: one row for each exchange, in SQL for DuckDB.
 
-Users and devices are hashes beside their names; what is no line of ours is counted. Pure.
+Users and devices have hashes beside their names; lines from other programs are counted. Pure.
 """
 
 from dataclasses import dataclass, field

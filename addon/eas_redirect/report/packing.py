@@ -1,4 +1,4 @@
-"""Packed, oddly encoded and streamed files: what they hold, and as plain UTF-8 on the disk.
+"""Packed, oddly encoded and streamed files: recognized, and written to the disk as plain UTF-8.
 
 DuckDB reads plain, gzip and zstd files by itself; the rest passes through here first.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 # Any text file, a row a line, packed or not; no byte has a meaning but the line's end. Read as
-# Latin-1, which knows every byte: lines that are no UTF-8 would be left out in silence.
+# Latin-1, which knows every byte: lines that are not UTF-8 would be left out in silence.
 READ_TEXT = """read_csv($path, header = false, columns = {'line': 'VARCHAR'}, delim = chr(1),
   quote = '', escape = '', auto_detect = false, strict_mode = false, ignore_errors = true,
   encoding = 'latin-1', compression = $compression)"""

@@ -1,8 +1,8 @@
 """The page: a `Report` in, one self-contained HTML file out. Pure.
 
-First what an administrator reads first: can the old server go, who keeps it, who is stuck; then how
-it came about, day by day; then everything by kind. No script, font or image from elsewhere: a
-Content-Security-Policy lets in this page's own style and script by their hashes, and nothing else.
+It begins with what an administrator needs first: can the old server go, who keeps it, who is stuck;
+then the history, day by day; then everything by kind. It loads no script, font or image: a
+Content-Security-Policy allows only this page's own style and script, by their hashes.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """Plots as figures that the page draws: stacked columns over time and bars by name. Pure; colours
 are classes of the page.
 
-Each plot says in words what it shows, for those who hear it; the figures stand beside it.
+Each plot also says in words what it shows, for screen readers; the figures are next to it.
 """
 
 from collections.abc import Iterator, Sequence

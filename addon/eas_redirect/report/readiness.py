@@ -206,7 +206,7 @@ class Behaviour:
 
     comebacks: int
     redirected_again: int = 0
-    refused_logon: int = 0  # 401, which is no comeback; NTLM alone has two for each
+    refused_logon: int = 0  # 401, which is not a comeback; NTLM alone has two for each
     served: int = 0  # Exchange answered as if the mailbox were here
     directory_down: int = 0
     last_reason: str | None = None

@@ -1,4 +1,4 @@
-"""What a report says, as values: the page, the JSON and the CSV are made of these alone. Pure."""
+"""What a report says, as values: page, JSON and CSV are made from these alone. Pure."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -301,7 +301,7 @@ class _Export:
         return best
 
     def _row(self, line: int, row: Sequence[str], into: TargetRows) -> TargetRow | None:
-        """None, and counted, where it is no ActiveSync device of a person."""
+        """None, and counted, where it is not an ActiveSync device of a person."""
         kind = self._cell(row, "devicetype")
         client = self._cell(row, "clienttype")
         paths = [parted for name in _PATHS if (parted := _parted(self._cell(row, name) or ""))]

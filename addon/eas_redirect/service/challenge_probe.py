@@ -2,7 +2,7 @@
 to ActiveSync, and where weak answers of Autodiscover count, a POST to that.
 
 Only the one server behind a reverse proxy is asked: at the start, every 10 minutes, and a minute
-after a try that got no answer. Of several workers one asks, and the others read what it has met
+after a try that got no answer. One worker asks, and the others read the result
 (`judging.challenges`). No mail waits for any of this. Imports neither mitmproxy nor ldap3.
 """
 
@@ -83,8 +83,10 @@ class ChallengeProbe:
             try:
                 if self._is_our_turn():
                     wait_s = await self.ask()
-            except Exception:  # a fault of ours must not end it
-                logger.exception("eas-redirect: a fault of ours while asking Exchange for a logon")
+            except Exception:  # a bug must not end it
+                logger.exception(
+                    "eas-redirect: an internal error while asking Exchange for a logon"
+                )
                 wait_s = TRY_AGAIN_S
             await asyncio.sleep(wait_s)
 

@@ -213,10 +213,10 @@ class Service:
         self._pass_on(record, self._journal.line(record))
 
     def fault(self, error: Exception, now_s: float) -> None:
-        """A fault of ours, while Exchange's answer goes through: said, journalled and counted."""
+        """A bug, while Exchange's answer goes through: logged, journalled and counted."""
         where = whereabouts(error)
         logger.error(
-            "eas-redirect: a fault of ours (%s %s); the device has its answer.",
+            "eas-redirect: an internal error (%s %s); the device got Exchange's own answer.",
             type(error).__name__,
             where,
         )
@@ -314,7 +314,7 @@ class Service:
             try:
                 ask = self.judge.directory.meant_by
                 told = await asyncio.to_thread(ask_names, wave, ask, life_s)
-            except Exception:  # a fault of ours must not end it
+            except Exception:  # a bug must not end it
                 logger.exception("eas-redirect: the names of waves could not be asked for")
                 continue
             made = replace(self.judge.policy, wave=told)

@@ -1,9 +1,9 @@
 """Whether the legacy Exchange can be reached from here, for `/ready`: a front with a by-pass sends
 its phones straight to Exchange when this says no.
 
-Exchanges that are answered show that it can. TLS that fails, or three failed exchanges in a row
-from two clients, show that it cannot; from then on a request of our own decides, every five
-seconds, and the first that is answered says yes again. Imports neither mitmproxy nor ldap3.
+An answered exchange shows that it can. Failing TLS, or three failed exchanges in a row from two
+clients, show that it cannot. From then on a request of our own decides, every five seconds; the
+first one that is answered says yes again. Imports neither mitmproxy nor ldap3.
 """
 
 import asyncio
@@ -156,8 +156,8 @@ class Upstream:
             try:
                 problem = await self._problem_of(peer)
             except Exception as error:  # whatever it is, it must not end the asking
-                logger.exception("eas-redirect: a fault of ours while asking Exchange")
-                problem = f"a fault of ours ({type(error).__name__}); see the log"
+                logger.exception("eas-redirect: an internal error while asking Exchange")
+                problem = f"an internal error ({type(error).__name__}); see the log"
             if problem is None:
                 break
             self._meet(problem)

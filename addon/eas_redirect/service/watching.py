@@ -1,7 +1,8 @@
-"""A running service kept in step with its configuration: looks, prepares aside, adopts at once.
+"""Keeps a running service in step with its configuration: notices changes, prepares, adopts at
+once.
 
-Nothing in flight is disturbed: an exchange keeps the judge that it began with. Whatever cannot
-be used changes nothing, and is journalled. Knows no mitmproxy.
+Nothing in flight is disturbed: an exchange keeps the judge that it began with. Whatever cannot be
+used changes nothing, and is journalled. Knows no mitmproxy.
 """
 
 import asyncio
@@ -198,7 +199,7 @@ class Watcher:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.tick()
-            except Exception:  # a fault of ours must not end the watch
+            except Exception:  # a bug must not end the watch
                 logger.exception("eas-redirect: the configuration could not be looked at")
 
     async def _take(self, outcome: ReloadOutcome) -> None:

@@ -1,8 +1,8 @@
 """Pages for people: Jinja's templates in `data/`, autoescaped, one style for all of them.
 
-A page loads nothing from anywhere: its style and script stand in it, and a Content-Security-Policy
-lets in these two by their digests and nothing else. What a stranger wrote is text on it: escaped,
-bounded, and without characters that steer the text around them.
+A page loads nothing: it contains its style and script, and a Content-Security-Policy allows only
+these two, by their digests. Whatever a stranger wrote is plain text on it: escaped, bounded, and
+without characters that change the direction of the text around them.
 """
 
 import base64

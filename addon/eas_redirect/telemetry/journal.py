@@ -1,5 +1,5 @@
 """The journal: a line for each record, redacted; and the W3C log beside it (`journal.iis_path`),
-so that existing log tools keep working. `writing` has what a full disk or a stalled reader does.
+so that existing log tools keep working. `writing.py` handles a full disk or a stalled reader.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """The follow ledger: which device was redirected, which came back, which fell silent.
 
 Fed with the record of each exchange, it answers with the state changes to journal. In memory only,
-bounded in number and in bytes, on an injected clock. Only what Exchange answered, other than 401,
-makes a device or moves one. A proxy sees who still calls it, not who arrived elsewhere: `quiet`
-is a presumption. A request to the target, where both sides pass through the proxy, is `confirmed`.
+bounded in number and in bytes, on an injected clock. Only Exchange's answers other than 401 add a
+device or change its state. A proxy sees who still calls it, not who arrived elsewhere: `quiet` is
+an assumption. A request to the target, where both sides pass through the proxy, is `confirmed`.
 """
 
 import heapq
@@ -307,7 +307,7 @@ def _count_return(device: _Device, record: Record) -> None:
 
 
 def _began(record: Record) -> float:
-    """When the client sent it. What was on its way at the redirect is no comeback: phones keep a
+    """When the client sent it. What was on its way at the redirect is not a comeback: phones keep a
     Ping waiting beside a Sync, and both end with the mailbox."""
     return record.timestamp_s - (record.duration_ns or 0) / 1e9
 

@@ -1,7 +1,7 @@
 """Several workers as one: their expositions summed, their statuses merged. Pure.
 
-Counters, histograms and sizes add up. What describes a state takes the worst of them, and what is
-the same everywhere is said once; the tables below name those.
+Counters, histograms and sizes add up. A state is the worst of all workers', and what is the same
+everywhere appears once; the tables below list both.
 """
 
 from collections import Counter

@@ -192,7 +192,7 @@ def _fold(value: str | None, known: Iterable[str]) -> str:
 
 # The exposition of `Metrics` in Prometheus's text format, by prometheus-client.
 #
-# Every metric of ours is named here, and nowhere else.
+# Each of our metrics is named here, and nowhere else.
 
 
 class Exposition:
@@ -209,7 +209,7 @@ class Exposition:
 
 
 def families(metrics: Metrics) -> Iterator[Metric]:
-    """Every metric of ours, in the order of the page."""
+    """Each of our metrics, in the order of the page."""
     yield from _counted(metrics)
     yield from _measured(metrics)
     yield from _cache_families(metrics.gauges.cache())

@@ -1,4 +1,4 @@
-"""Text for people's eyes: nothing that a stranger wrote may speak to a terminal or a spreadsheet.
+"""Text for people: nothing that a stranger wrote may control a terminal or a spreadsheet.
 
 The one place for it: commands, the log, CSV and JSON on a terminal all come through here. Imports
 the standard library only.
@@ -32,7 +32,7 @@ WORDS = "eas-words"
 
 
 def printable(text: str) -> str:
-    """The text with what is no sign to be seen replaced: terminal escapes, turns of the direction,
+    """The text with invisible characters replaced: terminal escapes, turns of the direction,
     halves of surrogate pairs. Lines, tabs and spaces stay."""
     if text.isprintable():
         return text

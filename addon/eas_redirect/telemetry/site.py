@@ -1,5 +1,5 @@
-"""What `metrics.listen` serves: `/metrics`, `/health`, `/ready` and the status page, which names
-users and devices to readers on this machine only.
+"""What `metrics.listen` serves: `/metrics`, `/health`, `/ready` and the status page, which shows
+users and devices only to readers on this machine.
 
 One `MetricsSite` per process. The supervisor of several workers has one too, over the sum of
 theirs; the workers then listen on Unix sockets of its own and also serve `/status`, the values

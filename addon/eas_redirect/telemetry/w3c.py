@@ -57,7 +57,7 @@ def directives(now: datetime) -> bytes:
 
 
 def iis_line(record: Record) -> str | None:
-    """One line without its end, or None for a record that is no exchange."""
+    """One line without its end, or None for a record that is not an exchange."""
     is_exchange = record.action.endswith(("exchange", "redirect")) or record.decision == "end_wait"
     if record.method is None or not is_exchange:
         return None
@@ -210,7 +210,7 @@ class ForeignLog:
 
     @property
     def sentence(self) -> str:
-        """What it is, what it lacks, what it says all the same, and what to do."""
+        """What it is, what it lacks, what it says anyway, and what to do."""
         said = ""
         if self.reasons:
             listed = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
@@ -233,7 +233,7 @@ class W3CReader:
 
     candidates: tuple[tuple[str, ...], ...] = ()
     unread: int = 0  # lines that should have been exchanges and are not as their fields say
-    headless: int = 0  # lines that were not read for want of fields
+    headless: int = 0  # lines that lack the fields to be read by
     guessed: tuple[str, ...] = ()  # the candidate that lines were read under
     machines: int = 0  # lines under the account of a server
     seen_fields: list[tuple[str, ...]] = field(default_factory=list)
@@ -316,8 +316,8 @@ def missing_fields(names: Collection[str]) -> tuple[str, ...]:
 
 
 def read_line(names: tuple[str, ...], line: str) -> Record | None:
-    """One line under the names of its `#Fields:`; None when it is no ActiveSync exchange, or has
-    not what the names promise."""
+    """One line under the names of its `#Fields:`; None when it is not an ActiveSync exchange, or
+    has not what the names promise."""
     row = _row(names, line)
     at = None if row is None else _time(row)
     entry = None if row is None or at is None else _entry(row, at, ours=False)
@@ -347,7 +347,7 @@ def read_tokens(query: str) -> LogTokens:
 
 
 def _row(names: tuple[str, ...], line: str, quoted: bool = False) -> dict[str, str] | None:
-    """Name → value; a hyphen is no value."""
+    """Name → value; a hyphen is not a value."""
     values = [] if quoted else line.split(" ")
     if len(values) != len(names) and not quoted:
         values = _BLANKS.split(line.strip(" \t"))

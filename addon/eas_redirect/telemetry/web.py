@@ -1,17 +1,17 @@
 """A very small HTTP server for `metrics.listen`: a few fixed pages, and nothing else.
 
-It runs on the proxy's own event loop, so that a loop that hangs is seen as unhealthy. In return
-everything about it is bounded: the bytes and the time of a request, the connections at once, and
-how often a page is made. It takes GET and HEAD of the paths it was given, one request per
-connection, and never looks at a request's body.
+It runs on the proxy's own event loop, so that a hung loop shows as unhealthy. In return everything
+about it is bounded: the bytes and the time of a request, the connections at once, and how often a
+page is made. It takes GET and HEAD of the paths it was given, one request per connection, and never
+looks at a request's body.
 
-Pages for people answer only to names that are known to be ours. A web site could otherwise give its
-own name our address once its page is open in somebody's browser, and read what we show (DNS
-rebinding). What names users and devices is for readers on this machine alone: see `is_local`.
+Pages for people answer only under names known to be ours. A web site could otherwise give its own
+name our address once its page is open in somebody's browser, and read what we show (DNS rebinding).
+What names users and devices is for readers on this machine alone: see `is_local`.
 
 It shares nothing with the server of the lab's stand-ins (`lab/http_server.py`): that one runs on a
-thread, reads bodies, keeps connections and misbehaves on demand; here each of these is a hole.
-Imports the protocol only.
+thread, reads bodies, keeps connections and misbehaves on demand; here each of these would be a
+hole. Imports the protocol only.
 """
 
 import asyncio

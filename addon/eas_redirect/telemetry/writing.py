@@ -1,8 +1,8 @@
 """Writing that nobody waits for: a bounded queue and a thread for each place that takes lines.
 
-A full disk, a reader that is gone or stalled and a hung mount must cost no mail, so the event loop
-only ever appends to a queue. What the queue cannot hold is counted as lost and, once writing works
-again, said in the place itself. Imports no other part of the project but `printable`.
+A full disk, a missing or stalled reader and a hung mount must not affect mail, so the event loop
+only ever appends to a queue. Lines that do not fit are counted as lost, and the log itself says so
+once writing works again. Imports no other part of the project but `printable`.
 """
 
 import atexit
@@ -534,7 +534,7 @@ class QueuedText(io.TextIOBase):
 
 def queued(stream: IO[str]) -> IO[str]:
     """A stand-in for the stream that never makes anybody wait; the stream itself where it is one
-    already, or is no real file (as under a test)."""
+    already, or is not a real file (as under a test)."""
     if isinstance(stream, QueuedText):
         return stream
     try:

@@ -1,5 +1,5 @@
-"""Captured traffic shown: the EAS view of mitmproxy, and what two flows differ in.
+"""Shows captured traffic: the EAS view of mitmproxy, and the differences between two flows.
 
-Begin with `contentview.py`, which mitmproxy calls, and `commands.py`, what can be typed in its
-console. Whatever bytes come, the time is linear.
+Begin with `contentview.py`, which mitmproxy calls, and `commands.py`, the commands of its console.
+For any bytes, the time is linear.
 """

@@ -1,5 +1,5 @@
 """The commands that the addon gives to mitmproxy's console: `eas.cache.clear`, `eas.reload`,
-`eas.lookup`, `eas.explain`, `eas.diff`. They say what they did in the event log."""
+`eas.lookup`, `eas.explain`, `eas.diff`. They report in the event log."""
 
 import asyncio
 import logging

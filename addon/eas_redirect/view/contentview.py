@@ -1,7 +1,8 @@
 """The EAS view for mitmproxy, mitmweb and mitmdump: what was asked, what was decided, the body.
 
-Registered under the name of mitmproxy's own WBXML view, which it replaces everywhere: that one does
-not end on some short bodies and would freeze the proxy. This one is total, and its time is linear.
+Registered under the name of mitmproxy's own WBXML view, which it replaces everywhere: that one
+never returns on some short bodies and would freeze the proxy. This one handles any bytes, in linear
+time.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ def _is_eas(metadata: Metadata) -> bool:
 
 
 def _summary(metadata: Metadata) -> list[str]:
-    """Whatever a flow holds (an edited one, an old one), the body is shown all the same."""
+    """Whatever a flow holds (an edited one, an old one), the body is shown anyway."""
     flow, message = metadata.flow, metadata.http_message
     if not isinstance(flow, http.HTTPFlow) or not flows.is_exchange(flow):
         return []
@@ -153,7 +154,7 @@ def _plain_lines(data: bytes) -> list[str]:
     """Text as text, anything else as hexadecimal; the beginning of it."""
     shown = data[:MAX_PLAIN]
     with contextlib.suppress(UnicodeDecodeError):
-        # A character cut in two at the end is no reason to show digits.
+        # A character cut in two at the end does not justify hexadecimal digits.
         text = shown.decode("utf-8", "strict" if shown == data else "ignore")
         if "\0" not in text:
             return [_printable(line) for line in text.splitlines()]

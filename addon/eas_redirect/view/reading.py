@@ -1,10 +1,12 @@
-"""Values of a body as a person reads them: what is text, what else is, and what a mail says.
+"""Values of a body as a person reads them: which are text, what the others are, and what a mail
+says.
 
 Bounded in time. Imports the standard library only.
 
-The view shows a MIME value as it is, so that editing gives it back. What cannot be read that way
-(RFC 2047 words in headers, text in base64 or quoted-printable) is told beside it. Python's own
-parser takes time that grows with the depth of a mail; this one looks at a few parts of few levels.
+The view shows a MIME value as it is, so that editing preserves it. What cannot be read that way
+(RFC 2047 words in headers, text in base64 or quoted-printable) is shown decoded next to it. The
+time of Python's own parser grows with the depth of a mail; this one looks at few parts and few
+levels.
 """
 
 import base64
@@ -63,7 +65,7 @@ def shows_as_text(text: str) -> bool:
 
 
 def latin_text(data: bytes) -> str:
-    """Bytes that are no UTF-8 as a text of an older character set, or as what is no text: such
+    """Bytes that are not UTF-8 as a text of an older character set, or as what is not text: such
     sets hold ASCII mostly."""
     ascii_bytes = len(data) - len(data.translate(None, _ASCII))
     return data.decode("latin-1") if ascii_bytes * 4 >= len(data) * 3 else "\0"
@@ -144,7 +146,7 @@ def _leaves(part: _Part, depth: int) -> Iterator[_Part]:
         return
     if depth == MAX_DEPTH:
         return
-    # RFC 2046 5.1.1: what stands before the first delimiter and behind the last is no part.
+    # RFC 2046 5.1.1: what stands before the first delimiter and behind the last is not a part.
     inner = f"\n{part.body}".split(f"\n--{boundary}", MAX_PARTS + 1)[1 : MAX_PARTS + 1]
     for piece in inner:
         if piece.startswith("--"):

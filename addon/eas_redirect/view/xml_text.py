@@ -2,14 +2,14 @@
 
 Imports the protocol only.
 
-Elements are in the namespace of their code page. What XML has no word for is in the namespace
-`wbxml`: opaque data, entities, extensions, literals, text beside elements. Text that stands alone
-in its element is written as it is, so that white space between elements never means anything.
+Elements are in the namespace of their code page. Whatever XML cannot express is in the namespace
+`wbxml`: opaque data, entities, extensions, literals, text beside elements. Text alone in its
+element is written as it is, so white space between elements never has a meaning.
 
 Text is shown as text: line ends of CR LF as `wbxml:lines="crlf"`, a lone CR and what a terminal
-would obey as a character reference, what XML cannot hold as `<wbxml:char>`. What is no text stands
-as hexadecimal digits, long values as base64. Comments tell what it is, and what of a mail has to be
-decoded to be read.
+would obey as a character reference, what XML cannot hold as `<wbxml:char>`. Anything else is
+written in hexadecimal digits, long values in base64. Comments say what it is, and show the decoded
+parts of a mail.
 """
 
 import base64
@@ -184,7 +184,7 @@ class XMLText:
         return "", _written(text)
 
     def _opaque(self, data: bytes) -> tuple[str, str, str]:
-        """The attribute that says how opaque data is shown, it, and a comment on what is no text.
+        """The attribute that says how opaque data is shown, it, and a comment on what is not text.
 
         `latin-1`: a text of an older character set. `crlf`: every line of it ends in CR LF.
         """

@@ -1,5 +1,5 @@
 """Active Directory over LDAP as a `Directory`: the event loop hands questions to worker threads and
-never waits."""
+never blocks."""
 
 import asyncio
 import contextlib

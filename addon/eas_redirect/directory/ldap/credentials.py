@@ -1,8 +1,8 @@
 """The password of the account that asks: read again at each bind, kept nowhere.
 
-A password that was refused is not tried again for a while: every try counts towards a lock-out of
-the account (MS-SAMR 3.1.1.7.1). For the same reason one thread tries it first, while the others
-wait for what comes of it. A rotated one is tried at once. Standard library only.
+A refused password is not tried again for a while: every attempt counts towards a lock-out of
+the account (MS-SAMR 3.1.1.7.1). For the same reason one thread tries a password first, while the
+others wait for the result. A changed password is tried at once. Standard library only.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""One server seen by itself, for `check`. No ldap3 here."""
+"""One server on its own, for `check`. No ldap3 here."""
 
 import time
 from collections.abc import Iterator

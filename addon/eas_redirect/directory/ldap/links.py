@@ -1,7 +1,7 @@
 """One thread's connections: which server, when to change it, when to give up. No ldap3 here.
 
-Users are asked of a global catalogue where one is configured, the configuration partition always of
-a domain controller; where both are the same servers, one connection serves both.
+It asks a global catalogue about users, if one is configured, and always a domain controller about
+the configuration partition. If both are the same servers, one connection serves both.
 """
 
 import threading

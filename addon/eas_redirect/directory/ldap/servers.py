@@ -1,7 +1,7 @@
-"""The servers in their order, and which of them rests. No ldap3 here, no input or output.
+"""The servers in order of preference, and which are skipped for now. No ldap3 here, no I/O.
 
-A server that failed rests for a cool-down, and is then tried in the background, never at the cost
-of somebody's question. While none works, questions end at once with the last fault.
+A server that failed is skipped for a cool-down and then tried in the background, so no look-up
+waits for it. While none works, look-ups fail at once with the last fault.
 """
 
 import threading

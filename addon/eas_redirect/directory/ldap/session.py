@@ -1,6 +1,6 @@
 """A bound connection to one server: `LDAPSession`. ldap3 connects, secures and binds.
 
-Only this module imports ldap3, and no ldap3 object leaves it. Used so as not to trust its defaults:
+Only this module imports ldap3, and no ldap3 object leaves it. It does not rely on ldap3's defaults:
 one SYNC connection per thread, nothing read at connect, no referral followed, every wait bounded,
 certificates verified by Python. It searches nothing: `wire.py` does.
 """
@@ -111,7 +111,7 @@ def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
         raise Fault("certificate", message, "account") from None
     context.sslsocket_class = _BoundedSSLSocket
     # Certificates of domain CAs of that age lack extensions that RFC 5280 4.2 wants; chain, dates
-    # and name are verified all the same.
+    # and name are verified anyway.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not settings.verify:
         context.check_hostname = False
@@ -169,7 +169,7 @@ class _Connection(ldap3.Connection):
 
 
 class LDAPSession:
-    """A `links.Session`. Only the thread that opened it uses it, but for `interrupt`."""
+    """A `links.Session`. Only the thread that opened it uses it, except for `interrupt`."""
 
     def __init__(
         self, address: ServerAddress, settings: DirectorySettings, credentials: BindCredentials
@@ -407,7 +407,7 @@ class LDAPSession:
     def _search(self, search: Search) -> tuple[list[Entry], bytes]:
         """The entries of one page, and the cookie of the next one."""
         entries, done = self._ask(search)
-        if done.code != RESULT_SUCCESS:  # a referral among them, which is no answer of "nobody"
+        if done.code != RESULT_SUCCESS:  # a referral among them, which does not mean "nobody"
             raise _refused(search, done)
         return entries, done.cookie
 

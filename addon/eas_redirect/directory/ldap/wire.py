@@ -1,10 +1,10 @@
 """LDAP searches as bytes (RFC 4511, BER), and over a connection. No ldap3 here.
 
-ldap3 connects, secures and binds. It could search as well, and then one look-up costs 0.74 ms of
-Python for which the event loop may have to wait; here it costs 0.19 ms. An exchange with one such
+ldap3 connects, secures and binds. It could search too, but then one look-up costs 0.74 ms of
+Python, for which the event loop may have to wait; here it costs 0.19 ms. An exchange with one such
 look-up costs 1.3 ms of the proxy's time in all (CPython 3.13, one core of an Intel Xeon, slapd over
-TLS): with ldap3's own search it would be 40 % more. A value stands in a filter as it is, in an
-octet string of its own: there is nothing to escape. And ldap3 reads answers without any end.
+TLS): with ldap3's own search it would be 40 % more. A filter holds each value as it is, in its own
+octet string, so there is nothing to escape. And ldap3 reads answers without any limit.
 """
 
 import math
@@ -33,7 +33,7 @@ _DOMAIN_SCOPE = b"1.2.840.113556.1.4.1339"  # no continuation references (MS-ADT
 
 
 class WireError(Exception):
-    """The server sent what is no LDAP."""
+    """The server sent what is not LDAP."""
 
 
 class TooLongError(WireError):
@@ -74,8 +74,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`content` is None for what is no answer: a continuation reference, which some servers send in
-    spite of the control, or a notice."""
+    """`content` is None for what is not an answer: a continuation reference, which some servers
+    send in spite of the control, or a notice."""
 
     message_id: int
     content: Entry | Done | None
@@ -172,10 +172,9 @@ type _Part = tuple[int, int, int]  # tag, where the content begins, where it end
 
 
 def _entry(data: bytes, start: int, end: int) -> Entry:
-    """What is no UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be read
-    is a mailbox all the same. Attributes with options are the attribute; of those with a range
-    (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3) `cut` says where the next one begins.
-    """
+    """What is not UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be
+    read is a mailbox anyway. Attributes with options are the attribute; of those with a range
+    (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3) `cut` says where the next one begins."""
     dn, attributes = _several(data, start, end, 2)
     found: dict[str, list[str]] = {}
     cut: dict[str, int] = {}

@@ -1,6 +1,6 @@
 """Threads that wait for the directory, so that the event loop never does. No ldap3 here.
 
-Each thread owns what it works with (`make_tool`), shares it with nobody and closes it itself. A job
+Each thread owns its tool (`make_tool`), shares it with nobody and closes it itself. A job
 that nobody waits for any more is interrupted (`Tool.interrupt`), which ends a blocked read.
 """
 
