@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+from eas_redirect.activesync.host_port import ServerURL, read_server_url
 from eas_redirect.checking import legacy_server
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.tried import Check
+from eas_redirect.configuration.kinds import UPSTREAM_PORTS
 from eas_redirect.lab.authority import LEAF_DAYS, LabCertificates
 from tests.integration.processes import free_port
 from tests.integration.rawserver import RawServer, answering
@@ -30,8 +31,12 @@ def states(checks: list[Check]) -> dict[str, str]:
     return {check.subject.split(" ", 2)[2]: check.state for check in checks}
 
 
+def of(url: str) -> ServerURL:
+    return read_server_url(url, UPSTREAM_PORTS)
+
+
 def tried(url: str, ca: Path | None = None) -> list[Check]:
-    return list(check_upstream(urlsplit(url), TIMEOUT_S, str(ca) if ca else None))
+    return list(check_upstream(of(url), TIMEOUT_S, str(ca) if ca else None))
 
 
 def test_exchange_asks_to_log_on() -> None:
@@ -62,7 +67,7 @@ def test_a_server_whose_devices_would_all_be_left_alone(
 ) -> None:
     head = ASKS + b"MS-Server-ActiveSync: " + said + b"\r\n"
     with RawServer(answering(answer(head))) as server:
-        url = urlsplit(f"http://127.0.0.1:{server.port}")
+        url = of(f"http://127.0.0.1:{server.port}")
         checks = list(check_upstream(url, TIMEOUT_S, None, min_protocol_version=least))
     found = [check for check in checks if check.subject.endswith(" version")]
     assert [check.state for check in found] == (["warning"] if warned else [])
@@ -127,10 +132,10 @@ def test_a_tls_port_that_is_called_by_http(tmp_path: Path) -> None:
     """Most hang up without a word; nginx answers 400."""
     prepared, _ = tls_server(tmp_path, 300)
     with prepared as server:
-        url = urlsplit(f"http://127.0.0.1:{server.port}")
+        url = f"http://127.0.0.1:{server.port}"
         found = [
-            *tried(url.geturl()),
-            *check_autodiscover(url, TIMEOUT_S, ["mail.contoso.example"], weak=False),
+            *tried(url),
+            *check_autodiscover(of(url), TIMEOUT_S, ["mail.contoso.example"], weak=False),
         ]
     assert [check.state for check in found] == ["failed", "failed"]
     for check in found:
@@ -175,8 +180,8 @@ def test_tls_where_there_is_none() -> None:
 )
 def test_autodiscover_asks_to_log_on(head: bytes, weak: bool, state: str) -> None:
     with RawServer(answering(answer(head))) as server:
-        url = urlsplit(f"http://127.0.0.1:{server.port}")
-        (check,) = check_autodiscover(url, TIMEOUT_S, ["mail.contoso.example"], weak=weak)
+        url = f"http://127.0.0.1:{server.port}"
+        (check,) = check_autodiscover(of(url), TIMEOUT_S, ["mail.contoso.example"], weak=weak)
     assert (check.subject, check.state) == ("upstream 127.0.0.1 Autodiscover", state)
     sent = bytes(server.wires[0].received)
     assert sent.startswith(b"POST /autodiscover/autodiscover.xml HTTP/1.1\r\n")
@@ -184,7 +189,7 @@ def test_autodiscover_asks_to_log_on(head: bytes, weak: bool, state: str) -> Non
 
 
 def test_autodiscover_needs_a_name_that_phones_call() -> None:
-    url = urlsplit(f"http://127.0.0.1:{free_port()}")
-    name, reached = check_autodiscover(url, TIMEOUT_S, (), weak=False)
+    url = f"http://127.0.0.1:{free_port()}"
+    name, reached = check_autodiscover(of(url), TIMEOUT_S, (), weak=False)
     assert (name.state, reached.state) == ("warning", "unreachable")
     assert "exchange.host_names" in (name.advice or "")

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+from eas_redirect.activesync.host_port import HostPort, ServerURL
 from eas_redirect.checking.legacy_server import check_upstream
 from eas_redirect.lab.authority import Issued, LabCertificates
 from tests.integration.messages import ANNA, BERT, CONFIG, FOLDER_SYNC, LOCATION, NO_MAILBOX, post
@@ -195,7 +195,7 @@ def test_check_believes_what_mitmproxy_believes(
 ) -> None:
     theirs = made(tmp_path, "", common_name=common_name)
     with RawServer(answering(NO_MAILBOX), tls=theirs.server(version)) as server:
-        url = urlsplit(f"https://localhost:{server.port}")
+        url = ServerURL(scheme="https", address=HostPort("localhost", server.port))
         checks = list(check_upstream(url, 20, str(theirs.file)))
     refused = [check for check in checks if "not for localhost" in check.finding]
     assert bool(refused) is (common_name != "localhost")

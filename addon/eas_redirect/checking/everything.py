@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import SplitResult
 
+from eas_redirect.activesync.host_port import ServerURL
 from eas_redirect.checking.certificate_dates import check_front
 from eas_redirect.checking.domain_controllers import check_servers, check_sight
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
@@ -55,7 +55,7 @@ MITMPROXY_DIRECTORY = Path("~/.mitmproxy")
 class CheckScope:
     """What to try beside the configuration and the directory."""
 
-    upstream: SplitResult | None = None
+    upstream: ServerURL | None = None
     upstream_ca: str | None = None
     upstream_name: str | None = None
     host_names: tuple[str, ...] = ()

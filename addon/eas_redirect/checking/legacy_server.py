@@ -9,8 +9,8 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import assert_never
-from urllib.parse import SplitResult
 
+from eas_redirect.activesync.host_port import ServerURL
 from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
@@ -57,24 +57,22 @@ def judge_generation(
     )
 
 
-def ask_options(
-    url: SplitResult, port: int, timeout_s: float
-) -> tuple[int, http.client.HTTPMessage]:
-    return _ask(url, port, timeout_s, "OPTIONS", EAS_PATH)
+def ask_options(url: ServerURL, timeout_s: float) -> tuple[int, http.client.HTTPMessage]:
+    return _ask(url, timeout_s, "OPTIONS", EAS_PATH)
 
 
-def ask_autodiscover(url: SplitResult, port: int, timeout_s: float) -> int:
-    return _ask(url, port, timeout_s, "POST", PATH)[0]
+def ask_autodiscover(url: ServerURL, timeout_s: float) -> int:
+    return _ask(url, timeout_s, "POST", PATH)[0]
 
 
 def _ask(
-    url: SplitResult, port: int, timeout_s: float, method: str, path: str
+    url: ServerURL, timeout_s: float, method: str, path: str
 ) -> tuple[int, http.client.HTTPMessage]:
     """Nothing secret is sent, so whether the server is believed does not matter here."""
-    host, secured = url.hostname or "", url.scheme == "https"
+    host, port = url.address
     connection = (
         http.client.HTTPSConnection(host, port, timeout=timeout_s, context=any_tls())
-        if secured
+        if url.scheme == "https"
         else http.client.HTTPConnection(host, port, timeout=timeout_s)
     )
     try:
@@ -85,14 +83,13 @@ def _ask(
         connection.close()
 
 
-def ceiling_at(url: SplitResult | None, timeout_s: float) -> str | None:
+def ceiling_at(url: ServerURL | None, timeout_s: float) -> str | None:
     """The highest version that a server speaks, where that is below 14.0; None where it is not,
     or does not answer."""
     if url is None:
         return None
-    port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = ceiling_of(ask_options(url, port, timeout_s)[1])
+        found = ceiling_of(ask_options(url, timeout_s)[1])
     except (OSError, http.client.HTTPException):
         return None
     return found[0] if found else None
@@ -135,7 +132,7 @@ _SEE = "See docs/reference.md, “Old servers”."
 
 
 def check_upstream(
-    url: SplitResult,
+    url: ServerURL,
     timeout_s: float,
     ca_file: str | None,
     *,
@@ -145,11 +142,11 @@ def check_upstream(
 ) -> Iterator[Check]:
     """`only` is `proxy.upstream_name`; without it the host is a good name of its certificate, and
     so are those of `also`, by which phones call."""
-    host, secured = url.hostname or "", url.scheme == "https"
+    host, port = url.address
     peer = Peer(
         host=host,
-        port=url.port or (443 if secured else 80),
-        tls=secured,
+        port=port,
+        tls=url.scheme == "https",
         names=(only,) if only else (host, *also),
         ca_file=Path(ca_file) if ca_file else None,
     )
@@ -179,11 +176,11 @@ def check_upstream(
             yield failed(f"{subject} certificate", found.finding, _sentence(found.advice))
         case other:
             assert_never(other)
-    yield from _check_options(subject, url, peer.port, timeout_s, min_protocol_version)
+    yield from _check_options(subject, url, timeout_s, min_protocol_version)
 
 
 def check_autodiscover(
-    url: SplitResult, timeout_s: float, host_names: Sequence[str], *, weak: bool
+    url: ServerURL, timeout_s: float, host_names: Sequence[str], *, weak: bool
 ) -> Iterator[Check]:
     """Where phones are told by Autodiscover: does it ask for a logon, and would it loop?"""
     if not host_names:
@@ -192,22 +189,21 @@ def check_autodiscover(
             "no name is known by which phones call this server for ActiveSync, until one has",
             "Set exchange.host_names: without a name no phone is told (redirect_loop).",
         )
-    subject = f"upstream {url.hostname} Autodiscover"
-    port = url.port or (443 if url.scheme == "https" else 80)
+    subject = f"upstream {url.address.host} Autodiscover"
     try:
-        yield judge_autodiscover(subject, ask_autodiscover(url, port, timeout_s), weak=weak)
+        yield judge_autodiscover(subject, ask_autodiscover(url, timeout_s), weak=weak)
     except OSError as error:
-        peer = Peer(host=url.hostname or "", port=port, tls=url.scheme == "https")
+        peer = Peer(host=url.address.host, port=url.address.port, tls=url.scheme == "https")
         yield _should_be_https(subject, peer, timeout_s) or _no_connection(subject, error)
     except http.client.HTTPException as error:
         yield failed(subject, f"no HTTP answer ({type(error).__name__})", "Is it a web server?")
 
 
 def _check_plain(
-    subject: str, url: SplitResult, peer: Peer, timeout_s: float, min_protocol_version: str
+    subject: str, url: ServerURL, peer: Peer, timeout_s: float, min_protocol_version: str
 ) -> Iterator[Check]:
     """http, which is told from https when the answer is odd. Most TLS ports just hang up."""
-    checks = list(_check_options(subject, url, peer.port, timeout_s, min_protocol_version))
+    checks = list(_check_options(subject, url, timeout_s, min_protocol_version))
     if checks[0].state in ("failed", "unreachable"):
         mistaken = _should_be_https(f"{subject} TLS", peer, timeout_s)
         if mistaken is not None:
@@ -251,11 +247,11 @@ def _no_connection(subject: str, error: OSError) -> Check:
 
 
 def _check_options(
-    subject: str, url: SplitResult, port: int, timeout_s: float, min_protocol_version: str
+    subject: str, url: ServerURL, timeout_s: float, min_protocol_version: str
 ) -> Iterator[Check]:
     subject = f"{subject} OPTIONS"
     try:
-        status, headers = ask_options(url, port, timeout_s)
+        status, headers = ask_options(url, timeout_s)
     except OSError as error:
         yield _no_connection(subject, error)
         return

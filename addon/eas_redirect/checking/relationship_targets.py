@@ -4,8 +4,8 @@ import datetime
 import http.client
 import ssl
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from eas_redirect.activesync.host_port import HostPort, ServerURL
 from eas_redirect.certificates.handshake import look
 from eas_redirect.checking.certificate_dates import judge_dates
 from eas_redirect.checking.legacy_server import ask_options, judge_options
@@ -130,7 +130,9 @@ def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
 def _try_eas(subject: str, host: str, port: int, timeout_s: float) -> Check:
     """Whether ActiveSync is served there. A warning at most: some ask otherwise from elsewhere."""
     try:
-        status, headers = ask_options(urlsplit(f"https://{host}"), port, timeout_s)
+        status, headers = ask_options(
+            ServerURL(scheme="https", address=HostPort(host, port)), timeout_s
+        )
     except (OSError, http.client.HTTPException):
         finding = "no HTTP answer to OPTIONS"
     else:

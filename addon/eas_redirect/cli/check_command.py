@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -108,7 +107,7 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "CheckScope":
 
     proxy = config.proxy
     return CheckScope(
-        upstream=urlsplit(proxy.upstream) if proxy.upstream else None,
+        upstream=proxy.upstream_url,
         upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
         upstream_name=proxy.upstream_name,
         host_names=config.exchange.host_names,

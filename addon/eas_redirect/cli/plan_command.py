@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -170,8 +169,7 @@ def _spoken_by(config: "Config") -> str | None:
     """What an Exchange 2007 in front of which the proxy stands speaks at most."""
     from eas_redirect.checking.legacy_server import ceiling_at
 
-    upstream = urlsplit(config.proxy.upstream) if config.proxy.upstream else None
-    ceiling = ceiling_at(upstream, _ASK_S)
+    ceiling = ceiling_at(config.proxy.upstream_url, _ASK_S)
     if ceiling is not None:
         tell(f"{config.proxy.upstream} speaks {ceiling} at most: devices are judged by that.")
     return ceiling

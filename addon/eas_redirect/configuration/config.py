@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from eas_redirect.activesync.host_port import ServerURL, read_server_url
 from eas_redirect.configuration.kinds import (
+    UPSTREAM_PORTS,
     AccountDomainValue,
     DistinguishedName,
     DomainName,
@@ -91,6 +92,11 @@ class ProxyConfig(_Table):
     workers: int = Field(default=1, ge=1, le=64)
     engine: Literal["full", "safe", "off"] = "full"
     stop_timeout_s: float = Field(default=25.0, ge=0, le=3600)
+
+    @property
+    def upstream_url(self) -> ServerURL | None:
+        """`upstream` taken apart, its host in lower case."""
+        return read_server_url(self.upstream.lower(), UPSTREAM_PORTS) if self.upstream else None
 
 
 class ExchangeConfig(_Table):
@@ -353,7 +359,8 @@ def discovery_policy(config: Config) -> DiscoveryPolicy:
 
 def servers(config: Config) -> frozenset[str]:
     """The names of the old servers, as far as the configuration has them."""
-    upstream = urlsplit(config.proxy.upstream or "").hostname
+    url = config.proxy.upstream_url
+    upstream = url.address.host if url else None
     named = (*config.exchange.host_names, upstream, config.proxy.upstream_name)
     return frozenset(name for name in named if name)
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from eas_redirect.activesync.request import COMMAND_CODES
 from eas_redirect.autodiscover.answer import BEGINNING
@@ -86,12 +85,12 @@ def written_files(config: Config, site: Site) -> dict[str, str]:
 
 
 def _problems(config: Config, site: Site) -> Iterator[str]:
-    upstream = urlsplit(config.proxy.upstream or "")
-    if config.proxy.upstream is None:
+    upstream = config.proxy.upstream_url
+    if upstream is None:
         yield "Which Exchange? Set proxy.upstream in the configuration."
     elif (
         upstream.scheme == "https"
-        and _is_address(upstream.hostname or "")
+        and _is_address(upstream.address.host)
         and not config.proxy.upstream_name
     ):
         yield (
@@ -585,13 +584,13 @@ def _backends(config: Config, site: Site) -> Iterator[str]:
 
 
 def _server(config: Config, site: Site) -> Iterator[str]:
-    url = urlsplit(config.proxy.upstream or "")
-    host = url.hostname or ""
-    literal = f"[{host}]" if ":" in host else host
-    port = url.port or (443 if url.scheme == "https" else 80)
+    url = config.proxy.upstream_url
+    if url is None:
+        return  # _problems has said so
+    host = url.address.host
     if not _is_address(host):
         yield "    # Its name is looked up at a start and at a reload."
-    line = f"    server exchange {literal}:{port}"
+    line = f"    server exchange {url.address}"
     if url.scheme == "https":
         name = config.proxy.upstream_name or host
         authority = "@system-ca" if config.proxy.upstream_ca is None else config.proxy.upstream_ca

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import assert_never
-from urllib.parse import urlsplit
 
 from eas_redirect import __version__
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
@@ -134,11 +133,10 @@ async def _stop(listener: Listener, within_s: float) -> None:
 
 
 def server_of(config: Config) -> LegacyServer:
-    """Of a configuration that names one (`proxy.upstream`)."""
-    url = urlsplit(config.proxy.upstream or "")
-    return LegacyServer(
-        host=url.hostname or "", port=url.port or (443 if url.scheme == "https" else 80)
-    )
+    """Of a configuration that names one (`proxy.upstream`); a reload may have taken it out."""
+    url = config.proxy.upstream_url
+    host, port = url.address if url else ("", 443)
+    return LegacyServer(host=host, port=port)
 
 
 def peer_of(config: Config) -> Peer:
