@@ -26,8 +26,8 @@ class Plan:
 
 
 def reserve(listen: Listen) -> socket.socket:
-    """Make sure that nobody else has the port, choose one when it is 0, and hold it: bound but not
-    listening, for processes of this user that share it. Raises OSError."""
+    """Make sure that nobody else uses the port (choose one if it is 0) and reserve it: bound but
+    not listening, so that processes of this user can share it. Raises OSError."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,7 +42,7 @@ def reserve(listen: Listen) -> socket.socket:
 
 
 def mitmdump_arguments(plan: Plan) -> list[str]:
-    """mitmdump's arguments, without its name. What the user added comes last and wins."""
+    """mitmdump's arguments, without its name. The user's own come last and win."""
     listen = ["--listen-port", str(plan.listen.port)]
     if plan.listen.host:
         listen = ["--listen-host", plan.listen.host, *listen]

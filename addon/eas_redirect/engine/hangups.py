@@ -16,14 +16,14 @@ def hold() -> None:
 
 
 def release() -> None:
-    """Somebody listens: what has come meanwhile arrives now."""
+    """Somebody listens now: deliver what has come meanwhile."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """For starting a program that will `release` it by itself."""
+    """For starting a program that calls `release` itself."""
     hold()
     try:
         yield

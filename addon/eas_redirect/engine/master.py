@@ -91,7 +91,7 @@ class Drain:
         return cast("Proxyserver", self._master.addons.get("proxyserver"))
 
     async def _finish(self, deadline: float) -> None:
-        """Until all is answered and stays so for a moment, or the time is over."""
+        """Until everything is answered and stays so for a moment, or the time is over."""
         loop = asyncio.get_running_loop()
         quiet_since = loop.time()
         while (now := loop.time()) < deadline:
@@ -113,7 +113,7 @@ class Drain:
         ]
 
     async def _answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
-        """Answer in Exchange's place, by the same way that its answer would have taken."""
+        """Answer in Exchange's place, on the path that its answer would have taken."""
         handler = self._server.connections.get(flow.client_conn.id)
         if handler is None or flow.server_conn.timestamp_start is None:
             return
@@ -122,7 +122,7 @@ class Drain:
             await handler.server_event(event)
 
     async def _close_connections(self) -> None:
-        """Close what is left; what was written already still goes out."""
+        """Close what is left; bytes already written still go out."""
         for handler in tuple(self._server.connections.values()):
             _hang_up(handler)
         loop = asyncio.get_running_loop()
@@ -203,7 +203,7 @@ class EngineMaster(master.Master):
 
     @property
     def draining(self) -> bool:
-        """Whether a stop was asked for: no new connections, `/ready` says no."""
+        """Whether a stop was requested: no new connections, `/ready` says no."""
         return self._stopping is not None
 
     async def run(self) -> None:
@@ -242,7 +242,7 @@ class EngineMaster(master.Master):
             self._options_of[_name(addon)] = frozenset(self.options.keys()) - before
 
     def _let_go_of_idle_addons(self) -> None:
-        """Out of the chain only: nothing has started yet, so nothing has to be undone."""
+        """Only out of the chain: nothing has started yet, so nothing needs to be undone."""
         self.addons.chain = [a for a in self.addons.chain if not self._is_idle(_name(a))]
 
     def _is_idle(self, name: str) -> bool:
@@ -258,10 +258,8 @@ class EngineMaster(master.Master):
 
 
 class _Settle:
-    """Once everything runs: no more garbage collections of what stays for good.
-
-    A full collection walks every object that mitmproxy and its libraries ever made, and every
-    exchange waits for it. Frozen objects are not walked.
+    """Once everything runs, exclude what stays for good from garbage collection. A full collection
+    walks every object that mitmproxy and its libraries ever made, and every exchange waits for it.
     """
 
     def running(self) -> None:
@@ -275,6 +273,6 @@ def _name(addon: object) -> str:
 
 
 def loaded(engine: EngineMaster) -> Sequence[str]:
-    """The names of the addons that see events, for tests and for the curious."""
+    """The names of the addons that see events, for tests and the curious."""
     chain: Iterable[object] = engine.addons.chain
     return [_name(addon) for addon in chain]

@@ -24,13 +24,13 @@ _LOOK_S = 0.01
 
 
 def is_checked() -> bool:
-    """Whether an error that is logged now ends the start."""
+    """Whether an error logged now would end the start."""
     check = ctx.master.addons.get("errorcheck")
     return isinstance(check, ErrorCheck) and check.logger in logging.getLogger().handlers
 
 
 async def over(patience_s: float) -> bool:
-    """Wait until that is over; False when it takes longer than `patience_s`."""
+    """Wait until the start is over; False if it takes longer than `patience_s`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
     while is_checked():
@@ -48,9 +48,9 @@ async def over(patience_s: float) -> bool:
 
 
 def queue_printing(addons: AddonManager) -> None:
-    """For as long as the process lives: other addons still log when ours is done. Idempotent.
+    """This lasts as long as the process: other addons still log when ours is done. Idempotent.
 
-    Where there is no log on the terminal (the console's own screen) nothing is replaced.
+    If there is no log on the terminal (the console has its own screen), nothing is replaced.
     """
     termlog, dumper = addons.get("termlog"), addons.get("dumper")
     if not isinstance(termlog, TermLog):
@@ -77,7 +77,7 @@ type LoopHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
 class LoopErrors:
-    """In front of the handler that a loop has."""
+    """Sits in front of the loop's own exception handler."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -87,13 +87,13 @@ class LoopErrors:
         self._before: LoopHandler | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on. A second call changes nothing."""
+        """Begin. A second call changes nothing."""
         if self._loop is None:
             self._loop, self._before = loop, loop.get_exception_handler()
             loop.set_exception_handler(self._handle)
 
     def leave(self) -> None:
-        """The loop has the handler again that it had."""
+        """Give the loop its previous handler back."""
         if self._loop is not None and self._loop.get_exception_handler() == self._handle:
             self._loop.set_exception_handler(self._before)
         self._loop = self._before = None

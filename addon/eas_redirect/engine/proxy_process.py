@@ -35,7 +35,7 @@ def run(
     worker: bool = False,
 ) -> int:
     """Run until a signal ends it. `arguments` are mitmdump's, without its name. A `worker` shares
-    its port, and stops when its standard input ends, for then its supervisor is gone."""
+    its port, and stops when its standard input ends, because then its supervisor is gone."""
     queue_standard_streams()
     _set_up_logging()
     factory = _SharedPortLoop if worker else asyncio.new_event_loop
@@ -74,9 +74,9 @@ async def _main(arguments: list[str], stop_timeout_s: float, *, worker: bool) ->
 
 
 def _listen_over_tcp_only() -> None:
-    """In front of an https server mitmproxy listens for HTTP/3 as well, whatever its option `http3`
-    says: on UDP, where each datagram of a stranger's costs memory, and where processes that share
-    their TCP port cannot share it."""
+    """In front of an https server mitmproxy also listens for HTTP/3, whatever its option `http3`
+    says: on UDP, where each datagram from a stranger costs memory, and where processes that share a
+    TCP port cannot share the port."""
     prepare = ReverseMode.__post_init__
 
     def prepared(self: ReverseMode) -> None:
@@ -116,7 +116,7 @@ def _supervisor_left(engine: EngineMaster) -> None:
 
 
 def _set_up_logging() -> None:
-    """No record is made that nobody will see: every one of them costs."""
+    """Make no record that nobody will see: every one costs time."""
     logging.getLogger().setLevel(logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

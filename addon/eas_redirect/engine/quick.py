@@ -43,7 +43,7 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 @lru_cache(maxsize=256)
 def _wanted(name: str | bytes) -> bytes:
-    """A name as it is compared. Names that are asked for come from code, not from clients."""
+    """A name as it is compared. The names asked for come from code, not from clients."""
     return always_bytes(name, "utf-8", "surrogateescape").lower()
 
 
@@ -59,7 +59,7 @@ def header_values(self: http.Headers, name: str | bytes) -> list[str]:
 
 
 def header(self: http.Headers, key: str | bytes, default: Any = None) -> Any:
-    """`Headers.get`: all values in one; a header that is absent costs no exception."""
+    """`Headers.get`: all values in one; an absent header costs no exception."""
     values = header_values(self, key)
     return ", ".join(values) if values else default
 
@@ -70,7 +70,7 @@ def has_header(self: http.Headers, key: str | bytes) -> bool:
 
 
 def make_headers(self: http.Headers, fields: Any = (), **headers: Any) -> None:
-    """`Headers.__init__`, for the bytes that were read from a connection."""
+    """`Headers.__init__`, for bytes read from a connection."""
     made = tuple(map(tuple, fields))
     if headers or not all(type(key) is type(value) is bytes for key, value in made):
         _make_headers(self, made, **headers)
@@ -82,8 +82,8 @@ _checks: dict[type, _Checks] = {}
 
 
 def checked_fields(self: http.MessageData) -> None:
-    """`MessageData.__post_init__`: its types are looked up once a class; a wrong value is left to
-    the original, which raises."""
+    """`MessageData.__post_init__`: its types are looked up once per class; the original handles a
+    wrong value, and raises."""
     checks = _checks.get(type(self))
     if checks is None:
         checks = _checks[type(self)] = tuple(_check(f.name, f.type) for f in fields(self))
@@ -107,7 +107,7 @@ _names: dict[type, tuple[str, ...]] = {}
 
 
 def hook_arguments(self: hooks.Hook) -> list[Any]:
-    """`Hook.args`: the names of the fields are looked up once a class."""
+    """`Hook.args`: the field names are looked up once per class."""
     names = _names.get(type(self))
     if names is None:
         names = _names[type(self)] = tuple(f.name for f in fields(self))  # type: ignore[arg-type]
@@ -128,16 +128,14 @@ type Rest = Coroutine[Any, Any, None]
 
 
 class RememberingAddonManager(AddonManager):
-    """Calls the same functions in the same order as the original.
-
-    One thing differs: each addon is on its own. All scripts are one addon to the original, so that
-    a fault of one of them takes the event from those behind it.
-    """
+    """Calls the same functions in the same order as the original, with one difference: each addon
+    is on its own. The original treats all scripts as one addon, so that an error in one of them
+    keeps the event from those after it."""
 
     _until = 0.0
 
     def begin(self, event: hooks.Hook) -> Rest | None:
-        """Call the listeners up to the first one that waits; what is left to be done, or None."""
+        """Call the listeners up to the first one that waits; returns what is left, or None."""
         listeners = self._listeners(event.name)
         arguments = event.args() if listeners else ()
         for place, function in enumerate(listeners, 1):
@@ -152,7 +150,7 @@ class RememberingAddonManager(AddonManager):
         return None
 
     def begin_lifecycle(self, event: hooks.Hook) -> Rest | None:
-        """The same with the `update` that follows an event of a flow."""
+        """The same, with the `update` that follows an event of a flow."""
         rest = self.begin(event)
         if not self._listeners("update"):
             return rest
@@ -188,7 +186,7 @@ class RememberingAddonManager(AddonManager):
             await self.trigger_event(hooks.UpdateHook([message]))
 
     def _listeners(self, name: str) -> list[Hook]:
-        """The functions of each addon of the chain, with those of the addons within it."""
+        """The functions of each addon in the chain, including nested addons."""
         now = monotonic()
         if now >= self._until:
             self._known: dict[str, list[Hook]] = {}
@@ -199,7 +197,7 @@ class RememberingAddonManager(AddonManager):
         return known
 
     def _find(self, name: str) -> Iterator[Hook]:
-        """An attribute that is named like a hook and is none is said once, and passed over."""
+        """An attribute that has the name of a hook but is not one is reported once and skipped."""
         for addon in traverse(self.chain):
             try:
                 function = getattr(addon, name, None)
@@ -217,7 +215,7 @@ class RememberingAddonManager(AddonManager):
 
 
 async def _finish(waiting: Awaitable[None], left: Sequence[Hook], arguments: Sequence[Any]) -> None:
-    """What waits, then the listeners behind it."""
+    """The listener that waits, then those after it."""
     result: Awaitable[None] | None = waiting
     for function in (None, *left):
         try:
@@ -245,8 +243,8 @@ def _say(error: BaseException) -> None:
 
 
 def remember(manager: AddonManager) -> bool:
-    """Give a manager the memory; it stays the object that everybody holds. False for one of another
-    kind, which is left as it is."""
+    """Give a manager the memory; it stays the same object. False for a manager of another class,
+    which is left as it is."""
     if type(manager) is AddonManager:
         manager.__class__ = RememberingAddonManager
     return isinstance(manager, RememberingAddonManager)
@@ -270,7 +268,7 @@ _USUAL = ("Streaming request to ", "Streaming response from ")  # here every mes
 
 
 class _Turn:
-    """What a connection's handler still has to do before it returns to the event loop."""
+    """What a connection's handler must still do before it returns to the event loop."""
 
     __slots__ = ("busy", "events", "out")
 
@@ -281,8 +279,8 @@ class _Turn:
 
 
 async def server_event(self: ProxyConnectionHandler, event: events.Event) -> None:
-    """`ConnectionHandler.server_event`. Called while it runs it leaves the event to the running
-    one: what comes first is handled first, as with the lock of the original."""
+    """`ConnectionHandler.server_event`. If it is called while it runs, the running call handles the
+    event: first come, first served, as with the original's lock."""
     turn: _Turn | None = self.__dict__.get("_eas_turn")
     if turn is None:
         turn = self.__dict__["_eas_turn"] = _Turn()
@@ -304,8 +302,8 @@ async def server_event(self: ProxyConnectionHandler, event: events.Event) -> Non
 
 
 async def _let_others(self: ProxyConnectionHandler, turn: _Turn) -> None:
-    """One client that sends thousands of requests at once, each of which is answered here, does not
-    hold up the others."""
+    """A client that sends thousands of requests at once, each answered here, must not hold up the
+    others."""
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError:  # this connection's end: nobody would come back for the rest
@@ -334,7 +332,7 @@ def _handle(self: ProxyConnectionHandler, turn: _Turn, event: events.Event) -> N
 
 
 def _obey(self: ProxyConnectionHandler, command: commands.Command) -> None:
-    """The rare commands, as the original has them."""
+    """The rare commands, handled as in the original."""
     if isinstance(command, commands.OpenConnection):
         handler = asyncio_utils.create_task(
             self.open_connection(command),
@@ -360,7 +358,7 @@ def _obey(self: ProxyConnectionHandler, command: commands.Command) -> None:
 
 
 def _send(self: ProxyConnectionHandler, turn: _Turn) -> None:
-    """One write for each connection that something is to be sent to; each datagram on its own."""
+    """One write per connection; each datagram on its own."""
     while turn.out:
         connection, parts = turn.out.popitem()
         io = self.transports.get(connection)
@@ -404,9 +402,9 @@ _flow_done = HttpStream.flow_done
 
 
 def flow_done(self: HttpStream) -> Iterator[commands.Command]:
-    """`HttpStream.flow_done`. A stream refers to itself by its states and its context, so that it
+    """`HttpStream.flow_done`. A stream refers to itself through its states and its context, so it
     and its flow stay until a garbage collection, for which everybody waits. Once it is dropped and
-    no event waits for it, nobody reaches it any more: untied, it goes at once."""
+    no event waits for it, nobody can reach it: with its references cut, it is freed at once."""
     yield from _flow_done(self)
     if self.child_layer is None and not self._paused_event_queue:
         self.client_state = self.server_state = HttpStream.state_done
@@ -417,7 +415,7 @@ _drain_writers = server.ConnectionHandler.drain_writers
 
 
 async def drain_writers(self: server.ConnectionHandler) -> None:
-    """`ConnectionHandler.drain_writers`, which has nothing to do when all is written."""
+    """`ConnectionHandler.drain_writers`, which has nothing to do when everything is written."""
     for io in self.transports.values():
         if io.writer is not None and not _is_drained(io):
             await _drain_writers(self)  # type: ignore[no-untyped-call]

@@ -55,8 +55,8 @@ _WANTED: dict[Engine, tuple[str, ...]] = {
 
 
 def replace(engine: Engine, addons: AddonManager) -> dict[str, PartState]:
-    """Put in place what this engine wants and what fits, and put the rest back. The state of each
-    part by its name."""
+    """Put in place what this engine wants and what fits, and restore the rest. Returns each part's
+    state by its name."""
     states: dict[str, PartState] = {}
     for name in _WHERE:
         if name not in _WANTED[engine]:
@@ -68,7 +68,7 @@ def replace(engine: Engine, addons: AddonManager) -> dict[str, PartState]:
 
 
 def unfit(engine: Engine) -> tuple[str, ...]:
-    """The parts that this engine wants and the installed mitmproxy is not known to fit."""
+    """The parts that this engine wants and that are not known to fit the installed mitmproxy."""
     parts = {name: _part(name) for name in _WANTED[engine]}
     return tuple(
         name for name, part in parts.items() if part is None or part.digest() not in part.known
@@ -76,7 +76,7 @@ def unfit(engine: Engine) -> tuple[str, ...]:
 
 
 def put_back(addons: AddonManager) -> None:
-    """Everything, so that mitmproxy is as it was."""
+    """Restore everything, so that mitmproxy is as it was."""
     for name in _WHERE:
         _put_back(name, addons)
 
@@ -100,7 +100,7 @@ def say(engine: Engine, states: dict[str, PartState]) -> None:
 
 
 def _part(name: str) -> Part | None:
-    """None where a later mitmproxy has moved a name that the part stands on."""
+    """None if a later mitmproxy has moved a name that the part relies on."""
     module, attribute = _WHERE[name]
     try:
         part = getattr(importlib.import_module(module), attribute)

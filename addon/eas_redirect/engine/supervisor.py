@@ -41,7 +41,7 @@ PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 
 
 class Worker:
-    """A process that can be asked over a Unix socket. `snapshot` is its last known exposition."""
+    """A process that answers over a Unix socket. `snapshot` is its last known exposition."""
 
     def __init__(self, number: int, arguments: Sequence[str], socket: Path) -> None:
         self.number = number
@@ -62,7 +62,7 @@ class Worker:
         return time.monotonic() - self._started_at
 
     async def start(self) -> None:
-        """Its standard input is a pipe of ours: when we are gone, however, it stops by itself."""
+        """Its standard input is our pipe: if we end in any way, it stops by itself."""
         path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
         self._started_at = time.monotonic()
         self.served = self.silent = False
@@ -90,7 +90,7 @@ class Worker:
                 self._process.send_signal(number)
 
     async def ask(self, path: str, timeout_s: float | None = None) -> str | None:
-        """The body of one of its pages; None when there is no good answer in time."""
+        """The body of one of its pages; None if there is no good answer in time."""
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S if timeout_s is None else timeout_s):
                 answer = await _get(self._socket, path)
@@ -169,7 +169,7 @@ class Supervisor:
         metrics_listen: str | None,
         metrics_host_names: Sequence[str] = (),
     ) -> None:
-        """`arguments`: those of `engine.proxy_process`, without the metrics' address."""
+        """`arguments`: those of `engine.proxy_process`, without the address for metrics."""
         self._arguments = arguments
         self._count = workers
         self._stop_timeout_s = stop_timeout_s
@@ -236,7 +236,7 @@ class Supervisor:
         hangups.release()
 
     def _asked_to_stop(self) -> None:
-        """The first time gracefully; the workers take a second one as "at once"."""
+        """Gracefully the first time; workers take a second signal as "at once"."""
         self._stop.set()
         self._send(signal.SIGTERM)
 
@@ -245,7 +245,7 @@ class Supervisor:
             worker.send(number)
 
     async def _keep(self, worker: Worker) -> None:
-        """Start a worker, and again whenever it ends, until the stop."""
+        """Start a worker, and start it again whenever it ends, until the stop."""
         backoff = Backoff()
         while not self._stop.is_set():
             await worker.start()
@@ -271,20 +271,21 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), wait_s)
 
     def _cannot_start(self, worker: Worker, code: int) -> bool:
-        """Whether none can, judging by each one's own last attempt. One that somebody ended while
-        it started (a negative code) says nothing of the others, unless that goes on."""
+        """Whether no worker can start, judging by each one's last attempt. A worker that somebody
+        killed while it started (a negative code) says nothing about the others, unless that goes
+        on."""
         self._attempts[worker.number] += 1 if code < 0 else ENDED_EARLY
         return all(self._attempts[w.number] >= ENDED_EARLY for w in self._workers)
 
     def _bury(self, worker: Worker) -> None:
-        """Keep what it counted."""
+        """Keep its counts."""
         worker.silent = False  # it holds no connection any more
         if worker.snapshot is not None:
             self._gone = [sum_expositions((), (*self._gone, worker.snapshot)).decode()]
             worker.snapshot = None
 
     async def _look_after(self, worker: Worker) -> None:
-        """Keep its snapshot fresh, and end it when it hangs: `_keep` starts it again."""
+        """Keep its snapshot fresh, and kill it if it hangs: `_keep` starts it again."""
         while not self._stop.is_set():
             if not await worker.refresh() and await self._hangs(worker):
                 logger.error("eas-redirect: worker %d hangs; ending it", worker.number)
@@ -293,7 +294,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), LOOK_S)
 
     async def _hangs(self, worker: Worker) -> bool:
-        """Whether it is silent for HUNG_S, or has not begun to serve in START_S."""
+        """Whether it has been silent for HUNG_S, or has not begun to serve within START_S."""
         if not worker.served:
             return worker.age_s > START_S
         # Then once more: a pause of our own, or of the whole machine, is none of the worker's.
@@ -328,7 +329,7 @@ class Supervisor:
         return sum_expositions(living, self._gone, self._own_metrics())
 
     def _speaking(self) -> list[Worker]:
-        """Nobody waits for one that is known to be silent; `_look_after` sees it come back."""
+        """Nobody waits for a worker that is silent; `_look_after` notices when it comes back."""
         return [worker for worker in self._workers if not worker.silent]
 
     @property
@@ -346,7 +347,7 @@ class Supervisor:
 
 
 def _nobody(stopping: bool) -> Status:
-    """While no worker answers."""
+    """The answer while no worker responds."""
     now_s = time.time()
     return Status(now_s=now_s, started_s=now_s, mode="no worker answers", draining=stopping)
 

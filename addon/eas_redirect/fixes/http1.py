@@ -87,8 +87,8 @@ _consume_request_body: Callable[..., HeaderCommands] = HttpStream.state_consume_
 
 
 def _request_headers(self: HttpStream, event: RequestHeaders) -> HeaderCommands:
-    """Leave mitmproxy's 100 out, and put the header back that it takes away after that; do not
-    stream what is answered already."""
+    """Leave out mitmproxy's own 100, and restore the header that it removes after that. Do not
+    stream what is already answered."""
     request = event.request
     headers, fields = request.headers, None
     expects = "expect" in headers and not (request.is_http2 or request.is_http3)
@@ -157,7 +157,7 @@ def close_client(self: Http1Client) -> Iterator[commands.Command]:
 
 
 def _client_side(self: Http1Client) -> Http1Server | None:
-    """Where every request of a client goes to this one server."""
+    """Only if every request of a client goes to this one server."""
     if not isinstance(self.context.client.proxy_mode, ReverseMode):
         return None
     for layer in self.context.layers:
@@ -245,7 +245,7 @@ _validate_headers = validate.validate_headers
 
 
 class TrailerReader(ChunkedReader):
-    """h11's reader, which keeps the trailers apart so that mitmproxy does not refuse them."""
+    """h11's reader, but it keeps the trailers apart so that mitmproxy does not refuse them."""
 
     trailers: http.Headers | None = None
 
@@ -284,7 +284,7 @@ def _refuse(self: _http1.Http1Connection, message: str) -> Commands:
 
 
 def _bad_request(self: _http1.Http1Connection, event: events.Event) -> Commands:
-    """Before the connection of a client ends that sent something else than chunks."""
+    """Before closing the connection of a client that sent something other than chunks."""
     is_there = isinstance(self, _http1.Http1Server) and isinstance(event, events.DataReceived)
     if is_there and self.response is None:
         yield commands.SendData(self.conn, error_page(_BAD_REQUEST))
@@ -302,7 +302,7 @@ def _trailers_received(self: _http1.Http1Connection, stream_id: int) -> Commands
 
 @dataclass
 class EarlyEnd(HttpEvent):
-    """The answer is complete, its request is not."""
+    """The answer is complete, but its request is not."""
 
 
 _ended_early: WeakSet[_http1.Http1Server] = WeakSet()
@@ -364,7 +364,7 @@ def _refusal(self: _http1.Http1Server, event: _events.ResponseProtocolError) -> 
 
 
 def is_reverse(client: object) -> bool:
-    """Whether a client has called a proxy that stands before one server."""
+    """Whether a client has called a proxy in front of one server."""
     return isinstance(client, Client) and isinstance(client.proxy_mode, ReverseMode)
 
 
@@ -378,7 +378,8 @@ def _page_for(request: http.Request | None, code: _events.ErrorCode) -> bytes:
 
 
 def error_page(status_code: int, further: Mapping[str, str] | None = None) -> bytes:
-    """A whole answer. mitmproxy's own quotes a message, which is for the journal and the log."""
+    """A whole answer. mitmproxy's own page quotes a message, which belongs in the journal and the
+    log."""
     headers = http.Headers(Connection="close", Content_Type="text/plain")
     for name, value in (further or {}).items():
         headers[name] = value
@@ -442,7 +443,7 @@ def _server_headers(self: _http1.Http1Client, event: events.ConnectionEvent) -> 
 
 
 def _switches_too_early(self: _http1.Http1Client, command: commands.Command) -> bool:
-    """RFC 9110 7.8: the tunnel begins behind a whole request; mitmproxy fails on what comes by it
+    """RFC 9110 7.8: the tunnel begins after a complete request; mitmproxy fails on anything
     earlier."""
     return (
         isinstance(command, ReceiveHttp)
@@ -460,7 +461,7 @@ def _discreetly(sent: Commands) -> Commands:
 
 
 def _drop(buffer: ReceiveBuffer, pattern: re.Pattern[bytes]) -> bytes:
-    """Take what matches at the buffer's start out of it."""
+    """Remove what matches at the start of the buffer, and return it."""
     found = pattern.match(buffer._data)  # noqa: SLF001 - a copy for each byte of a slow head is dear
     return bytes(buffer.maybe_extract_at_most(found.end()) or b"") if found else b""
 
@@ -487,7 +488,7 @@ def validate_headers(message: http.Message) -> None:
 
 
 def _framing_of(answer: http.Response) -> http.Response:
-    """An answer with only those headers that say where it ends, or seem to."""
+    """An answer with only those headers that say, or seem to say, where it ends."""
     names = _FRAMING if answer.status_code != _NO_CONTENT else {b"content-length"}
     framing = answer.copy()
     fields = answer.headers.fields

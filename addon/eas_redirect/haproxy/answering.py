@@ -57,7 +57,7 @@ class LegacyServer:
 
 
 class Answering:
-    """Judges what HAProxy asks, for one service."""
+    """Judges HAProxy's questions, for one service."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Answering:
         discovery_challenges: Challenges,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`discovery_challenges`: those on the path of Autodiscover."""
+        """`discovery_challenges`: those on Autodiscover's path."""
         self._service = service
         self._server = server
         self._challenges = challenges
@@ -76,8 +76,8 @@ class Answering:
         self._clock = clock
 
     async def reply(self, question: Question, still_there: Callable[[], bool]) -> JudgeReply | None:
-        """What HAProxy is to do. None when it has left meanwhile: then the answer has passed, and
-        HAProxy says so in its own log. Never raises."""
+        """What HAProxy is to do. None if HAProxy has left meanwhile: then Exchange's answer has
+        passed, and HAProxy's own log says so. Never raises."""
         try:
             return await self._reply(question, still_there)
         except Exception as error:
@@ -232,7 +232,7 @@ def _headers(question: Question) -> Headers:
 
 
 def _credentials(question: Question) -> Credentials:
-    """The value is that of the last header; that there are several is all that counts of them."""
+    """The value is that of the last header. If there are several, that alone counts."""
     count = question.number("authorizations") or 0
     return read_authorizations([question.text("authorization") or ""] * min(count, 2))
 
@@ -245,8 +245,8 @@ def _remembered(question: Question) -> ConnectionLogon | None:
 
 
 def _whole_body(question: Question) -> bytes | None:
-    """None where HAProxy did not hold it, or held less than its head promises: a half that broke
-    off proves nothing."""
+    """None if HAProxy did not hold it, or held less than its head promises: a truncated body proves
+    nothing."""
     body = question.facts.get("answer")
     promised = [value for name, value in question.headers if name == "content-length"]
     if body is None or any(value != b"%d" % len(body) for value in promised):
@@ -255,8 +255,8 @@ def _whole_body(question: Question) -> bytes | None:
 
 
 def _lines(question: Question, name: str) -> list[str]:
-    """The lines of a header of the request, in their order. Where there are more than HAProxy
-    remembers, one stands before them that says nothing."""
+    """The lines of a request header, in order. If there are more than HAProxy remembers, an empty
+    one stands for the rest."""
     count = question.number(f"{name}s") or 0
     if count == 0:
         return []

@@ -49,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What the files depend on beyond the configuration: where they lie, and what HAProxy runs."""
+    """What the files depend on beyond the configuration: where they are, and how HAProxy runs."""
 
     folder: Path
     phones: int = 4000
@@ -119,8 +119,8 @@ def _inside(place: Place, site: Site) -> Place:
 def lua_text(
     judges: Iterable[Place], limit_s: float, *, trusts: bool = False, tells_phones: bool = False
 ) -> str:
-    """`eas.lua` for these judges; `limit_s` seconds bound one question. `trusts`: headers of a
-    trusted proxy are handed over; `tells_phones`: questions to Autodiscover are."""
+    """`eas.lua` for these judges; one question takes at most `limit_s` seconds. `trusts`: hand over
+    the headers of a trusted proxy. `tells_phones`: hand over questions to Autodiscover."""
     names = [*(name for name, _ in _REMEMBERED), *_COMPUTED]
     if tells_phones:
         names += _OF_AUTODISCOVER
@@ -140,7 +140,7 @@ def lua_text(
 
 
 def _in_lines(words: Iterable[str]) -> str:
-    """Lua's own way to write a long table."""
+    """A long Lua table, wrapped."""
     text = textwrap.fill(", ".join(words), 96, break_long_words=False, break_on_hyphens=False)
     return textwrap.indent(f"\n{text}", "  ").lstrip(" ") + "\n"
 
@@ -202,7 +202,7 @@ _FORWARDED = (
 
 
 def _line_names(fact: str) -> list[str]:
-    """The facts of a header that may stand several times."""
+    """The facts of a header that may occur several times."""
     return [f"{fact}s", *(f"{fact}{n}" for n in range(1, REMEMBERED_LINES + 1))]
 
 

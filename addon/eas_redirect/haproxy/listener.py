@@ -42,7 +42,7 @@ READ = 65536  # bytes at once
 
 
 class ListenError(Exception):
-    """Why nothing can be listened at: a sentence that says what to do."""
+    """Why the judge cannot listen there: a sentence that says what to do."""
 
 
 class Listener:
@@ -74,7 +74,7 @@ class Listener:
         asyncio.get_running_loop().add_reader(listening, self._accept)
 
     async def stop(self, within_s: float) -> None:
-        """Take no more, answer what is under way: whoever had connected is under way too."""
+        """Accept no more, and answer what is under way, including connections that were waiting."""
         if self._socket_file is not None:
             # A judge that has taken our place already keeps its own.
             with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ class Listener:
             asking.give_up()
 
     def _accept(self) -> bool:
-        """Take those who wait, some at a time; whether there may be more."""
+        """Accept some waiting connections; whether there may be more."""
         if self._listening is None:
             return False
         for _ in range(ACCEPTS):
@@ -117,7 +117,7 @@ class Listener:
         return True
 
     def _cannot_accept(self, error: OSError) -> None:
-        """No descriptor is left, say: whoever waits is taken a little later."""
+        """No descriptor is left, for example: waiting connections are accepted a little later."""
         self.refuse(f"a question cannot be taken ({error.strerror}); its answer passes unjudged")
         listening, loop = self._listening, asyncio.get_running_loop()
         if listening is None:
@@ -141,7 +141,7 @@ class Listener:
         return await self._answer(question, still_there)
 
     def refuse(self, why: str) -> None:
-        """Counted, and said once a minute for each cause."""
+        """Counted, and logged once a minute for each cause."""
         self.refused += 1
         now = time.monotonic()
         if now - self._said.get(why, float("-inf")) >= SAY_EVERY_S:
@@ -150,11 +150,9 @@ class Listener:
 
 
 class _Asking:
-    """One connection: its question, then its answer.
-
-    On the bare socket: a transport and its protocol cost twice what judging from a warm cache does.
-    A question is mostly there when its connection is taken, and then it is answered in that turn.
-    """
+    """One connection: its question, then its answer. It uses the bare socket, because a transport
+    and its protocol cost twice as much as judging from a warm cache. Usually the question has
+    arrived when the connection is accepted, and is answered in the same turn."""
 
     __slots__ = ("_came", "_connection", "_listener", "_loop", "_task", "_timer", "_wanted")
 
@@ -168,7 +166,7 @@ class _Asking:
         self._task: asyncio.Task[None] | None = None
 
     def read(self) -> None:
-        """What is there of the question; when it is whole it is answered, else waited for."""
+        """Read what has arrived of the question; answer it when it is complete, else wait."""
         try:
             data = self._connection.recv(READ)
         except BlockingIOError:
@@ -205,7 +203,7 @@ class _Asking:
             self.close()
 
     async def _send(self, data: bytes) -> None:
-        """HAProxy that does not take its reply is not waited for."""
+        """Do not wait for a HAProxy that does not take its reply."""
         with contextlib.suppress(OSError, TimeoutError):
             try:
                 sent = self._connection.send(data)
@@ -224,7 +222,7 @@ class _Asking:
             return False
 
     def give_up(self) -> None:
-        """Without an answer."""
+        """Close without an answer."""
         if self._task is not None:
             self._task.cancel()
         self.close()
@@ -252,7 +250,7 @@ class _Asking:
 
 
 def _end_of_question(came: bytearray) -> int | None:
-    """How many bytes there are with the first line; None until that is here."""
+    """How many bytes there are including the first line; None until that line is here."""
     at = came.find(b"\n", 0, MAX_HEAD)
     if at < 0:
         if len(came) >= MAX_HEAD:
@@ -276,7 +274,8 @@ def _listening(address: str) -> socket.socket:
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Under another name first, so that HAProxy never meets a socket that it may not open."""
+    """Create it under another name first, so that HAProxy never meets a socket that it may not
+    open."""
     if not path.parent.is_dir():
         raise ListenError(
             f"judge.listen: there is no folder {path.parent}: make it (install -d -o eas-redirect"

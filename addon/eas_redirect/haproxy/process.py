@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(path: Path, config: Config, overrides: Mapping[str, Override]) -> int:
-    """Until a signal ends it. Raises ConfigError, SnapshotError, OSError and ListenError when it
+    """Run until a signal ends it. Raises ConfigError, SnapshotError, OSError and ListenError if it
     cannot start."""
     queue_standard_streams()
     _set_up_logging()
@@ -133,7 +133,7 @@ async def _stop(listener: Listener, within_s: float) -> None:
 
 
 def server_of(config: Config) -> LegacyServer:
-    """Of a configuration that names one (`proxy.upstream`); a reload may have taken it out."""
+    """From `proxy.upstream`, which a reload may have removed."""
     url = config.proxy.upstream_url
     host, port = url.address if url else ("", 443)
     return LegacyServer(host=host, port=port)
@@ -164,7 +164,7 @@ def asker(
 
 
 def _ask(peer: Peer, timeout_s: float, line: str) -> UpstreamOutcome:
-    """Without a logon, once the certificate is the right one. It changes nothing."""
+    """Without a logon, and only after checking the certificate. It changes nothing."""
     expires = None
     if peer.tls:
         match examine(peer, timeout_s / 2):

@@ -20,12 +20,12 @@ _COMMA = ord(",")
 
 
 class QuestionError(ValueError):
-    """One plain sentence about a question that cannot be read. Holds nothing of its content."""
+    """One plain sentence about an unreadable question. It holds nothing of its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The facts of one exchange by their names; `headers` are those of the answer."""
+    """The facts of one exchange by name; `headers` are the answer's."""
 
     facts: dict[str, bytes] = field(default_factory=dict)
     headers: tuple[tuple[str, bytes], ...] = ()
@@ -51,7 +51,7 @@ def question_length(head: bytes) -> int:
 
 
 def read_question(payload: bytes) -> Question:
-    """The question that the bytes behind the first line hold."""
+    """The question in the bytes after the first line."""
     values = _values(payload)
     if len(values) % 2:
         raise QuestionError("a name has no value")

@@ -54,7 +54,7 @@ _CLOSED = ("connection closed", "unexpected eof")
 
 
 def tls_advice(error: str, minimum: str) -> str | None:
-    """A sentence for an administrator, or None. `minimum` is tls_version_server_min."""
+    """Advice for an administrator in one sentence, or None. `minimum` is tls_version_server_min."""
     said = error.lower()
     for signs, advice in _CAUSES:
         if any(sign in said for sign in signs):
@@ -70,7 +70,7 @@ logger = logging.getLogger(__name__)
 
 
 class FrontCertificates:
-    """What the option `certs` names."""
+    """The certificates that the option `certs` names."""
 
     def __init__(self) -> None:
         self._fronts: tuple[Front, ...] = ()
@@ -78,7 +78,7 @@ class FrontCertificates:
         self.refused: str | None = None  # why a renewed file is not in force
 
     def shown(self) -> None:
-        """A phone has been shown a certificate: is it one at all?"""
+        """A phone was shown a certificate: warn if it is one that mitmproxy made."""
         if not self._fronts and not self._warned:
             self._warned = True
             logger.warning(
@@ -88,16 +88,16 @@ class FrontCertificates:
 
     @property
     def expires(self) -> datetime | None:
-        """The first of them."""
+        """The first expiry among them."""
         return min((front.own.not_valid_after_utc for front in self._fronts), default=None)
 
     def look(self, names: Sequence[str]) -> None:
-        """Read them and say what phones will not like. Raises CertificateFileError."""
+        """Read them and say what phones will reject. Raises CertificateFileError."""
         self._fronts = _read_fronts()
         self._remark(names)
 
     def renew(self, names: Sequence[str]) -> None:
-        """Read the files again, all of them or, when one is bad, none.
+        """Read all files again, or, if one is bad, keep all the old ones.
 
         mitmproxy forgets its certificates before it reads the new ones, so they are tried first.
         """
@@ -122,8 +122,8 @@ class FrontCertificates:
 
 
 class UpstreamTrust:
-    """What Exchange is verified with: a copy in PEM of the file that the option names, so that DER
-    will do, and so that a file under renewal is never read half."""
+    """What Exchange is verified with: a PEM copy of the file that the option names, so that DER
+    works too and a file under renewal is never read half."""
 
     def __init__(self) -> None:
         self.source: Path | None = None
@@ -140,12 +140,12 @@ class UpstreamTrust:
 
     @property
     def in_force(self) -> str | None:
-        """The copy that mitmproxy uses."""
+        """The copy that mitmproxy uses now."""
         value: str | None = getattr(ctx.options, TRUST)
         return value
 
     def has_changed(self) -> bool:
-        """Whether the file is another one than was read last."""
+        """Whether the file differs from the one that was read last."""
         return self.source is not None and _stamp(self.source) != self._stamp
 
     def read(self) -> str:
@@ -165,7 +165,7 @@ class UpstreamTrust:
 
     @contextlib.contextmanager
     def tried(self, copy: str | None) -> Iterator[None]:
-        """In force for what is prepared meanwhile, without waiting for anything."""
+        """Use this copy for whatever is prepared inside. Do not await anything inside."""
         before = self.in_force
         self.use(copy)
         try:

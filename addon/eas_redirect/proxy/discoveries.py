@@ -35,7 +35,7 @@ _NOT_WHOLE = NotForPhones("The request was not there whole when its answer came.
 
 @dataclass(slots=True)
 class OpenDiscovery:
-    """What is known of a question. Its body is collected while it passes, within MAX_BYTES."""
+    """The facts of a question. Its body is collected while it passes, up to MAX_BYTES."""
 
     content_type: str
     credentials: Credentials
@@ -45,8 +45,8 @@ class OpenDiscovery:
     _body: bytearray = field(default_factory=bytearray)
 
     def passes(self, data: bytes) -> bytes:
-        """mitmproxy's way to look at a body that is streamed: the same bytes come back. None of
-        them mean its end."""
+        """mitmproxy calls this with each piece of a streamed body: it returns the same bytes. An
+        empty piece is the end."""
         if not data:
             self.ends(bytes(self._body))
         elif len(self._body) <= MAX_BYTES:
@@ -61,10 +61,10 @@ class OpenDiscovery:
 
 
 class Discoveries:
-    """By flow id, from the head of a question to its answer."""
+    """Open questions by flow id, from a question's head to its answer."""
 
     def __init__(self, service: Service, device_names: Callable[[], tuple[str, ...]]) -> None:
-        """`device_names`: by which devices have called this server for ActiveSync."""
+        """`device_names`: the names by which devices have called this server for ActiveSync."""
         self._service = service
         self._device_names = device_names
         self._asked: dict[str, OpenDiscovery] = {}
@@ -74,7 +74,7 @@ class Discoveries:
         return len(self._asked)
 
     def begin(self, flow: http.HTTPFlow) -> OpenDiscovery | None:
-        """Where phones are told by Autodiscover, and this may be one that asks."""
+        """Begin, if phones are told by Autodiscover and this may be a phone's question."""
         policy = self._service.judge.policy
         if policy.discovery.phones == "off" or not flows.is_discovery(flow):
             return None
@@ -102,7 +102,7 @@ class Discoveries:
         return not may_say_more(response.status_code, flows.headers_of(response))
 
     def answered(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
-        """Judge an answer. None where this is not a question that was begun here."""
+        """Judge an answer. None if no question was begun here."""
         question = self._asked.pop(flow.id, None)
         if question is None or flow.response is None:
             return None
@@ -114,7 +114,7 @@ class Discoveries:
         return self._judge(flow, flow.response, question)
 
     def failed(self, flow: http.HTTPFlow) -> None:
-        """No whole answer of Exchange's."""
+        """Exchange gave no complete answer."""
         question = self._asked.pop(flow.id, None)
         if question is None:
             return
@@ -124,7 +124,7 @@ class Discoveries:
         self._journal(flow, self._service.judge.undiscovered(found))
 
     def _end(self, flow: http.HTTPFlow, question: OpenDiscovery) -> None:
-        """Somebody else wanted the body held, so that it did not pass by."""
+        """For a question whose body another addon had held, so that it did not pass here."""
         if not flow.request.stream and flow.request.raw_content is not None:
             question.ends(flow.request.raw_content)
 

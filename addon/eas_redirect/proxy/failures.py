@@ -26,7 +26,8 @@ _QUOTED_BYTES = re.compile(r"""\bb(['"]).*\1""", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """`status_code`: what the client got, of mitmproxy or of an answer begun; None: nothing."""
+    """`status_code`: what the client got, from mitmproxy or from an answer that had begun; None:
+    nothing."""
 
     type: FailureType
     message: str
@@ -34,7 +35,7 @@ class Failure:
 
 
 def failure_of(flow: http.HTTPFlow) -> Failure | None:
-    """Why there is no whole answer; None when there is one."""
+    """Why there is no complete answer; None if there is one."""
     if flow.error is None:
         return None
     kind = _type(flow, flow.error.msg)
@@ -45,7 +46,7 @@ def failure_of(flow: http.HTTPFlow) -> Failure | None:
 
 
 def _status_of_absence(flow: http.HTTPFlow) -> int:
-    """What a client gets whose Exchange is away: see `fixes/http1.py`."""
+    """The status that a client gets when Exchange is down: see `fixes/http1.py`."""
     if not isinstance(flow.client_conn.proxy_mode, ReverseMode) or not is_in_place("fixes"):
         return 502
     server = flow.server_conn
@@ -56,17 +57,17 @@ def _status_of_absence(flow: http.HTTPFlow) -> int:
 
 
 def has_by_pass(request: http.Request) -> bool:
-    """Whether a front says that it can send the request straight to Exchange, when we cannot."""
+    """Whether a front says that it can send the request straight to Exchange if we cannot."""
     return request.headers.get("X-EAS-Bypass") == str(ASK_ELSEWHERE)
 
 
 def stopped(flow: http.HTTPFlow) -> bool:
-    """Whether the answer is that of a stopping proxy."""
+    """Whether a stopping proxy gave the answer."""
     return flow.error is not None and flow.error.msg == STOPPED
 
 
 def without_bytes(text: str) -> str:
-    """A message of mitmproxy's without the bytes that it quotes: they can hold passwords."""
+    """A message from mitmproxy without the bytes that it quotes: they can hold passwords."""
     return _QUOTED_BYTES.sub("…", text)
 
 

@@ -44,7 +44,7 @@ _UNBOUNDED_PATHS = ("/mapi/", "/rpc/")  # MS-OXCMAPIHTTP 2.2.3.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """Names of those who have to see requests, and answers, whole."""
+    """Names of the addons that need whole requests, or whole answers."""
 
     of_requests: tuple[str, ...] = ()
     of_answers: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Listeners:
 
 
 def find(chain: Iterable[object], options: Mapping[str, object]) -> Listeners:
-    """Among all addons. `options` are mitmproxy's, by name."""
+    """Search all addons. `options` are mitmproxy's, by name."""
     requests: list[str] = []
     answers: list[str] = []
     for addon, name in _named(chain):
@@ -78,7 +78,7 @@ def find(chain: Iterable[object], options: Mapping[str, object]) -> Listeners:
 
 
 def is_held(request: http.Request, message: http.Message) -> bool:
-    """Whether the body of this request, or of its answer, is short and says so."""
+    """Whether the body of this request, or of its answer, is short and of known length."""
     if request.method in _UNBOUNDED_METHODS or request.path.startswith(_UNBOUNDED_PATHS):
         return False
     length = message.headers.get("content-length", "")

@@ -51,20 +51,20 @@ _STEP = Part(
 
 
 def fits() -> bool:
-    """Whether the installed mitmproxy is one in which a wait can be ended."""
+    """Whether a wait can be ended in the installed mitmproxy."""
     return _STEP.digest() in _STEP.known
 
 
 class KeptBodies:
-    """The beginnings of Syncs' bodies, bounded in all."""
+    """The beginnings of Sync bodies, bounded in total."""
 
     def __init__(self) -> None:
         self.size = 0
 
 
 class SyncBody:
-    """A Sync's body, kept while it passes; whether it does nothing but wait is read when somebody
-    asks. `stream` of a request that mitmproxy streams."""
+    """The body of a Sync, kept while it passes. Whether it only waits is decided when somebody
+    asks. It is the `stream` of a request that mitmproxy streams."""
 
     def __init__(self, kept: KeptBodies) -> None:
         self._kept = kept
@@ -83,7 +83,7 @@ class SyncBody:
         return chunk
 
     def waits(self, request: http.Request, headers: Headers) -> bool:
-        """For a request that has passed whole. One whose body was not seen does not."""
+        """Whether a request that has passed completely only waits. If its body was not seen, no."""
         if self._waits is None and request.stream is not self:
             if request.stream:
                 self._waits = False
@@ -95,14 +95,14 @@ class SyncBody:
         return self._waits
 
     def drop(self) -> None:
-        """Let go of what is kept."""
+        """Forget the kept bytes."""
         if self._data is not None:
             self._kept.size -= len(self._data)
             self._data = None
 
 
 def is_whole(flow: http.HTTPFlow) -> bool:
-    """Whether all of the request has gone to Exchange, and nothing of an answer has come."""
+    """Whether the whole request has gone to Exchange, and nothing of an answer has come."""
     return (
         flow.live
         and flow.request.timestamp_end is not None
@@ -113,14 +113,15 @@ def is_whole(flow: http.HTTPFlow) -> bool:
 
 
 def is_http1(flow: http.HTTPFlow) -> bool:
-    """Whether both legs are. On others several exchanges share a connection, and none is closed."""
+    """Whether both legs speak HTTP/1. In other versions several exchanges share a connection, so
+    none is closed."""
     multiplexed = {b"h2", b"h3"}
     return flow.client_conn.alpn not in multiplexed and flow.server_conn.alpn not in multiplexed
 
 
 async def end(flow: http.HTTPFlow, kind: WaitKind) -> bool:
-    """Answer in Exchange's place and let go of Exchange; mitmproxy calls the `response` hooks, or
-    `error` where the client leaves meanwhile. False: it is too late, or cannot be done."""
+    """Answer in Exchange's place and drop Exchange. mitmproxy then calls the `response` hooks, or
+    `error` if the client leaves meanwhile. False: it is too late, or impossible."""
     server = cast("Proxyserver | None", ctx.master.addons.get("proxyserver"))
     handler = None if server is None else server.connections.get(flow.client_conn.id)
     if handler is None or not is_whole(flow) or _is_busy(handler):
@@ -138,14 +139,14 @@ async def end(flow: http.HTTPFlow, kind: WaitKind) -> bool:
 
 
 def _is_busy(handler: ProxyConnectionHandler) -> bool:
-    """Whether events of this connection are in a queue (`engine/quick.py`), or handled."""
+    """Whether events of this connection are queued (`engine/quick.py`) or being handled."""
     turn = handler.__dict__.get("_eas_turn")
     locked = handler._server_event_lock.locked()  # noqa: SLF001
     return locked or (turn is not None and turn.busy)
 
 
 def _stream_of(handler: ProxyConnectionHandler, flow: http.HTTPFlow) -> HttpStream | None:
-    """Also inside a tunnel: its layers are those of the stream that it goes through."""
+    """Inside a tunnel too: its layers are those of the stream that it goes through."""
     layers: list[Layer] = [*handler.layer.context.layers]
     seen: set[int] = set()
     while layers:
@@ -186,7 +187,7 @@ def _step(
 
 
 def _ending(kind: WaitKind) -> http.Response:
-    """Whoever logged on with the connection finds its logon gone with Exchange's side of it."""
+    """Close both sides: a logon that belongs to the connection ends with Exchange's side of it."""
     headers = {
         "Content-Type": WBXML_TYPE,
         "Cache-Control": "private",

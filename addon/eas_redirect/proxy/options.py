@@ -41,7 +41,7 @@ class Settings:
 
 
 def read_options(values: Mapping[str, str]) -> Settings:
-    """From the options' values by name; an empty one was not set. Raises ConfigError."""
+    """Read the options' values by name; an empty one was not set. Raises ConfigError."""
     problems = [
         f"{name}={values[name]!r}: must be {', '.join(allowed[:-1])} or {allowed[-1]}"
         for name, allowed in _CHOICES.items()

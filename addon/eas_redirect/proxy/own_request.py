@@ -39,8 +39,8 @@ _GONE = "it closed the connection without an answer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnTarget:
-    """The server behind a reverse proxy. `host` is what our Host header says; `only` the configured
-    name of its certificate; `also` further ones that are good without that."""
+    """The server behind a reverse proxy. `host` goes into our Host header. `only` is the configured
+    name of its certificate; without it, `also` lists further valid names."""
 
     mode: mode_specs.ReverseMode
     host: str
@@ -67,7 +67,7 @@ class Behind:
         return None if config is None else config.proxy.upstream_name
 
     def peer(self) -> Peer | None:
-        """What can be said of it without mitmproxy; None where there is not the one."""
+        """What can be asked of it without mitmproxy; None unless there is exactly one server."""
         if (target := self._target()) is None:
             return None
         options, host = ctx.options, target.mode.address[0]
@@ -81,8 +81,9 @@ class Behind:
         )
 
     async def ask(self, timeout_s: float, line: str = OPTIONS) -> UpstreamOutcome:
-        """One request of our own, by its method and path. Where it fails and the file of trusted
-        certificates has changed, the new ones are taken, for the old ones do not help."""
+        """Send one request of our own, given by method and path. If it fails and the file of
+        trusted certificates has changed, adopt the new ones and try again, since the old ones do
+        not work."""
         target = self._target()
         if target is None:
             return NoAnswer(why="there is not one server behind this proxy")
@@ -93,8 +94,8 @@ class Behind:
         return outcome
 
     async def renew_trust(self, timeout_s: float) -> NoAnswer | None:
-        """Take the changed file of trusted certificates, unless Exchange answers by the old ones
-        and not by the new. What the new ones met is given back if it does not."""
+        """Adopt the changed file of trusted certificates, unless Exchange answers with the old ones
+        and not with the new. Returns the failure with the new ones, if any."""
         target, new = self._target(), self._changed_trust()
         if target is None or new is None:
             return None
@@ -114,7 +115,7 @@ class Behind:
         return outcome if isinstance(outcome, NoAnswer) else None
 
     def _changed_trust(self) -> str | None:
-        """A copy of the file, if it is another one than before and can be read."""
+        """A copy of the file, if it has changed and can be read."""
         if not self.trust.has_changed():
             return None
         try:
@@ -201,7 +202,7 @@ def _prepared(target: OwnTarget) -> SSL.Connection:
 
 
 class _Plain:
-    """A stream as it is."""
+    """A plain TCP stream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -227,7 +228,7 @@ class _Secured(_Plain):
 
     @property
     def expires(self) -> datetime | None:
-        """When the server's certificate ends, after the handshake."""
+        """When the server's certificate expires, after the handshake."""
         certificate = self._tls.get_peer_certificate()
         return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
 
@@ -275,7 +276,7 @@ class _Secured(_Plain):
 
 
 def _openssl(error: SSL.Error) -> str:
-    """The reason of the last of OpenSSL's errors."""
+    """The reason of the last OpenSSL error."""
     entries = error.args[0] if error.args else ()
     words = [str(entry[-1]) for entry in entries if entry] if isinstance(entries, list) else []
     return words[-1] if words else "the handshake failed"

@@ -17,7 +17,7 @@ _in_place: set[str] = set()
 
 
 def is_in_place(name: str) -> bool:
-    """Whether the part of this name is."""
+    """Whether the part of this name is in place."""
     return name in _in_place
 
 
@@ -32,7 +32,7 @@ class Part:
         stands_on: Sequence[Any],
         known: Collection[str],
     ) -> None:
-        """`stands_on`: the functions and modules that the digests in `known` are of."""
+        """`stands_on`: the functions and modules that the digests in `known` cover."""
         self.name = name
         self.known = known
         self.stands_on = tuple(stands_on)
@@ -42,7 +42,8 @@ class Part:
         )
 
     def put(self) -> bool:
-        """Whether it fits, and is in place now. A second call changes nothing."""
+        """Put the part in place if it fits; whether it is in place now. A second call changes
+        nothing."""
         if not is_in_place(self.name) and self.digest() in self.known:
             for owner, name, replacement in self._replacements:
                 setattr(owner, name, replacement)
@@ -50,7 +51,7 @@ class Part:
         return is_in_place(self.name)
 
     def put_back(self) -> None:
-        """Leave no trace of it. A second call changes nothing."""
+        """Restore the original without a trace. A second call changes nothing."""
         for owner, name, original in self._originals:
             if original is not _MISSING:
                 setattr(owner, name, original)
@@ -59,7 +60,7 @@ class Part:
         _in_place.discard(self.name)
 
     def digest(self) -> str:
-        """Of the sources it stands on; empty where they cannot be read."""
+        """Of the sources that it relies on; empty if they cannot be read."""
         try:
             sources = "".join(inspect.getsource(each) for each in self.stands_on)
         except (OSError, TypeError):

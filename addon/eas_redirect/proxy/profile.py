@@ -17,11 +17,9 @@ WHOLE_EVIDENCE = 64 * 1024  # bytes of an answer that must stay readable; see ac
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One option with the value that the job needs.
-
-    `at_least`: a greater value serves as well (seconds, or bytes written as mitmproxy does: `64k`).
-    `mode`: `reverse` when it only matters, or is only safe, in front of a server of one's own.
-    """
+    """One option with the value that the job needs. `at_least`: a larger value is fine too
+    (seconds, or bytes written as mitmproxy does: `64k`). `mode`: `reverse` if it only matters, or
+    is only safe, in reverse mode."""
 
     option: str
     value: OptionValue
@@ -32,7 +30,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hazard:
-    """An option that is safe at its default and harms EAS when it is changed."""
+    """An option that is safe at its default and harms EAS when changed."""
 
     option: str
     reason: str
@@ -40,7 +38,7 @@ class Hazard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """What to set because nobody else did, and one sentence for each setting that does harm."""
+    """What to set because nobody else did, and one sentence for each harmful setting."""
 
     to_set: dict[str, OptionValue]
     warnings: tuple[str, ...]
@@ -155,14 +153,14 @@ HAZARDS = (
 
 
 def settings(*, keep_bodies: bool = False, reverse: bool = True) -> tuple[Setting, ...]:
-    """The settings for a mode of working. Keeping bodies trades the memory bound for the bodies."""
+    """The settings for a mode. With kept bodies, memory is no longer bounded."""
     return tuple(
         s for s in (*SETTINGS, *(KEEP_BODIES if keep_bodies else ())) if reverse or s.mode == "any"
     )
 
 
 def advice_on_udp(port: int) -> str:
-    """What to do about the UDP port that mitmproxy opens beside the TCP port of a reverse proxy."""
+    """What to do about the UDP port that mitmproxy opens besides a reverse proxy's TCP port."""
     return (
         f"mitmproxy listens on UDP port {port} too, in front of an https server: strangers' "
         "datagrams fill its memory. Close it in the firewall: nft add rule inet filter input udp "
@@ -171,7 +169,7 @@ def advice_on_udp(port: int) -> str:
 
 
 def arguments(*, keep_bodies: bool = False) -> list[str]:
-    """The settings of a reverse proxy as mitmdump's command line takes them."""
+    """The settings of a reverse proxy as arguments for mitmdump."""
     return [
         word
         for s in settings(keep_bodies=keep_bodies)
@@ -187,11 +185,11 @@ def review(
     reverse: bool,
     keep_bodies: bool = False,
 ) -> Review:
-    """What is to be set and what is to be said, for options as they stand.
+    """What to set and what to say, given the current options.
 
     `changed`: names of the options that differ from mitmproxy's defaults. `said`: those that the
-    user has set, be it to mitmproxy's default: they stand, and are warned of when they do harm.
-    Options that a flavour of mitmproxy does not have are left out.
+    user has set, even to mitmproxy's default: they stay, and cause a warning if they do harm.
+    Options that this flavour of mitmproxy lacks are left out.
     """
     by_user = {*changed, *said}
     known = [s for s in settings(keep_bodies=keep_bodies, reverse=reverse) if s.option in options]

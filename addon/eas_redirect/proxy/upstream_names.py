@@ -30,8 +30,8 @@ _taught: WeakSet[SSL.Context] = WeakSet()
 
 
 class _SaidByUs(logging.Filter):
-    """Drops mitmproxy's line for each handshake with a server that fails: every try of a phone is
-    one. What there is to say is said once, with its cause."""
+    """Drops the line that mitmproxy logs for each failed handshake with a server: every attempt of
+    a phone causes one. The addon reports the failure once, with its cause."""
 
     _logger = logging.getLogger("mitmproxy.proxy.server")
 
@@ -49,8 +49,8 @@ SAID_BY_US = _SaidByUs()
 
 
 def accept_both(data: tls.TlsData, only: str | None = None, also: Sequence[str] = ()) -> None:
-    """For the hook `tls_start_server`: prepare TLS as mitmproxy does, with a second name, or with
-    `only` one. `also`: further names that are good, where there is no only one."""
+    """For the hook `tls_start_server`: prepare TLS as mitmproxy does, but accept a second name, or
+    `only` one. `also`: further valid names, unless there is an only one."""
     mode, tls_config = data.context.client.proxy_mode, ctx.master.addons.get("tlsconfig")
     if not isinstance(mode, ReverseMode) or data.ssl_conn is not None or tls_config is None:
         return
@@ -69,7 +69,8 @@ def _prepared(tls_config: TlsConfig, data: tls.TlsData) -> SSL.Connection | None
 
 
 def _teach(context: SSL.Context) -> None:
-    """Once for each: a chain may end at the server's own certificate, and the system's are good."""
+    """Once for each context: a chain may end at the server's own certificate, and the system's
+    authorities are trusted."""
     if context in _taught:
         return
     _taught.add(context)
@@ -94,7 +95,7 @@ def _verified(
     _depth: int,
     ok: int,
 ) -> bool:
-    """OpenSSL's verdict about one thing; all of them have to be good."""
+    """OpenSSL asks about one thing at a time; all of them must be good."""
     if error in _MISMATCHES:
         shown = certificate.to_cryptography()
         return any(bears(shown, host) for host in hosts)
