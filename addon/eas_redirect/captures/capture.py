@@ -56,7 +56,7 @@ type ReadProgress = Callable[[int], None]  # called with the bytes read since th
 
 @dataclass(frozen=True, slots=True)
 class CaptureTrouble:
-    """Something in a capture that could not be read: one sentence."""
+    """Something unreadable in a capture: one sentence."""
 
     text: str
 
@@ -82,14 +82,14 @@ class Captured:
     replaced: bool = False  # what Autodiscover was asked, or had said, is not in the capture
 
     async def judged_by(self, judge: Judge, trace: list[Step] | None = None) -> Judgement:
-        """As if it came live."""
+        """As if it had come live."""
         if self.discovery is not None:
             return await judge.discover(self.discovery, trace)
         return await judge.judge(self.exchange, trace)
 
 
 class Seen:
-    """What the exchanges of a capture tell about those that follow."""
+    """What the exchanges of a capture reveal about later ones."""
 
     def __init__(self) -> None:
         self._time_s = 0.0
@@ -104,7 +104,7 @@ class Seen:
 
 
 def _no_progress(_: int) -> None:
-    """For callers that show none."""
+    """For callers that show no progress."""
 
 
 def read_flows(
@@ -126,7 +126,7 @@ def read_exchanges(
     progress: ReadProgress = _no_progress,
     servers: Collection[str] = (),
 ) -> Iterator[Captured | CaptureTrouble]:
-    """The EAS exchanges of a capture; other flows are passed over. `servers`: see `is_ours`."""
+    """The EAS exchanges of a capture; other flows are skipped. `servers`: see `is_ours`."""
     seen = Seen()
     for flow in read_flows(path, progress):
         if isinstance(flow, CaptureTrouble):
@@ -145,7 +145,7 @@ def captured(
     trusted: tuple[Network, ...] = (),
     servers: Collection[str] = (),
 ) -> Captured:
-    """One flow, with what those before it have told."""
+    """One flow, given what earlier ones revealed."""
     if flows.is_discovery(flow):
         return _captured_question(flow, seen, trusted, servers)
     headers = flows.headers_of(flow.request)
@@ -199,7 +199,7 @@ def _captured_question(
     trusted: tuple[Network, ...],
     servers: Collection[str],
 ) -> Captured:
-    """The same of a question to Autodiscover."""
+    """The same for a question to Autodiscover."""
     credentials = flows.credentials_of(flows.headers_of(flow.request))
     recorded, response = recorded_exchange(flow), flow.response
     time_s = _time(flow.request.timestamp_start)
@@ -255,7 +255,8 @@ def _captured_question(
 
 
 def _tidying(progress: ReadProgress) -> ReadProgress:
-    """Flows are in reference cycles, and few big ones do not move Python to look for garbage."""
+    """Flows form reference cycles, and a few large ones do not trigger Python's garbage
+    collection."""
     unseen = 0
 
     def advance(count: int) -> None:
@@ -282,8 +283,8 @@ def _read(file: BinaryIO, progress: ReadProgress) -> Iterator[mitmproxy_flow.Flo
 
 
 def _json_encoding(file: BinaryIO) -> tuple[str, str] | None:
-    """How a file that looks like JSON is encoded, and its first sign: a HAR is an object, an export
-    of tshark a list. Shells of Windows write UTF-16."""
+    """How a file that looks like JSON is encoded, and its first character: a HAR is an object, a
+    tshark export a list. Windows shells write UTF-16."""
     start = file.read(4096)
     file.seek(0)
     encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
@@ -310,7 +311,7 @@ def _read_text(
 def _read_flow_file(
     file: BinaryIO, progress: ReadProgress
 ) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
-    """mitmproxy raises whatever a damaged state leads to; nothing can be read behind it."""
+    """A damaged state can make mitmproxy raise anything; nothing after it can be read."""
     count, at = 0, 0
     try:
         for flow in FlowReader(file).stream():

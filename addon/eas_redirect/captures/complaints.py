@@ -79,8 +79,8 @@ type _Look = Callable[[_Server], Iterator[_Found]]
 
 
 def complaints(timeline: Timeline) -> list[Complaint]:
-    """What a person should look at, the gravest first. GET and HEAD are those of browsers and of
-    balancers, which look whether somebody is there."""
+    """What a person should look at, the gravest first. GET and HEAD are ignored: they come from
+    browsers and from load balancers that check whether anybody is there."""
     hosts: dict[str | None, list[TimelineEntry]] = {}
     for entry in timeline.entries:
         if entry.method in _PROBES and entry.command is None:
@@ -134,8 +134,8 @@ def _taken(kind: str, text: str, advised: str, explains: Sequence[TimelineEntry]
 
 
 def _circles(entries: list[TimelineEntry]) -> Iterator[_Found]:
-    """Servers that send the device to one another. A mailbox may move there and back: it is none
-    when there was mail between or after."""
+    """Servers that send the device to one another. A mailbox may move there and back, so it is
+    not a circle if there was mail in between or afterwards."""
     edges: dict[str, dict[str, list[TimelineEntry]]] = {}
     for entry in entries:
         called = entry.signs.called
@@ -165,7 +165,7 @@ def _circles(entries: list[TimelineEntry]) -> Iterator[_Found]:
 
 
 def _circle(edges: dict[str, dict[str, list[TimelineEntry]]], start: str) -> list[str]:
-    """The shortest way back to `start`, which stands first; empty when there is none."""
+    """The shortest path back to `start`, which comes first; empty if there is none."""
     ways, seen = deque([[start]]), {start}
     while ways:
         way = ways.popleft()
@@ -191,7 +191,7 @@ def _not_named(entries: list[TimelineEntry]) -> Iterator[_Found]:
 
 
 def _decisions(server: _Server) -> Iterator[_Found]:
-    """Passes that something can be done about, one finding a reason."""
+    """Passes that somebody can do something about, one finding per reason."""
     groups: dict[str, list[TimelineEntry]] = {}
     for entry in server.left:
         decided = entry.decided or entry.recorded
@@ -210,7 +210,7 @@ def _decided(entry: TimelineEntry) -> Decision:
 
 
 def _undecided(server: _Server) -> Iterator[_Found]:
-    """UserHasNoMailbox, and no configuration that would say what to do."""
+    """UserHasNoMailbox, without a configuration that would say what to do."""
     said = [e for e in server.left if e.evidence == "certain" and _is_undecided(e)]
     if said:
         yield _taken(
@@ -226,7 +226,7 @@ def _is_undecided(entry: TimelineEntry) -> bool:
 
 
 def _bad_redirect(server: _Server) -> Iterator[_Found]:
-    """A 451 of Exchange's own that leads nowhere."""
+    """A 451 from Exchange itself that leads nowhere."""
     own = [e for e in server.left if e.status_code == 451]
     bare = [e for e in own if not e.location]
     if bare:
@@ -248,7 +248,7 @@ def _bad_redirect(server: _Server) -> Iterator[_Found]:
 
 
 def _not_followed(server: _Server) -> Iterator[_Found]:
-    """Only where it was given a place to go to."""
+    """Only if it was given a place to go to."""
     got = [e for e in server.left if e.got_status_code == 451 and _is_good(e)]
     count = total(got)
     if got and count > CAME_BACK and not server.followed:
@@ -266,7 +266,7 @@ def _is_good(entry: TimelineEntry) -> bool:
 
 
 def _target(entry: TimelineEntry) -> str | None:
-    """Where an entry sends the device; None for one that does not."""
+    """Where an entry sends the device, or None."""
     decided = entry.recorded if entry.got_status_code == 451 else entry.decided
     if decided is not None and decided.location:
         return _host(decided.location)
@@ -364,7 +364,7 @@ def _blocked_logon(server: _Server) -> Iterator[_Found]:
 
 
 def _explained(entries: Sequence[TimelineEntry]) -> _Found:
-    """What is in order, and is nothing to look at."""
+    """Something in order that needs no attention."""
     return _Found(_NOTHING, tuple(entries))
 
 
@@ -375,7 +375,7 @@ _NOTHING = Complaint("", "", "")
 
 
 def _wiped(server: _Server) -> Iterator[_Found]:
-    """The order, the answers 140 before it, and the handshake that brings it are one cause."""
+    """The order, the answers 140 before it, and the handshake that delivers it are one cause."""
     account = [e for e in server.left if e.signs.wipe == "account"]
     device = [e for e in server.left if e.signs.wipe == "device" or e.eas_status == _WIPE]
     provision = [
@@ -403,7 +403,7 @@ def _wants_policy(entry: TimelineEntry) -> bool:
 
 
 def _policies(server: _Server) -> Iterator[_Found]:
-    """The command is a success, and a policy in it is not (MS-ASPROV 2.2.2.54.1)."""
+    """The command succeeds, but a policy in it does not (MS-ASPROV 2.2.2.54.1)."""
     refused = [e for e in server.left if e.signs.policy_statuses]
     if not refused:
         return
@@ -423,7 +423,7 @@ def _policies(server: _Server) -> Iterator[_Found]:
 
 
 def _only_provisions(server: _Server) -> Iterator[_Found]:
-    """A policy is taken on, and nothing comes of it."""
+    """The device accepts a policy, and nothing follows."""
     said = [e for e in server.left if e.command == "Provision"]
     others = [e for e in server.entries if e.command not in (None, "Provision")]
     if not others and total(said) > MANY:
@@ -455,8 +455,8 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
 
 
 def _why_again(server: _Server, told: list[TimelineEntry]) -> tuple[str, str, str]:
-    """What is known of a loop, with its kind and what to do. The device acknowledges a policy as a
-    whole, and sends the key that it then gets with all that it asks (MS-ASPROV 3.1.5.1.2)."""
+    """What is known about a loop: its kind and what to do. The device acknowledges a policy as a
+    whole, and sends the key that it gets for that with all later requests (MS-ASPROV 3.1.5.1.2)."""
     at = next((n for n, e in enumerate(server.entries) if _is_taken_on(e)), None)
     posts = [e for e in server.entries if e.method == "POST"]
     refused = any(e.signs.acknowledged not in (None, 1) for e in posts)
@@ -487,7 +487,7 @@ def _is_taken_on(entry: TimelineEntry) -> bool:
 
 
 def _details_wanted(server: _Server) -> Iterator[_Found]:
-    """MS-ASCMD 2.2.2: DeviceInformation belongs into the first Provision from 14.1 on."""
+    """MS-ASCMD 2.2.2: from 14.1 on, DeviceInformation belongs in the first Provision."""
     told = [e for e in server.left if e.eas_status == _DETAILS]
     if told and _leads_on(server.entries, told[-1]):
         yield _explained(told)
@@ -650,7 +650,8 @@ def _stripped(server: _Server) -> Iterator[_Found]:
 
 
 def _cut_waits(server: _Server) -> Iterator[_Found]:
-    """Waits that a clock on the way ends: none of them, or all, reach what was asked for."""
+    """Waits that something on the path cuts by a timer: none of them, or all, reach the
+    requested time."""
     cut = _of_one_age(
         [
             e
@@ -684,8 +685,8 @@ def _cut_waits(server: _Server) -> Iterator[_Found]:
 
 
 def _of_one_age(cut: list[TimelineEntry]) -> list[TimelineEntry]:
-    """Most of them, when most end at one age; all of them otherwise. A device ends waits of its own
-    in between."""
+    """Most of them, if most end at the same age; otherwise all. In between, a device ends some
+    of its waits itself."""
     groups = [
         [e for e in cut if start <= (e.least_s or 0.0) and (e.waited_s or 0.0) <= end]
         for start, end in ((e.least_s or 0.0, (e.least_s or 0.0) + _SAME_AGE_S) for e in cut)
@@ -714,8 +715,8 @@ def _full(server: _Server) -> Iterator[_Found]:
 
 
 def _is_obeyed(server: _Server, said: list[TimelineEntry]) -> bool:
-    """Whether each was sent away once, stayed away for as long as it was told, and had mail then.
-    The wait is told in seconds (RFC 9110 10.2.3), and clocks of devices are not exact."""
+    """Whether each was sent away once, stayed away for the requested time, and then had mail.
+    Retry-After is in seconds (RFC 9110 10.2.3), and device clocks are not exact."""
     if total(said) >= LOOPING:
         return False
     for entry in said:
@@ -757,7 +758,7 @@ def _busy(server: _Server) -> Iterator[_Found]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cause:
-    """Why there was no answer, where the error says it."""
+    """Why there was no answer, if the error says so."""
 
     kind: str
     words: re.Pattern[str]
@@ -811,7 +812,7 @@ _CAUSES = (
 
 
 def _unanswered(server: _Server) -> Iterator[_Found]:
-    """A device ends a wait of its own whenever it has something else to ask."""
+    """A device ends its own wait whenever it has something else to ask."""
     groups: dict[tuple[str, str | None], list[TimelineEntry]] = {}
     for entry in server.left:
         if entry.status_code or entry.got_status_code:
@@ -844,7 +845,7 @@ def _gave_up(entry: TimelineEntry) -> bool:
 
 
 def _keys(server: _Server) -> Iterator[_Found]:
-    """Keys that the server does not know: the device starts over, which is in order once."""
+    """Keys that the server does not know: the device starts over, which is normal once."""
     folders = [e for e in server.left if e.command == "FolderSync" and e.eas_status == 9]
     sync = [e for e in server.left if 3 in e.signs.collection_statuses or _is_sync(e, 3)]
     for kind, said, what in (
@@ -868,7 +869,7 @@ def _beginnings(server: _Server) -> list[TimelineEntry]:
 
 
 def _repeats(server: _Server) -> Iterator[_Found]:
-    """Good answers that change nothing: the device asks the same again."""
+    """Good answers without effect: the device asks the same again."""
     again = [e for e in server.left if e.signs.repeats]
     begins = _beginnings(server)
     if any(e.signs.repeats == MOST_REPEATS and not e.signs.first_key for e in again):
@@ -897,7 +898,7 @@ def _repeats(server: _Server) -> Iterator[_Found]:
 
 
 def _empty(server: _Server) -> Iterator[_Found]:
-    """Answers without the body that they always have."""
+    """Answers without the body that they should always have."""
     for command in dict.fromkeys(e.command for e in server.left if e.signs.empty):
         said = [e for e in server.left if e.signs.empty and e.command == command]
         if total(said) >= LOOPING:
@@ -1057,7 +1058,7 @@ def _clock(skew: int) -> str:
 
 
 def _clock_refuses(server: _Server) -> int:
-    """The skew, where every logon is a token that the server refuses; else 0."""
+    """The skew, if every logon is a token that the server refuses; else 0."""
     logons = [e for e in server.entries if e.signs.logon_sent and e.status_code]
     refused = all(e.status_code == 401 and e.signs.token_sent for e in logons)
     return skew_of(server.entries) if logons and refused else 0
@@ -1067,7 +1068,7 @@ _ORDINARY = {"FolderSync": (1,), "Ping": (1, 2), "MoveItems": (1, 2, 3)}
 
 
 def _others(server: _Server) -> Iterator[_Found]:
-    """Whatever else leads to no mail, told as it is."""
+    """Whatever else leads to no mail, reported as it is."""
     groups: dict[tuple[int, int | None, tuple[int, ...]], list[TimelineEntry]] = {}
     for entry in server.left:
         if not _leads_to_mail(entry):
@@ -1090,7 +1091,7 @@ def _others(server: _Server) -> Iterator[_Found]:
 
 
 def _untold(server: _Server) -> Iterator[_Found]:
-    """Exchange named another address, or no mailbox, and nothing is said about who is told."""
+    """Exchange named another address, or no mailbox, and there is no decision about it."""
     for entry in server.left:
         said = DISCOVERED.get(entry.autodiscover or "")
         decided = entry.decided or entry.recorded
@@ -1132,7 +1133,7 @@ def _leads_to_mail(entry: TimelineEntry) -> bool:
 
 
 def _leads_on(entries: list[TimelineEntry], last: TimelineEntry) -> bool:
-    """Whether mail was had after this one."""
+    """Whether there was mail after this one."""
     at = next(n for n, entry in enumerate(entries) if entry is last)
     return any(
         _leads_to_mail(entry)
@@ -1145,7 +1146,7 @@ def _leads_on(entries: list[TimelineEntry], last: TimelineEntry) -> bool:
 def _after_last(
     entries: list[TimelineEntry], fits: Callable[[TimelineEntry], bool]
 ) -> list[TimelineEntry]:
-    """The entries behind the last one that fits."""
+    """The entries after the last matching one."""
     at = max((n for n, entry in enumerate(entries) if fits(entry)), default=-1)
     return entries[at + 1 :]
 

@@ -21,7 +21,7 @@ DISCOVERED = {"redirect": "another address", "no_mailbox": "no mailbox here"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a configuration decides about an exchange, or what was decided when it was live."""
+    """What a configuration decides about an exchange, or what was decided live."""
 
     decision: str
     reason: str
@@ -68,7 +68,8 @@ class TimelineEntry:
 
 @dataclass(slots=True, kw_only=True)
 class Timeline:
-    """A device and its entries. It is known by its id and user, else by where it calls from."""
+    """A device and its entries. It is identified by its id and user, or else by where it calls
+    from."""
 
     device_id: str | None
     device_type: str | None
@@ -89,7 +90,7 @@ class Timeline:
         return sum(entry.count for entry in self.entries)
 
     def add(self, entry: TimelineEntry) -> None:
-        """Entries of one kind share what they say: a capture of gigabytes has many entries."""
+        """Entries of one kind share their content: a capture of gigabytes has many entries."""
         kind = _timeless(entry)
         kind = self._kinds.setdefault(kind, kind)
         if kind is self._last_kind:
@@ -109,7 +110,7 @@ class Timeline:
 
 @dataclass(slots=True)
 class CaptureReport:
-    """All timelines of a capture, and what of it could not be read."""
+    """All timelines of a capture, and what could not be read."""
 
     timelines: list[Timeline] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -117,7 +118,7 @@ class CaptureReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Whose exchanges are looked at. None: everybody's. Compared without regard to case."""
+    """Whose exchanges to look at. None: everybody's. Compared without regard to case."""
 
     device: str | None = None
     user: str | None = None
@@ -135,7 +136,7 @@ NOT_ASKED = Decision(decision="pass", reason="other_answer", detail="autodiscove
 
 
 async def decided(captured: Captured, judge: Judge) -> Decision | None:
-    """What the addon would decide about a live exchange like this one; None: nothing, since the
+    """What the addon would decide about such an exchange live; None: nothing, since the
     configuration does not name the server."""
     if captured.foreign:
         return None
@@ -150,7 +151,7 @@ async def decided(captured: Captured, judge: Judge) -> Decision | None:
 
 @dataclass(slots=True)
 class _Waiting:
-    """An exchange that names no device, until one speaks that may be its own."""
+    """An exchange that names no device, until a device speaks that it may belong to."""
 
     captured: Captured
     entry: TimelineEntry
@@ -185,7 +186,8 @@ class _Gathering:
                 self._waiting.setdefault(place, []).append(one)
 
     def end(self) -> list[Timeline]:
-        """What still waits belongs to the last device of its User-Agent and user, if to one."""
+        """What still waits goes to the last device with its User-Agent and user, if there is
+        one."""
         for one in _in_time([one for each in self._waiting.values() for one in each]):
             if not one.is_placed:
                 last = self._speaking.get(_places(one.captured)[-1])
@@ -213,9 +215,9 @@ def _in_time(waiting: list[_Waiting]) -> list[_Waiting]:
 async def report(
     found: Iterable[Captured | CaptureTrouble], judge: Judge | None, wanted: Filter
 ) -> CaptureReport:
-    """Timelines in the order in which the devices appear. What names no device (OPTIONS) belongs to
-    the one that speaks on the same connection, before or after it, else to the next one of the same
-    User-Agent and user, or the last."""
+    """Timelines in the order in which the devices appear. An exchange that names no device
+    (OPTIONS) belongs to the device that speaks on the same connection, before or after it;
+    otherwise to the next device with the same User-Agent and user, or the last one."""
     whole, gathering = CaptureReport(), _Gathering()
     for item in found:
         if isinstance(item, CaptureTrouble):
@@ -230,14 +232,14 @@ async def report(
 
 
 def _places(captured: Captured) -> list[tuple[str | None, ...]]:
-    """Where it is looked for: its connection, and, where the user is known, who calls."""
+    """Where to look for its device: its connection, and, if the user is known, who calls."""
     logon = captured.exchange.logon
     who = () if logon is None else ((captured.user_agent, _folded(logon.text)),)
     return [(captured.connection,), *who]
 
 
 def _tell_clocks_once(timelines: list[Timeline]) -> None:
-    """A server's clock is told at the first device."""
+    """Report a server's clock only at the first device."""
     told: set[str | None] = set()
     for timeline in timelines:
         hosts: dict[str | None, list[TimelineEntry]] = {}
@@ -249,7 +251,7 @@ def _tell_clocks_once(timelines: list[Timeline]) -> None:
 
 
 def _may_be(timeline: Timeline, captured: Captured) -> bool:
-    """A front may carry several devices over one connection: the user must fit."""
+    """A front may carry several devices over one connection, so the user must fit."""
     logon = captured.exchange.logon
     return logon is None or _folded(logon.text) == _folded(timeline.user)
 
@@ -344,7 +346,7 @@ def _folded(text: str | None) -> str | None:
 
 
 def skew_of(entries: list[TimelineEntry]) -> int:
-    """By how many seconds most of the answers were off; 0 when most are not."""
+    """By how many seconds most of the answers were off; 0 if most were not."""
     skewed = [e for e in entries if e.signs.skew_s]
     return skewed[-1].signs.skew_s if 2 * total(skewed) > total(entries) else 0
 

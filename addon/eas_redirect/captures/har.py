@@ -31,7 +31,7 @@ class HARError(ValueError):
 
 
 def entries(file: TextIO, progress: Callable[[int], None]) -> Iterator[Mapping[str, object]]:
-    """The objects of `log.entries`; raises HARError when nothing can follow."""
+    """The objects in `log.entries`; raises HARError if nothing more can be read."""
     window = _Window(file, progress)
     found = window.enter("{") and window.member("log", "entries")
     if found == "log":
@@ -42,7 +42,7 @@ def entries(file: TextIO, progress: Callable[[int], None]) -> Iterator[Mapping[s
 
 
 def items(file: TextIO, progress: Callable[[int], None]) -> Iterator[Mapping[str, object]]:
-    """The objects of a file that is one list of them, as `entries`."""
+    """Like `entries`, for a file that is one list of objects."""
     yield from _items(_Window(file, progress), "the file is no list")
 
 
@@ -57,7 +57,7 @@ def _items(window: "_Window", otherwise: str) -> Iterator[Mapping[str, object]]:
 
 
 class _Window:
-    """The part of the file that is looked at; grows only until a value is whole."""
+    """The part of the file in memory; it grows only until a value is complete."""
 
     def __init__(self, file: TextIO, progress: Callable[[int], None]) -> None:
         self._file = file
@@ -73,7 +73,7 @@ class _Window:
         return True
 
     def member(self, *wanted: str) -> str | None:
-        """Inside an object: on to the value of one of these keys, over whatever comes before."""
+        """Inside an object: skip to the value of one of these keys."""
         while self.next_sign(",") == '"':
             key = self.take()
             if not self.enter(":"):
@@ -96,8 +96,8 @@ class _Window:
                 return ""
 
     def take(self) -> object:
-        """The value that begins here. Reading twice as much after each failed try keeps the work
-        linear."""
+        """The value that begins here. Reading twice as much after each failed attempt keeps the
+        work linear."""
         wanted = CHUNK
         while True:
             try:
@@ -135,7 +135,8 @@ _WBXML_IN_BASE64 = "AwFqA"  # the header of MS-ASWBXML 2.1.1; no WBXML begins wi
 
 
 def read_har(file: TextIO, progress: Callable[[int], None]) -> Iterator[http.HTTPFlow | HARError]:
-    """Each entry as a flow or as what is wrong with it; HARError is raised when nothing follows."""
+    """Each entry as a flow, or as what is wrong with it. Raises HARError if nothing more can be
+    read."""
     told = False
     for entry in entries(file, progress):
         try:
@@ -149,7 +150,7 @@ def read_har(file: TextIO, progress: Callable[[int], None]) -> Iterator[http.HTT
 
 
 def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
-    """One entry. Raises when method, address or time are missing; everything else may be."""
+    """One entry. Raises if method, address or time are missing; everything else may be."""
     started = datetime.fromisoformat(_string(entry, "startedDateTime")).timestamp()
     took_ms = _number(entry.get("time"))
     ended = None if took_ms is None else started + max(0.0, took_ms) / 1000
@@ -170,7 +171,7 @@ def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
 
 
 def _is_damaged(flow: http.HTTPFlow, entry: Mapping[str, object]) -> bool:
-    """Whether a body stands in the file and could not be had back."""
+    """Whether the file holds a body that could not be restored."""
     sent, answered = _object(entry, "request"), _object(entry, "response")
     asked, told = _object(sent, "postData").get("text"), _object(answered, "content").get("text")
     lost = isinstance(told, str) and flow.response is not None and flow.response.raw_content is None
@@ -190,7 +191,7 @@ def _request(sent: Mapping[str, object], started: float) -> http.Request:
 def _response(
     answered: Mapping[str, object], started: float, ended: float | None
 ) -> http.Response | None:
-    """None for a request that was not answered: browsers write status 0."""
+    """None for a request without an answer: browsers write status 0."""
     status = _number(answered.get("status"))
     if status is None or not 100 <= status <= 999:
         return None
@@ -204,8 +205,8 @@ def _response(
 
 
 def _headers(message: Mapping[str, object], *, as_sent: bool = False) -> http.Headers:
-    """`as_sent`: the body stands in the file as it crossed the wire, against the specification.
-    Some tools write an object of names and values in place of the list."""
+    """`as_sent`: the file holds the body as it crossed the wire, against the specification. Some
+    tools write an object of names and values instead of the list."""
     fields = []
     listed = message.get("headers")
     if isinstance(listed, dict):
@@ -220,7 +221,7 @@ def _headers(message: Mapping[str, object], *, as_sent: bool = False) -> http.He
 def _body(
     content: Mapping[str, object], message: Mapping[str, object], headers: http.Headers
 ) -> bytes | None:
-    """The bytes of a body, also where a tool wrote base64 and forgot to say so. None: missing."""
+    """The bytes of a body, even if a tool wrote base64 without saying so. None: missing."""
     text, encoding = content.get("text"), content.get("encoding")
     if not isinstance(text, str):
         return None
@@ -240,7 +241,7 @@ def _body(
 def _size(
     content: Mapping[str, object], message: Mapping[str, object], headers: http.Headers
 ) -> int | None:
-    """How many bytes a body had; -1 and 0 stand for what is not known."""
+    """How many bytes a body had; -1 and 0 mean that it is not known."""
     said = (
         _number(content.get("size")),
         None if "Content-Encoding" in headers else _number(message.get("bodySize")),
@@ -250,7 +251,7 @@ def _size(
 
 
 def _bytes_of_text(text: str, size: int | None) -> bytes | None:
-    """WBXML that was written as text: by its size, else by what is whole. None: lost."""
+    """WBXML that was written as text: restored by its size, or else by what parses. None: lost."""
     ways = [_utf8(text)]
     if any("\udc80" <= c <= "\udcff" for c in text):
         return ways[0]
@@ -284,7 +285,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _number(value: object) -> float | None:
-    """A number, also where a tool wrote it as text or as a fraction."""
+    """A number, even if a tool wrote it as text or as a fraction."""
     if isinstance(value, str):
         try:
             value = float(value)

@@ -43,20 +43,20 @@ def verdict_of_today(looked_at: flow.Flow) -> Today | None:
 
 
 def only_looks() -> bool:
-    """Whether this mitmproxy serves and replays nothing (`-n`): it is there to look."""
+    """Whether this mitmproxy serves and replays nothing (`-n`), and so only shows flows."""
     options = {name: option.current() for name, option in ctx.options.items()}
     return not options.get("server", True) and not options.get("client_replay")
 
 
 class Looking:
-    """What the flows of a capture tell about those that follow; apart from those of live ones."""
+    """What the flows of a capture reveal about later ones, kept apart from live ones."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._seen = Seen()
 
     async def look(self, loaded: http.HTTPFlow) -> None:
-        """Judge a flow of a capture, and note the verdict where it can be seen."""
+        """Judge a flow from a capture, and put the verdict where it can be seen."""
         judge = self._service.judge
         policy = judge.policy
         trusted = self._service.trusted_proxies
@@ -87,13 +87,13 @@ def _today(judgement: Judgement) -> Today:
 
 
 def _are_saved() -> bool:
-    """Whether flows go into a file as they are read: their comments would, too."""
+    """Whether flows are written to a file as they are read, and with them their comments."""
     options = {name: option.current() for name, option in ctx.options.items()}
     return bool(options.get("save_stream_file") or options.get("hardump"))
 
 
 def _commented(comment: str, today: Today) -> str:
-    """What stood there stays in front; a verdict of an earlier look goes."""
+    """An existing comment stays in front; an earlier verdict is replaced."""
     kept = comment.partition(_TODAY)[0].removesuffix(_BETWEEN)
     return f"{kept}{_BETWEEN if kept else ''}{_TODAY}{in_words(today)}"
 

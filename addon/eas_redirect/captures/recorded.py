@@ -25,7 +25,7 @@ _AFTER_A_LOGON = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedExchange:
-    """What was decided when the flow was live, and what Exchange had said. None: not recorded."""
+    """What was decided live, and what Exchange had said. None: not recorded."""
 
     decision: str | None = None  # redirect, would_redirect, pass
     reason: str | None = None
@@ -38,8 +38,8 @@ class RecordedExchange:
 
     @property
     def shows_challenge(self) -> bool:
-        """Whether weak evidence was taken for one, so that the proxy knew that this server asks for
-        logons: from its own question, which no capture holds."""
+        """Whether the proxy accepted weak evidence, and so knew that this server asks for
+        logons: from its own request, which no capture holds."""
         return self.evidence == "weak" and self.reason in _AFTER_A_LOGON
 
 

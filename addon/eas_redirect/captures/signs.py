@@ -61,7 +61,7 @@ class Signs:
 
 
 class SyncKeys:
-    """The keys that a device sends, against those that it was answered: whether answers arrive."""
+    """The keys that a device sends, compared with the answers to them: do answers arrive?"""
 
     def __init__(self) -> None:
         self._sent: dict[tuple[str | None, ...], tuple[str, int]] = {}
@@ -70,9 +70,9 @@ class SyncKeys:
     def repeats(
         self, who: tuple[str | None, ...], sent: Element | None, told: Element | None
     ) -> tuple[int, int]:
-        """How often in a row a key is sent again that was answered with the next one, and how often
-        the device has begun at 0: up to MOST_REPEATS and MOST_RESTARTS, of whichever collection it
-        is most."""
+        """How often in a row a key is sent again although it was answered with the next one, and
+        how often the device has started at 0: up to MOST_REPEATS and MOST_RESTARTS, for the
+        worst collection."""
         repeats = restarts = 0
         asked = _keys_of(sent)
         for collection, key in _keys_of(told).items():
@@ -162,8 +162,8 @@ def signs_of(
 
 
 def _page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> str | None:
-    """What came with 200 in place of ActiveSync. GetAttachment answers in any type
-    (MS-ASCMD 2.2.1.8); an empty answer is one of ActiveSync's own."""
+    """What came with 200 in place of ActiveSync. GetAttachment answers with any type (MS-ASCMD
+    2.2.1.8); an empty answer is valid ActiveSync."""
     if flow.response is None:
         return None
     kind = _media_type(flow.response)
@@ -190,8 +190,8 @@ def _is_early(
     asked_s: int | None,
     waited_s: float | None,
 ) -> bool:
-    """MS-ASCMD 2.2.3.177.11: 1 says that the whole wait has passed, 2 that something changed. Sync
-    says the former by an answer without a body (2.2.1.21)."""
+    """MS-ASCMD 2.2.3.177.11: 1 says that the whole wait has passed, 2 that something changed.
+    Sync expresses the former by an answer without a body (2.2.1.21)."""
     if not asked_s or waited_s is None:
         return False
     at_once = waited_s < min(AT_ONCE_S, asked_s * EARLY)
@@ -223,7 +223,7 @@ def _media_type(message: http.Message) -> str:
 
 
 def _texts(root: Element | None, page: int, name: str) -> list[str]:
-    """Of the elements of this name anywhere in it."""
+    """The texts of all elements with this name."""
     if root is None:
         return []
     found, waiting = [], [root]

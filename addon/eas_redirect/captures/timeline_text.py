@@ -40,7 +40,7 @@ _SYNC, _PROVISION = 0, 14  # code pages
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line: `cells` are what it says, `host` where it was said."""
+    """One line: `cells` are its contents, `host` the server that was called."""
 
     time_s: float
     last_s: float
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows that came `times` times one after the other; a count is that of all of them."""
+    """Rows that came `times` times in a row; a count covers all repetitions."""
 
     rows: tuple[Row, ...]
     times: int = 1
@@ -64,7 +64,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Middle:
-    """What was left out of a long time line: each kind with its count, the most frequent first."""
+    """The omitted middle of a long time line: each kind with its count, the most frequent first."""
 
     exchanges: int
     kinds: tuple[tuple[tuple[str, ...], int], ...]
@@ -73,7 +73,7 @@ class Middle:
 
 def folded(rows: Iterator[Row], most: int = MOST) -> list[Block | Middle]:
     """Bounded, whatever a time line holds: half of the lines are its beginning, a third its end,
-    most of the others kinds of what is between."""
+    and most of the rest are kinds in between."""
     blocks = list(_blocks(_joined(rows)))
     if sum(map(_lines, blocks)) <= most:
         return [*blocks]
@@ -92,7 +92,7 @@ def _lines(block: Block) -> int:
 
 
 def _within(blocks: Sequence[Block], most: int) -> int:
-    """How many of the first blocks fit into so many lines."""
+    """How many of the first blocks fit into that many lines."""
     for count, total in enumerate(accumulate(map(_lines, blocks))):
         if total > most:
             return count
@@ -100,7 +100,7 @@ def _within(blocks: Sequence[Block], most: int) -> int:
 
 
 def _joined(rows: Iterator[Row]) -> list[Row]:
-    """Equal rows in a row are one."""
+    """Merge equal adjacent rows."""
     found: list[Row] = []
     for row in rows:
         if found and found[-1].key == row.key:
@@ -123,7 +123,7 @@ def _blocks(rows: Sequence[Row]) -> Iterator[Block]:
 
 
 def _pattern(rows: Sequence[Row], at: int) -> tuple[int, int]:
-    """The shortest pattern that begins here and covers most: its size and how often it comes."""
+    """The shortest pattern that begins here and covers most: its size and its repetitions."""
     best = (1, 1)
     for size in range(2, LONGEST + 1):
         times = 1
@@ -156,7 +156,8 @@ _NONE = Decision(decision="pass", reason="server_not_named")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One exchange about which they differ; `then` is what the second configuration decides."""
+    """One exchange that the two configurations decide differently; `then` is the second
+    decision."""
 
     time_s: float
     device: str
@@ -173,10 +174,8 @@ async def compare(
     then: Judge,
     wanted: Filter,
 ) -> tuple[list[Change], list[str]]:
-    """The changes, and what of the capture could not be read.
-
-    `before` and `after` are the same capture, each read as its configuration reads answers.
-    """
+    """The changes, and what could not be read. `before` and `after` are the same capture, each
+    read as its configuration reads answers."""
     changes: list[Change] = []
     troubles: list[str] = []
     for one, other in zip(before, after, strict=True):
@@ -211,7 +210,8 @@ def _change(captured: Captured, now: Decision, then: Decision) -> Change:
 
 
 class Each(list[dict[str, object]]):
-    """A list for `json`'s iterencode, made item by item while it is written, and once."""
+    """A list for `json`'s iterencode, made item by item while it is written; it can be written
+    once."""
 
     def __init__(self, items: Iterator[dict[str, object]]) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Each(list[dict[str, object]]):
 
 
 def in_lines(report: CaptureReport) -> Iterator[str]:
-    """A block a device, then what could not be read."""
+    """One block per device, then what could not be read."""
     found = [complaints(timeline) for timeline in report.timelines]
     most = _share(report.timelines, found)
     for timeline, wrong in zip(report.timelines, found, strict=True):
@@ -239,8 +239,8 @@ def in_lines(report: CaptureReport) -> Iterator[str]:
 
 
 def _share(timelines: list[Timeline], found: list[list[Complaint]]) -> int:
-    """How many lines a time line may have, so that somebody reads them all: what the short ones
-    need no line for is left to the long ones."""
+    """How many lines a time line may have to stay readable: the long ones get the lines that the
+    short ones do not need."""
     if sum(timeline.exchanges for timeline in timelines) <= LONG:
         return MOST
     left = WHOLE - sum(len(wrong) + 2 for wrong in found)  # with its heading and an empty line
@@ -265,7 +265,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def as_json(report: CaptureReport) -> dict[str, object]:
-    """The words are those of the journal. To be written once, by `iterencode`."""
+    """In the words of the journal. Write it once, with `iterencode`."""
     return {
         "devices": [_timeline_json(timeline) for timeline in report.timelines],
         "troubles": report.troubles,
@@ -283,7 +283,7 @@ def directory_was_unreachable(report: CaptureReport) -> bool:
 
 
 def change_lines(changes: list[Change], troubles: list[str]) -> Iterator[str]:
-    """Only what another configuration would decide otherwise."""
+    """Only what the other configuration would decide differently."""
     for change in changes:
         yield f"{_time(change.time_s)}  {change.device}  {change.user}  {change.command}"
         yield f"    now    {_decision(change.now)}"
@@ -366,7 +366,7 @@ def _row(entry: TimelineEntry) -> Row:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """As they stand in a line, with time, count and the longest wait."""
+    """The cells of a line, with time, count and the longest wait."""
     command, version, code, status, evidence, decided = row.cells
     return (
         _time(row.time_s),

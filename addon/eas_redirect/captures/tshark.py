@@ -28,7 +28,8 @@ type TsharkMessage = dict[str, object]
 def read_tshark(
     file: TextIO, progress: Callable[[int], None]
 ) -> Iterator[http.HTTPFlow | HARError]:
-    """Each exchange as a flow or as what is wrong with it. Raises HARError when nothing follows."""
+    """Each exchange as a flow, or as what is wrong with it. Raises HARError if nothing more can
+    be read."""
     waiting: deque[tuple[str, TsharkMessage]] = deque()
     found = False
     for packet in items(file, progress):
@@ -52,7 +53,7 @@ def read_tshark(
 
 
 def _messages(packet: JSON) -> Iterator[tuple[str, float, TsharkMessage]]:
-    """TCP stream, Unix time and HTTP message, as a HAR writes it, of each in a packet."""
+    """TCP stream, Unix time and HTTP message (in HAR form) for each message in a packet."""
     layers = _object(_object(packet, "_source"), "layers")
     stream = str(_object(layers, "tcp").get("tcp.stream"))
     try:
@@ -66,7 +67,7 @@ def _messages(packet: JSON) -> Iterator[tuple[str, float, TsharkMessage]]:
 
 
 def _message(layer: JSON) -> TsharkMessage | None:
-    """None for what is not a first line and head, such as a body alone."""
+    """None without a first line and a head, for example for a body alone."""
     first = next(iter(layer), "").removesuffix("\\r\\n").split(" ")
     raw = layer.get("http.file_data_raw")
     body = str(raw[0]) if isinstance(raw, list) and raw else ""

@@ -32,7 +32,7 @@ _IN_DOUBT = frozenset({TITLES[Handover.UNKNOWN], PRESUMED})
 
 
 class Outcome(StrEnum):
-    """What the page says at its head."""
+    """The sentence at the head of the page."""
 
     MAY_GO = "The old server may go."
     NOT_KNOWN = "Not known: nothing stands against it, and not everything is known."
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """`groups`: what became of the users → who. Together they are all users that are meant."""
+    """`groups`: what became of the users → who. Together the groups hold everybody concerned."""
 
     outcome: Outcome
     groups: Mapping[str, tuple[str, ...]]
@@ -56,7 +56,7 @@ def certify(
     accounts: Accounts | None = None,
     redaction: Redaction | None = None,
 ) -> Certificate:
-    """`users`: all who are meant; None: only those who called, which the page says."""
+    """`users`: everybody concerned; None: only those who called, and the page says so."""
     people = [device for device in report.devices if not device.machine]
     callers: dict[int, list[Device]] = {}
     for device in people:
@@ -93,8 +93,8 @@ def certify(
 def _match(
     users: Sequence[str], people: Sequence[Device], accounts: Accounts, redaction: Redaction
 ) -> dict[str, set[int]]:
-    """Which callers each user of the list is: by the same name, by the directory, or by the account
-    name where one user of the list and one caller have it and no domain speaks against it."""
+    """Which callers each listed user is: by the same name, by the directory, or by the account
+    name if exactly one listed user and one caller have it and no domain contradicts."""
     hashed = redaction.users == "hash"
     by_name: dict[str, set[int]] = {}
     by_account: dict[str, set[int]] = {}
@@ -127,7 +127,7 @@ def _match(
 
 
 def _domain(name: str) -> str:
-    """With its mark: two UPN suffixes, or two domains, contradict each other."""
+    """With its separator: two UPN suffixes, or two domains, contradict each other."""
     if "@" in name:
         return "@" + name.rpartition("@")[2]
     return "\\" + name.rpartition("\\")[0] if "\\" in name else ""

@@ -163,7 +163,7 @@ LEFT JOIN intervals ON intervals.key = seen.key
 
 
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Once for a store."""
+    """Called once per store."""
     for sql in (
         *(_STATE, _REDIRECTED, _KNOWN, _CALLS, _REFUSALS, _COMEBACKS, _RETURNS),
         *(_INTERVALS, _DAILY, _DEVICES),
@@ -184,7 +184,7 @@ type SQLRow = dict[str, Any]  # the edge: a row as DuckDB gives it
 
 
 def follow_devices(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Device, ...]:
-    """Every device as it stands at the end of the journals, the most urgent first."""
+    """Every device as of the end of the journals, the most urgent first."""
     make_tables(connection)
     ceiling = _ceiling(connection)
     cursor = connection.execute(_LIST, {"until": until_ms})
@@ -206,7 +206,7 @@ def follow_devices(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tupl
 
 
 def _ceiling(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """The highest version that the old server was seen to speak."""
+    """The highest version that the old server has spoken in the journals."""
     row = connection.execute(
         "SELECT arg_max(version, try_cast(version AS DOUBLE)) FROM lines"
         " WHERE class = 0 AND status BETWEEN 200 AND 299 AND try_cast(version AS DOUBLE) < 20"
@@ -260,7 +260,7 @@ def _device(row: SQLRow, until_ms: int, ceiling: str | None) -> Device:
 
 
 def _client(row: SQLRow) -> Client | None:
-    """By the User-Agent where it is known; older journals name the family only."""
+    """By the User-Agent if it is known; older journals name only the family."""
     known = client_of(row["user_agent"], row["device_type"])
     if known is None and row["family"] and (named := family(row["family"])):
         return Client(family=named)
@@ -283,7 +283,7 @@ def _cause(row: SQLRow, state: LedgerState, readiness: Readiness | None) -> str 
 
 
 def user_text(name: str | None, domain: str | None, email: str | None) -> str:
-    """A user as a person would write the name."""
+    """A user's name as a person would write it."""
     if email:
         return email
     return f"{domain}\\{name}" if domain else name or ""

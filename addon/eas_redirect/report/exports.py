@@ -58,7 +58,7 @@ def to_json(report: Report) -> dict[str, object]:
 
 
 def json_pieces(report: Report) -> Iterator[str]:
-    """The same as text, a device a line: there may be a million, and the whole would not fit."""
+    """The same as text, one device per line: there may be a million, too many for memory."""
     yield json.dumps(_figures(report), ensure_ascii=False, indent=2).removesuffix("\n}")
     yield ',\n  "devices": ['
     before = "\n    "
@@ -69,7 +69,7 @@ def json_pieces(report: Report) -> Iterator[str]:
 
 
 def _figures(report: Report) -> dict[str, object]:
-    """All but the devices."""
+    """Everything except the devices."""
     return {
         "format": FORMAT,
         "made": stamp(report.now_s),
@@ -164,7 +164,7 @@ def _target(target: Target | None) -> dict[str, object] | None:
 
 
 def device_row(device: Device) -> dict[str, object]:
-    """One device under the names of COLUMNS."""
+    """One device as a row with the names in COLUMNS."""
     readiness, arrival = device.readiness, device.arrival
     return {
         "user": device.user,
@@ -202,7 +202,7 @@ def device_row(device: Device) -> dict[str, object]:
 
 
 def to_csv(devices: Sequence[Device], separator: str = ",") -> Iterator[str]:
-    """One row a device, with a head; as RFC 4180 has it. Yields pieces."""
+    """A header and one row per device, as in RFC 4180. Yields pieces."""
     yield from csv_rows(COLUMNS, (device_row(device) for device in devices), separator)
 
 

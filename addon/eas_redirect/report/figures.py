@@ -53,9 +53,9 @@ def make_report(
     until_s: float | None = None,
     iis_fields: tuple[str, ...] = (),
 ) -> Report:
-    """Read the sources and count. Takes about two seconds for a million lines.
+    """Read the sources and count. Takes about two seconds per million lines.
 
-    `until_s`: the journals are known to be complete up to then, though nothing was written.
+    `until_s`: the journals are known to be complete up to then, even if nothing was written.
     `iis_fields`: see `open_store`.
     """
     with open_store(sources, int(now_s * 1000), progress, iis_fields) as (connection, lines):

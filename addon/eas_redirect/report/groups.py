@@ -27,7 +27,7 @@ _STATES = {rank: state for state, rank in RANKS.items()}
 
 
 def group_by(devices: Sequence[Device], name: Callable[[Device], str | None]) -> tuple[Group, ...]:
-    """The devices by what `name` says of them, the largest group first."""
+    """The devices grouped by `name`, the largest group first."""
     sizes = Counter(name(device) or NAMELESS for device in devices)
     named = {group for group, _ in sizes.most_common(GROUPS)}
     members: dict[str, list[Device]] = {}
@@ -69,7 +69,7 @@ def users_by_state(devices: Sequence[Device]) -> Counter[LedgerState]:
 
 
 def readiness(devices: Sequence[Device]) -> dict[str, int]:
-    """Verdicts on the devices that have a target, and are not known to have reached it."""
+    """Verdicts on the devices that have a target and are not known to have reached it."""
     awaited = (device for device in devices if device.state is not LedgerState.CONFIRMED)
     counts = Counter(device.readiness.verdict for device in awaited if device.readiness)
     return {verdict.value: counts[verdict] for verdict in Prospect}
@@ -143,8 +143,8 @@ SELECT count(*) FROM (
 
 
 def join_logons(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Give one user one key. How many logons were a second name, and how many device ids still
-    stand under several users."""
+    """Give each user one key. Returns how many logons were a second name, and how many device
+    ids still belong to several users."""
     connection.execute(_LOGONS)
     same = [row[0] for sql in (_SAME_ACCOUNT, _SAME_DEVICE) for row in _all(connection, sql)]
     users = one_for_each(same)
@@ -158,7 +158,8 @@ def join_logons(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 
 
 def one_for_each(same: Iterable[list[int]]) -> dict[int, int]:
-    """For each name the one that stands for all that are the same, directly or by others."""
+    """For each name, the one that represents all names that are the same, directly or through
+    others."""
     users: dict[int, int] = {}
 
     def find(name: int) -> int:

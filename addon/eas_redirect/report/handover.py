@@ -61,8 +61,8 @@ _RANK = {"user": 0, "directory": 1, "display_name": 2, "id": 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the directory says of a user: names to log on with and names for people, folded, and the
-    account's id as journals write it in clear (`user.id`)."""
+    """What the directory says about a user: names to log on with and display names, folded, and
+    the account's id as clear journals write it (`user.id`)."""
 
     logons: frozenset[str]
     shown: frozenset[str]
@@ -75,7 +75,7 @@ type Accounts = Mapping[str, Account]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The target's row of a device: all of its rows as one."""
+    """Everything that the target's rows say about one device."""
 
     row: TargetRow
     joined_by: str
@@ -83,7 +83,7 @@ class _Known:
 
 
 class Join:
-    """Finds the rows of a device, and of a user."""
+    """Finds the rows of a device and of a user."""
 
     def __init__(
         self,
@@ -118,11 +118,11 @@ class Join:
             self._names_of.setdefault(device.user_key, set()).update(self._own_names(device))
 
     def _spellings(self, text: str) -> tuple[str, ...]:
-        """As journals may have written it: as it is, or hashed."""
+        """As journals may have written it: in clear, or hashed."""
         return (text, self.redaction.name(text) or text) if self._hashed else (text,)
 
     def _keys_of(self, name: str) -> tuple[str, ...]:
-        """A row's name as journals may have written it, and the id of its account."""
+        """A row's name as journals may have written it, and its account's id."""
         folded = name.lower()
         if (known := self._keys.get(folded)) is None:
             account = self._accounts.get(name) if self._hashed else None
@@ -138,7 +138,7 @@ class Join:
             yield from account.logons
 
     def of_device(self, device: Device) -> _Known | None:
-        """Notes the names of the user that the rows tell, which `of_user` goes by."""
+        """Also remembers the user's names in these rows, which `of_user` uses."""
         key = folded_id(device.device_id or "")
         rows = self._by_id.get(key, []) if key else []
         if not rows:
@@ -162,20 +162,20 @@ class Join:
         )
 
     def of_user(self, device: Device) -> list[TargetRow]:
-        """All rows of that user, of whatever device. A name for people is not enough: another may
-        bear it."""
+        """All rows of that user, whatever the device. A display name is not enough: somebody
+        else may have the same."""
         names = self._names_of[device.user_key]
         found = {id(row): row for name in names for row in self._by_name.get(name, ())}
         return list(found.values())
 
     def reach(self, device: Device) -> float | None:
-        """Up to when the files know of that user, or of anybody where none names the user."""
+        """Up to when the files know about that user, or about anybody if none names the user."""
         rows = self.of_user(device)
         files = [row.file for row in rows] or self.target.files
         return max((file.newest_s for file in files if file.newest_s is not None), default=None)
 
     def has_id(self, device_id: str) -> bool:
-        """Whether any row has it, whoever's."""
+        """Whether any row has it, of whatever user."""
         return folded_id(device_id) in self._by_id
 
     def is_new(self, device: Device, row: TargetRow) -> bool:
@@ -207,7 +207,7 @@ class Join:
     def _by_id_alone(
         self, device: Device, rows: Sequence[TargetRow]
     ) -> list[tuple[TargetRow, str]]:
-        """Where one user has the id on both sides, and the names do not speak against it."""
+        """Only if one user has the id on both sides, and the names do not contradict."""
         users = {name.lower() for row in rows for name in row.users[:1]}
         shown = {name.lower() for row in rows for name in row.shown_names[:1] if not row.users}
         against = any(not self._may_be(device, name) for name in users)
@@ -229,8 +229,8 @@ def local_part(name: str) -> str:
 def names_in_doubt(
     devices: Sequence[Device], target: TargetRows, redaction: Redaction | None = None
 ) -> tuple[str, ...]:
-    """The users whom only a directory can tell apart, or recognise: in clear journals those whose
-    name no row has; of hashed ones the users of rows whose id is nobody's or several users'."""
+    """The users that only a directory can identify: in clear journals those whose name no row
+    has; in hashed ones the users of rows whose id belongs to nobody or to several users."""
     if redaction is not None and redaction.users == "hash":
         users_of: dict[str, set[int]] = {}
         for device in devices:
@@ -244,7 +244,7 @@ def names_in_doubt(
 
 
 def unjoinable(devices: Sequence[Device], redaction: Redaction) -> str | None:
-    """Why no row can be joined with these journals, and what to do."""
+    """Why no row can be matched with these journals, and what to do."""
     if not any(device.device_id for device in devices):
         return (
             'These journals name no device (journal.users = "drop", or nobody called): nothing can'
@@ -254,7 +254,7 @@ def unjoinable(devices: Sequence[Device], redaction: Redaction) -> str | None:
 
 
 def key_lacking(devices: Sequence[Device], redaction: Redaction) -> str | None:
-    """What to do where all names are hashes, and nobody has said by which key."""
+    """What to do if all names are hashes and the key is not known."""
     texts = [text for device in devices for text in (device.user, device.device_id) if text]
     hashed = (_PSEUDONYM.fullmatch(text.rpartition("\\")[2]) for text in texts)
     if redaction.users == "hash" or not texts or not all(hashed):
@@ -271,7 +271,7 @@ def with_target(
     accounts: Accounts | None = None,
     redaction: Redaction | None = None,
 ) -> Report:
-    """The report with a verdict for each device of a person; states and counts follow it."""
+    """The report with a verdict for each person's device; states and counts follow from it."""
     join = Join(target, report.devices, accounts, redaction)
     known = [join.of_device(device) for device in report.devices]
     new = _new_ids(join, report.devices, known)
@@ -330,7 +330,8 @@ def _with(device: Device, arrival: Arrival) -> Device:
 def _to_now(
     points: tuple[StatesAt, ...], devices: Sequence[Device], now: Totals
 ) -> tuple[StatesAt, ...]:
-    """The last point with what the target knows; when each arrived its list does not say."""
+    """The last point, updated by what the target knows; its list does not say when each one
+    arrived."""
     if not points:
         return points
     users = users_by_state(devices)
@@ -393,8 +394,8 @@ def _waves_without_rows(devices: Sequence[Device], covered: set[int]) -> Iterato
 def _new_ids(
     join: Join, devices: Sequence[Device], known: Sequence[_Known | None]
 ) -> dict[int, TargetRow]:
-    """For each device that an account added again has replaced: the new row, by `id(device)`. Only
-    where there is one new id for each old one."""
+    """For each device that was replaced when its account was added again: the new row, by
+    `id(device)`. Only if there is exactly one new id for each old one."""
     found: dict[int, TargetRow] = {}
     lost: dict[tuple[int, str], list[Device]] = {}
     for device, row in zip(devices, known, strict=True):
@@ -416,7 +417,7 @@ def _new_ids(
 
 
 def _has_gone(device: Device, known: _Known | None) -> bool:
-    """Told to go, and silent on both sides since."""
+    """It was redirected, and has been silent on both sides since."""
     if device.redirected_s is None or device.state not in _SILENT:
         return False
     row = known.row if known else None
@@ -424,8 +425,8 @@ def _has_gone(device: Device, known: _Known | None) -> bool:
 
 
 def _arrived(row: TargetRow, told_s: float) -> bool:
-    """A partnership may have come along with the mailbox, and its last sync with it: only what is
-    surely later than the redirect is an arrival."""
+    """A partnership may have moved along with the mailbox, including its last sync: only a sync
+    clearly later than the redirect is an arrival."""
     return row.success_s is not None and row.success_s > told_s + CLOCKS_S
 
 
@@ -447,7 +448,7 @@ def _judge(
 
 
 def _told(device: Device, row: TargetRow | None) -> tuple[Handover, str] | None:
-    """Of a device that was redirected; None where it has been silent since, here and there."""
+    """For a device that was redirected; None if it has been silent since, on both sides."""
     told = device.redirected_s or 0.0
     if row is not None and _being_checked(row, told):
         return (
@@ -488,7 +489,7 @@ def _never_told(device: Device, row: TargetRow | None) -> tuple[Handover, str]:
 
 
 def _is_back(device: Device, row: TargetRow | None, told: float) -> bool:
-    """Whether it called here after all that the target saw of it."""
+    """Whether it called here after everything that the target saw of it."""
     back, still = device.returned_s, device.state not in _SILENT
     if back is None:
         return False
@@ -508,7 +509,7 @@ def _being_checked(row: TargetRow, told: float) -> bool:
 
 
 def _held(row: TargetRow) -> str | None:
-    """Why the target gives it no mail. Only for one that is not being checked."""
+    """Why the target withholds mail from it. Only for a device that is not being checked."""
     because = f" ({row.reason})" if row.reason else ""
     if row.state in _HELD:
         return f"The target has it {row.state}{because}."
@@ -523,7 +524,7 @@ def _but_held(row: TargetRow | None) -> str:
 
 
 def _arrival(row: TargetRow, more: str) -> tuple[Handover, str]:
-    """Of one that the target does not hold back; `more` goes with its last sync."""
+    """For a device that the target does not hold back; `more` is added to its last sync."""
     words = f"It synced at the target at {moment(row.success_s)} UTC, {more}."
     if row.state not in (None, "allowed"):
         return (
@@ -550,8 +551,8 @@ def _re_added(join: Join, row: TargetRow, told: float) -> Arrival:
 
 
 def _silent(join: Join, device: Device, row: TargetRow | None, told: float) -> tuple[Handover, str]:
-    """Nothing later than the redirect, here or there. What each of the two sides knows has to reach
-    far enough for the silence to mean anything, by the device's own usual interval."""
+    """Nothing later than the redirect, on either side. What each side knows must reach far
+    enough for the silence to mean something, given the device's own usual interval."""
     newest = row.file.newest_s if row is not None else join.reach(device)
     if newest is None or newest <= told + CLOCKS_S:
         return (
@@ -600,12 +601,12 @@ def _without_row(join: Join, device: Device) -> tuple[Handover, str]:
 
 
 def _latest(row: TargetRow) -> float:
-    """When the target last saw it; 0.0 where that is not known."""
+    """When the target last saw it; 0.0 if that is not known."""
     return max(row.attempt_s or 0.0, row.success_s or 0.0, row.first_s or 0.0)
 
 
 def _merged(rows: Sequence[TargetRow]) -> TargetRow:
-    """Several rows of one device as one; the state is that of the row with the latest time."""
+    """Several rows of one device as one; the state is that of the latest row."""
     if len(rows) == 1:
         return rows[0]
     stated = max((row for row in rows if row.state), key=_latest, default=None)

@@ -41,8 +41,8 @@ class InputKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file to read. `size` in bytes, as it lies on the disk; `name` as it was given; `head` are
-    the first bytes of what is inside: no two journals begin alike unless one is a copy."""
+    """One file to read. `size` in bytes, as it is on the disk; `name` as it was given; `head`
+    holds the first bytes of the content: no two journals begin alike unless one is a copy."""
 
     path: Path
     name: str
@@ -54,7 +54,7 @@ class Source:
 
 
 class SourceError(Exception):
-    """What was asked for cannot be read at all; each sentence says what to do."""
+    """What was requested cannot be read at all; each sentence says what to do."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -71,7 +71,8 @@ def open_sources(patterns: Iterable[str]) -> Iterator[tuple[Source, ...]]:
 def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[Source, ...]:
     """The files behind paths and globs, each once, by name. Raises SourceError.
 
-    `streams` is a folder to keep what cannot be read twice in; without one that is refused.
+    `streams` is a folder for content that cannot be read twice; without one, such a source is
+    refused.
     """
     found: dict[Path, Source] = {}
     problems: list[str] = []
@@ -92,7 +93,7 @@ def find_sources(patterns: Iterable[str], streams: Path | None = None) -> tuple[
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files of a folder, or of a glob, which not every shell expands."""
+    """The files of a folder or a glob; not every shell expands globs."""
     path = Path(pattern)
     if pattern == STANDARD_INPUT:
         return [path]
@@ -105,7 +106,7 @@ def expand(pattern: str) -> list[Path]:
 
 
 def _kept(path: Path, streams: Path | None) -> Path:
-    """The path, or the file that a stream was written to."""
+    """The path, or the file that a stream was saved to."""
     named = str(path) == STANDARD_INPUT
     if not named and path.is_file():
         return path

@@ -65,7 +65,7 @@ CREATE TABLE lines (
 
 @unique
 class LineClass(IntEnum):
-    """What a line is to the report."""
+    """What a line means to the report."""
 
     EXCHANGE = 0
     EVENT = 1  # ours, but no exchange: a ledger, directory or configuration line
@@ -185,7 +185,7 @@ FROM {READ_TEXT}
 
 @dataclass(slots=True)
 class Lines:
-    """How many lines there were, of which sort, and what is to be said of the files."""
+    """How many lines there were of each sort, and what to say about the files."""
 
     exchanges: int = 0
     events: int = 0

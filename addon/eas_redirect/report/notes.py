@@ -50,7 +50,7 @@ def notes_about(
     now_s: float,
     until: int | None,
 ) -> tuple[str, ...]:
-    """One sentence each; none when all is well. `until`: the end of the journals, milliseconds."""
+    """One sentence each; none if all is well. `until`: the end of the journals, milliseconds."""
     values = {"schema": ECS_VERSION}
     row = connection.execute(_ODDITIES, values).fetchall()[0]
     unversioned, other_version, version, naive, zoned, nameless, exchanges = row
@@ -205,5 +205,5 @@ def _about_lines(lines: Lines) -> tuple[str, ...]:
 
 
 def _if(count: int, text: str, *values: object) -> str:
-    """The sentence, or nothing when there is nothing to say."""
+    """The sentence, or nothing if the count is 0."""
     return text.format(counted(count, "line"), *values) if count else ""

@@ -42,7 +42,7 @@ def judge_old_server(
 
 
 def unknown(verdict: str) -> Arrivals:
-    """Where the journals do not say."""
+    """For journals that cannot tell."""
     return Arrivals(window_s=SILENCE_S, verdict=verdict)
 
 
@@ -70,7 +70,7 @@ def _callers(devices: Sequence[Device]) -> list[Device]:
 
 
 def still_calling(devices: Sequence[Device]) -> tuple[StillCalling, ...]:
-    """Persons' devices of the last week by cause, the commonest first."""
+    """People's devices of the last week by cause, the most common first."""
     found: dict[str, list[Device]] = {}
     for device in _callers(devices):
         found.setdefault(why(device), []).append(device)

@@ -23,7 +23,7 @@ READ_TEXT = """read_csv($path, header = false, columns = {'line': 'VARCHAR'}, de
 
 
 def literal(path: Path) -> str:
-    """DuckDB reads a path as a glob; a file that is named like one is meant as it stands."""
+    """DuckDB reads a path as a glob; this names exactly one file."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
 
 
@@ -80,7 +80,7 @@ def encoding_of(head: bytes) -> Encoding:
 
 
 def head_of(path: Path, packing: Packing, size: int) -> bytes:
-    """The first bytes of what is inside. Raises ValueError when not even they can be read."""
+    """The first bytes of the content. Raises ValueError if not even they can be read."""
     with path.open("rb") as file:
         try:
             return _inside(file, packing).read1(size)
@@ -93,11 +93,8 @@ def head_of(path: Path, packing: Packing, size: int) -> bytes:
 def unpack(
     path: Path, packing: Packing, encoding: Encoding, target: Path, limit: int | None = None
 ) -> bool:
-    """Write what is inside as plain UTF-8, as far as it goes, or just beyond the limit in bytes;
-    whether that was the whole.
-
-    Raises OSError when there is no room to write.
-    """
+    """Write the content as plain UTF-8, as far as it goes, or up to just beyond the limit in
+    bytes; returns whether that was all. Raises OSError if there is no room to write."""
     decode = codecs.getincrementaldecoder(encoding)("replace").decode
     with path.open("rb") as file, target.open("wb") as plain:
         source = _inside(file, packing)
@@ -115,16 +112,15 @@ def unpack(
 
 
 def keep(stream: BinaryIO, target: Path) -> None:
-    """A stream as a file, since it is read more than once."""
+    """Save a stream as a file, because it is read more than once."""
     with target.open("wb") as file:
         shutil.copyfileobj(stream, file, CHUNK)
 
 
 def zstd_is_whole(path: Path) -> bool:
-    """Whether the last frame ends where the file ends. DuckDB reads a cut file as a shorter one.
-
-    The library steps from block to block and unpacks nothing, so the size does not matter.
-    """
+    """Whether the last frame ends where the file ends. DuckDB reads a truncated file as a
+    shorter one. The library skips from block to block without unpacking, so the size does not
+    matter."""
     if not path.stat().st_size:
         return False
     with (

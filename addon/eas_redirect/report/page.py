@@ -43,7 +43,7 @@ PAGE_POLICY = security_policy("page.css", "report.js")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
-    """A table that is unfolded on demand, and not printed."""
+    """A table that the reader can unfold; it is not printed."""
 
     part: Literal["folded"] = "folded"
     title: str
@@ -85,7 +85,7 @@ STUCK_CLIENTS = 12
 
 
 def verdict(report: Report) -> PageSection:
-    """The answer, then who stands against it and what to do about them."""
+    """The answer, then who keeps the old server and what to do about them."""
     arrivals = report.arrivals
     times = ""
     if arrivals.last_s is not None:
@@ -262,15 +262,14 @@ def decisions(report: Report) -> PageSection | None:
 
 
 def _figures(title: str, series: Sequence[Series], columns: Sequence[Column]) -> Folded:
-    """A plot's figures for those who cannot see it, and for those who want to copy them."""
+    """A plot's figures as a table, for screen readers and for copying."""
     heads = (Head(title="Day"), *(Head(title=s.title, kind="number") for s in series))
     rows = [[Cell(shown=c.label), *map(tables.count, c.values)] for c in columns]
     return Folded(title=f"The figures: {title}", table=table(title, heads, rows))
 
 
 def each_day(days: Sequence[Day]) -> tuple[Day, ...]:
-    """With the days on which nothing was written, which a plot must show too; of the last
-    `SHOWN_DAYS`."""
+    """Including days without lines, which a plot must show too; the last `SHOWN_DAYS`."""
     if not days:
         return ()
     known = {one.start_s: one for one in days}
@@ -453,7 +452,7 @@ def render(report: Report) -> str:
 
 
 def _sections(report: Report) -> Iterator[PageSection | None]:
-    """What to do first, then how it came about, then everything."""
+    """What to do first, then the history, then everything."""
     yield stuck(report)
     yield handover(report)
     yield obstacles(report)

@@ -65,7 +65,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What a cell shows, and by which value it sorts when that is another."""
+    """What a cell shows, and the value that it sorts by if that differs."""
 
     shown: Shown
     sort: str | float | None = None
@@ -78,8 +78,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table with its caption. `total`: rows in all, where not all are shown. `paper`: so many
-    rows are printed, and the page says how many are not."""
+    """A table with its caption. `total`: the number of rows, if not all are shown. `paper`: how
+    many rows are printed; the page says how many are not."""
 
     part: Literal["table"] = "table"
     caption: str
@@ -128,7 +128,7 @@ def badge(title: str, colour: str) -> Piece:
 
 
 def _state(device: Device) -> Cell:
-    """Of a device that got no redirect: why."""
+    """For a device without a redirect: why."""
     title = STATE_TITLES[device.state]
     reason = why(device) if device.state is LedgerState.SEEN else ""
     words = (Piece(meaning(reason), "small"),) if reason else ()

@@ -35,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """A rectangle of a plot; `title` is what a pointer over it says."""
+    """A rectangle of a plot; `title` is shown when the pointer is over it."""
 
     x: str
     y: str
@@ -47,7 +47,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotText:
-    """A text of a plot, and the line of the grid that belongs to it (`y`), if one does."""
+    """A label of a plot, and the grid line that belongs to it (`y`), if any."""
 
     text: str
     x: str
@@ -56,7 +56,7 @@ class PlotText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackedPlot:
-    """Columns over time, the series on one another from the bottom. `said`: the same in words."""
+    """Columns over time, the series stacked from the bottom. `said`: the same in words."""
 
     part: Literal["plot"] = "plot"
     title: str
@@ -159,7 +159,7 @@ def _short(value: float) -> str:
 
 
 def _in_words(series: Sequence[Series], columns: Sequence[Column]) -> str:
-    """The last column, which is what a plot over time leads to."""
+    """The last column: the result of a plot over time."""
     if not columns:
         return "Nothing to show."
     last = columns[-1]

@@ -43,7 +43,7 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something about an account that will not survive the move as it is."""
+    """Something about an account that will not survive the move."""
 
     code: str  # logon_down_level, logon_bare, upn_not_primary_smtp
     message: str
@@ -114,7 +114,7 @@ def _judge_online(client: Client, auth_scheme: str | None) -> Readiness | None:
 
 
 def _by_version(spoken: str | None, ceiling: str | None) -> Readiness | None:
-    """Below the ceiling the device chose less than it was offered, so it knows no more."""
+    """Below the ceiling, the device chose less than it was offered, so it cannot speak more."""
     if not spoken or not ceiling or version(spoken) >= min(version(ceiling), version(ONLINE_FLOOR)):
         return None
     return _refused(
@@ -187,7 +187,7 @@ def address_findings(
 
 
 def os_version(device_os: str | None) -> str | None:
-    """The version in what a device says of its system (`iOS 12.1 16B92`: the OS of the
+    """The version in what a device says about its system (`iOS 12.1 16B92`: the OS of the
     Settings command in MS-ASCMD)."""
     found = re.search(r"[0-9]+(?:\.[0-9]+)*", device_os or "")
     return found.group() if found else None
@@ -202,7 +202,7 @@ NTLM_REFUSALS = 2  # of each logon that succeeds: without a token, and with the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How often a device, once redirected, was answered how when it came back."""
+    """How the returning calls of a redirected device were answered, counted by kind."""
 
     comebacks: int
     redirected_again: int = 0
@@ -214,7 +214,7 @@ class Behaviour:
 
 
 def likely_cause(did: Behaviour, readiness: Readiness | None) -> str:
-    """One sentence with what to do. A presumption, and worded as one."""
+    """One sentence with what to do. An assumption, and worded as one."""
     if did.served * 2 > did.comebacks or did.last_reason == "recipient_has_mailbox":
         return "Exchange serves it here again: was the mailbox moved back?"
     if did.refused_logon > NTLM_REFUSALS * did.comebacks:

@@ -13,8 +13,8 @@ SHOWN_DAYS = 400  # of a plot: what is older is an old journal, or was written b
 
 
 class Handover(StrEnum):
-    """What the target's own list or log says of a device. Stable: the words are JSON's and CSV's.
-    In the order of what needs a person."""
+    """What the target's own list or log says about a device. Stable: the words appear in JSON
+    and CSV. The first ones need a person most."""
 
     HELD = "quarantined_or_blocked"
     STILL_HERE = "still_here"
@@ -27,8 +27,8 @@ class Handover(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One device's verdict. `joined_by`: how the target's row was known to be this device's:
-    `user` and id, user by `directory`, by `display_name`, or the `id` alone."""
+    """One device's verdict. `joined_by`: how the target's row was matched with this device:
+    `user` and id, the user through the `directory`, `display_name`, or the `id` alone."""
 
     handover: Handover
     why: str  # a sentence
@@ -51,7 +51,7 @@ class HandoverCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the target's files say in all. `newest_s`: the latest time in them."""
+    """What the target's files say overall. `newest_s`: the latest time in them."""
 
     files: int
     rows: int
@@ -102,9 +102,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Devices that have something in common, and their users. `redirected` is how many ever were.
-    A user has followed when every redirected device is quiet or confirmed, and is
-    stuck when one is stuck."""
+    """Devices that have something in common, and their users. `redirected` is how many were ever
+    redirected. A user has followed if every redirected device is quiet or confirmed, and is
+    stuck if one is stuck."""
 
     name: str
     devices: int
@@ -122,7 +122,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Users and devices by what became of them; each redirected device is in one state."""
+    """Users and devices by what became of them; each redirected device has exactly one state."""
 
     exchanges: int = 0
     users: int = 0
@@ -140,7 +140,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatesAt:
-    """How many devices were in which state at a moment, and users by their worst device."""
+    """How many devices were in each state at a moment, and users by their worst device."""
 
     at_s: float
     states: dict[str, int]
@@ -149,7 +149,7 @@ class StatesAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """One UTC day. `reasons` holds the commonest reasons; the rest is under `OTHER_REASONS`."""
+    """One UTC day. `reasons` holds the most common reasons; the rest is under `OTHER_REASONS`."""
 
     start_s: float
     exchanges: int
@@ -169,8 +169,8 @@ class ReasonRow:
 
 
 class Silence(StrEnum):
-    """Why an exchange got no answer of Exchange's: an `error.type` of the journal; or that
-    Exchange answered 503 itself, which is another matter. Stable: the words are JSON's."""
+    """Why an exchange got no answer from Exchange: an `error.type` of the journal; or that
+    Exchange itself answered 503, which is a different matter. Stable: the words appear in JSON."""
 
     UPSTREAM_FAILED = "upstream_failed"
     CLIENT_LEFT = "client_left"
@@ -193,7 +193,7 @@ class SilenceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnonymousCaller:
-    """Exchanges that Exchange let in and that name nobody, of one address and client."""
+    """Exchanges without a name that Exchange let in, for one address and client."""
 
     address: str
     user_agent: str
@@ -215,7 +215,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedAgain:
-    """A user and a client that asked Autodiscover, and the last that was decided about them."""
+    """A user and a client that asked Autodiscover, and the latest decision about them."""
 
     user: str
     user_agent: str
@@ -238,8 +238,8 @@ class DiscoveryFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitsOfWave:
-    """Devices of one wave whose wait was ended. `p50_s`, `p99_s`, `longest_s`: seconds from
-    when the directory was first seen to say that the user has moved to the device's 451, of those
+    """Devices of one wave whose wait was ended. `p50_s`, `p99_s`, `longest_s`: seconds from the
+    moment when the directory first said that the user has moved to the device's 451, for those
     that got one."""
 
     wave: str
@@ -251,13 +251,13 @@ class WaitsOfWave:
 
     @property
     def is_of_few(self) -> bool:
-        """Whether so few were redirected that the longest time says more than any share."""
+        """Whether so few were redirected that the longest time says more than a percentile."""
         return self.redirected < 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
-    """A device whose wait was ended, and whom Exchange still serves. `ended`: how often."""
+    """A device whose wait was ended and that Exchange still serves. `ended`: how often."""
 
     user: str
     device_id: str
@@ -267,9 +267,8 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitFigures:
-    """Waits that were ended, by wave, and devices that have not met their 451 since: `unanswered`
-    in all, `shown` the latest of them. `would_end`: devices whose wait would end in enforce mode.
-    """
+    """Ended waits by wave, and devices that have had no 451 since: `unanswered` in all, `shown`
+    the latest. `would_end`: devices whose wait would end in enforce mode."""
 
     waves: tuple[WaitsOfWave, ...] = ()
     would_end: int = 0
@@ -279,7 +278,7 @@ class WaitFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Directory look-ups, in milliseconds. `buckets`: upper bound → how many, None: above all."""
+    """Directory look-ups, in milliseconds. `buckets`: upper bound → how many; None: above all."""
 
     lookups: int = 0
     p50_ms: float | None = None
@@ -301,7 +300,7 @@ class StillCalling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """Who still calls the old server: devices of persons that called in the last `window_s`."""
+    """Who still calls the old server: people's devices that called in the last `window_s`."""
 
     window_s: float
     devices: int = 0
