@@ -51,7 +51,7 @@ def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Ch
 
 
 def check_program(timeout_s: float) -> Check:
-    """The HAProxy that is installed here."""
+    """The HAProxy installed here."""
     said = _run(["-vv"], timeout_s)
     if said is None:
         return failed("haproxy", "it is not installed here", "apt-get install haproxy")
@@ -69,7 +69,7 @@ def check_program(timeout_s: float) -> Check:
 
 
 def haproxy_program() -> str | None:
-    """Its path, where there is one here. An administrator's PATH often has no sbin."""
+    """Its path, if there is one here. An administrator's PATH often lacks sbin."""
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
     return shutil.which("haproxy", path=path)
 
@@ -87,8 +87,8 @@ def _run(words: list[str], timeout_s: float) -> "subprocess.CompletedProcess[str
 
 
 def _check_files(config: Config, folder: Path, text: str) -> Iterator[Check]:
-    """The Lua and the names of headers hang on the configuration alone; in the other file there are
-    options of the command, and perhaps lines of an administrator's own."""
+    """The Lua and the header names depend only on the configuration; haproxy.cfg also holds
+    options of the command, and perhaps an administrator's own lines."""
     found = _CHROOT.search(text)
     chroot = None if found is None else Path(found[1])
     try:
@@ -125,7 +125,7 @@ def _check_accepted(folder: Path, timeout_s: float) -> Iterator[Check]:
 
 
 def _check_port(port: int) -> Iterator[Check]:
-    """Two HAProxys on one port start without a word, and each takes half of the connections. A
+    """Two HAProxys on one port start without an error, and each takes half of the connections. A
     reload hands the same socket on, so there is one for each address."""
     sockets: dict[str, set[str]] = {}
     for address, inode in listening(port):
@@ -160,7 +160,7 @@ def _check_log(text: str, timeout_s: float) -> Iterator[Check]:
 
 
 def _check_judge(server: str, timeout_s: float) -> Check:
-    """A question about a path that is nobody's: it is answered, and stands in no journal."""
+    """Ask about a path that belongs to nobody: it is answered and not journalled."""
     place, subject = Place.parse(server), f"judge {server}"
     advice = "Start eas-redirect judge; until then Exchange's own answers pass."
     try:

@@ -15,7 +15,7 @@ from eas_redirect.telemetry.record import Carrier
 def judge_dates(
     subject: str, certificate: x509.Certificate | bytes | None, now: datetime.datetime
 ) -> Check:
-    """How long the certificate (or its DER) is good for."""
+    """How long the certificate (or its DER) is valid."""
     if isinstance(certificate, bytes):
         certificate = _read(certificate)
     if certificate is None:
@@ -61,8 +61,8 @@ def check_front(config: Config, carrier: Carrier = "mitmproxy") -> Iterator[Chec
 
 
 def _check_autodiscover(front: Front, host_names: Sequence[str]) -> Iterator[Check]:
-    """Phones whose accounts are added look at `autodiscover.` and the domain of their address
-    (MS-OXDISCO 3.1.5). Which domains these are, the names that phones call tell as a rule."""
+    """When an account is added, phones look at `autodiscover.` and the domain of the address
+    (MS-OXDISCO 3.1.5). The names that phones call usually tell these domains."""
     wanted = dict.fromkeys(_autodiscover_name(name) for name in host_names if name.count(".") > 1)
     missing = [name for name in wanted if not bears(front.own, name)]
     if not host_names and not any(map(_may_be_autodiscovers, names_of(front.own))):

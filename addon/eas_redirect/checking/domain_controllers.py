@@ -26,11 +26,9 @@ _NOT_AGAIN = "not tried after that failure: each refusal counts towards a lock-o
 
 
 def check_servers(settings: DirectorySettings, credentials: BindCredentials) -> Iterator[Check]:
-    """Every server of the configuration, also those that are only asked when others fail.
-
-    The account is tried until a server refuses it, and then no more: every try counts towards a
-    lock-out.
-    """
+    """Every configured server, including those that are only asked when others fail. The account
+    is tried until a server refuses it, and then no more: every attempt counts towards a
+    lock-out."""
     refused = False
     for url in settings.servers:
         checks = list(_check_server(url, settings, credentials, refused=refused))
@@ -59,7 +57,7 @@ def _check_server(
 
 
 def _check_fault(url: str, fault: Fault) -> Iterator[Check]:
-    """Which step a fault ended; the ones before it went well."""
+    """Which step failed; the ones before it succeeded."""
     what, advice = in_two(fault.message)
     is_local = fault.scope == "account" and fault.error_type in _BEFORE_CONNECTING
     if not is_local and (fault.scope == "account" or fault.error_type in _TLS_FAULTS):
@@ -126,7 +124,7 @@ def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:
 
 
 def check_sight(sight: Sight | None) -> Iterator[Check]:
-    """None: it could not be asked, which has lines of its own."""
+    """None: it could not be asked, and other lines say why."""
     if sight is None:
         return
     for remark in sight.remarks():

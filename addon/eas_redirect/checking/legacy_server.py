@@ -30,7 +30,7 @@ _CEILINGS = ((7, "2.5", "Exchange 2003"), (14, "12.1", "Exchange 2007"))
 
 
 def ceiling_of(headers: http.client.HTTPMessage) -> tuple[str, str] | None:
-    """The highest version that such a server speaks and its name, where it is below 14.0. None:
+    """The highest version that such a server speaks and its name, if it is below 14.0. None:
     newer, or it does not say."""
     said = headers.get("MS-Server-ActiveSync") or headers.get("X-MS-Server-ActiveSync") or ""
     found = re.match(r"([0-9]{1,3})\.", said.strip())
@@ -42,7 +42,7 @@ def ceiling_of(headers: http.client.HTTPMessage) -> tuple[str, str] | None:
 def judge_generation(
     subject: str, headers: http.client.HTTPMessage, min_protocol_version: str
 ) -> Iterator[Check]:
-    """A warning where the server's devices all speak less than what is redirected."""
+    """A warning if all of the server's devices speak less than what is redirected."""
     found = ceiling_of(headers)
     if found is None or version(found[0]) >= version(min_protocol_version):
         return
@@ -68,7 +68,7 @@ def ask_autodiscover(url: ServerURL, timeout_s: float) -> int:
 def _ask(
     url: ServerURL, timeout_s: float, method: str, path: str
 ) -> tuple[int, http.client.HTTPMessage]:
-    """Nothing secret is sent, so whether the server is believed does not matter here."""
+    """Nothing secret is sent, so it does not matter here whether the server is trusted."""
     host, port = url.address
     connection = (
         http.client.HTTPSConnection(host, port, timeout=timeout_s, context=any_tls())
@@ -84,8 +84,8 @@ def _ask(
 
 
 def ceiling_at(url: ServerURL | None, timeout_s: float) -> str | None:
-    """The highest version that a server speaks, where that is below 14.0; None where it is not,
-    or does not answer."""
+    """The highest version that a server speaks, if that is below 14.0; None if it is not, or if
+    it does not answer."""
     if url is None:
         return None
     try:
@@ -96,7 +96,7 @@ def ceiling_at(url: ServerURL | None, timeout_s: float) -> str | None:
 
 
 def judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -> Check:
-    """Without credentials Exchange asks for them; whatever else answers is not Exchange's EAS."""
+    """Exchange asks for missing credentials; anything else is not Exchange's EAS."""
     schemes = [value.split(" ")[0] for value in headers.get_all("WWW-Authenticate", [])]
     if status != 401:
         advice = (
@@ -116,7 +116,7 @@ def judge_options(subject: str, status: int, headers: http.client.HTTPMessage) -
 
 
 def judge_autodiscover(subject: str, status: int, *, weak: bool) -> Check:
-    """`weak`: whether something hangs on its asking for a logon."""
+    """`weak`: whether it matters that it asks for a logon."""
     if status == 401:
         return good(subject, "asks to log on")
     finding = f"answered {status} to a POST without credentials"
@@ -140,8 +140,8 @@ def check_upstream(
     also: Sequence[str] = (),
     min_protocol_version: str = "14.0",
 ) -> Iterator[Check]:
-    """`only` is `proxy.upstream_name`; without it the host is a good name of its certificate, and
-    so are those of `also`, by which phones call."""
+    """`only` is `proxy.upstream_name`; without it, the certificate may bear the host or one of
+    `also`, by which phones call."""
     host, port = url.address
     peer = Peer(
         host=host,
@@ -182,7 +182,7 @@ def check_upstream(
 def check_autodiscover(
     url: ServerURL, timeout_s: float, host_names: Sequence[str], *, weak: bool
 ) -> Iterator[Check]:
-    """Where phones are told by Autodiscover: does it ask for a logon, and would it loop?"""
+    """If phones are told by Autodiscover: does it ask for a logon, and would it loop?"""
     if not host_names:
         yield warning(
             "autodiscover",
@@ -202,7 +202,7 @@ def check_autodiscover(
 def _check_plain(
     subject: str, url: ServerURL, peer: Peer, timeout_s: float, min_protocol_version: str
 ) -> Iterator[Check]:
-    """http, which is told from https when the answer is odd. Most TLS ports just hang up."""
+    """http; an odd answer may come from https. Most TLS ports just close."""
     checks = list(_check_options(subject, url, timeout_s, min_protocol_version))
     if checks[0].state in ("failed", "unreachable"):
         mistaken = _should_be_https(f"{subject} TLS", peer, timeout_s)
@@ -216,7 +216,7 @@ def _check_plain(
 
 
 def _should_be_https(subject: str, peer: Peer, timeout_s: float) -> Check | None:
-    """Where http is spoken to a TLS port."""
+    """If http is spoken to a TLS port."""
     trouble = None if peer.tls else diagnose(peer, timeout_s)
     if trouble is None or trouble.kind != "tls":
         return None
@@ -224,7 +224,7 @@ def _should_be_https(subject: str, peer: Peer, timeout_s: float) -> Check | None
 
 
 def _is_on_this_machine(host: str) -> bool:
-    """Whether all that a name stands for is loopback."""
+    """Whether a name resolves only to loopback."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

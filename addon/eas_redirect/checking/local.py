@@ -22,7 +22,7 @@ _OPTION = re.compile(r"^(?P<name>[a-z0-9_]+):\s*(?P<value>\S.*?)\s*(?:#.*)?$")
 
 
 def check_files(config: Config) -> Iterator[Check]:
-    """That they are there was a matter of the configuration; this is about what they are like."""
+    """The configuration has already made sure that they exist; this checks what they are like."""
     for key, path in _secrets(config):
         yield _check_secret(key, path)
     yield from _check_bind(config.directory)
@@ -38,7 +38,7 @@ def check_files(config: Config) -> Iterator[Check]:
 
 
 def _check_names(config: Config) -> Check:
-    """A phone must not be sent to the name that it calls, so that name has to be known."""
+    """A phone must not be sent to the name that it calls, so that name must be known."""
     subject, exchange = "exchange.host_names", config.exchange
     if exchange.host_names:
         return good(subject, ", ".join(exchange.host_names))
@@ -60,7 +60,7 @@ def _secrets(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def _check_secret(key: str, path: Path) -> Check:
-    """Root's file may be read by the group of the service that it was made for."""
+    """A file owned by root may be readable by the service's own group."""
     seen = path.stat()
     mode = 0o640 if seen.st_uid == 0 else 0o600
     if os.name == "posix" and stat.S_IMODE(seen.st_mode) & ~mode & 0o077:
@@ -75,7 +75,8 @@ _BIND_NAMES = re.compile(r"[^@\\\s]+@[^@\\\s]+|[^@\\]+\\[^@\\]+|\s*[A-Za-z0-9.-]
 
 
 def _check_bind(directory: DirectoryConfig) -> Iterator[Check]:
-    """What looks right in a file and is refused by the server, which then counts a wrong logon."""
+    """A name that looks right in the file but that the server refuses, and counts as a wrong
+    logon."""
     if directory.bind != "simple":
         return
     if (user := directory.bind_user) is not None and not _BIND_NAMES.fullmatch(user):
@@ -90,7 +91,7 @@ def _check_bind(directory: DirectoryConfig) -> Iterator[Check]:
 
 
 def _odd_password(path: Path) -> str | None:
-    """Never says a character of it."""
+    """Never reveals a character of it."""
     lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
     first, *rest = lines or [""]
     if first != first.strip():
@@ -138,7 +139,7 @@ def _check_journal(config: Config) -> Iterator[Check]:
 
 
 def _check_ended_waits(config: Config) -> Iterator[Check]:
-    """Where it stands which waits were ended; without that none is."""
+    """The file that lists ended waits; without it no wait is ended."""
     if config.redirect.end_waits == "off":
         return
     subject, none = "redirect.end_waits", "no wait will be ended: "
@@ -156,7 +157,7 @@ def _check_ended_waits(config: Config) -> Iterator[Check]:
 
 
 def _why_not_writable(path: Path) -> str | None:
-    """Opens a file that is there, and leaves none behind where there was none."""
+    """Opens a file that exists, and leaves none behind if there was none."""
     if not path.parent.is_dir():
         return f"there is no directory {path.parent}"
     is_new = not path.exists()
@@ -171,7 +172,7 @@ def _why_not_writable(path: Path) -> str | None:
 
 
 def check_mitmproxy(directory: Path) -> Iterator[Check]:
-    """Harmful options in mitmproxy's own config.yaml: the addon leaves what is said there."""
+    """Harmful options in mitmproxy's own config.yaml: the addon does not override them."""
     options = _options(directory)
     changed = {name for name, value in options.items() if not _is_off(name, value)}
     review = profile.review({**_defaults(), **options}, changed, said=options, reverse=True)
@@ -185,7 +186,7 @@ def check_mitmproxy(directory: Path) -> Iterator[Check]:
 
 
 def _check_fixes() -> Iterator[Check]:
-    """Whether the installed mitmproxy is one that its fixes were made for."""
+    """Whether the fixes fit the installed mitmproxy."""
     from eas_redirect.engine import replaced  # noqa: PLC0415 - with mitmproxy, which takes a while
     from eas_redirect.proxy import open_waits  # noqa: PLC0415
 
@@ -206,17 +207,17 @@ def _check_fixes() -> Iterator[Check]:
 
 
 def _is_off(option: str, value: object) -> bool:
-    """Whether an option that does harm stands as mitmproxy has it: nearly all are off."""
+    """Whether a harmful option has mitmproxy's default: nearly all are off."""
     return value == (option in _ON) or value in ("", "[]", "null")
 
 
 def _defaults() -> dict[str, object]:
-    """As the addon sets them where nobody else did."""
+    """As the addon sets them unless somebody else has."""
     return {setting.option: setting.value for setting in profile.settings()}
 
 
 def _options(directory: Path) -> dict[str, object]:
-    """The one-line options of config.yaml; values as text, true and false as what they are."""
+    """The one-line options of config.yaml; values as text, true and false as booleans."""
     words: dict[str, object] = {"true": True, "false": False}
     found: dict[str, object] = {}
     for name in ("config.yaml", "config.yml"):

@@ -29,7 +29,7 @@ _WRONG = frozenset({Reason.TARGET_OWA_URL_INVALID, Reason.RELATIONSHIP_CONTRADIC
 
 
 def check_relationships(answer: RelationshipsAnswer, policy: Policy) -> Iterator[Check]:
-    """A line for each relationship of the directory and of the configuration."""
+    """One line for each relationship of the directory and of the configuration."""
     known = answer.relationships
     if isinstance(known, Unavailable):
         yield unreachable("relationships", known.message)
@@ -104,8 +104,8 @@ def targets(answer: RelationshipsAnswer, policy: Policy) -> tuple[str, ...]:
 
 
 def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
-    """Is the target there, with a certificate that a phone believes, and is ActiveSync? Phones use
-    port 443."""
+    """Is the target reachable, with a certificate that a phone trusts, and with ActiveSync?
+    Phones use port 443."""
     subject = f"target {host}"
     try:
         seen = look((host, port), timeout_s, old=False)
@@ -128,7 +128,8 @@ def probe(host: str, timeout_s: float, port: int = 443) -> Iterator[Check]:
 
 
 def _try_eas(subject: str, host: str, port: int, timeout_s: float) -> Check:
-    """Whether ActiveSync is served there. A warning at most: some ask otherwise from elsewhere."""
+    """Whether ActiveSync is served there. A warning at most: some targets answer differently
+    elsewhere."""
     try:
         status, headers = ask_options(
             ServerURL(scheme="https", address=HostPort(host, port)), timeout_s

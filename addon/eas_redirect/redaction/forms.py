@@ -40,7 +40,7 @@ def filled_bytes(data: bytes) -> bytes:
 
 
 def without_signs(text: str) -> str:
-    """`_` for every byte of the signs beyond ASCII that can be seen."""
+    """Replace each byte of visible signs beyond ASCII with `_`."""
     return text if text.isascii() else _SIGNS.sub(lambda found: _without(found[0]), text)
 
 
@@ -208,12 +208,12 @@ def is_date(text: str) -> bool:
 
 
 def is_id(text: str) -> bool:
-    """Of a folder or an item as Exchange counts them; other servers name them by addresses."""
+    """Of a folder or an item, as Exchange numbers them; other servers use addresses as ids."""
     return _ID.match(text) is not None
 
 
 def is_device_word(word: str) -> bool:
-    """Of a model or an app: known, or formed as models are."""
+    """Part of the name of a model or an app: known, or shaped like a model."""
     if word.casefold() in DEVICES or _MODEL.match(word):
         return True
     letters = _LETTERS_FIRST.match(word)
@@ -224,8 +224,9 @@ def is_device_word(word: str) -> bool:
 
 
 def device_words(text: str) -> Iterator[tuple[str, bool]]:
-    """Each word of what a device calls itself, and whether it may stay: names of makers, models,
-    versions. Figures that are no version are a telephone, an address or a serial number."""
+    """Each word of what a device calls itself, and whether it may stay: makers, models and
+    versions may. Figures that are not a version are a telephone number, an address or a serial
+    number."""
     kept_figures = {
         place
         for figures in _FIGURES.finditer(text)
@@ -245,7 +246,7 @@ def device_words(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def is_technical(text: str) -> bool:
-    """Made of the words of HTTP; a number only behind the word that it belongs to."""
+    """Made of words of HTTP; a number may only follow the word that it belongs to."""
     words = WORD.findall(_COUNTED.sub(_uncounted, text))
     return all(word.casefold() in TECHNICAL for word in words)
 
@@ -259,13 +260,13 @@ def is_error_word(word: str) -> bool:
 
 
 def one_of(known: frozenset[str]) -> Form:
-    """One of these words, whatever its case."""
+    """One of these words, in any case."""
     folded = frozenset(word.casefold() for word in known)
     return lambda text: text.strip().casefold() in folded
 
 
 def all_of(known: frozenset[str]) -> Form:
-    """A list of these words, set apart by commas."""
+    """A comma-separated list of these words."""
     form = one_of(known)
     return lambda text: all(form(part) for part in text.split(","))
 

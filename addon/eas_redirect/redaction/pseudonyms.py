@@ -42,7 +42,8 @@ _TELLING_DIGITS = 8  # of a number: policy keys have ten, telephones about as ma
 
 
 class Taken:
-    """`take` what goes; then `holds` finds it wherever it should not be, also in what was kept."""
+    """`take` what is removed; then `holds` finds it wherever it should not be, even in what was
+    kept."""
 
     def __init__(self, max_prose: int = MAX_PROSE) -> None:
         self._taken: set[int] = set()
@@ -50,11 +51,11 @@ class Taken:
         self._few_from, self._prose_left = max_prose // 2, max_prose
 
     def take(self, text: str) -> None:
-        """Of a name or a secret."""
+        """Remember a name or a secret."""
         self._remember(runs(text), MAX_RUNS)
 
     def take_prose(self, text: str) -> None:
-        """Of what somebody wrote: where there is very much of it, a sample."""
+        """Remember what somebody wrote; of very much text, a sample."""
         most = MAX_RUNS if self._prose_left > self._few_from else FEW_RUNS
         self._prose_left -= self._remember(runs(text), min(most, max(0, self._prose_left)))
 
@@ -67,7 +68,7 @@ class Taken:
         return count
 
     def holds(self, text: str) -> bool:
-        """Whether something is in it that was taken."""
+        """Whether it contains something that was taken out."""
         words = _folded_words(text)
         hashes = list(map(hash, words))
         if self._begins.isdisjoint(hashes):
@@ -84,7 +85,7 @@ class Taken:
 
 
 def runs(text: str) -> Iterator[str]:
-    """Three words in a row each, or all words of a shorter text, as far as they tell anything."""
+    """Each three words in a row, or all words of a shorter text, unless they say nothing."""
     words = [
         (folded, word) for word in WORD.findall(text) for folded in WORD.findall(word.casefold())
     ]
@@ -101,8 +102,8 @@ def _folded_words(text: str) -> list[str]:
 
 
 def _says_nothing(part: Sequence[tuple[str, str]]) -> bool:
-    """Of words that every capture may hold, models of phones as they are written, and several
-    numbers, as times and dates have them."""
+    """True for words that every capture may hold, for phone models as they are written, and for
+    several numbers, as in times and dates."""
     if len(part) == 1 and part[0][0].isdecimal():
         return False
     return all(
@@ -128,15 +129,15 @@ class Pseudonyms:
         self._given: set[str] = set()
 
     def name(self, text: str) -> str:
-        """A user, an address, a device id: word by word, so that `anna` is the same in
-        `CONTOSO\\anna` and `anna@contoso.example`; the signs between the words stay."""
+        """A user, an address or a device id: word by word, so that `anna` is the same in
+        `CONTOSO\anna` and `anna@contoso.example`; the signs between the words stay."""
         self.taken.take(text)
         for word in WORD.findall(text):
             self.taken.take(word)
         return WORD.sub(lambda word: self._word(word[0]), without_signs(text))
 
     def label(self, text: str) -> str:
-        """The name of a header or a cookie; a single letter in it tells nothing."""
+        """The name of a header or a cookie; a single letter in it says nothing."""
         self.name(text)
         return WORD.sub(
             lambda word: word[0] if len(word[0]) == 1 else self._word(word[0]), without_signs(text)
@@ -155,7 +156,7 @@ class Pseudonyms:
         return without_signs(clean)
 
     def binary(self, value: bytes) -> bytes:
-        """For ids that are no text: other bytes, the first of which is not text either."""
+        """For ids that are not text: other bytes, of which the first is not text either."""
         self.taken.take(value.hex())
         digest = self._digest(value.hex())
         stretched = digest * (len(value) // len(digest) + 1)
@@ -172,7 +173,7 @@ class Pseudonyms:
             return self.name(bare) + host[len(bare) :]
 
     def address(self, address: str) -> str:
-        """An IP address of the networks that are for tests; loopback stays."""
+        """An IP address from the networks reserved for tests; loopback stays."""
         parsed = ipaddress.ip_address(address)
         if parsed.is_loopback or parsed.is_unspecified:
             return address
@@ -183,22 +184,22 @@ class Pseudonyms:
         return str(ipaddress.IPv6Address(_TEST_NETWORK_6 + digest))
 
     def secret(self, text: str) -> str:
-        """A password, a cookie, a token: nothing of it stays but its length."""
+        """A password, a cookie, a token: only its length stays."""
         self.taken.take(text)
         return filled(text)
 
     def identifier(self, text: str) -> str:
-        """For ids of flows and connections, which a HAR may have filled with anything."""
+        """For ids of flows and connections, which a HAR file may fill with anything."""
         return str(uuid.UUID(bytes=self._digest(text)[:16]))
 
     def prose(self, text: str) -> str:
-        """Text of messages: its shape stays, its words go."""
+        """Message text: its shape stays, its words go."""
         self.taken.take_prose(text)
         return filled(text)
 
     def _word(self, word: str) -> str:
-        """As many bytes as the word has in UTF-8. Two short words never get the same, as far as
-        there are letters: `u1` and `u2` are two users."""
+        """As many bytes as the word has in UTF-8. Two short words never get the same stand-in
+        while there are letters left: `u1` and `u2` are two users."""
         length, folded = len(word.encode("utf-8")), word.casefold()
         text = self._short.get(folded) or self._letters(folded, length)
         if length <= _SHORT and folded not in self._short and len(self._short) < MAX_SHORT:

@@ -89,7 +89,7 @@ def _redact_connection(end: connection.Connection, names: Pseudonyms) -> None:
 
 
 def redact_notes(flow: http.HTTPFlow, clean: http.HTTPFlow, names: Pseudonyms) -> None:
-    """Words of mitmproxy and of the journal stay; what a person wrote does not."""
+    """Words of mitmproxy and of the journal stay; whatever a person wrote goes."""
     clean.comment = _comment(flow.comment, names)
     if flow.marked not in emoji.emoji:
         clean.marked = ":default:" if flow.marked else ""
@@ -115,7 +115,7 @@ def _part_of_comment(part: str, names: Pseudonyms) -> str:
 
 
 def _sentence(text: str, names: Pseudonyms) -> str:
-    """What is quoted or looks like a host or an address is replaced, and so is every word that
+    """Replace whatever is quoted or looks like a host or an address, and every word that
     mitmproxy does not use."""
     names.taken.take_prose(text)
     whole, at = "", 0
@@ -126,7 +126,8 @@ def _sentence(text: str, names: Pseudonyms) -> str:
 
 
 def _known_words(text: str, names: Pseudonyms) -> str:
-    """A number stays behind the word that says what it counts; others may be a telephone's."""
+    """A number stays after the word that says what it counts; other numbers may be a
+    telephone's."""
 
     def known(word: re.Match[str]) -> str:
         if is_error_word(word[0]) or _NUMBERED.search(text, 0, word.end()):
@@ -175,7 +176,7 @@ def _peer(peer: tuple[str, int] | None, names: Pseudonyms) -> tuple[str, int] | 
 
 
 def port(number: int) -> int:
-    """A HAR may hold any number here."""
+    """A HAR file may hold any number here."""
     return number if 0 <= number <= _LAST_PORT else 0
 
 
@@ -187,7 +188,7 @@ _REASONS = frozenset({"", "Redirect", "Retry after sending a PROVISION command"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redacted:
-    """What became of a capture. `leaks`: kinds of places where something was found again."""
+    """The result for a capture. `leaks`: the kinds of places where something was found again."""
 
     kept: int
     left_out: int  # flows that are neither ActiveSync nor a phone's question to Autodiscover
@@ -196,10 +197,8 @@ class Redacted:
 
 
 def redact(source: Path, target: Path, progress: ReadProgress) -> Redacted:
-    """Write `target` again. Raises OSError when it cannot be written.
-
-    What is not finished, or not searched to its end, is removed.
-    """
+    """Write the redacted capture to `target`. Raises OSError if it cannot be written. An
+    unfinished file, or one that was not searched to its end, is removed."""
     with target.open("xb") as file:
         try:
             return _write(source, file, target, progress)
@@ -234,7 +233,7 @@ def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -
 
 
 def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
-    """A flow of its own with nothing of the old one but what is listed here."""
+    """A new flow that takes over from the old one only what is listed here."""
     clean = _unedited(flow)
     by_xml = flows.is_discovery(flow)
     clean.id = names.identifier(flow.id)
@@ -252,8 +251,8 @@ def redacted(flow: http.HTTPFlow, names: Pseudonyms) -> http.HTTPFlow:
 
 
 def _unedited(flow: http.HTTPFlow) -> http.HTTPFlow:
-    """A copy without the state before an edit, which mitmproxy saves with a flow that somebody
-    changed: all that is taken out here would still stand there."""
+    """A copy without the state before an edit. mitmproxy saves that with an edited flow, and it
+    would still hold everything that is taken out here."""
     clean: http.HTTPFlow = flow.copy()
     clean._backup = None  # noqa: SLF001 - mitmproxy has no other way to forget it
     clean.websocket = None
@@ -277,7 +276,7 @@ def _version(version: str, names: Pseudonyms) -> str:
 def _redact_message(
     message: http.Request | http.Response, names: Pseudonyms, *, by_xml: bool
 ) -> None:
-    """`by_xml`: whether a body is one of Autodiscover's."""
+    """`by_xml`: whether the body is Autodiscover's."""
     said = ", ".join(message.headers.get_all("Content-Type"))
     content_type = said.partition(";")[0].strip().lower()
     message.headers = http.Headers(
@@ -301,8 +300,8 @@ def _redact_message(
 def _redacted_body(
     message: http.Message, content_type: str, names: Pseudonyms, of_xml: str | None
 ) -> bytes:
-    """Under the same Content-Encoding, so that what reads it reads it the same way. `of_xml`: the
-    whole Content-Type where the body is one of Autodiscover's."""
+    """With the same Content-Encoding, so that readers read it the same way. `of_xml`: the whole
+    Content-Type, if the body is Autodiscover's."""
     body = message.raw_content or b""
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
     try:

@@ -66,10 +66,10 @@ _MARKS = (
 
 
 def redacted_xml(data: bytes, content_type: str, names: Pseudonyms) -> bytes:
-    """The same document with other words; what is not a document is filled whole.
+    """The same document with other words; what is not a document is filled.
 
-    In ASCII, which every encoding but UTF-16 has, and without a declaration: so that it stays
-    readable by the same Content-Type. Attributes, which nothing reads, are left out.
+    It is written in ASCII, which every encoding except UTF-16 contains, and without a declaration,
+    so that the same Content-Type still fits. Attributes, which nothing reads, are left out.
     """
     try:
         root = read_document(data, content_type)
@@ -112,7 +112,7 @@ _CHARSETS = frozenset({0, 3, 4, 106, 1000, 1015})  # IANA MIBenum of ASCII, Lati
 
 
 def redacted_wbxml(data: bytes, names: Pseudonyms) -> bytes:
-    """The same document with other words; what is not a document is filled whole."""
+    """The same document with other words; what is not a document is filled."""
     try:
         document = parse(data)
         clean = Document(
@@ -142,7 +142,7 @@ def redacted_multipart(data: bytes, names: Pseudonyms) -> bytes:
 
 
 def _element(element: Element, names: Pseudonyms) -> Element:
-    """Literals, attributes and instructions, which ActiveSync does not use, go altogether."""
+    """Literals, attributes and instructions, which ActiveSync does not use, are dropped."""
     form = None
     if element.literal is None:
         form = ELEMENTS.get(element.page, {}).get(element.name)
@@ -168,8 +168,8 @@ def _node(node: Node, form: Form | None, names: Pseudonyms) -> Node | None:
 
 
 def _text(text: str, form: Form | None, names: Pseudonyms) -> str:
-    """What has the form of its element stays. Of the rest, ids, models and addresses get stand-ins,
-    so that it can be seen what is equal; other text is filled."""
+    """A text stays if it has the form of its element. Otherwise ids, models and addresses get
+    stand-ins, so that equal ones stay equal, and other text is filled."""
     if form is is_device_text:
         return names.device(text)
     if form is not None and form(text):
@@ -180,7 +180,7 @@ def _text(text: str, form: Form | None, names: Pseudonyms) -> str:
 
 
 def _opaque(data: bytes, names: Pseudonyms) -> bytes:
-    """Opaque statuses are text (MS-ASWBXML 2.1.1); whatever else is filled."""
+    """Opaque statuses are text (MS-ASWBXML 2.1.1); everything else is filled."""
     if data.isdigit() and len(data) <= 3:
         return data
     clean = filled_bytes(data)

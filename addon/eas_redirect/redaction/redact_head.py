@@ -45,7 +45,7 @@ _NTLM_FIXED = 64
 
 
 def redacted_credentials(value: str, names: Pseudonyms) -> str:
-    """The value of a header that carries a scheme and what belongs to it."""
+    """The value of a header that holds a scheme and its parameters."""
     scheme, space, rest = value.partition(" ")
     if scheme.lower() not in _SCHEMES:
         return names.secret(value)  # a token may stand alone
@@ -77,8 +77,8 @@ def _basic(rest: str, names: Pseudonyms) -> str:
 
 
 def _ntlm(rest: str, names: Pseudonyms) -> str:
-    """Messages 1 and 2 keep their first bytes; message 3 keeps its shape with other names. It
-    comes out of its SPNEGO for that: a signature of the whole exchange stands there too."""
+    """Messages 1 and 2 keep their first bytes; message 3 keeps its shape with other names. For
+    that it is taken out of its SPNEGO, which also holds a signature of the whole exchange."""
     try:
         token = base64.b64decode(rest + "==")
     except binascii.Error:
@@ -94,7 +94,7 @@ def _ntlm(rest: str, names: Pseudonyms) -> str:
 
 
 def _authenticate(message: bytes, names: Pseudonyms) -> bytes:
-    """MS-NLMP 2.2.1.3: the fixed part, stand-ins where the names stood, no response to anything."""
+    """MS-NLMP 2.2.1.3: the fixed part, stand-ins for the names, and no responses."""
     unicode = bool(struct.unpack_from("<I", message, 60)[0] & 1)
     codec = "utf-16-le" if unicode else "latin-1"
     clean = bytearray(message[:_NTLM_FIXED]) + bytes(len(message) - _NTLM_FIXED)
@@ -106,7 +106,7 @@ def _authenticate(message: bytes, names: Pseudonyms) -> bytes:
 
 
 def _ntlm_field(message: bytes, field: int) -> tuple[int, int]:
-    """Length and place; an empty one for what lies outside the message."""
+    """Length and offset; an empty field if it lies outside the message."""
     (length,) = struct.unpack_from("<H", message, field)
     (start,) = struct.unpack_from("<I", message, field + 4)
     inside = _NTLM_FIXED <= start <= len(message) - length
@@ -114,7 +114,7 @@ def _ntlm_field(message: bytes, field: int) -> tuple[int, int]:
 
 
 def _bearer(rest: str, names: Pseudonyms) -> str:
-    """A token whose only claim is the stand-in of the name that it was for."""
+    """A token whose only claim is the stand-in for the name that it was issued to."""
     names.secret(rest)
     logon: Logon | None = read_authorization(f"Bearer {rest}").logon
     if logon is None:
@@ -155,7 +155,8 @@ _USER, _OPTIONS = 8, 7  # MS-ASHTTP 2.2.1.1.1.1.3: tags of a base64 query
 
 
 def redacted_target(target: str, names: Pseudonyms) -> str:
-    """A request target: the path stays, names in the query get stand-ins, all else is filled."""
+    """A request target: the path stays, names in the query get stand-ins, everything else is
+    filled."""
     path, mark, query = target.partition("?")
     clean = redacted_url(path, names)
     match encoding_of(query):
@@ -168,7 +169,7 @@ def redacted_target(target: str, names: Pseudonyms) -> str:
 
 
 def redacted_url(value: str, names: Pseudonyms) -> str:
-    """Scheme, host and a path that is that of ActiveSync or Autodiscover; the rest is filled."""
+    """Scheme and host, and the path if it is ActiveSync's or Autodiscover's; the rest is filled."""
     found = _URL.fullmatch(value)
     assert found is not None  # noqa: S101 - every group may be empty, and the last takes all
     scheme, authority, path, rest = (part or "" for part in found.groups())
@@ -202,12 +203,12 @@ def _parameter(pair: str, names: Pseudonyms) -> str:
 
 
 def _plain(text: str) -> str:
-    """As the request is read: percent-encoding and `+` undone."""
+    """Decoded as the request is read: percent-encoding and `+`."""
     return legacy_text(unquoted(text.replace("+", " ")))
 
 
 def _again(text: str, redact: Callable[[str], str]) -> str:
-    """What is encoded stays encoded, and what is encoded wrongly stays wrong."""
+    """What was encoded stays encoded, and what was encoded wrongly stays wrong."""
     if BAD_PERCENT.search(text):
         redact(_plain(text))  # so that it is searched for
         return filled(text)
@@ -215,7 +216,7 @@ def _again(text: str, redact: Callable[[str], str]) -> str:
 
 
 def _base64_query(query: str, names: Pseudonyms) -> str:
-    """MS-ASHTTP 2.2.1.1.1.1 with other names; a query that is no such thing is filled."""
+    """MS-ASHTTP 2.2.1.1.1.1 with other names; anything else is filled."""
     try:
         data = base64.b64decode(unquoted(query) + b"==")
         fixed, at = bytearray(data[:4]), 4
@@ -290,12 +291,12 @@ _PORT = re.compile(r":?[0-9]{1,5}", re.ASCII)
 
 
 def redacted_header_name(name: str, names: Pseudonyms) -> str:
-    """A header that the client or a box on the way invented may be named after somebody."""
+    """A header that a client or a middlebox invented may be named after somebody."""
     return name if name.lower() in HEADER_NAMES else names.label(name)
 
 
 def redacted_header(name: str, value: str, names: Pseudonyms) -> str:
-    """The value under the same name; the length stays where that says anything."""
+    """The value under the same name; its length stays if that says anything."""
     key = name.lower()
     if key in HEADERS:
         return value if HEADERS[key](value) else names.secret(value)
@@ -343,12 +344,12 @@ def _node(node: str, names: Pseudonyms) -> str:
 
 
 def _media_type(part: str, names: Pseudonyms) -> str:
-    """The type and its character set; a name of a file has no business here and is common."""
+    """The type and its character set; file names are common here but must go."""
     return part if is_media_type(part) else names.secret(part)
 
 
 def _cookie(part: str, names: Pseudonyms) -> str:
-    """A balancer's name of a cookie tells its pool and its host."""
+    """The name of a load balancer's cookie reveals its pool and its host."""
     name, equals, value = part.partition("=")
     if not equals:
         return names.secret(part)
@@ -357,7 +358,7 @@ def _cookie(part: str, names: Pseudonyms) -> str:
 
 
 def _attribute(part: str, names: Pseudonyms) -> str:
-    """Attributes of Set-Cookie (RFC 6265 4.1.1); what is not known is a value like another."""
+    """Attributes of Set-Cookie (RFC 6265 4.1.1); an unknown one is treated as a value."""
     name, _, value = part.partition("=")
     key = name.strip().lower()
     told_nothing = key == "path" and (value == "/" or is_eas_path(value))

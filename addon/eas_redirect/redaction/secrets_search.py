@@ -26,10 +26,8 @@ _CONNECTIONS = ("client_conn", "server_conn")
 
 
 def leaks(flows: Iterable[http.HTTPFlow], names: Pseudonyms) -> Iterator[str]:
-    """Where something was found again: a sentence each, which does not repeat it.
-
-    Linear: the words of each place are looked up, however many were taken out.
-    """
+    """Where something was found again: one sentence each, which does not repeat it. Linear: the
+    words of each place are looked up, however many were taken out."""
     for number, flow in enumerate(flows, 1):
         for place, data in _places(flow):
             if any(map(names.taken.holds, _readings(data))):
@@ -45,7 +43,7 @@ def _readings(data: bytes) -> Iterator[str]:
 
 
 def _places(flow: http.HTTPFlow) -> Iterator[tuple[str, bytes]]:
-    """All that mitmproxy writes of a flow, whatever it may be, and what is hidden in it."""
+    """Everything that mitmproxy writes about a flow, and what is hidden in it."""
     for path, text in _texts(flow.get_state()):
         place = "connections" if path[0] in _CONNECTIONS else _PLACES.get("/".join(path[:2]))
         yield place or "notes", text
@@ -64,7 +62,7 @@ def _inflated_body(place: str, message: http.Message) -> Iterator[tuple[str, byt
 
 
 def _texts(state: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """The texts in a state of mitmproxy with where they stand, without the names of its fields."""
+    """The texts in a mitmproxy state, each with its place, without the field names."""
     match state:
         case str():
             yield path, state.encode("utf-8", "surrogatepass")
@@ -79,8 +77,8 @@ def _texts(state: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def _hidden(data: bytes) -> Iterator[bytes]:
-    """Behind percent-encoding and base64, and in the fields of a logon by NTLM, which stand one
-    behind the other without a gap (MS-NLMP 2.2.1.3)."""
+    """Behind percent-encoding and base64, and in the fields of an NTLM logon, which follow one
+    another without a gap (MS-NLMP 2.2.1.3)."""
     for text in _decoded(data):
         yield text
         if text.startswith(_NTLM):
@@ -88,7 +86,7 @@ def _hidden(data: bytes) -> Iterator[bytes]:
 
 
 def _ntlm_fields(message: bytes) -> Iterator[bytes]:
-    """Where they lie, by the lengths and offsets at the front."""
+    """Where they are, by the lengths and offsets at the front."""
     for at in range(len(_NTLM) + 4, min(len(message), _NTLM_HEAD), 8):
         length = int.from_bytes(message[at : at + 2], "little")
         start = int.from_bytes(message[at + 4 : at + 8], "little")

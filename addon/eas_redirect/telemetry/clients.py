@@ -43,7 +43,8 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A client as far as its own words tell: the family and its system's version, if said."""
+    """A client as far as its own words tell: the family, and its system's version if it names
+    one."""
 
     family: Family
     os_version: str | None = None
@@ -77,13 +78,13 @@ def version(text: str) -> Version:
 
 
 def client_family(user_agent: str | None, device_type: str | None) -> str | None:
-    """The family's name as it stands in journals, or None when nobody knows this client."""
+    """The family's name as journals have it, or None for an unknown client."""
     client = client_of(user_agent, device_type)
     return client.family.name if client else None
 
 
 def client_of(user_agent: str | None, device_type: str | None) -> Client | None:
-    """The client: by its User-Agent where a row knows it, else by its DeviceType."""
+    """The client: by its User-Agent if a row knows it, otherwise by its DeviceType."""
     return _identified(
         user_agent and user_agent[:MAX_LENGTH], device_type and device_type[:MAX_LENGTH]
     )
@@ -111,8 +112,7 @@ def families() -> tuple[Family, ...]:
 
 @cache
 def words() -> frozenset[str]:
-    """What apps, makers and systems call themselves in the table, in lower case: by these words a
-    client is known."""
+    """What apps, makers and systems call themselves in the table, in lower case."""
     patterns = (
         pattern.pattern for row in families() for pattern in (*row.user_agent, *row.device_type)
     )

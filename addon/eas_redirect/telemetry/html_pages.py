@@ -29,8 +29,8 @@ def asset(name: str) -> str:
 
 
 def security_policy(style: str, script: str, *, connects: bool = False) -> str:
-    """For a page with this style and script, by the names of their files. `connects`: the script
-    may ask the page's own server."""
+    """For a page with this style and script, given by file name. `connects`: the script may call
+    the page's own server."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -77,7 +77,7 @@ def _printable(value: object) -> object:
 
 
 def shown(value: str | None, limit: int = MAX_SHOWN) -> str:
-    """Cut, and free of characters that could turn or hide the text around them."""
+    """Cut, and free of characters that could reorder or hide the text around them."""
     if not value:
         return "–"
     return printable(value if len(value) <= limit else f"{value[: limit - 1]}…")

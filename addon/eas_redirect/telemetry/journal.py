@@ -26,10 +26,10 @@ type Users = Literal["clear", "hash", "drop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redaction:
-    """How users and devices are named: as they are, by a keyed hash, or not at all.
+    """How users and devices are named: in clear, by a keyed hash, or not at all.
 
     A hash is 16 hexadecimal digits of HMAC-SHA-256 over the lower-cased name, so that one user has
-    one pseudonym in every journal that is written with the same key.
+    one pseudonym in every journal written with the same key.
     """
 
     users: Users = "clear"
@@ -57,7 +57,7 @@ class Redaction:
 
 
 class Journal:
-    """Appends records to a file (`-`: standard output), in a thread of its own."""
+    """Appends records to a file (`-`: standard output), in its own thread."""
 
     what = "journal"
 
@@ -84,22 +84,23 @@ class Journal:
         return to_json(self.redaction.apply(record))
 
     def write(self, record: Record, line: JSONLine | None = None) -> None:
-        """Never waits, never raises. What cannot be written is counted in `lost`, and said once a
-        minute. `line` is what `line` made of the record, where somebody has needed it already."""
+        """Never waits, never raises. What cannot be written is counted in `lost`, and reported
+        once a minute. `line` is the result of `line` for this record, if somebody has already
+        needed it."""
         data = self._rendered(record, line)
         if data is not None:
             self._writer.put(data, keep=record.action in KEPT_LONGEST)
 
     def reopen(self) -> None:
-        """Look after a rotated file now. The old one stays when that fails."""
+        """Check for a rotated file now. If the new one cannot be opened, the old one stays."""
         self._writer.reopen()
 
     def flush(self) -> bool:
-        """Wait a short while until all is written; whether it is."""
+        """Wait a short while until everything is written; whether it is."""
         return self._writer.flush()
 
     def close(self, *, wait: bool = True) -> None:
-        """Write what is left, in the time that a stop has; without `wait` in the background."""
+        """Write what is left, within the time that a stop has; without `wait` in the background."""
         self._writer.close(wait=wait)
 
     def _rendered(self, record: Record, line: JSONLine | None) -> bytes | None:
@@ -115,8 +116,8 @@ class Journal:
 
 
 class IISLog(Journal):
-    """A journal of another form: the same writing, rotation and redaction. Each new file begins
-    with the directives that name its fields."""
+    """A journal in another form, with the same writing, rotation and redaction. Each new file
+    begins with the directives that name its fields."""
 
     what = "W3C log"
 
@@ -135,7 +136,7 @@ class IISLog(Journal):
 
 
 class Journals:
-    """The journal, and the W3C log beside it when there is one, as one thing to write to."""
+    """The journal, and the W3C log if there is one, as one thing to write to."""
 
     def __init__(self, path: str | None, iis_path: str | None, redaction: Redaction) -> None:
         """Opens both or neither; a path of None is a log that is not kept. Raises OSError."""

@@ -29,7 +29,7 @@ _SEPARATOR = "\x00"  # cannot stand in a logon or a query value that was accepte
 
 
 class LedgerState(StrEnum):
-    """What is known of a device. Stable: journals and tools rely on the words."""
+    """What is known about a device. Stable: journals and tools rely on the words."""
 
     SEEN = "seen"
     REDIRECTED = "redirected"
@@ -49,7 +49,7 @@ _AWAITED = frozenset({LedgerState.REDIRECTED, LedgerState.RETURNED, LedgerState.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatistics:
-    """Devices by state now; `evicted` and `confirmed` are counted since the start."""
+    """Devices by state now; `evicted` and `confirmed` are counts since the start."""
 
     states: Mapping[LedgerState, int]
     evicted: int = 0
@@ -62,7 +62,7 @@ class LedgerStatistics:
 
 @dataclass(slots=True)
 class _Device:
-    """What is kept of a device: 200,000 of these must fit into 150 MiB. Unix times."""
+    """What is kept about a device: 200,000 of them must fit into 150 MiB. Unix times."""
 
     last_seen: float
     agent: int  # of user and User-Agent: where a request that names no device belongs
@@ -91,7 +91,7 @@ class _Device:
 
 
 def quiet_after(interval_s: float | None) -> float:
-    """Seconds of silence after which a device of that usual interval counts as quiet."""
+    """Seconds of silence after which a device with that usual interval counts as quiet."""
     return max(QUIET_AFTER_S, QUIET_INTERVALS * (interval_s or 0.0))
 
 
@@ -114,10 +114,8 @@ class Ledger:
     _confirmed: int = 0
 
     def observe(self, record: Record) -> tuple[Record, ...]:
-        """Take in an exchange, and write into its record what the ledger knows of its device.
-
-        Gives back the `eas.ledger` records of what changed, also by mere time.
-        """
+        """Take in an exchange, and add what the ledger knows about its device to its record.
+        Returns the `eas.ledger` records of all changes, including those by mere time."""
         changes = self.settle()
         if record.action == "eas.autodiscover":  # which names no device
             return changes
@@ -277,7 +275,7 @@ class Ledger:
 
 
 def _take_in(device: _Device, record: Record) -> None:
-    """A call at the old address: the interval, a comeback, a redirect."""
+    """A call at the old address: updates the interval, comebacks and redirects."""
     gap = record.timestamp_s - device.last_seen
     comeback = device.redirects > 0 and _began(record) > device.redirected_at
     # The silence that looked like following, and was none, is no usual one.
@@ -307,20 +305,20 @@ def _count_return(device: _Device, record: Record) -> None:
 
 
 def _began(record: Record) -> float:
-    """When the client sent it. What was on its way at the redirect is not a comeback: phones keep a
-    Ping waiting beside a Sync, and both end with the mailbox."""
+    """When the client sent it. What was already on its way at the redirect is not a comeback:
+    phones keep a Ping waiting beside a Sync, and both end with the mailbox."""
     return record.timestamp_s - (record.duration_ns or 0) / 1e9
 
 
 def _arrives(device: _Device, record: Record) -> bool:
-    """Where both sides pass this proxy: the host of the request is that of the redirect."""
+    """If both sides pass through this proxy: the host of the request is that of the redirect."""
     if device.location is None or record.url_domain is None:
         return False
     return urlsplit(device.location).hostname == record.url_domain.lower()
 
 
 def _shared(text: str | None) -> str | None:
-    """Thousands of devices share a few words: keep each once."""
+    """Thousands of devices share a few words: keep each word once."""
     return intern(text) if text else None
 
 
@@ -331,7 +329,7 @@ def _key(record: Record) -> str:
 
 
 def _unnamed_key(record: Record) -> str:
-    """Of a device that has not named itself: its User-Agent stands for it."""
+    """For a device that has not named itself: its User-Agent stands for it."""
     return _SEPARATOR.join(
         (record.user_name or "", record.user_domain or "", "", record.user_agent or "")
     )

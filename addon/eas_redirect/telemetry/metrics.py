@@ -68,7 +68,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """Where to read what is only true now; each is asked once per rendering."""
+    """Where to read current values; each is asked once per rendering."""
 
     mode: Callable[[], str] = lambda: "observe"
     meant: Callable[[], str] = lambda: ""
@@ -93,7 +93,7 @@ class Gauges:
 
 
 class Metrics:
-    """What happened since the start. `observe` is a sink of the journal's records."""
+    """What has happened since the start. `observe` is a sink for the journal's records."""
 
     def __init__(self, gauges: Gauges | None = None) -> None:
         self.gauges = gauges or Gauges()
@@ -151,7 +151,7 @@ class Metrics:
             self._observe_lookup(record, record.reason or "")
 
     def _observe_decision(self, counts: Counter[tuple[str, str, str]], record: Record) -> str:
-        """Gives back the reason's label."""
+        """Returns the label for the reason."""
         reason = _fold(record.reason, REASONS)
         decision = _fold(record.decision, DECISIONS)
         counts[_fold(record.mode, MODES), decision, reason] += 1
@@ -371,7 +371,7 @@ def _gauged(gauges: Gauges) -> Iterator[Metric]:
 
 
 class _Collected(Collector):
-    """A collector out of a function, so that `Metrics` itself need not look like one."""
+    """A collector made from a function, so that `Metrics` itself need not look like one."""
 
     def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
         self._families = families

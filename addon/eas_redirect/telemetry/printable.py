@@ -40,17 +40,17 @@ def printable(text: str) -> str:
 
 
 def number(value: int) -> str:
-    """With narrow spaces between thousands, as ISO 80000-1 has it."""
+    """With narrow spaces between thousands, as in ISO 80000-1."""
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def printable_json(text: str) -> str:
-    """JSON as text, with the same outside ASCII as escapes, which are the same to a reader."""
+    """JSON as text; the same characters outside ASCII become escapes, which mean the same."""
     return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Printable(logging.Filter):
-    """For a log's handler: what a message quotes is printable."""
+    """For a log's handler: makes printable what a message quotes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:

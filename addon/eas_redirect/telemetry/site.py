@@ -71,7 +71,7 @@ def render(status: Status) -> str:
 
 
 def _works(status: Status) -> str:
-    """The answer in one sentence; why not stands below it."""
+    """The answer in one sentence; reasons follow below it."""
     if status.ready:
         goes = "moved ones are redirected" if status.mode == "enforce" else "nobody is redirected"
         return f"Yes. Phones reach Exchange through it, and {goes}."
@@ -109,7 +109,7 @@ def _tiles(status: Status) -> tuple[tuple[str, int, str, str], ...]:
 
 
 def _findings(status: Status) -> list[str]:
-    """What needs a person and stands in none of the four parts, in sentences."""
+    """What needs a person and is in none of the four parts, in sentences."""
     findings = [f"The directory: {unseen}" for unseen in status.directory.unseen]
     if status.directory.problem and status.directory.error is None:
         findings.append(f"The directory: {status.directory.problem}")
@@ -157,8 +157,8 @@ async def _nobody_waits() -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
-    """What a site shows, made when asked. `waits`: how many devices of an account wait, of those
-    whose waits may be ended; accounts by their `user.id` of the journal."""
+    """What a site shows, made on request. `waits`: how many devices of each account are in waits
+    that may be ended; accounts by the journal's `user.id`."""
 
     status: Callable[[], Awaitable[Status]]
     metrics: Callable[[], Awaitable[bytes]]
@@ -171,7 +171,7 @@ def views(
     look: Callable[[], Awaitable[None]],
     waits: Callable[[], Mapping[str, int]] = dict,
 ) -> Views:
-    """The views of one process. `look` gathers what has to be waited for, before each."""
+    """The views of one process. `look` first gathers whatever must be awaited."""
     exposition = Exposition(metrics)
 
     async def current_status() -> Status:
@@ -192,16 +192,16 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsSite:
-    """The pages over their server."""
+    """The pages and their server."""
 
     def __init__(self, views: Views, host_names: Callable[[], Collection[str]] = tuple) -> None:
-        """`host_names`: by which the page for people may be called, besides addresses."""
+        """`host_names`: names by which the page for people may be called, besides addresses."""
         self._views = views
         self._host_names = host_names
         self._server: WebServer | None = None
 
     async def start(self, address: ListenAddress) -> None:
-        """Raises OSError when the address cannot be had."""
+        """Raises OSError if the address cannot be used."""
         pages: dict[str, Maker] = {
             "/": self._page,
             "/metrics": self._metrics,
@@ -250,12 +250,12 @@ class MetricsSite:
         return Page(body=await self._views.metrics(), content_type=CONTENT_TYPE_LATEST)
 
     async def _ready(self) -> Page:
-        """For fronts that have a by-pass."""
+        """For fronts with a by-pass."""
         status = await self._views.status()
         return _verdict(status, good=status.ready)
 
     async def _carries_mail(self) -> Page:
-        """For those that have none."""
+        """For fronts without a by-pass."""
         status = await self._views.status()
         return _verdict(status, good=status.carries_mail)
 
@@ -272,7 +272,7 @@ class MetricsSite:
 
 
 async def _in_html(status: Status) -> Page:
-    """In a thread: phones do not wait for a page."""
+    """In a thread: phones must not wait for a page."""
     text = await asyncio.to_thread(render, status)
     return Page(
         body=text.encode("utf-8", "replace"),

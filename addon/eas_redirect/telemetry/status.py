@@ -36,7 +36,7 @@ REFRESHES = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorLine:
-    """The last error of a part in words, without a full stop; `until_s` None: it lasts."""
+    """A part's last error in words, without a full stop; `until_s` None: it lasts."""
 
     text: str
     since_s: float
@@ -44,7 +44,7 @@ class ErrorLine:
 
 
 class ErrorMemory:
-    """Remembers the last error of a part. A text that changes while it lasts is still one error."""
+    """Remembers a part's last error. If the text changes while it lasts, it is still one error."""
 
     def __init__(self) -> None:
         self.last: ErrorLine | None = None
@@ -66,8 +66,9 @@ class ErrorMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationshipLine:
-    """A relationship with what the host map made of its URL; `eas_host` None: it redirects none.
-    `contested`: domains that another enabled relationship claims too, so they go nowhere."""
+    """A relationship with the host that the host map made of its URL; `eas_host` None: it
+    redirects nobody. `contested`: domains that another enabled relationship also claims, so they
+    redirect nobody."""
 
     name: str
     domain_names: tuple[str, ...]
@@ -81,8 +82,8 @@ class RelationshipLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryLine:
-    """The directory's state; `age_s` of the relationships, `problem` the last one since it
-    answered, `unseen` what it cannot vouch for."""
+    """The directory's state; `age_s`: the age of the relationships; `problem`: the last one
+    since it answered; `unseen`: what it cannot vouch for."""
 
     state: DirectoryState = "unknown"
     source: str = "ldap"
@@ -107,7 +108,7 @@ class ConfigurationLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateLine:
-    """A certificate and when it ends. `error`: why phones or we refuse it, or soon will."""
+    """A certificate and when it expires. `error`: why phones or we refuse it, or soon will."""
 
     whose: Literal["phones", "exchange"]
     ends_s: float | None = None
@@ -117,7 +118,7 @@ class CertificateLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionLine:
-    """One decision worth a look, already redacted."""
+    """One decision worth seeing, already redacted."""
 
     timestamp_s: float
     decision: str
@@ -130,8 +131,8 @@ class DecisionLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceLine:
-    """A device that was redirected, already redacted. `since_s`: when it came into its state;
-    `advice`: what to do about it, a sentence or two; `decisions`: the newest first."""
+    """A redirected device, already redacted. `since_s`: when it entered its state; `advice`:
+    what to do about it, a sentence or two; `decisions`: the newest first."""
 
     user: str | None
     device_id: str | None
@@ -148,7 +149,7 @@ class DeviceLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonCount:
-    """How often exchanges ended with a decision for a reason."""
+    """How often exchanges ended with a decision for one reason."""
 
     decision: str
     reason: str
@@ -157,8 +158,8 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLine:
-    """The legacy Exchange; `age_s`: seconds since it was last seen, None for never; `problem`: why
-    it cannot be reached."""
+    """The legacy Exchange; `age_s`: seconds since it last answered, None for never; `problem`:
+    why it cannot be reached."""
 
     address: str | None = None
     age_s: float | None = None
@@ -169,8 +170,8 @@ class UpstreamLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitLine:
-    """Waits that may be ended: of which the users are asked about, those whose user looks moved,
-    and how many were ended since the start; `problem`: why nobody can be asked."""
+    """Waits that may be ended: how many are watched, how many belong to users who appear to have
+    moved, and how many were ended since the start; `problem`: why the directory cannot be asked."""
 
     watched: int = 0
     moved: int = 0
@@ -180,8 +181,8 @@ class WaitLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything the page shows. Times are Unix times. `named` False: names of users and devices
-    were left out, see `elsewhere`."""
+    """Everything that the page shows. Times are Unix times. `named` False: names of users and
+    devices were left out, see `elsewhere`."""
 
     now_s: float
     started_s: float
@@ -210,7 +211,7 @@ class Status:
 
     @property
     def checks(self) -> dict[str, str]:
-        """What `/ready` depends on, each with its state in one word."""
+        """What `/ready` depends on, with the state of each in one word."""
         return {
             "directory": self.directory.state,
             "upstream": "reachable" if self.upstream.reachable else "unreachable",
@@ -219,7 +220,7 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """Whether it does its work. Where it does not, a by-pass does better."""
+        """Whether it does its work. If not, a by-pass does better."""
         return self.directory.state in ("answering", "stale") and self.carries_mail
 
     @property
@@ -229,7 +230,7 @@ class Status:
 
     @property
     def why(self) -> tuple[str, ...]:
-        """What keeps it from being ready, in sentences without a full stop."""
+        """Why it is not ready, in sentences without a full stop."""
         found = []
         if self.directory.state not in ("answering", "stale"):
             found.append(self.directory.problem or "the directory has not answered yet")
@@ -267,7 +268,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Where the page reads what neither `Metrics` nor `LastDecisions` knows."""
+    """Where the page gets what neither `Metrics` nor `LastDecisions` knows."""
 
     directory: Callable[[], DirectoryLine] = DirectoryLine
     configuration: Callable[[], ConfigurationLine] = ConfigurationLine
@@ -281,10 +282,8 @@ class Facts:
 
 
 class LastDecisions:
-    """A sink that remembers the last decisions worth a look: all but ordinary answers.
-
-    `redact` is the journal's own function: what the journal may not hold, the page may not show.
-    """
+    """A sink that remembers the last decisions worth seeing: all except ordinary answers.
+    `redact` is the journal's own function: what the journal may not hold, the page may not show."""
 
     def __init__(self, redact: Callable[[Record], Record], size: int = LAST_DECISIONS) -> None:
         self._redact = redact
@@ -302,7 +301,7 @@ class LastDecisions:
 def directory_state(
     age_s: float | None, *, refresh_s: float, stale_s: float, failing: bool = False
 ) -> DirectoryState:
-    """From the age of the relationships (None: never read) and whether the last question failed."""
+    """From the age of the relationships (None: never read) and whether the last look-up failed."""
     if age_s is None:
         return "unavailable" if failing else "unknown"
     if age_s > max(stale_s, refresh_s * REFRESHES):
@@ -365,7 +364,7 @@ def _reason_counts(metrics: Metrics) -> tuple[ReasonCount, ...]:
 
 
 def _why(record: Record) -> str:
-    """A wait that goes on is not always left by the decision."""
+    """A wait can go on for other reasons than the decision."""
     held_back = record.wait_held_back
     return (record.reason if held_back in (None, "decision") else held_back) or ""
 

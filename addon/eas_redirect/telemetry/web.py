@@ -75,7 +75,7 @@ class ListenAddress:
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether every network of the machine leads here."""
+        """Whether every network of the machine can reach it."""
         return self.path is None and self.host in ("0.0.0.0", "::")  # noqa: S104 - compared with
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ def parse_listen(text: str) -> ListenAddress:
 
 
 class WebServer:
-    """Serves `pages`, a maker for each path. Start and close on one event loop."""
+    """Serves `pages`: a maker for each path. Start and close it on the same event loop."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class WebServer:
         host_names: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """`for_people`: the paths that browsers open. They answer to addresses, `localhost` and
-        the `host_names`, in lower case. `elsewhere`: what readers on other machines get in place
-        of the page of the same path."""
+        the `host_names`, in lower case. `elsewhere`: what readers on other machines get instead
+        of the page at the same path."""
         self._pages = {path: _Kept(maker, clock) for path, maker in pages.items()}
         self._elsewhere = {path: _Kept(maker, clock) for path, maker in (elsewhere or {}).items()}
         self._for_people = frozenset(for_people)
@@ -121,7 +121,7 @@ class WebServer:
         self._connections: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def start(self, address: ListenAddress) -> None:
-        """Raises OSError when the address cannot be had."""
+        """Raises OSError if the address cannot be used."""
         self._address = address
         if address.path is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -148,7 +148,7 @@ class WebServer:
         return replace(self._address, port=self.port)
 
     def close(self) -> None:
-        """Stop listening and cut what is open. Idempotent."""
+        """Stop listening and cut open connections. Idempotent."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -213,7 +213,7 @@ class WebServer:
 
 
 class _Kept:
-    """A page that is made again at most once in FRESH_S, by one maker at a time."""
+    """A page that is made at most once in FRESH_S, by one maker at a time."""
 
     def __init__(self, maker: Maker, clock: Callable[[], float]) -> None:
         self._maker = maker
@@ -237,7 +237,7 @@ async def _drop_rest(reader: asyncio.StreamReader) -> None:
 
 
 def _request_line(head: bytes) -> tuple[str | None, str]:
-    """Method and target of a request head (RFC 9112, 3); None when it is none."""
+    """Method and target of a request head (RFC 9112, 3); None if it is invalid."""
     line = head.partition(b"\r\n")[0]
     parts = line.split(b" ")
     if len(parts) != 3 or not parts[2].startswith(b"HTTP/1.") or not parts[0].isalpha():
@@ -252,7 +252,7 @@ def _hosts(head: bytes) -> list[str]:
 
 
 def is_own_name(hosts: Collection[str], host_names: Collection[str]) -> bool:
-    """Whether a page for people may answer to these Host headers: no browser leaves it out."""
+    """Whether a page for people may answer to these Host headers: every browser sends one."""
     if len(hosts) > 1:
         return False
     for host in hosts:
@@ -275,9 +275,9 @@ _FORWARDED = re.compile(
 
 
 def is_local(head: bytes, peer: object) -> bool:
-    """Whether the reader is on this machine: by the connection (`peer`: its address as asyncio has
-    it; no pair for a Unix socket), by the name that was called, and by what a reverse proxy leaves
-    in a request that it passes on from elsewhere. In doubt: no."""
+    """Whether the reader is on this machine: by the connection (`peer`: its address as asyncio
+    gives it; not a pair for a Unix socket), by the name that was called, and by the headers that
+    a reverse proxy adds to a request from elsewhere. In doubt: no."""
     if isinstance(peer, tuple) and not is_loopback(str(peer[0])):
         return False
     hosts = [_PORT.sub("", host.strip().lower()).removesuffix(".") for host in _hosts(head)]
@@ -334,8 +334,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask_running(listen: str, target: str, timeout_s: float) -> tuple[int, bytes]:
-    """The status and the body of `target` where `listen` says. Raises OSError where nobody answers
-    with HTTP in time."""
+    """The status and the body of `target` at `listen`. Raises OSError if nobody answers with
+    HTTP in time."""
     address = parse_listen(listen)
     connection: http.client.HTTPConnection
     if address.path is not None:

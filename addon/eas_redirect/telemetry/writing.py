@@ -63,8 +63,8 @@ class Outlet:
             self._begun = True
 
     def write(self, data: bytes) -> int:
-        """Takes as much of some whole lines as it can, and says how many bytes have been used up.
-        Raises OSError when nothing was."""
+        """Takes as much of some whole lines as it can, and returns how many bytes were used.
+        Raises OSError if none were."""
         if self._is_stream():
             return os.write(self._fd, whole_lines(data, PIPE_BATCH))
         # A full disk may have taken half a line, from us or from another worker. An empty line
@@ -89,8 +89,8 @@ class Outlet:
 
 
 class FileOutlet(Outlet):
-    """A file to append to. One that was rotated away, removed or lost with its folder is opened
-    again by itself."""
+    """A file to append to. If it is rotated away, removed or lost with its folder, it opens it
+    again."""
 
     def __init__(self, path: str, head: Callable[[], bytes] | None = None) -> None:
         """Opens at once. Raises OSError."""
@@ -137,8 +137,8 @@ class FileOutlet(Outlet):
 
 
 class ConsoleOutlet(Outlet):
-    """A Windows console, to which bytes go by Python's own way alone. Marking text in its window
-    stalls whoever writes to it."""
+    """A Windows console, which takes bytes only through Python's own stream. Marking text in its
+    window blocks whoever writes to it."""
 
     def __init__(self, name: str, raw: io.RawIOBase) -> None:
         super().__init__(name, -1)
@@ -150,7 +150,7 @@ class ConsoleOutlet(Outlet):
 
 
 def standard_output(name: str = "-", head: Callable[[], bytes] | None = None) -> Outlet:
-    """Raises OSError when the process has none."""
+    """Raises OSError if the process has none."""
     try:
         fd = sys.stdout.fileno()
         os.fstat(fd)
@@ -160,7 +160,7 @@ def standard_output(name: str = "-", head: Callable[[], bytes] | None = None) ->
 
 
 def whole_lines(data: bytes, size: int) -> bytes:
-    """The lines of `data` that fit into `size` bytes; the first one even if it does not."""
+    """The lines of `data` that fit into `size` bytes; always at least the first."""
     if len(data) <= size:
         return data
     end = data.rfind(b"\n", 0, size) + 1 or data.find(b"\n", size) + 1
@@ -180,8 +180,8 @@ class _Line:
 class Writer:
     """Takes lines for an outlet and never makes anybody wait. Thread-safe.
 
-    `remark(n)` is a line that says how many were lost. `mine`: these lines are the log itself, so
-    trouble with them cannot be logged.
+    `remark(n)` makes a line that says how many were lost. `mine`: these lines are the log itself,
+    so trouble with them cannot be logged.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class Writer:
         _writers.add(self)
 
     def put(self, data: bytes, *, keep: bool = False) -> None:
-        """Queue whole lines. Where there is no room, those go first that are not to be kept."""
+        """Queue whole lines. If there is no room, the less important ones go first."""
         complain = False
         with self._wake:
             line = _Line(next(self._numbers), data)
@@ -439,8 +439,8 @@ _stop_by: list[float] = []
 
 
 def stop_within(seconds: float) -> None:
-    """The process is stopping: what is queued anywhere has so long to be written. The first word
-    counts."""
+    """The process is stopping: this is the time to write everything that is queued. The first
+    call counts."""
     if not _stop_by:
         _stop_by.append(time.monotonic() + seconds)
 
@@ -452,14 +452,14 @@ def _time_to_stop() -> float:
 
 
 def flush_all(within_s: float = STOP_S) -> bool:
-    """Wait until every place has what was written to it; whether it has."""
+    """Wait until every place has received its lines; whether it has."""
     deadline = time.monotonic() + within_s
     written = [w.flush(max(0.0, deadline - time.monotonic())) for w in tuple(_writers)]
     return all(written)
 
 
 def _finish() -> None:
-    """The process ends. The logs come last, since they tell how the others fared."""
+    """The process ends. The logs come last, since they report on the others."""
     for writer in sorted(_writers, key=lambda writer: writer.is_log):
         writer.close()
 
@@ -468,7 +468,7 @@ atexit.register(_finish)
 
 
 class QueuedText(io.TextIOBase):
-    """Stands in for a text stream, such as standard output, that others print to."""
+    """Replaces a text stream, such as standard output, that others print to."""
 
     def __init__(self, stream: IO[str]) -> None:
         """`stream` must have a file descriptor."""
@@ -533,8 +533,8 @@ class QueuedText(io.TextIOBase):
 
 
 def queued(stream: IO[str]) -> IO[str]:
-    """A stand-in for the stream that never makes anybody wait; the stream itself where it is one
-    already, or is not a real file (as under a test)."""
+    """A replacement for the stream that never makes anybody wait; the stream itself if it
+    already is one, or is not a real file (as under a test)."""
     if isinstance(stream, QueuedText):
         return stream
     try:
@@ -548,10 +548,10 @@ def queued(stream: IO[str]) -> IO[str]:
 
 
 def queue_standard_streams() -> None:
-    """From here on nothing that is printed or logged can stop this process.
+    """From here on, nothing that is printed or logged can block this process.
 
-    A stream that was closed by whoever started us becomes the null device, so that no connection
-    is given its descriptor.
+    A stream that our parent closed becomes the null device, so that no connection gets its
+    descriptor.
     """
     for fd in range(3):
         try:
@@ -580,7 +580,7 @@ def _takes_more(fd: int, timeout_s: float = 0) -> bool:
 
 
 def _writer_for(stream: IO[str]) -> Writer:
-    """Of two streams that lead to the same place each line must come in its turn."""
+    """If two streams lead to the same place, their lines must keep their order."""
     state = os.fstat(stream.fileno())
     place = (state.st_dev, state.st_ino)
     writer = _log_writers.get(place)

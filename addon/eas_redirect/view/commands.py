@@ -23,7 +23,8 @@ from eas_redirect.view.summary import answer_lines, question_lines, request_line
 
 
 async def explained(chosen: Iterable[flow.Flow], judge: Judge) -> AsyncIterator[str]:
-    """Several lines a flow: what was asked and answered, what was decided, and each step of it."""
+    """Several lines per flow: what was asked and answered, what was decided, and each step of
+    it."""
     seen = Seen()
     for shown in chosen:
         if not isinstance(shown, http.HTTPFlow) or not flows.is_exchange(shown):

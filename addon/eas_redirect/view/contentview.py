@@ -39,7 +39,7 @@ class WBXMLContentview(InteractiveContentview):
         return "\n".join([*comments, *_body_lines(data, metadata)])
 
     def reencode(self, prettified: str, metadata: Metadata) -> bytes:
-        """The bytes of an edited text. Unedited text gives the very bytes it came from."""
+        """The bytes of an edited text. Unedited text gives exactly the original bytes."""
         original = _original(metadata)
         if original is not None:
             if self.prettify(original, metadata).strip() == prettified.strip():
@@ -48,14 +48,14 @@ class WBXMLContentview(InteractiveContentview):
         return write(document_from_xml(prettified))
 
     def render_priority(self, data: bytes, metadata: Metadata) -> float:
-        """Above mitmproxy's views for what is EAS, below them for everything else."""
+        """Above mitmproxy's views for EAS, below them for everything else."""
         if metadata.content_type in WBXML_TYPES | {MULTIPART} and (data or _is_eas(metadata)):
             return 2
         return 1.5 if _is_eas(metadata) and not data else -1
 
 
 class AutodiscoverContentview(Contentview):
-    """What a phone asks Autodiscover, and what it is told: XML, line by line."""
+    """What a phone asks Autodiscover, and the answer: XML, line by line."""
 
     syntax_highlight: SyntaxHighlight = "xml"
 
@@ -81,7 +81,7 @@ class AutodiscoverContentview(Contentview):
 
 
 def register() -> None:
-    """Take the place of mitmproxy's WBXML view, also where it is named explicitly."""
+    """Replace mitmproxy's WBXML view, even where it is named explicitly."""
     contentviews.add(WBXMLContentview())
     contentviews.add(AutodiscoverContentview())
 
@@ -92,7 +92,7 @@ def _is_eas(metadata: Metadata) -> bool:
 
 
 def _summary(metadata: Metadata) -> list[str]:
-    """Whatever a flow holds (an edited one, an old one), the body is shown anyway."""
+    """Whatever a flow holds (it may be edited or old), the body is still shown."""
     flow, message = metadata.flow, metadata.http_message
     if not isinstance(flow, http.HTTPFlow) or not flows.is_exchange(flow):
         return []
@@ -100,7 +100,7 @@ def _summary(metadata: Metadata) -> list[str]:
 
 
 def _xml_lines(element: XMLElement, namespace: str = "", depth: int = 0) -> Iterator[str]:
-    """A namespace is named where it begins."""
+    """A namespace is declared where it begins."""
     named = "" if element.namespace == namespace else f" xmlns={quoteattr(element.namespace)}"
     start, indent, text = f"<{element.name}{named}", "  " * depth, element.text.strip()
     if not element.children:
@@ -151,7 +151,7 @@ def _max_nodes(data: bytes) -> int:
 
 
 def _plain_lines(data: bytes) -> list[str]:
-    """Text as text, anything else as hexadecimal; the beginning of it."""
+    """The beginning: text as text, anything else in hexadecimal."""
     shown = data[:MAX_PLAIN]
     with contextlib.suppress(UnicodeDecodeError):
         # A character cut in two at the end does not justify hexadecimal digits.
@@ -168,7 +168,7 @@ def _comment(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Nothing that a terminal would obey; mitmproxy leaves the controls beyond ASCII."""
+    """Without terminal control characters; mitmproxy leaves those beyond ASCII."""
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
@@ -183,7 +183,7 @@ def _original(metadata: Metadata) -> bytes | None:
 
 
 def _refuse_what_was_not_whole(original: bytes, metadata: Metadata) -> None:
-    """A text that shows less than the body must not become the body."""
+    """A text that shows only part of the body must not replace it."""
     if metadata.content_type == MULTIPART:
         raise WBXMLError("multipart answers cannot be edited here; use the raw view")
     if not original:
@@ -203,7 +203,7 @@ MAX_LINES = 4000  # of a message; comparing is quadratic at worst
 
 
 def differences(one: flow.Flow, other: flow.Flow) -> Iterator[str]:
-    """Requests first, then answers; nothing where both say the same."""
+    """Requests first, then answers; nothing if both are the same."""
     for name in ("request", "response"):
         before, after = _lines(one, name), _lines(other, name)
         yield from difflib.unified_diff(

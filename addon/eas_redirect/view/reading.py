@@ -53,14 +53,14 @@ _ASCII = bytes((*range(0x20, 0x7F), 0x09, 0x0A, 0x0D))
 
 
 def is_text(text: str) -> bool:
-    """Whether what might be data is a text: a control character in a hundred is a slip, more are
+    """Whether data looks like text: one control character in a hundred is a slip, more mean
     data. NUL is never text."""
     odd = len(_CONTROLS.findall(text))
     return not odd or ("\0" not in text and odd * 100 <= len(text))
 
 
 def shows_as_text(text: str) -> bool:
-    """Whether what the wire calls a string is shown as one: always, unless it is all controls."""
+    """Whether a string on the wire is shown as one: always, unless it is all control characters."""
     return "\0" not in text and len(_CONTROLS.findall(text)) <= max(MAX_ODD, len(text) // 100)
 
 
@@ -72,13 +72,13 @@ def latin_text(data: bytes) -> str:
 
 
 def has_crlf_only(text: str) -> bool:
-    """Whether every line of it ends in CR LF, and there is one."""
+    """Whether every line ends in CR LF, and there is at least one."""
     pairs = text.count("\r\n")
     return pairs > 0 and pairs == text.count("\n") == text.count("\r")
 
 
 def comment(text: str) -> str:
-    """Text inside an XML comment must not end it; nothing in it that a terminal would obey."""
+    """Text that cannot end the XML comment around it, without terminal control characters."""
     shown = "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
     return re.sub("-(?=-|$)", "- ", shown)
 
@@ -100,7 +100,7 @@ class _Part:
 
     @property
     def kind(self) -> str:
-        """RFC 2045 5.2: text/plain where nothing is said."""
+        """RFC 2045 5.2: text/plain is the default."""
         said = self.headers.get("content-type", "text/plain").partition(";")[0]
         return said.strip().lower()
 
@@ -114,7 +114,7 @@ class _Part:
 
 
 def mail_as_read(text: str) -> list[str]:
-    """What of a MIME text has to be decoded to be read, a line each; empty for anything else."""
+    """The decoded parts of a MIME text, one line each; empty for anything else."""
     whole = _part(text.replace("\r\n", "\n"))
     if whole is None or not {"from", "to", "subject", "content-type"} & whole.headers.keys():
         return []
@@ -157,7 +157,7 @@ def _leaves(part: _Part, depth: int) -> Iterator[_Part]:
 
 
 def _text_lines(part: _Part) -> list[str]:
-    """A text that is encoded, decoded; of an attachment its type, name and size."""
+    """The decoded text; for an attachment its type, name and size."""
     if not part.kind.startswith("text/"):
         name = part.parameter("name")
         named = f" {_words(name)!r}" if name else ""
@@ -186,7 +186,7 @@ def _decoded(part: _Part) -> bytes:
 
 
 def _words(value: str) -> str:
-    """RFC 2047. Python's reader of it takes time that grows with the square of the length."""
+    """RFC 2047. The time of Python's own reader grows with the square of the length."""
     value = value[:MAX_WORDS]
     try:
         return str(make_header(decode_header(value))) if "=?" in value else value

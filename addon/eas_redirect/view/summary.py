@@ -23,8 +23,8 @@ SHORT = 4096  # bytes; a global status takes tens
 
 
 def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
-    """The lines above a body. What was decided when the flow was live comes from the record that it
-    carries; the verdict of today is that of the addon that has loaded it."""
+    """The lines above a body. The live decision comes from the record that the flow carries;
+    today's verdict comes from the addon that has loaded it."""
     if flows.is_discovery(flow):
         lines = question_lines(flow) + decision_lines(flow)
         if is_answer and flow.response is not None:
@@ -40,8 +40,8 @@ def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
 
 
 def decision_lines(flow: http.HTTPFlow) -> list[str]:
-    """What was decided, and where it led: domain, relationship, location; what Exchange had said
-    where our answer took the place of its own."""
+    """What was decided, and where it led: domain, relationship, location; and Exchange's own
+    answer if ours replaced it."""
     lines = []
     record = recorded_exchange(flow)
     if record is not None and record.decision is not None:
@@ -64,7 +64,7 @@ def _way(domain: str | None, relationship: str | None, location: str | None) -> 
 
 
 def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
-    """Command, version, user; device, and whether there is a policy key; what is wrong."""
+    """Command, version, user; device, and whether there is a policy key; problems."""
     logon = identify(request, flows.credentials_of(flows.headers_of(flow.request))).logon
     version = f"version {request.protocol_version}" if request.protocol_version else "no version"
     user = f"user {logon.text}" if logon else "no user"
@@ -78,7 +78,7 @@ def request_lines(request: EASRequest, flow: http.HTTPFlow) -> list[str]:
 
 
 def question_lines(flow: http.HTTPFlow) -> list[str]:
-    """What a phone asks Autodiscover, and who."""
+    """What a phone asks Autodiscover, and for whom."""
     credentials = flows.credentials_of(flows.headers_of(flow.request))
     user = f"user {credentials.logon.text}" if credentials.logon else "no user"
     match flows.asked_of_autodiscover(flow.request):
@@ -110,7 +110,7 @@ def answer_of(request: EASRequest, response: http.Response) -> Answer:
 
 
 def answer_lines(request: EASRequest, answer: Answer) -> list[str]:
-    """HTTP status, global status, evidence; where to; what is wrong."""
+    """HTTP status, global status, evidence; location; problems."""
     facts = [f"answer {with_meaning(answer.status_code, http_meaning(answer.status_code))}"]
     if answer.eas_status is not None:
         meaning = global_meaning(request.command, answer.eas_status)

@@ -74,7 +74,7 @@ class XMLText:
         self.cut = False
 
     def lines(self) -> list[str]:
-        """The XML, a line an element; a text of several lines is one item."""
+        """The XML, one line per element; a text of several lines is one item."""
         if (header := _header(self._document)) is not None:
             self._lines.append(header)
         for instruction in self._document.before:
@@ -85,7 +85,7 @@ class XMLText:
         return self._lines
 
     def _namespaces(self) -> str:
-        """Declarations for every page in use; that of the root is the default."""
+        """Declarations for every page in use; the root's is the default."""
         pages = set(_pages(self._document.root)) - {self._root_page}
         prefixed = "".join(
             f' xmlns:{page_name(page).lower()}="{page_name(page)}"' for page in sorted(pages)
@@ -184,10 +184,8 @@ class XMLText:
         return "", _written(text)
 
     def _opaque(self, data: bytes) -> tuple[str, str, str]:
-        """The attribute that says how opaque data is shown, it, and a comment on what is not text.
-
-        `latin-1`: a text of an older character set. `crlf`: every line of it ends in CR LF.
-        """
+        """The attribute that says how opaque data is shown, the data, and a comment if it is not
+        text. `latin-1`: text in an older character set. `crlf`: every line of it ends in CR LF."""
         shortened = self._shortened(data)
         encoding, text = "text", ""
         try:
@@ -206,7 +204,8 @@ class XMLText:
         return f' wbxml:opaque="{encoding}"', _written(text), ""
 
     def _mail(self, element: Element, text: str, indent: str) -> None:
-        """What of a mail has to be decoded to be read, as comments: `xml_edit` passes over them."""
+        """The decoded parts of a mail, as comments, which are skipped when the text is read
+        back."""
         if element.name in _MAIL:
             self._lines += [
                 f"{indent}<!-- {comment(line)} -->" for line in mail_as_read(text[:MAX_VALUE])
@@ -243,7 +242,7 @@ def _meaning(element: Element, text: str) -> str:
 
 
 def _reference(text: TableText) -> str:
-    """A string of the string table: its place decides, its text is for the reader."""
+    """A string of the string table: its offset counts, its text is for the reader."""
     shown = text.text if _is_safe(text.text) else "?"
     return f' offset="{text.offset}" string={quoteattr(shown)}'
 
@@ -261,7 +260,7 @@ def _carried(value: str | int | None) -> str:
 
 
 def _declared(indent: str) -> str:
-    """Instructions around the root stand in no element that declares the namespace."""
+    """Instructions around the root are in no element that declares the namespace."""
     return "" if indent else f' xmlns:wbxml="{WBXML_NAMESPACE}"'
 
 
@@ -301,14 +300,14 @@ _CHAR = f"{_OWN}char"
 
 
 def document_from_xml(text: str) -> Document:
-    """The document that a text of `xml_view` stands for; WBXMLError says what is wrong with it."""
+    """The document that such a text stands for; WBXMLError says what is wrong with it."""
     header = _HEADER.search(text)
     settings = dict(_SETTING.findall(header[1])) if header else {}
     return _Builder(settings).document(_top_level(_HEADER.sub("", text, count=1)))
 
 
 def _top_level(text: str) -> list[ET.Element]:
-    """The elements that stand side by side: instructions and the root."""
+    """The top-level elements: instructions and the root."""
     if "<!DOCTYPE" in text:
         raise WBXMLError("a document type declaration has no place here")
     body = _XML_DECLARATION.sub("", text, count=1)
