@@ -2,6 +2,7 @@
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ class Mutant:
     """One function with one mistake.
 
     Known by file, function and the words of both versions, so that a survivor is found again after
-    its lines have moved. `code` fits the function as it was loaded.
+    its lines have moved; of two that read alike, `(2)` stands behind the second. `code` fits the
+    function as it was loaded.
     """
 
     file: str
@@ -62,13 +64,16 @@ def mutants(path: Path, root: Path) -> Iterator[Mutant]:
         name = ".".join([*(c.name for c in classes), function.name])
         bare = copy.deepcopy(function)
         bare.decorator_list = []
+        alike = Counter[tuple[str, str]]()
         for line, before, after in _mistakes(bare):
+            alike[before, after] += 1
+            number = alike[before, after]
             yield Mutant(
                 file=path.relative_to(root).as_posix(),
                 function=name,
                 line=line,
                 before=before,
-                after=after,
+                after=after if number == 1 else f"{after} ({number})",
                 code=_compiled(bare, classes, path),
             )
 

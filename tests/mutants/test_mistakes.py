@@ -48,6 +48,15 @@ def test_each_mistake_is_told(tmp_path: Path) -> None:
     assert len(turned) == 1, "two checks that end the function change places"
 
 
+def test_no_two_mistakes_have_one_name(tmp_path: Path) -> None:
+    """A reason would excuse both."""
+    source = "def far(a: int, b: int) -> bool:\n    return a - 1 > 0 or b - 1 > 0\n"
+    (tmp_path / "far.py").write_text(source)
+    found = [(m.before, m.after) for m in mutants(tmp_path / "far.py", tmp_path)]
+    assert [after for before, after in found if before == "1"] == ["2", "2 (2)"]
+    assert len(set(found)) == len(found)
+
+
 def test_words_for_people_are_left_alone(tmp_path: Path) -> None:
     tried = [m for m in made(tmp_path) if m.function == "Gate.tried"]
     assert len(tried) == 2, "the number, and the exception let through"
