@@ -46,7 +46,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 
 def tell(text: str) -> None:
-    """Talk: a line on standard error."""
+    """Print a message: a line on standard error."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
@@ -57,7 +57,8 @@ def fail(text: str, code: int) -> NoReturn:
 
 
 def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn:
-    """End the command: a library of an extra is not installed. Raises what is missing of ours."""
+    """End the command because a library of an extra is not installed. Raises if the missing
+    module is our own."""
     missing = "backports.zstd" if error.name == "backports" else error.name or ""
     if not missing or missing.split(".")[0] == "eas_redirect":
         raise error
@@ -65,9 +66,9 @@ def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn
 
 
 def load(path: Path, options: "Mapping[str, Override | None] | None" = None) -> "Config":
-    """The configuration, or the end of the command with every problem of it.
+    """The configuration, or the end of the command with every problem in it.
 
-    `options`: what options of the command say in the file's place, by dotted key; None: not given.
+    `options`: what the command's options say in place of the file, by dotted key; None: not given.
     """
     from eas_redirect.configuration.config import ConfigError
 
@@ -78,7 +79,8 @@ def load(path: Path, options: "Mapping[str, Override | None] | None" = None) -> 
 
 
 def load_with(path: Path, options: "Mapping[str, Override | None]") -> "Config":
-    """As `load`, but raises ConfigError. A problem of an option is told by the option's name."""
+    """As `load`, but raises ConfigError. A problem with an option is reported by the option's
+    name."""
     from eas_redirect.configuration.config import ConfigError, load_config
 
     given = {key: value for key, value in options.items() if value is not None}
@@ -102,7 +104,7 @@ def print_text(text: str) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """The same line by line, as they are made."""
+    """The same, line by line as they are made."""
     for line in lines:
         print(printable(line))
 
@@ -114,13 +116,13 @@ def print_json(value: object) -> None:
 
 
 def write_pieces(pieces: Iterable[str]) -> None:
-    """Text for machines as it is made. Only what is not text at all is replaced."""
+    """Text for machines, written as it is made. Only what is not text at all is replaced."""
     for piece in pieces:
         sys.stdout.write(printable_json(piece.encode("utf-8", "replace").decode("utf-8")))
 
 
 def excel_separator(text: str | None) -> str | None:
-    """Of `--excel`: a comma, a semicolon or a tab; or the end of the command."""
+    """The value of `--excel`: a comma, a semicolon or a tab; or the end of the command."""
     if text is None or text in (",", ";", "\t"):
         return text
     if text in ("tab", "\\t"):
@@ -129,7 +131,8 @@ def excel_separator(text: str | None) -> str | None:
 
 
 def write_for_excel(pieces: Iterable[str]) -> None:
-    """CSV in UTF-8 with its mark, whatever the terminal's encoding: Excel reads it by a click."""
+    """CSV in UTF-8 with its byte order mark, whatever the terminal's encoding, so that Excel
+    opens it with a double click."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     sys.stdout.write("\N{ZERO WIDTH NO-BREAK SPACE}")
@@ -137,8 +140,8 @@ def write_for_excel(pieces: Iterable[str]) -> None:
 
 
 def console() -> "Console":
-    """For results as tables: colours on a terminal only. Where there is none the lines are long,
-    since a log file does not wrap. What looks like markup is text: names come from outside."""
+    """For results as tables: colours only on a terminal. Elsewhere the lines are long, since a
+    log file does not wrap. What looks like markup is text: names come from outside."""
     from eas_redirect.cli.tables import PrintableConsole
 
     terminal = sys.stdout.isatty()
@@ -152,7 +155,7 @@ MANY = 50  # items that begin to take long
 
 @contextmanager
 def progress_bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Gives the function to be called with the bytes that have been read. On a terminal only."""
+    """Yields a function to call with the number of bytes read. On a terminal only."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -163,7 +166,7 @@ def progress_bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
 
 
 def progress_lines(what: str, total: int) -> Callable[[], None]:
-    """Gives the function to be called after each item."""
+    """Returns a function to call after each item."""
     done = 0
 
     def step() -> None:

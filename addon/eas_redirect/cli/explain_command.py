@@ -106,7 +106,7 @@ def _exchanges(
 
 @contextmanager
 def _judge(config: "Config | None") -> "Iterator[Judge | None]":
-    """The service's own way of deciding, without a journal."""
+    """Decides as the service does, without a journal."""
     from eas_redirect.configuration.config import ConfigError
     from eas_redirect.directory.snapshot import SnapshotError
     from eas_redirect.judging.explanation import open_judge
@@ -214,7 +214,7 @@ def _capture(subject: str) -> Path | None:
 
 
 def _is_given(context: typer.Context, option: str) -> bool:
-    """Whether an option stands on the command line rather than being at its default."""
+    """Whether an option is on the command line rather than at its default."""
     source = context.get_parameter_source(option)
     return source is not None and source.name != "DEFAULT"
 

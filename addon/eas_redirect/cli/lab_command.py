@@ -115,7 +115,7 @@ def lab(
 
 
 def _run(settings: "LabSettings", *, keep: bool, as_json: bool) -> bool:
-    """The whole lab; whether all was as expected. What cannot be is one message."""
+    """The whole lab; whether everything was as expected. A failure is one message."""
     from eas_redirect.lab.keep import PartEndedError
     from eas_redirect.lab.placement import NamespaceError
     from eas_redirect.lab.processes import NotStartedError
@@ -162,7 +162,7 @@ def _keep(running: "Lab", host: str, *, as_json: bool) -> None:
 
 
 def _end_as_by_ctrl_c(*numbers: signal.Signals) -> None:
-    """So that a service manager or a closed terminal ends all that was started, too."""
+    """So that a service manager or a closed terminal also ends everything that was started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -28,10 +28,8 @@ class InUseError(Exception):
 
 @contextmanager
 def locked(directory: Path, *, wait: bool) -> Iterator[None]:
-    """Hold `directory/lock`, made on first use; InUseError when it is held and `wait` is False.
-
-    The system lets go of it however this process ends.
-    """
+    """Hold `directory/lock`, which is made on first use; InUseError if it is held and `wait` is
+    False. The system releases it however this process ends."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
         try:
@@ -64,10 +62,9 @@ class Issued:
 
 
 class LabCertificates:
-    """The lab CA in `directory` and what it signs. Making the object makes the CA if need be.
-
-    `for_old_phones`: with RSA keys, for those that know no elliptic curves (Android 4, iOS 6).
-    """
+    """The lab CA in `directory` and what it signs. Creating the object creates the CA if there
+    is none. `for_old_phones`: with RSA keys, for phones without elliptic curves (Android 4, iOS
+    6)."""
 
     def __init__(
         self, directory: Path, *, now: datetime | None = None, for_old_phones: bool = False
@@ -174,7 +171,7 @@ class LabCertificates:
         key: LabKey,
         days: int,
     ) -> x509.CertificateBuilder:
-        """An hour of the past is valid, too: phones' clocks are not exact."""
+        """Valid from an hour ago: phone clocks are not exact."""
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

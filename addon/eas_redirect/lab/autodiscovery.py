@@ -14,7 +14,7 @@ _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 
 
 def host_of(address: str) -> str:
-    """Whom a phone asks about an address."""
+    """The host that a phone asks about an address."""
     return f"autodiscover.{address.rpartition('@')[2]}"
 
 
@@ -27,7 +27,7 @@ def question(address: str) -> bytes:
 
 
 def redirect_answer(address: str, new_address: str) -> bytes:
-    """What an old Exchange says of a mailbox that has moved (MS-ASCMD 4.2.3)."""
+    """An old Exchange's answer about a mailbox that has moved (MS-ASCMD 4.2.3)."""
     return _answer(address, f"<Redirect>{escape(new_address)}</Redirect>")
 
 
@@ -53,7 +53,7 @@ def _answer(address: str, action: str) -> bytes:
 
 
 def server_url(answer: bytes) -> str | None:
-    """The server that an answer's Settings name; None where it has none."""
+    """The server that an answer's Settings name, or None."""
     return _text(answer, "Settings", "Server", "Url")
 
 

@@ -84,7 +84,7 @@ class LabAccounts:
 
 
 def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
-    """User and password of a Basic header, as the server that owns the passwords reads it."""
+    """User and password of a Basic header, for the server that knows the passwords."""
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -175,13 +175,13 @@ def ordinary_answer(command: str, request: bytes = b"") -> bytes | None:
 
 
 def heartbeat_s(request: bytes) -> float:
-    """How long a Ping asks to wait (MS-ASCMD 2.2.3.79.1); 0 when it does not say."""
+    """How long a Ping asks to wait (MS-ASCMD 2.2.3.79.1); 0 if it does not say."""
     interval = next(iter(texts(request, PING, "HeartbeatInterval")), "0")
     return float(interval) if interval.isdecimal() else 0.0
 
 
 def texts(request: bytes, page: int, name: str) -> list[str]:
-    """The texts of every element of this name in a request's body; none when it is malformed."""
+    """The texts of all elements with this name in a request's body; none if it is malformed."""
     try:
         root = parse(request).root
     except WBXMLError:
@@ -196,7 +196,7 @@ def _walk(element: Element) -> Iterator[Element]:
 
 
 def _sync(request: bytes) -> bytes:
-    """A folder's first Sync gets its key; later ones hear of no changes, which is an empty body."""
+    """A folder's first Sync gets its key; later ones get an empty body, since nothing changes."""
     keys = texts(request, AIR_SYNC, "SyncKey")
     folders = texts(request, AIR_SYNC, "CollectionId")
     first = [folder for folder, key in zip(folders, keys, strict=False) if key == FIRST_KEY]
@@ -329,7 +329,7 @@ class LegacyExchange:
         self._gone: set[str] = set()  # LEAVING and UNTOLD accounts whose mailbox has left
 
     def leave(self, name: str) -> None:
-        """The mailbox of an UNTOLD account goes away. From any thread."""
+        """The mailbox of an UNTOLD account goes away. Thread-safe."""
         self._gone.add(name)
 
     async def __call__(self, request: Request) -> Reply:

@@ -29,7 +29,8 @@ _SHOWN_WITH_A_VALUE = frozenset({"error", "users", "age"})
 
 @contextmanager
 def lent(interface: str, work: Path, say: Callable[[str], None], gate: Namespace) -> Iterator[None]:
-    """The interface is in the gateway, up and with its address; then it is here as before."""
+    """Inside, the interface is in the gateway, up and with its address; afterwards it is
+    restored."""
     keeper = _Keeper(interface, work, gate)
     try:
         run_here("ip", "link", "set", interface, "netns", gate.path)
@@ -46,7 +47,7 @@ def lent(interface: str, work: Path, say: Callable[[str], None], gate: Namespace
 
 
 class _Keeper:
-    """Gives the interface back at the end of the lab, whatever ends it."""
+    """Gives the interface back when the lab ends, for whatever reason."""
 
     def __init__(self, interface: str, work: Path, gate: Namespace) -> None:
         self._interface = interface
@@ -100,7 +101,7 @@ class _Keeper:
         self._script.unlink(missing_ok=True)
 
     def give_back(self) -> list[str]:
-        """What a person must know of it: nothing, if all is as before."""
+        """What a person must know about it: nothing, if everything is restored."""
         try:
             self._process.communicate(timeout=GIVE_BACK_S)
         except subprocess.TimeoutExpired:
@@ -119,8 +120,8 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def commands_for(interface: str) -> Iterator[str]:
-    """Shell lines that make a bare interface what this one is now: settings, state, addresses,
-    routes. What the kernel adds by itself is left to it."""
+    """Shell lines that restore a bare interface to what this one is now: settings, state,
+    addresses, routes. What the kernel adds by itself is left to it."""
     link = _ip_json("link", "show", "dev", interface)
     yield from _settings(interface)
     if isinstance(bridge := link.get("master"), str):
@@ -138,7 +139,7 @@ def commands_for(interface: str) -> Iterator[str]:
 
 
 def _settings(interface: str) -> Iterator[str]:
-    """Those of /proc/sys that are not as the kernel sets them for every new interface."""
+    """Those under /proc/sys that differ from what every new interface gets."""
     for family in ("ipv4", "ipv6"):
         usual = Path("/proc/sys/net", family, "conf/default")
         for file in sorted(Path("/proc/sys/net", family, "conf", interface).glob("*")):
@@ -152,7 +153,7 @@ def _settings(interface: str) -> Iterator[str]:
 
 
 def _value(file: Path) -> str | None:
-    """None for what is not set, which cannot be read either."""
+    """None for a setting that is not set, which cannot be read either."""
     try:
         return file.read_text("ascii").strip()
     except OSError:
@@ -160,7 +161,7 @@ def _value(file: Path) -> str | None:
 
 
 def _address(address: Mapping[str, object]) -> Iterator[str]:
-    """As `ip address` takes it. `address` is the far end of a line from point to point."""
+    """In the form that `ip address` takes. `address` is the far end of a point-to-point link."""
     local, peer = str(address["local"]), address.get("address")
     if isinstance(peer, str):
         yield from (local, "peer", f"{peer}/{address['prefixlen']}")
@@ -176,7 +177,7 @@ def _address(address: Mapping[str, object]) -> Iterator[str]:
 
 
 def _routes(interface: str, family: str) -> Iterator[list[str]]:
-    """Those of every table that somebody has set: the kernel makes its own with the addresses."""
+    """Those in every table that somebody has set: the kernel makes its own with the addresses."""
     for line in _output(family, "route", "show", "table", "all", "dev", interface).splitlines():
         words = iter(line.split())
         route: list[str] = []

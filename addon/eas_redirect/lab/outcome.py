@@ -48,7 +48,7 @@ class JournalLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRow:
-    """One persona's outcome in words. `problems` is empty when all was as expected."""
+    """One persona's outcome in words. `problems` is empty if everything was as expected."""
 
     name: str
     who: str
@@ -66,7 +66,7 @@ class OutcomeRow:
 
 
 def read_journal(path: Path) -> tuple[JournalLine, ...]:
-    """The lines about EAS exchanges, in their order; a line still being written is left out."""
+    """The lines about EAS exchanges, in order; a line still being written is left out."""
     if not path.exists():
         return ()
     lines = path.read_text("utf-8").splitlines(True)
@@ -112,10 +112,8 @@ def judge(
     both_sides_seen: bool = False,
 ) -> tuple[OutcomeRow, ...]:
     """A row for each walk. Journal lines belong to the walk that called from their ports.
-
-    `arrived`: user principal names that the target has let in.
-    `both_sides_seen`: the proxy is on the way to the target, too, and must confirm arrivals.
-    """
+    `arrived`: user principal names that the target has let in. `both_sides_seen`: the proxy also
+    sees the way to the target, and must confirm arrivals."""
     by_port: defaultdict[int | None, list[JournalLine]] = defaultdict(list)
     for line in journal:
         by_port[line.client_port].append(line)
@@ -203,7 +201,7 @@ def untouched(got: Got, reply: Reply) -> bool:
 
 
 def _said(persona: Persona, reply: Reply) -> str:
-    """`200, status 123`, or `403`: what stands on the wire."""
+    """`200, status 123`, or `403`: what the wire shows."""
     if persona.adds_account and isinstance(reply.body, bytes):
         said = "Redirect" if other_address(reply.body) else "no Redirect"
         return f"{reply.status}, {said}"
@@ -254,7 +252,7 @@ confirmed        is when the proxy, on the way to the new server too, has seen t
 def print_outcome(
     console: Console, rows: Sequence[OutcomeRow], journal: Path, proxy: str = "mitmdump"
 ) -> None:
-    """Who was sent on, who was left alone, and whether all of it was as it should be."""
+    """Who was redirected, who was left alone, and whether all of it was as it should be."""
     console.print(Text.from_markup(INTRODUCTION.format(proxy=proxy)))
     sent_on = [row for row in rows if row.reason == SENT_ON]
     left_alone = [row for row in rows if row.reason != SENT_ON]
@@ -278,7 +276,7 @@ def _group(console: Console, title: str, rows: Sequence[OutcomeRow]) -> Renderab
 
 
 def _table(title: str, rows: Sequence[OutcomeRow]) -> Table:
-    """The reason has a column unless the title says it for all."""
+    """The reason has its own column unless the title covers all rows."""
     table = Table(
         title=Text(f"{title}\n", "bold"),
         title_justify="left",

@@ -38,10 +38,9 @@ NOKIA = Model("Nokia", "NokiaE71", "NokiaE71/2.09(158)MailforExchange")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What must come of one request: what the device gets, and the reason in the journal.
-
-    `host` is the one that a 451 names. None as a reason: no EAS exchange, so no journal line.
-    """
+    """The required result of one request: what the device gets, and the reason in the journal.
+    `host` is the one that a 451 names. None as a reason: not an EAS exchange, so no journal
+    line."""
 
     status: int
     reason: str | None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 class NamespaceError(Exception):
-    """Namespaces cannot be made or set up here; the message says why."""
+    """Namespaces cannot be created or set up here; the message says why."""
 
 
 class Namespace:
@@ -34,7 +34,7 @@ class Namespace:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """This thread is in the namespace: sockets and processes made here belong to it."""
+        """This thread is in the namespace: sockets and processes that it creates belong there."""
         outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
             os.setns(self._descriptor, os.CLONE_NEWNET)
@@ -46,15 +46,13 @@ class Namespace:
             os.close(outside)
 
     def run(self, *command: str) -> None:
-        """A command inside; NamespaceError with its words when it fails."""
+        """Run a command inside; NamespaceError with its output if it fails."""
         with self.inside():
             run_here(*command)
 
     def connect(self, other: "Namespace", ours: str, theirs: str) -> None:
-        """A cable to another namespace; both ends get an address (`203.0.113.1/24`) and are up.
-
-        The interfaces are called after the far end's host: `to-2` is the one that leads to `.2`.
-        """
+        """A link to another namespace; both ends get an address (`203.0.113.1/24`) and are up.
+        Each interface is named after the far end's host: `to-2` leads to `.2`."""
         our_name, their_name = _interface(theirs), _interface(ours)
         peer = ("peer", "name", their_name, "netns", other.path)
         self.run("ip", "link", "add", "name", our_name, "type", "veth", *peer)
@@ -68,7 +66,7 @@ class Namespace:
 
 
 def run_here(*command: str) -> None:
-    """A command where this thread is; NamespaceError with its words when it fails."""
+    """Run a command in this thread's namespace; NamespaceError with its output if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
@@ -90,7 +88,7 @@ def _new_namespace() -> int:
 
 
 def _in_a_thread_of_its_own[T](work: Callable[[], T]) -> T:
-    """A thread that leaves its namespace must not go on to serve others."""
+    """A thread that has entered a namespace must not go on to serve others."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
 
@@ -100,7 +98,7 @@ FIRST, LAST = "10.45.1.10", "10.45.1.250"
 
 
 def names_and_addresses(interface: str, names: Mapping[str, str], work: Path) -> tuple[str, ...]:
-    """The dnsmasq command that tells phones of `interface` their address and these names."""
+    """The dnsmasq command that gives phones on `interface` their address and these names."""
     options = {
         "conf-file": "/dev/null",
         "interface": interface,
@@ -150,13 +148,13 @@ class Placement:
     phone_shell: tuple[str, ...] = field(default=())
 
     def dial(self, address: SocketAddress, timeout_s: float) -> socket.socket:
-        """A connection from where the phone is."""
+        """A connection from the phone's place."""
         with self.at_phone():
             return socket.create_connection(address, timeout_s)
 
 
 def loopback(listen: str, port: int) -> Placement:
-    """Everything on this machine; the proxy where it is asked to be."""
+    """Everything on this machine; the proxy at the requested address."""
     free = ("127.0.0.1", 0)
     return Placement(exchange=free, target=free, proxy=(listen, port), page=(listen, 0))
 
@@ -164,9 +162,7 @@ def loopback(listen: str, port: int) -> Placement:
 @contextmanager
 def transparent(door: Door | None = None) -> Iterator[Placement]:
     """A phone, a gate and servers in three namespaces; the gate redirects port 443 to the proxy.
-
-    `door` leads real phones to the gate, too.
-    """
+    `door` lets real phones reach the gate, too."""
     with ExitStack() as stack:
         phone, gate, servers = (_namespace(stack) for _ in range(3))
         phone.connect(gate, f"{PHONE}/24", f"{GATE_TO_PHONES}/24")

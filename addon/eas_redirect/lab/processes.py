@@ -25,7 +25,7 @@ GRACE_S = 5.0
 
 
 class NotStartedError(Exception):
-    """A process did not come up; the message says what it wrote."""
+    """A process did not start; the message holds its output."""
 
 
 class ChildProcess:
@@ -54,7 +54,7 @@ class ChildProcess:
             )
 
     def wait_for(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
-        """Where its output first matches; NotStartedError when it ends or stays silent."""
+        """Wait until its output matches; NotStartedError if it ends or stays silent."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             ended = self.ended
@@ -75,7 +75,7 @@ class ChildProcess:
         return self._process.poll() is not None
 
     def stop(self) -> None:
-        """End it; the guard kills what does not end in time. Idempotent."""
+        """Stop it; the guard kills what does not end in time. Idempotent."""
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -144,7 +144,7 @@ def start_proxy(
     listen: tuple[str, int],
     old_phones: bool = False,
 ) -> ProxyProcess:
-    """mitmdump with the shim; returns when it listens. `certificates` are `--certs` values,
+    """mitmdump with the shim; returns once it listens. `certificates` are `--certs` values,
     `old_phones` speak TLS 1.0 at most."""
     settings = {
         "eas_config": str(config),
@@ -170,7 +170,7 @@ def start_proxy(
 
 
 def free_port(host: str) -> int:
-    """One that is free now, for a program that must be told its port."""
+    """A port that is free now, for a program that must be told its port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -178,13 +178,13 @@ def free_port(host: str) -> int:
 
 
 def start_judge(config: Path, log: Path) -> ChildProcess:
-    """`eas-redirect judge`; returns when it judges."""
+    """`eas-redirect judge`; returns once it judges."""
     words = [sys.executable, "-m", "eas_redirect", "judge", "--config", str(config)]
     return _started(ChildProcess("eas-redirect judge", words, log), "judging at")
 
 
 def start_haproxy(config: Path, folder: Path, log: Path) -> ChildProcess:
-    """By what `eas-redirect haproxy` writes; its own lines about exchanges go to `log`."""
+    """With the files of `eas-redirect haproxy`; its own lines about exchanges go to `log`."""
     program = shutil.which(
         "haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     )

@@ -96,10 +96,8 @@ class WorkDirectoryError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
     """Where the lab keeps its files and where its proxy listens (port 0: any free one).
-
-    `transparent`: in network namespaces, with the proxy on the phones' way; then `listen`, `port`
-    and `names` mean nothing.
-    """
+    `transparent`: in network namespaces, with the proxy in the phones' path; then `listen`,
+    `port` and `names` are ignored."""
 
     work: Path
     certificates: Path
@@ -114,10 +112,8 @@ class LabSettings:
 
 
 class Lab:
-    """`with Lab(settings, say) as lab: rows = lab.walk()`; leaving ends all that was started.
-
-    `say` is told each step in one line.
-    """
+    """`with Lab(settings, say) as lab: rows = lab.walk()`; leaving ends everything that was
+    started. `say` gets one line for each step."""
 
     def __init__(self, settings: LabSettings, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -206,7 +202,7 @@ class Lab:
         return self.certificates.issue("lab-front", tuple(names)).file.resolve()
 
     def _start_haproxy(self, config: Path, stack: ExitStack) -> ProxyProcess:
-        """By the files that users are given, with the judge beside it."""
+        """With the files that users get, and the judge beside it."""
         judge_port = free_port("127.0.0.1")
         host, port = self.site.proxy
         port = port or free_port(host)
@@ -274,7 +270,7 @@ class Lab:
         return config.resolve()
 
     def _write_directory(self, *moved: str) -> None:
-        """Whose mailbox is to move is still here, except those who have `moved`."""
+        """Users whose mailbox is yet to move are still here, except those who have `moved`."""
         users = [
             p.directory_user_before if p.ended and p.name not in moved else p.directory_user
             for p in self.personas
@@ -293,7 +289,7 @@ class Lab:
 
     @property
     def personas(self) -> Sequence[Persona]:
-        """HAProxy's side ends no waits, so there nobody's has to end."""
+        """HAProxy's side ends no waits, so the persona that needs it is left out."""
         carried = self._settings.carrier == "haproxy"
         return [p for p in self._settings.personas if not (carried and p.ended)]
 
@@ -319,7 +315,7 @@ class Lab:
         )
 
     def _await_journal(self, walks: Sequence[Walk]) -> tuple[JournalLine, ...]:
-        """The journal once it tells of every walk; what there is after a while."""
+        """The journal once it has lines for every walk; after a while, whatever there is."""
         deadline = time.monotonic() + JOURNAL_WAIT_S
         lines = self._read_journals()
         both = self.site.transparent
@@ -329,7 +325,7 @@ class Lab:
         return lines
 
     def _read_journals(self) -> tuple[JournalLine, ...]:
-        """The journal, and HAProxy's lines about what nobody has judged."""
+        """The journal, and HAProxy's lines about exchanges that nobody judged."""
         return read_journal(self.journal) + read_journal(self._unjudged)
 
 
@@ -344,7 +340,7 @@ def _advice_on_files() -> Iterator[None]:
 
 @contextmanager
 def _claimed(work: Path) -> Iterator[None]:
-    """The work directory for one lab at a time."""
+    """Only one lab at a time may use the work directory."""
     with ExitStack() as stack:
         try:
             with _advice_on_files():

@@ -24,7 +24,7 @@ VERSIONS = "2.0,2.1,2.5,12.0,12.1,14.0,14.1,16.0,16.1"
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """Somebody who came, under which name the target was called, and how it answered."""
+    """Somebody who arrived, the name that was called, and the answer."""
 
     user: str
     host: str
@@ -33,10 +33,8 @@ class Newcomer:
 
 
 class TargetServer:
-    """The handler for a `server.Server`. `arrivals` grows with each EAS request that has a user.
-
-    `back` is where accounts are redirected that it believes to be elsewhere (`sent_back`).
-    """
+    """The handler for a `Server`. `arrivals` grows with each EAS request that has a user. `back`
+    is where it redirects accounts that it believes to be elsewhere (`sent_back`)."""
 
     def __init__(
         self, accounts: LabAccounts, modern_hosts: Iterable[str] = (), back: str | None = None
@@ -64,7 +62,7 @@ class TargetServer:
         return reply
 
     def _discover(self, request: Request) -> Reply:
-        """To where an old Exchange sends phones by Redirect."""
+        """As an old Exchange's Redirect sends phones here."""
         host = (request.header("Host") or "").partition(":")[0].lower()
         asked = read_question(request.body, request.header("Content-Type") or "")
         if self._user(request, host) is None:

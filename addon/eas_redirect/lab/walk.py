@@ -32,21 +32,21 @@ class Walk:
 
 
 def knock(network: Route) -> None:
-    """A device that brings no logon. Behind a reverse proxy that asks by itself it is not needed;
-    elsewhere only what devices meet says that Exchange checks logons, and without that a 403 counts
-    for nothing."""
+    """A device that sends no logon. A reverse proxy asks by itself, so there it is not needed;
+    elsewhere only devices' requests show that Exchange checks logons, and without that a 403
+    counts for nothing."""
     with Line(network, HOST) as line:
         line.send("OPTIONS", PATH, (("User-Agent", "eas-redirect lab"),))
 
 
 def walk_all(personas: Sequence[Persona], network: Route) -> tuple[Walk, ...]:
-    """Every persona at once, each on connections of its own; the results in the order given."""
+    """Every persona at once, each on its own connections; the results in the given order."""
     with ThreadPoolExecutor(len(personas)) as pool:
         return tuple(pool.map(lambda persona: walk(persona, network), personas))
 
 
 def walk(persona: Persona, network: Route) -> Walk:
-    """One persona's asks, one after the other on one connection, then where a 451 leads."""
+    """One persona's requests, one after the other on one connection, then the path of its 451."""
     device = persona.make_device()
     done = Walk(persona)
     try:
@@ -68,8 +68,8 @@ def _send(line: Line, device: Phone, ask: DeviceRequest) -> Got:
 
 
 def _set_up(network: Route, done: Walk) -> Walk:
-    """From Autodiscover's answer to the server that it names, which is asked for its versions
-    first. The new server's Autodiscover is asked by phones that know Redirect."""
+    """From Autodiscover's answer to the server that it names, which is first asked for its
+    versions. Phones that understand Redirect ask the new server's Autodiscover."""
     told, persona = done.got[-1], done.persona
     address = other_address(told.wire_body)
     if address is not None and persona.knows_redirect:
@@ -94,7 +94,7 @@ def _follow(network: Route, done: Walk) -> Walk:
 
 
 def _ask_at(network: Route, persona: Persona, host: str, ask: DeviceRequest) -> Got:
-    """Ask another server; where it takes no password, sign in and ask once more."""
+    """Ask another server; if it takes no password, sign in and ask once more."""
     device = persona.make_device()
     with Line(network, host) as line:
         got = _send(line, device, ask)

@@ -16,7 +16,8 @@ AT_ONCE = 8  # users that are asked for at the same time
 async def accounts_of(
     judge: Judge, users: Sequence[str], progress: Callable[[], None] = lambda: None
 ) -> dict[str, Account]:
-    """By the user as given. Whom the directory does not find, or finds twice, is left out."""
+    """By the user as given. Users whom the directory does not find, or finds twice, are left
+    out."""
     gate = asyncio.Semaphore(AT_ONCE)
     found: dict[str, Account] = {}
 

@@ -19,8 +19,8 @@ _QUOTES = re.compile(r"['\u2018-\u201b]")
 
 
 class ScriptForm(StrEnum):
-    """When the script can run. Exchange Online has no mailbox to allow devices for before the move
-    is completed."""
+    """When the script can run. Exchange Online has no mailbox to allow devices for until the
+    move is completed."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -41,8 +41,8 @@ class Approval:
 def approvals(
     planned: Sequence[PlannedUser], *, known: bool = False, from_logs: bool = False
 ) -> tuple[Approval, ...]:
-    """For each user that the directory found: what was approved one by one; with `known` every
-    partnership in state allowed; with `from_logs` what Exchange answered with 200."""
+    """For each user that the directory found: individually approved devices; with `known` every
+    partnership in state allowed; with `from_logs` devices that Exchange answered with 200."""
     return tuple(_approval(user, known, from_logs) for user in planned if user.account)
 
 
@@ -92,12 +92,12 @@ def _approval(user: PlannedUser, known: bool, from_logs: bool) -> Approval:
 
 
 def quoted(text: str) -> str:
-    """A literal of PowerShell, which takes typographic single quotes for quotes, too."""
+    """A PowerShell literal; PowerShell also accepts typographic single quotes as quotes."""
     return "'" + _QUOTES.sub(lambda found: found[0] * 2, text) + "'"
 
 
 def allow_script(found: Sequence[Approval], form: ScriptForm) -> str:
-    """Adds ids only, may run again and again, and changes nothing without -Apply."""
+    """Only adds ids, can run repeatedly, and changes nothing without -Apply."""
     if form is ScriptForm.RULE:
         return _rules(found)
     waits = form is ScriptForm.AFTER
@@ -123,7 +123,7 @@ def block_script(found: Sequence[Approval]) -> str:
 
 
 def to_csv(found: Sequence[Approval]) -> Iterator[str]:
-    """A row for each user and id."""
+    """One row per user and id."""
     rows: Iterator[dict[str, object]] = (
         {"user": one.user, "device_id": device, "access": access}
         for one in found
@@ -134,7 +134,7 @@ def to_csv(found: Sequence[Approval]) -> Iterator[str]:
 
 
 def undo_script() -> str:
-    """Takes away the rules that the script of `ScriptForm.RULE` made, and no other."""
+    """Removes the rules that the script of `ScriptForm.RULE` made, and no others."""
     return _HEAD + _UNDO
 
 

@@ -53,7 +53,7 @@ class KnownDevice:
 
 @dataclass(slots=True)
 class SeenDevices:
-    """What journals know of devices, by the logons that stand in them."""
+    """What journals know about devices, by the logons in them."""
 
     by_logon: dict[str, list[Device]] = field(default_factory=dict)
     ceiling: str | None = None  # the highest version that anybody spoke to the old server
@@ -72,7 +72,7 @@ class SeenDevices:
         return found
 
     def possible_logons(self, recipient: Recipient) -> tuple[str, ...]:
-        """Those that may be this account's, by a name or an address; others may bear them too."""
+        """Logons that may be this account's, by a name or an address; others may have them too."""
         addresses = (address.partition(":")[2] for address in recipient.proxy_addresses)
         names = (
             *(recipient.user_principal_name, recipient.mail, recipient.sam_account_name),
@@ -83,7 +83,7 @@ class SeenDevices:
 
 
 def merged(stored: Sequence[DirectoryDevice], seen: Iterable[Device]) -> tuple[KnownDevice, ...]:
-    """Each device once. What a device said of itself lately is newer than what Exchange kept."""
+    """Each device once. What a device said lately is newer than what Exchange stored."""
     latest: dict[str, Device] = {}
     for device in sorted(seen, key=lambda device: device.last_seen_s):
         latest[(device.device_id or "").lower()] = device
@@ -121,7 +121,7 @@ AT_ONCE = 8  # users that are asked for at the same time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDevice:
-    """A device that the directory or a journal knows, and what is to be expected of it."""
+    """A device that the directory or a journal knows, and what to expect of it."""
 
     known: KnownDevice
     family: str | None
@@ -172,7 +172,7 @@ class Planner:
     async def plan(
         self, users: Iterable[str], progress: Callable[[], None] = lambda: None
     ) -> tuple[PlannedUser, ...]:
-        """In the order of `users`; an account that several of them name is there once."""
+        """In the order of `users`; an account that several of them name appears once."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         expected = await self._expected_host()
@@ -188,7 +188,7 @@ class Planner:
         return tuple(user for user in planned if once[user.account or user.user] is user)
 
     async def _expected_host(self) -> str | None:
-        """Where mailboxes that are still here will go: where every relationship leads."""
+        """Where mailboxes that are still here will go: to where every relationship leads."""
         known = (await self.judge.directory.relationships()).relationships
         if isinstance(known, Unavailable):
             return None
@@ -258,8 +258,8 @@ class Planner:
     async def _device(
         self, owner: Explanation, known: KnownDevice, ceiling: str | None, host: str | None
     ) -> PlannedDevice:
-        """Judged by its own type and version, which waves and the minimum may depend on; `host`:
-        where its owner goes, or will."""
+        """Judged by its own type and version, on which waves and the minimum may depend; `host`:
+        where its owner goes, or will go."""
         device = known.device
         asked = replace(
             self.device,
@@ -287,7 +287,7 @@ class Planner:
 
 
 async def everyone_moved(census: Census) -> tuple[str, ...] | Unavailable:
-    """The logons of all whose mailbox is elsewhere by the directory's own word."""
+    """The logons of all users whose mailbox is elsewhere, according to the directory."""
     found = await census.everyone()
     if isinstance(found, Unavailable):
         return found
@@ -296,7 +296,7 @@ async def everyone_moved(census: Census) -> tuple[str, ...] | Unavailable:
 
 
 def _logon(recipient: Recipient) -> str | None:
-    """A name that is this account's alone: without its domain another may have it too."""
+    """A name that only this account has: without its domain, another may have it too."""
     account = recipient.sam_account_name
     domain = dns_name(domain_dn(recipient.dn))
     down_level = f"{domain}\\{account}" if account and domain else None
@@ -304,7 +304,7 @@ def _logon(recipient: Recipient) -> str | None:
 
 
 def _client(known: DirectoryDevice) -> Client | None:
-    """By User-Agent and type; the system's version as the device told Exchange, if not there."""
+    """By User-Agent and type; the system's version from Exchange's records if not there."""
     client = client_of(known.user_agent, known.device_type)
     if client is None or client.os_version is not None:
         return client
@@ -329,7 +329,7 @@ def _findings(found: Explanation) -> tuple[Finding, ...]:
 
 
 def _logon_findings(found: Explanation, known: Iterable[KnownDevice]) -> tuple[Finding, ...]:
-    """How the devices log on, where a journal says it: each finding once."""
+    """How the devices log on, if a journal says so: each finding once."""
     forms = (one.seen.logon_format for one in known if one.seen)
     told = (finding for form in forms for finding in logon_findings(form, _host(found.location)))
     return tuple(dict.fromkeys(told))

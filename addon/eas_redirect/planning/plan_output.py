@@ -45,7 +45,7 @@ COLUMNS = (
 
 
 def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
-    """The words are those of the journal; `totals` counts users and what awaits their devices."""
+    """In the words of the journal; `totals` counts users and what awaits their devices."""
     return {
         "totals": {
             "users": len(planned),
@@ -57,7 +57,7 @@ def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
 
 
 def to_csv(planned: Sequence[PlannedUser], separator: str = ",") -> Iterator[str]:
-    """A row for each user and device; a user without a known device has one row."""
+    """One row per user and device; a user without a known device has one row."""
     return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)), separator)
 
 
@@ -84,7 +84,7 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
 
 
 def not_in_only_yet(planned: Sequence[PlannedUser]) -> str | None:
-    """Of a wave that is to come nothing is rehearsed: a line that says how it can be."""
+    """A future wave is not rehearsed: a line that says how to do it."""
     # The detail is ours (policy/waves.py) and names the table that keeps the user where they are.
     kept = [
         user
@@ -101,7 +101,7 @@ def not_in_only_yet(planned: Sequence[PlannedUser]) -> str | None:
 
 
 def _target(user: PlannedUser) -> str:
-    """The host: the rest of a location is always the same, and a table is narrow."""
+    """Only the host: the rest of a location is always the same, and a table is narrow."""
     return urlsplit(user.location).hostname or "" if user.location else ""
 
 
@@ -130,7 +130,7 @@ def _device_words(planned: PlannedDevice) -> str:
 
 
 def _again(reason: str | None) -> str:
-    """What becomes of an account that is added again, where Autodiscover tells phones."""
+    """What becomes of an account that is added again, if Autodiscover tells phones."""
     if reason is None:
         return ""
     told = "told the new server" if reason == Reason.MAILBOX_MOVED else f"not told ({reason})"
@@ -142,7 +142,7 @@ def _found(user: PlannedUser) -> str:
 
 
 def _verdicts(planned: Sequence[PlannedUser]) -> dict[str, int]:
-    """Of the devices that would go."""
+    """For the devices that would go."""
     counts = Counter(
         device.readiness.verdict
         for user in planned
@@ -241,9 +241,9 @@ _WORDS = {
 
 
 def letters(planned: Sequence[PlannedUser]) -> Iterator[str]:
-    """CSV: each device that goes, or will when its mailbox has moved or its wave has come; a user
-    of whom no device is known has one row. A device that is blocked here gets no mail now, and is
-    promised none."""
+    """CSV: each device that goes, or will go once its mailbox has moved or its wave has come; a
+    user without a known device has one row. A device that is blocked here gets no mail now, and
+    is promised none."""
     return csv_rows(LETTER_COLUMNS, (row for user in planned for row in _letter_rows(user)))
 
 
