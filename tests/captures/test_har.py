@@ -10,6 +10,7 @@ from mitmproxy.addons.savehar import SaveHar
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_flows
+from eas_redirect.captures.har import HARWriter, read_har
 from tests.captures.captures import WBXML, eas_flow
 
 
@@ -38,3 +39,35 @@ def test_bodies_are_the_very_bytes(data: bytes, coding: str, tmp_path: Path) -> 
     assert found.response is not None
     assert found.response.content == body
     assert found.request.raw_content == body
+
+
+def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+    bodies = (b"", None, b"plain", b"AwFqAAAA", b"\x03\x01j\0E", bytes(range(256)), "é".encode())
+    flows = [eas_flow(n, body=body, sent=body or b"") for n, body in enumerate(bodies)]
+    packed = eas_flow(50, body=b"", headers={"Content-Encoding": "gzip"})
+    assert packed.response is not None
+    packed.response.raw_content = gzip.compress(bodies[-2] or b"")
+    flows += [packed, eas_flow(60, None, code=403), eas_flow(70, code=None, waited=3.0)]
+    with (tmp_path / "written.har").open("wb") as file:
+        writer = HARWriter(file)
+        for flow in flows:
+            writer.add(flow)
+        writer.end()
+    with (tmp_path / "written.har").open(encoding="utf-8") as text:
+        read = list(read_har(text, lambda _: None))
+    for wrote, got in zip(flows, read, strict=True):
+        assert isinstance(got, http.HTTPFlow)
+        assert got.request.url == wrote.request.url
+        if wrote.request.method == "POST":
+            assert got.request.raw_content == wrote.request.raw_content
+        assert got.request.timestamp_start == pytest.approx(wrote.request.timestamp_start)
+        if wrote.response is None:
+            assert got.response is None
+            assert got.error is not None
+            assert wrote.error is not None
+            assert got.error.msg == wrote.error.msg
+            assert got.error.timestamp == pytest.approx(wrote.error.timestamp)
+        else:
+            assert got.response is not None
+            assert got.response.status_code == wrote.response.status_code
+            assert got.response.content == wrote.response.content

@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from mitmproxy.io import FlowReader
 from mitmproxy.proxy import mode_specs
 
 from eas_redirect.activesync.wbxml import Document, Element, element, parse, write
+from eas_redirect.proxy.flows import WAIT_ENDED
 from eas_redirect.redaction import redact as redact_module
 from eas_redirect.redaction import redact_body, redact_head
 from tests.activesync.test_authorization import jwt, ntlm3
@@ -388,3 +389,53 @@ def test_words_that_a_capture_holds_anyway_are_no_leak(tmp_path: Path, subject: 
     source = write_flows(tmp_path / "capture.flows", flows)
     ran = run("redact", str(source), "-o", str(tmp_path / "clean.flows"))
     assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize("write", [write_flows, write_har])
+def test_a_name_that_says_har_makes_one(
+    write: Callable[[Path, Sequence[http.HTTPFlow]], Path], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "capture", revealing())
+    written = tmp_path / "Für den Hersteller.HAR"
+    ran = run("redact", str(source), "-o", str(written))
+    assert (ran.code, ran.err) == (0, "")
+    assert "a HAR, 15 exchanges" in ran.out
+    log = json.loads(written.read_bytes())["log"]
+    assert (log["version"], len(log["entries"])) == ("1.2", 15)
+    found = written.read_bytes().lower()
+    for secret in (*SECRETS, SUBJECT, COOKIE, "anna", "contoso", "ex2007", "192.0.2", "DEVICE1"):
+        assert not secret or secret.lower().encode() not in found
+    assert ("keeps what the proxy recorded of 1 exchange" in ran.out) == (write is write_flows)
+
+
+def test_a_har_tells_what_the_capture_told(tmp_path: Path) -> None:
+    source, written = write_flows(tmp_path / "story", story()), tmp_path / "story.har"
+    assert run("redact", str(source), "-o", str(written)).code == 0
+    assert kinds_and_statuses(written) == kinds_and_statuses(source)
+
+
+def kinds_and_statuses(path: Path) -> list[object]:
+    told = json.loads(run("explain", str(path), "--json").out)
+    said = ("method", "command", "status_code", "eas_status", "evidence", "waited_s", "count")
+    return [[[e[name] for name in said] for e in d["exchanges"]] for d in told["devices"]]
+
+
+def test_what_a_har_says_beside_its_bodies_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redact_module, "_comment", lambda comment, _: comment)
+    flow = eas_flow(0)
+    flow.comment = "ask CONTOSO\\anneliese"
+    source = write_flows(tmp_path / "capture.flows", [eas_flow(1, user="anneliese"), flow])
+    ran = run("redact", str(source), "-o", str(tmp_path / "clean.har"))
+    assert ran.code == 1
+    assert "something is left in the notes" in ran.err
+    assert not (tmp_path / "clean.har").exists()
+
+
+def test_the_comment_of_an_ended_wait_stays(tmp_path: Path) -> None:
+    flow = eas_flow(0, "Ping")
+    flow.comment = f"{WAIT_ENDED} · today: pass (other_answer)"
+    source = write_flows(tmp_path / "capture.flows", [flow])
+    assert run("redact", str(source), "-o", str(tmp_path / "clean.flows")).code == 0
+    assert flows_in(tmp_path / "clean.flows")[0].comment == flow.comment

@@ -1,4 +1,4 @@
-"""HAR files as flows, entry by entry. What an entry lacks stays absent.
+"""HAR files as flows, entry by entry, and flows as a HAR. What an entry lacks stays absent.
 
 Source: HTTP Archive 1.2. mitmproxy reads HAR too, but as a whole, and gives up at the first entry
 without a body or a field.
@@ -12,12 +12,13 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from typing import TextIO
+from datetime import UTC, datetime
+from typing import BinaryIO, TextIO
 
 from mitmproxy import connection, http
 from mitmproxy import flow as mitmproxy_flow
 
+from eas_redirect import __version__
 from eas_redirect.activesync.wbxml import WBXMLError, parse
 
 # The entries of a HAR file one by one, in bounded memory.
@@ -306,3 +307,104 @@ def _string(value: object, key: str, default: str | None = None) -> str:
     if not isinstance(found, str):
         raise HARError(f"{key} is missing")
     return found
+
+
+class HARWriter:
+    """Writes a HAR that `read_har` reads as the same exchanges, one entry at a time.
+
+    The format has no place for the client's address and for the journal record of a flow.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._between = b"\n"
+        head = {"version": "1.2", "creator": {"name": "eas-redirect", "version": __version__}}
+        self._file.write(b'{"log": ' + json.dumps(head).encode()[:-1] + b', "entries": [')
+
+    def add(self, flow: http.HTTPFlow) -> None:
+        self._file.write(self._between + json.dumps(entry_of(flow)).encode())
+        self._between = b",\n"
+
+    def end(self) -> None:
+        self._file.write(b"\n]}}\n")
+
+
+def entry_of(flow: http.HTTPFlow) -> dict[str, object]:
+    """What `flow_of` reads. Bodies are written without their Content-Encoding, as browsers do."""
+    request, response = flow.request, flow.response
+    started = request.timestamp_start
+    wait_ms, receive_ms = _times_ms(flow)
+    entry: dict[str, object] = {
+        "startedDateTime": datetime.fromtimestamp(started, UTC).isoformat(),
+        "time": None if wait_ms is None else wait_ms + receive_ms,
+        "connection": flow.client_conn.id,
+        "request": {
+            "method": request.method,
+            "url": request.url,
+            "httpVersion": request.http_version,
+            "cookies": [],
+            "headers": _listed(request.headers),
+            "queryString": [{"name": n, "value": v} for n, v in request.query.items(multi=True)],
+            "headersSize": -1,
+            "bodySize": _length(request.raw_content),
+            **({"postData": _content(request)} if _may_have_body(request) else {}),
+        },
+        "response": {"status": 0, "statusText": "", "headers": [], "content": {}},
+        "cache": {},
+        "timings": {"send": 0, "wait": wait_ms or 0, "receive": receive_ms},
+    }
+    if response is not None:
+        entry["response"] = {
+            "status": response.status_code,
+            "statusText": response.reason,
+            "httpVersion": response.http_version,
+            "cookies": [],
+            "headers": _listed(response.headers),
+            "content": _content(response),
+            "redirectURL": response.headers.get("Location", ""),
+            "headersSize": -1,
+            "bodySize": _length(response.raw_content),
+        }
+    elif flow.error is not None:
+        entry["response"] = {**_object(entry, "response"), "_error": flow.error.msg}
+    if flow.comment:
+        entry["comment"] = flow.comment
+    return entry
+
+
+def _may_have_body(request: http.Request) -> bool:
+    """A POST without one says so; a body that was not kept is absent."""
+    body = request.raw_content
+    return bool(body) or (body is not None and request.method == "POST")
+
+
+def _times_ms(flow: http.HTTPFlow) -> tuple[float | None, float]:
+    """Until the answer or the error, and from its beginning to its end."""
+    started, response = flow.request.timestamp_start, flow.response
+    if response is not None:
+        ended = response.timestamp_end or response.timestamp_start
+        began = 1000 * max(0.0, response.timestamp_start - started)
+        return began, 1000 * max(0.0, ended - response.timestamp_start)
+    if flow.error is not None:
+        return 1000 * max(0.0, flow.error.timestamp - started), 0.0
+    return None, 0.0
+
+
+def _listed(headers: http.Headers) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in headers.items(multi=True)]
+
+
+def _length(body: bytes | None) -> int:
+    return -1 if body is None else len(body)
+
+
+def _content(message: http.Message) -> dict[str, object]:
+    """Text where the body is ASCII, else base64."""
+    kind = message.headers.get("Content-Type", "")
+    if message.raw_content is None:
+        return {"size": -1, "mimeType": kind}
+    body = message.get_content(strict=False) or b""
+    content = {"size": len(body), "mimeType": kind}
+    if body.isascii() and not body.startswith((_WBXML.encode(), _WBXML_IN_BASE64.encode())):
+        return {**content, "text": body.decode("ascii")}
+    return {**content, "text": base64.b64encode(body).decode("ascii"), "encoding": "base64"}

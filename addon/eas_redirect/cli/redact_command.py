@@ -11,7 +11,13 @@ _Capture = Annotated[
     Path, typer.Argument(metavar="CAPTURE", help="A flow file of mitmproxy, or a HAR.")
 ]
 _Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="CLEAN", help="The flow file to write, a new one.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="CLEAN",
+        help="The file to write, a new one: a HAR if its name ends in .har, else a flow file.",
+    ),
 ]
 
 
@@ -26,6 +32,7 @@ def redact(capture: _Capture, output: _Output) -> None:
     found again and the file was removed; 2: usage.
     """
     from eas_redirect.cli.common import progress_bar
+    from eas_redirect.redaction.redact import is_har
     from eas_redirect.redaction.redact import redact as room
 
     if not capture.is_file():
@@ -43,6 +50,10 @@ def redact(capture: _Capture, output: _Output) -> None:
         output.unlink()
         tell("\n".join(done.leaks))
         fail(f"{output} was removed again: something was left in it. Please report this.", FINDINGS)
-    print(f"{output}: {done.kept} exchanges; {done.left_out} other flows were left out")
+    kind = "a HAR" if is_har(output) else "a flow file of mitmproxy"
+    print(f"{output}: {kind}, {done.kept} exchanges; {done.left_out} other flows were left out")
+    if done.records_lost:
+        of = f"{done.records_lost} exchange{'' if done.records_lost == 1 else 's'}"
+        print(f"Only a flow file keeps what the proxy recorded of {of}: name it CLEAN.flows.")
     if done.troubles or not done.kept:
         raise typer.Exit(FINDINGS)

@@ -33,7 +33,7 @@ from eas_redirect.policy.decision import Ask, Redirect
 from eas_redirect.proxy import flows, open_waits
 from eas_redirect.proxy.discoveries import Discoveries
 from eas_redirect.proxy.failures import stopped
-from eas_redirect.proxy.flows import METADATA
+from eas_redirect.proxy.flows import METADATA, WAIT_ENDED
 from eas_redirect.proxy.open_waits import KeptBodies, SyncBody
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import (
@@ -275,7 +275,7 @@ class Exchanges:
     def _journal_wait(self, flow: http.HTTPFlow, asked: Asked, outcome: WaitOutcome) -> None:
         record = wait_record(outcome, self._wire_facts(flow, asked))
         flow.metadata[METADATA] = self._service.exchange(record)
-        flow.marked, flow.comment = ":hourglass:", "the wait was ended: the mailbox has moved"
+        flow.marked, flow.comment = ":hourglass:", WAIT_ENDED
 
     def _judge(
         self, flow: http.HTTPFlow, response: http.Response, asked: Asked

@@ -23,10 +23,11 @@ from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.response import MAX_BODY
 from eas_redirect.activesync.wbxml import WBXML_TYPES
 from eas_redirect.captures.capture import CaptureTrouble, ReadProgress, read_flows
+from eas_redirect.captures.har import HARWriter, entries, flow_of
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.policy.reasons import REASONS
 from eas_redirect.proxy import flows
-from eas_redirect.proxy.flows import METADATA
+from eas_redirect.proxy.flows import METADATA, WAIT_ENDED
 from eas_redirect.redaction.forms import METHODS, WORD, filled_bytes, is_error_word
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.redaction.redact_body import redacted_multipart, redacted_wbxml, redacted_xml
@@ -108,6 +109,8 @@ def _comment(comment: str, names: Pseudonyms) -> str:
 
 
 def _part_of_comment(part: str, names: Pseudonyms) -> str:
+    if part == WAIT_ENDED:
+        return part
     ours = _OUR_COMMENT.fullmatch(part)
     if ours is None or ours["reason"] not in REASONS:
         return names.prose(part)
@@ -192,13 +195,19 @@ class Redacted:
 
     kept: int
     left_out: int  # flows that are neither ActiveSync nor a phone's question to Autodiscover
+    records_lost: int  # what the proxy recorded of exchanges, for which a HAR has no place
     troubles: tuple[str, ...]
     leaks: tuple[str, ...]
 
 
+def is_har(target: Path) -> bool:
+    """Whether its name asks for a HAR; mitmproxy's own files have many endings."""
+    return target.suffix.lower() == ".har"
+
+
 def redact(source: Path, target: Path, progress: ReadProgress) -> Redacted:
-    """Write the redacted capture to `target`. Raises OSError if it cannot be written. An
-    unfinished file, or one that was not searched to its end, is removed."""
+    """Write the redacted capture to `target`, in the format of its name. Raises OSError if it
+    cannot be written. An unfinished file, or one that was not searched to its end, is removed."""
     with target.open("xb") as file:
         try:
             return _write(source, file, target, progress)
@@ -208,8 +217,9 @@ def redact(source: Path, target: Path, progress: ReadProgress) -> Redacted:
 
 
 def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -> Redacted:
-    names, writer = Pseudonyms(), FlowWriter(file)
-    kept = left_out = 0
+    names = Pseudonyms()
+    writer = HARWriter(file) if is_har(target) else FlowWriter(file)
+    kept = left_out = records_lost = 0
     troubles: list[str] = []
     for found in read_flows(source, progress):
         if isinstance(found, CaptureTrouble):
@@ -221,12 +231,16 @@ def _write(source: Path, file: BinaryIO, target: Path, progress: ReadProgress) -
                 troubles.append(f"a flow was left out: it is damaged ({type(error).__name__})")
             else:
                 kept += 1
+                records_lost += is_har(target) and METADATA in found.metadata
         else:
             left_out += 1
+    if isinstance(writer, HARWriter):
+        writer.end()
     file.flush()
     return Redacted(
         kept=kept,
         left_out=left_out,
+        records_lost=records_lost,
         troubles=tuple(troubles),
         leaks=tuple(leaks(_flows_of(target), names)),
     )
@@ -337,4 +351,23 @@ def _text(value: bytes) -> str:
 
 
 def _flows_of(path: Path) -> Iterator[http.HTTPFlow]:
+    if is_har(path):
+        return _entries_of(path)
     return (found for found in read_flows(path) if isinstance(found, http.HTTPFlow))
+
+
+def _entries_of(path: Path) -> Iterator[http.HTTPFlow]:
+    """Each with what else the HAR says of it."""
+    with path.open(encoding="ascii") as file:
+        for entry in entries(file, lambda _: None):
+            flow = flow_of(entry)
+            flow.metadata["har"] = _beside_the_bodies(entry)
+            yield flow
+
+
+def _beside_the_bodies(said: object) -> object:
+    """Bodies are in the flow. A time of day is a number like any other."""
+    if isinstance(said, dict):
+        left_out = ("postData", "content", "startedDateTime")
+        return {k: _beside_the_bodies(v) for k, v in said.items() if k not in left_out}
+    return [_beside_the_bodies(each) for each in said] if isinstance(said, list) else said
