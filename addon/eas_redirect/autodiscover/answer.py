@@ -36,7 +36,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedirectAddress:
-    """Exchange names the address to go on with: the strongest thing that it can say here."""
+    """Exchange names the address to go on with: the strongest evidence that it can give here."""
 
     address: str
     user: User = field(default_factory=User)
@@ -45,14 +45,14 @@ class RedirectAddress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoMailboxHere:
     """Exchange names no new place, but says that it could not serve this user: an Error with
-    Status 2, or a 403. Means a moved mailbox, or a dozen other things."""
+    Status 2, or a 403. That can mean a moved mailbox, or a dozen other things."""
 
     user: User = field(default_factory=User)
 
 
 @dataclass(frozen=True, slots=True)
 class OtherAnswer:
-    """Says nothing of a moved mailbox; `why` is one plain sentence without content."""
+    """Says nothing about a moved mailbox; `why` is one plain sentence without content."""
 
     why: str
 
@@ -61,8 +61,8 @@ type AutodiscoverEvidence = RedirectAddress | NoMailboxHere | OtherAnswer
 
 
 def may_say_more(status_code: int, headers: Headers) -> bool:
-    """From the head alone: must the answer be held until its body is read, or until it is judged?
-    False: it can say nothing of a moved mailbox."""
+    """From the head alone: must the answer be held until its body is read, or until it is
+    judged? False: it can say nothing about a moved mailbox."""
     lengths = header_values(headers, "content-length")
     if not all(value.isdecimal() and int(value[:9]) <= MAX_BYTES for value in lengths):
         return False
@@ -77,9 +77,9 @@ def read_answer(
 ) -> AutodiscoverEvidence:
     """The evidence of an answer. Total.
 
-    `body` is as it came over the wire, None where it was not kept. Settings of any kind, errors of
-    the framework (600, 601) and every other status are OtherAnswer: they come before a logon, from
-    an outage, or tell the phone all that it needs.
+    `body` is as it came over the wire, None if it was not kept. Settings of any kind, errors of the
+    framework (600, 601) and every other status are OtherAnswer: they come before a logon, from an
+    outage, or already tell the phone everything.
     """
     if status_code == 403:
         return NoMailboxHere()
@@ -137,8 +137,8 @@ def _content(element: XMLElement | None) -> str | None:
 def write_settings(location: str, user: User) -> bytes:
     """The answer that a newer Exchange gives: the settings of `location` (MS-ASCMD 4.2.4).
 
-    Clients are particular: one reads Url only behind Type, two keep the white space around a URL,
-    two know default namespaces only, one stumbles over a byte order mark.
+    Clients are particular: one reads Url only after Type, two keep the white space around a URL,
+    two know only default namespaces, one stumbles over a byte order mark.
     """
     address = _element("EMailAddress", user.email_address)
     name = _element("DisplayName", user.display_name)
@@ -154,13 +154,13 @@ def write_settings(location: str, user: User) -> bytes:
 
 
 def _element(name: str, text: str | None) -> str:
-    """An element with its text; nothing where there is none."""
+    """An element with its text; nothing if there is none."""
     return f"<{name}>{content}</{name}>" if (content := _content_of(text)) else ""
 
 
 def _content_of(text: str | None) -> str:
-    """What XML cannot hold is left out (XML 1.0 2.2), and a text that is longer than any that it
-    could be altogether."""
+    """Without characters that XML cannot hold (XML 1.0 2.2); empty if the text is longer than
+    any real one."""
     if not text or len(text) > _MAX_COPIED:
         return ""
     return escape("".join(c for c in text if _may_stand_in_xml(c)))

@@ -30,12 +30,12 @@ _READ_WITHOUT_MARK = {"utf-8": "utf-8", "ascii": "utf-8", "iso8859-1": "iso8859-
 
 
 class DocumentError(ValueError):
-    """One plain sentence about a document that cannot be read. Holds nothing of its content."""
+    """One plain sentence about an unreadable document. It holds nothing of its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class XMLElement:
-    """An element. `text` is what stands directly in it; attributes are not kept."""
+    """An element. `text` is the text directly in it; attributes are not kept."""
 
     namespace: str
     name: str
@@ -47,7 +47,7 @@ class XMLElement:
         return tuple(c for c in self.children if (c.namespace, c.name) == (namespace, name))
 
     def one(self, namespace: str, name: str) -> "XMLElement | None":
-        """The only child of this name; None where there are none or several."""
+        """The only child of this name; None if there are none or several."""
         found = self.all(namespace, name)
         return found[0] if len(found) == 1 else None
 
@@ -63,7 +63,7 @@ def read_document(data: bytes, content_type: str = "") -> XMLElement:
 
 
 def _text(data: bytes, content_type: str) -> str:
-    """The characters of the document, where everything that names an encoding agrees."""
+    """The characters of the document, if everything that names an encoding agrees."""
     mark, encoding = next(
         ((mark, name) for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), (b"", None)
     )
@@ -98,7 +98,7 @@ def _named(head: bytes, content_type: str) -> Iterator[str]:
 
 
 def _ascii_head(data: bytes, encoding: str) -> bytes:
-    """The XML declaration of a document whose encoding is known by its mark."""
+    """The XML declaration of a document whose byte order mark gives its encoding."""
     return data[:400].decode(encoding, "replace").encode("ascii", "replace")
 
 

@@ -16,15 +16,15 @@ _MAX_ADDRESS = 256  # characters; RFC 5321 4.5.3.1.3 allows 254 for a path witho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneRequest:
-    """A request of the phones' schema. `email_address` is what identifies the mailbox: mostly an
-    address, at times a bare name (clients that were refused once try that)."""
+    """A request in the phones' schema. `email_address` identifies the mailbox: usually an
+    address, sometimes a bare name (clients that were refused once try that)."""
 
     email_address: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotForPhones:
-    """Anything else that is asked of Autodiscover; `why` is one plain sentence without content."""
+    """Any other request to Autodiscover; `why` is one plain sentence without content."""
 
     why: str
 
@@ -36,12 +36,13 @@ def is_autodiscover(method: str, target: str) -> bool:
 
 
 def is_outlooks(body: bytes) -> bool:
-    """Whether a body is a question of Outlook's own (MS-OXDSCLI), which is nobody's here."""
+    """Whether a body is one of Outlook's own questions (MS-OXDSCLI), which is left alone."""
     return b"/outlook/requestschema/" in body[:MAX_BYTES].replace(b"\0", b"")
 
 
 def read_request(body: bytes, content_type: str = "") -> PhoneRequest | NotForPhones:
-    """The question of a body. Total: whatever is not exactly a phone's question is NotForPhones."""
+    """The question in a body. Total: anything that is not exactly a phone's question is
+    NotForPhones."""
     try:
         root = read_document(body, content_type)
     except DocumentError as error:

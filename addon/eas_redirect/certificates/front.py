@@ -29,7 +29,7 @@ _BOTH = "it needs the private key and the certificate with its chain, one after 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """What a file holds: the server's own certificate first, whose key is there too."""
+    """What a file holds: the server's own certificate first, with its key."""
 
     path: Path
     certificates: tuple[x509.Certificate, ...]
@@ -41,7 +41,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRemark:
-    """`grave`: phones refuse it as it is. Sentences without their full stop."""
+    """`grave`: phones refuse it as it is. The sentences have no full stop."""
 
     finding: str
     advice: str
@@ -52,7 +52,7 @@ class FrontRemark:
 
 
 def read_front(path: Path, passphrase: str | None = None) -> Front:
-    """Raises CertificateFileError, with what to do, when no server could show it."""
+    """Raises CertificateFileError, with what to do, if no server could use it."""
     content = read_bytes(path)
     if b"PRIVATE KEY-----" not in content or b"-----BEGIN CERTIFICATE-----" not in content:
         raise CertificateFileError(f"{path}: {_BOTH}")
@@ -85,7 +85,7 @@ def read_front(path: Path, passphrase: str | None = None) -> Front:
 def judge_front(
     front: Front, names: Sequence[str], now: datetime.datetime
 ) -> Iterator[FrontRemark]:
-    """What phones will not like. `names`: those by which they call. Pure."""
+    """What phones will reject. `names`: those by which they call. Pure."""
     own = front.own
     yield from _dates(own, now)
     if issuer_title(own) == "mitmproxy":
@@ -142,7 +142,7 @@ def _chain(front: Front) -> Iterator[FrontRemark]:
 
 
 def _age(own: x509.Certificate) -> Iterator[FrontRemark]:
-    """What only some phones mind."""
+    """What only some phones reject."""
     days = (own.not_valid_after_utc - own.not_valid_before_utc).days
     if days > LONGEST_DAYS:
         finding = f"it lives {days} days, and Apple devices take {LONGEST_DAYS} at most"

@@ -25,7 +25,7 @@ class Distrust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTLS:
-    """`distrust` says why the certificate was not believed, None when it was."""
+    """`distrust` says why the certificate was not trusted, None if it was."""
 
     version: str
     certificate: x509.Certificate | None  # None: it cannot be read
@@ -44,10 +44,10 @@ def look(
 ) -> ServerTLS:
     """One handshake, with whatever the server speaks. Raises OSError (ssl.SSLError among them).
 
-    `old`: a certificate is believed by the rules of its time, too, as mitmproxy does when it is
-    told to speak TLS 1.0. One that is not believed is still shown: the last handshake verifies
-    nothing, and nothing is sent over it. `name` is what the server is asked for, where it is not
-    the host; with `any_name` it is for the caller to compare the names.
+    `old`: also trust a certificate by the rules of its time, as mitmproxy does when it is told to
+    speak TLS 1.0. An untrusted certificate is still shown: the last handshake verifies nothing, and
+    nothing is sent over it. `name` is the name to ask for, if it is not the host; with `any_name`
+    the caller compares the names.
     """
     name = name or address[0]
     context = believing(trusted)
@@ -67,8 +67,9 @@ def look(
 
 
 def believing(trusted: Sequence[x509.Certificate]) -> ssl.SSLContext:
-    """What the proxy believes: a chain that ends at any of these, be it the server's own; without
-    them at one that the system trusts. Old servers' lack extensions that RFC 5280 4.2 wants."""
+    """What the proxy trusts: a chain that ends at any of these, including the server's own
+    certificate; without any, at one that the system trusts. Old servers' certificates lack
+    extensions that RFC 5280 4.2 requires."""
     context = ssl.create_default_context(cadata=pem(trusted).decode() or None)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -86,7 +87,7 @@ def any_tls() -> ssl.SSLContext:
 
 
 def http_status(address: tuple[str, int], timeout_s: float) -> int | None:
-    """What plain HTTP is answered there; None where it is not, as at a port for TLS alone."""
+    """The status of an answer to plain HTTP; None without one, as at a port for TLS only."""
     try:
         with socket.create_connection(address, timeout_s) as plain:
             plain.settimeout(timeout_s)
@@ -101,7 +102,7 @@ def http_status(address: tuple[str, int], timeout_s: float) -> int | None:
 def _believed(
     address: tuple[str, int], timeout_s: float, context: ssl.SSLContext, name: str
 ) -> tuple[ServerTLS | None, Distrust | None]:
-    """The handshake, or why the certificate is not believed, if it came to that."""
+    """The handshake, or why the certificate is not trusted, if it got that far."""
     try:
         return _handshake(address, timeout_s, context, name), None
     except ssl.SSLCertVerificationError as error:
@@ -111,7 +112,7 @@ def _believed(
 
 
 def _allow_old_ciphers(context: ssl.SSLContext) -> None:
-    """And old keys and signatures, which OpenSSL weighs by the same level."""
+    """Old keys and signatures too: OpenSSL's security level covers both."""
     with contextlib.suppress(ssl.SSLError):
         context.set_ciphers("ALL:@SECLEVEL=0")
 

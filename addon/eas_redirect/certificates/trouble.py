@@ -51,11 +51,8 @@ MODERN = frozenset({"TLSv1.2", "TLSv1.3"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The Exchange that is called, and what is believed of it.
-
-    `names`: any of them is good in its certificate; it is asked for the first (SNI). `old`: whether
-    TLS 1.0 and what was good in its time are allowed.
-    """
+    """The Exchange to call, and what to trust. `names`: its certificate may bear any of them; it
+    is asked for the first (SNI). `old`: whether TLS 1.0 and the rules of its time are allowed."""
 
     host: str
     port: int
@@ -67,8 +64,8 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """`finding` is what was seen, `advice` what to do: sentences without their full stop. `seen`:
-    what a handshake showed, if it came to that."""
+    """`finding` is what was seen, `advice` what to do: sentences without a full stop. `seen`:
+    what the handshake showed, if it got that far."""
 
     kind: TroubleKind
     finding: str
@@ -80,13 +77,13 @@ class Trouble:
 
 
 def diagnose(peer: Peer, timeout_s: float) -> Trouble | None:
-    """What keeps TLS with it (or HTTP without) from working; None: nothing that can be seen."""
+    """What keeps TLS (or HTTP without it) from working; None: nothing visible."""
     found = examine(peer, timeout_s)
     return found if isinstance(found, Trouble) else None
 
 
 def examine(peer: Peer, timeout_s: float) -> ServerTLS | Trouble | None:
-    """What is seen of its TLS, or what is wrong with it; None: it is called without, as it should
+    """What its TLS shows, or what is wrong with it; None: it is called without TLS, as it should
     be."""
     trusted: tuple[x509.Certificate, ...] = ()
     address = (peer.host, peer.port)
@@ -204,7 +201,7 @@ def _distrusted(
     trusted: Sequence[x509.Certificate],
     now: datetime.datetime,
 ) -> Trouble:
-    """By OpenSSL's code (X509_V_ERR_…), which is the first fault that it met."""
+    """By OpenSSL's code (X509_V_ERR_…), which is the first fault that it found."""
     code = seen.distrust.code if seen.distrust else 0
     match code:
         case 0:

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7, pkcs12
 
 
 def bears(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a certificate is one for this host: `*` may stand for a name's first label, and the
-    common name counts where there is no alternative one (RFC 6125 6.4), as in many an old one."""
+    """Whether a certificate is for this host: `*` may stand for a name's first label, and the
+    common name counts if there is no alternative name (RFC 6125 6.4), as in many old
+    certificates."""
     names, addresses = _alternatives(certificate)
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host) in addresses
@@ -31,12 +32,12 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def title(certificate: x509.Certificate) -> str:
-    """How people tell a certificate: by its common name, else by its first other name."""
+    """How people know a certificate: by its common name, or else by its first other name."""
     return next(iter((*_common_names(certificate, as_written=True), *names_of(certificate))), "?")
 
 
 def issuer_title(certificate: x509.Certificate) -> str:
-    """The common name of who signed it, else its whole distinguished name."""
+    """The common name of the issuer, or else its whole distinguished name."""
     common = certificate.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(common[0].value) if common else certificate.issuer.rfc4514_string()
 
@@ -47,7 +48,7 @@ def _common_names(certificate: x509.Certificate, *, as_written: bool = False) ->
 
 
 def _alternatives(certificate: x509.Certificate) -> tuple[set[str], set[object]]:
-    """Names in lower case, and addresses. An extension that cannot be read names nobody."""
+    """Names in lower case, and addresses. An unreadable extension names nobody."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -105,12 +106,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def pem(certificates: Iterable[x509.Certificate]) -> bytes:
-    """What OpenSSL reads."""
+    """In the form that OpenSSL reads."""
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
 def _from_utf16(content: bytes) -> bytes:
-    """PowerShell's `>` writes text so."""
+    """PowerShell's `>` writes such text."""
     try:
         return content.decode("utf-16").encode("ascii", "replace")
     except UnicodeDecodeError:

@@ -89,7 +89,7 @@ def where_to(
     policy: Policy,
     trail: Trail,
 ) -> Verdict:
-    """Where this device of a moved recipient goes; `domain` is its targetAddress's."""
+    """Where this device of a moved recipient goes; `domain` is that of its targetAddress."""
     relationship = relationship_of(domain, relationships, policy, trail)
     if isinstance(relationship, Pass):
         return relationship
@@ -123,10 +123,8 @@ def _not_an_answer(exchange: Exchange) -> Pass | None:
 
 
 def not_proven(exchange: Exchange) -> Pass | None:
-    """Weak evidence is about the user who logged on, where the server has checked that logon.
-
-    Without that anybody could ask whether somebody has moved, and where to, for the price of a 403.
-    """
+    """Weak evidence is about the user who logged on only if the server has checked that logon.
+    Otherwise anybody could find out with a 403 whether somebody has moved, and where to."""
     if exchange.answer.evidence is not Evidence.WEAK:
         return None
     what = _weak_evidence(exchange)
@@ -149,7 +147,7 @@ def _weak_evidence(exchange: Exchange) -> str:
 
 
 def unreadable(exchange: Exchange) -> Pass | None:
-    """A redirect on a misreading would send one user's phone where another's mailbox is."""
+    """A misread answer could send one user's phone to another user's mailbox."""
     if exchange.identity.problem is not None:
         return Pass(reason=Reason.NO_IDENTITY, detail=exchange.identity.problem)
     if exchange.request.problem is not None:
@@ -159,7 +157,7 @@ def unreadable(exchange: Exchange) -> Pass | None:
 
 
 def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:
-    """The one recipient of the logon whose mailbox is not on this server."""
+    """The single recipient with this logon, if the mailbox is not on this server."""
     question = "Who is it?"
     match lookup:
         case Found(recipient=recipient, by_address=True) if exchange.answer.evidence is (

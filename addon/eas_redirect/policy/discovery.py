@@ -48,10 +48,10 @@ _EVIDENCE: dict[Said, Evidence] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """A phone's question to Autodiscover, with what came back.
+    """A phone's question to Autodiscover, with the answer.
 
-    `exchange`: who asked, and from where. Its `called_names` are those by which devices call this
-    server for ActiveSync; the name that this phone called is one of `further_names`.
+    `exchange`: who asked, and from where. Its `called_names` are the names by which devices call
+    this server for ActiveSync; the name that this phone called is one of `further_names`.
     """
 
     exchange: Exchange
@@ -67,10 +67,8 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskTwice:
-    """Ask the directory for both names: who logged on, and whose mailbox is asked for.
-
-    `fresh`: as in `Ask`.
-    """
+    """Ask the directory for both names: who logged on, and whose mailbox the question is about.
+    `fresh`: as in `Ask`."""
 
     discovery: Discovery
     logon: Logon
@@ -205,8 +203,8 @@ def _says_nothing(found: Discovery, policy: Policy) -> Pass | None:
 
 
 def _not_listed(found: Discovery, policy: Policy) -> Pass | None:
-    """The kinds of phones that Exchange itself would not have sent on are the administrator's to
-    name."""
+    """Kinds of phones that Exchange itself would not have redirected; the administrator lists
+    those that may be."""
     if policy.discovery.phones == "all":
         return None
     agent = found.user_agent.strip().lower()
@@ -217,7 +215,7 @@ def _not_listed(found: Discovery, policy: Policy) -> Pass | None:
 
 
 def _not_one_object(of_logon: Lookup, of_address: Lookup) -> Pass | None:
-    """Exchange answers for the address, and the phone keeps the answer for the logon."""
+    """Exchange answers for the address, but the phone keeps the answer for the logon."""
     recipients = []
     for name, lookup in (("logon", of_logon), ("address in the request", of_address)):
         match lookup:
@@ -251,7 +249,8 @@ def _another_address(said: AutodiscoverEvidence, recipient: Recipient) -> Pass |
 
 
 def _address(text: str) -> tuple[str, str] | None:
-    """Local part and domain of an SMTP address, as they are compared; None for what is none."""
+    """Local part and domain of an SMTP address, in the form that is compared; None for anything
+    else."""
     kind, colon, rest = text.strip().partition(":")
     bare = rest if colon and kind.lower() == "smtp" else text.strip()
     local, _, domain = bare.rpartition("@")

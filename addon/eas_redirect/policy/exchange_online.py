@@ -10,11 +10,9 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """One cloud of Exchange Online.
-
-    `owa_hosts`: names of Outlook on the web in a TargetOwaURL, the EAS host among them. `domains`:
-    parent domains of its hosts and of its tenants' own domain names.
-    """
+    """One cloud of Exchange Online. `owa_hosts`: names of Outlook on the web in a TargetOwaURL,
+    including the EAS host. `domains`: parent domains of its hosts and of its tenants' own domain
+    names."""
 
     eas_host: str
     owa_hosts: tuple[str, ...]
@@ -68,17 +66,17 @@ DEFAULT_HOST_MAP: Mapping[str, str] = host_map()
 
 
 def is_eas_host(host: str | None) -> bool:
-    """Whether a phone that is sent to this host arrives at Exchange Online."""
+    """Whether a phone sent to this host arrives at Exchange Online."""
     return host is not None and host.lower() in {cloud.eas_host for cloud in CLOUDS}
 
 
 def is_public_host(host: str) -> bool:
-    """Whether this is a name that every tenant shares."""
+    """Whether all tenants share this name."""
     return host.lower() in host_map()
 
 
 def cloud_of(name: str) -> Cloud | None:
-    """The cloud to which a host or a domain belongs, if to one. `name` in lower case."""
+    """The one cloud that a host or a domain belongs to, if any. `name` in lower case."""
     for cloud in CLOUDS:
         if name in cloud.owa_hosts:
             return cloud

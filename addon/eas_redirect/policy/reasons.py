@@ -46,10 +46,10 @@ NO_MAILBOX_REASON = "user_has_no_mailbox"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What is said of a reason. Backquotes in `title` and `advice` mark names, as in the docs.
+    """What to say about a reason. Backquotes in `title` and `advice` mark names, as in the docs.
 
-    `in_order`: nothing has to be corrected, the device goes or stays rightly. `everyday`: there
-    was nothing to decide. `obstacle`: it keeps everybody of a domain where they are.
+    `in_order`: nothing needs correcting, and the device rightly goes or stays. `everyday`: there
+    was nothing to decide. `obstacle`: it keeps everybody in a domain where they are.
     """
 
     title: str
@@ -224,22 +224,22 @@ REASONS: dict[str, Words] = {
 
 
 def title(reason: str) -> str:
-    """A few words for people; a word that the table does not have stands for itself."""
+    """A few words for people; an unknown reason is shown as it is."""
     return _plain(REASONS[reason].title) if reason in REASONS else reason
 
 
 def advice(reason: str) -> str:
-    """What to do, in a sentence or two; nothing where nobody knows."""
+    """What to do, in a sentence or two; empty if nobody knows."""
     return _plain(REASONS[reason].advice) if reason in REASONS else ""
 
 
 def of_named(reason: str) -> str:
-    """What is the matter with a user whom somebody names: no device has asked."""
+    """What the matter is with a user whom somebody names, without a request from a device."""
     return (reason in REASONS and REASONS[reason].of_named) or title(reason)
 
 
 def advice_of_named(reason: str) -> str:
-    """What to do about such a user, for somebody who sees each step already."""
+    """What to do about such a user, for somebody who already sees each step."""
     return _plain((reason in REASONS and REASONS[reason].advice_of_named) or advice(reason))
 
 
@@ -249,7 +249,7 @@ def of_callers(reason: str) -> str:
 
 
 def in_order(reason: str) -> bool:
-    """Whether nothing has to be corrected."""
+    """Whether nothing needs correcting."""
     return reason in REASONS and REASONS[reason].in_order
 
 
@@ -259,7 +259,7 @@ def everyday(reason: str) -> bool:
 
 
 def obstacles() -> tuple[str, ...]:
-    """The reasons that keep everybody of a domain where they are."""
+    """The reasons that keep everybody in a domain where they are."""
     return tuple(str(reason) for reason, words in REASONS.items() if words.obstacle)
 
 

@@ -24,7 +24,7 @@ from eas_redirect.policy.verdict import Pass, Policy, Trail
 def findings(
     relationships: Iterable[OrganizationRelationship], policy: Policy
 ) -> tuple[Drift, ...]:
-    """One finding at most for each enabled relationship: its `kind` is the reason that users of it
+    """At most one finding for each enabled relationship: its `kind` is the reason that its users
     would pass with, or `host_mapped`."""
     judged = (_judge(known, policy) for known in relationships if known.enabled)
     return tuple(finding for finding in judged if finding is not None)
@@ -115,7 +115,7 @@ def _claims(
 def _may_claim(
     relationships: tuple[OrganizationRelationship, ...], claims: list[OrganizationRelationship]
 ) -> Unavailable | None:
-    """A further relationship whose domains are not all known, so that this may be one of them."""
+    """Another relationship whose domains are not all known, so that this may be one of them."""
     for one in relationships:
         if one.enabled and one.domains_unknown is not None and one not in claims:
             message = f"the relationship {one.name} may have further domains: {one.domains_unknown}"

@@ -72,12 +72,13 @@ def is_allowed(host: str, allowed_hosts: Iterable[str] | None) -> bool:
 
 
 def is_own_name(host: str, own_names: Iterable[str]) -> bool:
-    """Whether a phone sent to `host` would come back here: some clients loop for ever."""
+    """Whether a phone sent to `host` would come back here, which makes some clients loop for
+    ever."""
     return any(same_host(host, own) for own in own_names)
 
 
 def is_full_name(host: str) -> bool:
-    """Whether this can be the name that a phone called: no address, no single label."""
+    """Whether a phone can have called this name: not an address, not a single label."""
     last = host.rpartition(".")[2]
     return "." in host and not host.startswith("[") and not last.isdecimal()
 
@@ -125,7 +126,7 @@ def target_for(
     policy: Policy,
     trail: Trail,
 ) -> Endpoint | Pass:
-    """The relationship's endpoint, when this device may be sent there."""
+    """The relationship's endpoint, if this device may be sent there."""
     target = _endpoint(relationship, policy, trail)
     if isinstance(target, Pass):
         return target
@@ -150,7 +151,7 @@ def _endpoint(
 
 
 def leads_to(relationship: OrganizationRelationship, policy: Policy) -> Endpoint | Pass:
-    """Where a relationship sends phones, whoever they are; a pass has the reason why nowhere."""
+    """Where a relationship sends phones, whoever they belong to; a pass says why nowhere."""
     name = relationship.name
     if not relationship.target_owa_url:
         detail = f"The relationship {name} has no TargetOwaURL."
@@ -182,13 +183,14 @@ def leads_to(relationship: OrganizationRelationship, policy: Policy) -> Endpoint
 
 
 def _other_side(relationship: OrganizationRelationship) -> tuple[str, ...]:
-    """The hosts of the application URI and of the Autodiscover address, as far as readable."""
+    """The hosts of the application URI and of the Autodiscover address, if readable."""
     uris = (relationship.target_application_uri, relationship.target_autodiscover_epr)
     return tuple(host for host in map(_host_of, uris) if host is not None)
 
 
 def _cloud_by_another_sign(relationship: OrganizationRelationship) -> Cloud | None:
-    """The cloud of Exchange Online that a relationship leads to by anything but TargetOwaURL."""
+    """The cloud of Exchange Online that a relationship points to by anything except
+    TargetOwaURL."""
     sharing = _host_of(relationship.target_sharing_epr) or ""
     names = (*relationship.domain_names, *_other_side(relationship), sharing)
     return next((cloud for name in names if (cloud := cloud_of(name.lower()))), None)
@@ -196,7 +198,7 @@ def _cloud_by_another_sign(relationship: OrganizationRelationship) -> Cloud | No
 
 @lru_cache(maxsize=1024)
 def _host_of(address: str | None) -> str | None:
-    """The host of a URL, or of a bare name as an application URI is; None for what is neither."""
+    """The host of a URL, or of a bare name such as an application URI; None for anything else."""
     text = (address or "").strip()
     scheme, separator, rest = text.partition("://")
     authority = re.split(r"[/?#]", rest if separator else scheme, maxsplit=1)[0]
@@ -220,7 +222,7 @@ def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) ->
 
 
 def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
-    """OPTIONS asks which versions there are and is redirected at any (MS-ASHTTP 2.2.3)."""
+    """OPTIONS asks which versions exist, so it is redirected at any version (MS-ASHTTP 2.2.3)."""
     question = f"Does the device speak {policy.min_protocol_version} or newer?"
     if exchange.is_autodiscover:
         trail.good(question, "Autodiscover comes before a version is agreed on.")

@@ -22,10 +22,8 @@ _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """The answer may mean a moved mailbox: ask the directory for this logon.
-
-    `fresh`: the evidence is weak, so that only an answer asked now may lead to a redirect.
-    """
+    """The answer may mean a moved mailbox: ask the directory about this logon. `fresh`: the
+    evidence is weak, so only a fresh answer may lead to a redirect."""
 
     exchange: Exchange
     logon: Logon
@@ -61,11 +59,9 @@ type Verdict = Redirect | Pass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryPolicy:
-    """Which phones Autodiscover tells where a mailbox went, and by what evidence.
-
-    `listed`: beginnings of User-Agents, compared without regard to case. `weak`: whether an answer
-    that names no new address counts.
-    """
+    """Which phones Autodiscover tells where a mailbox went, and on what evidence. `listed`:
+    beginnings of User-Agents, compared without regard to case. `weak`: whether an answer that
+    names no new address counts."""
 
     phones: Literal["off", "listed", "all"] = "off"
     listed: tuple[str, ...] = ()
@@ -73,7 +69,7 @@ class DiscoveryPolicy:
 
     @property
     def weighs_weak(self) -> bool:
-        """Whether anything hangs on a weak answer."""
+        """Whether a weak answer can matter."""
         return self.weak and self.phones != "off"
 
 
@@ -98,14 +94,14 @@ class Policy:
 
 
 def protocol_version(text: str | None) -> tuple[int, int] | None:
-    """`14.1` → (14, 1); None for what is no version (MS-ASHTTP 2.2.1.1.2.4)."""
+    """`14.1` → (14, 1); None if it is not a version (MS-ASHTTP 2.2.1.1.2.4)."""
     parts = _VERSION.fullmatch(text or "")
     return (int(parts[1]), int(parts[2])) if parts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a decision for `explain`: what was asked, what was found, and was it good."""
+    """One step of a decision, for `explain`: the question, the finding, and whether it was good."""
 
     question: str
     finding: str
@@ -114,7 +110,7 @@ class Step:
 
 
 class Trail:
-    """Collects the steps of one decision, when there is a list for them."""
+    """Collects the steps of one decision, if there is a list for them."""
 
     def __init__(self, steps: list[Step] | None) -> None:
         self._steps = steps
@@ -124,7 +120,7 @@ class Trail:
             self._steps.append(Step(question=question, finding=finding, ok=True))
 
     def stop(self, question: str, verdict: Pass) -> Pass:
-        """Note why the way ends here; gives the verdict back."""
+        """Note why the decision ends here, and return the verdict."""
         finding, reason = verdict.detail, verdict.reason
         if self._steps is not None:
             self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))

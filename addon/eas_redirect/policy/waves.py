@@ -56,7 +56,7 @@ class UserNames:
 
     @property
     def doubtful(self) -> tuple[str, ...]:
-        """The names that do not tell one account."""
+        """The names that do not mean exactly one account."""
         return (*self.nobody, *self.several, *self.unasked)
 
     @property
@@ -68,8 +68,8 @@ class UserNames:
 
     def may_mean(self, exchange: Exchange, recipient: Recipient) -> bool:
         """Whether a doubtful name can be this user's: by its text, or by its account name alone,
-        whatever domain stands beside it. Also whether this may be a known account under a new DN:
-        by its name in the same domain, or by the UPN or address that was written."""
+        whatever its domain. Also whether this may be a known account under a new DN: by its name
+        in the same domain, or by the UPN or address that was written."""
         texts = _texts_of_user(recipient, exchange.logon)
         own = {plain_dn(recipient.dn), account_of(recipient) or ""}
         elsewhere = own | {_elsewhere(plain_dn(recipient.dn))}
@@ -81,7 +81,7 @@ class UserNames:
 
 
 def user_names(names: Iterable[str], earlier: UserNames | None = None) -> UserNames:
-    """Names that the directory was not asked about; those among `earlier` mean whom they meant."""
+    """Names that have not been looked up; those also in `earlier` keep their meaning."""
     wanted = dict.fromkeys(names)
     if earlier is None:
         return UserNames(unasked=tuple(wanted))
@@ -94,18 +94,16 @@ def user_names(names: Iterable[str], earlier: UserNames | None = None) -> UserNa
 
 
 def account_of(recipient: Recipient) -> str | None:
-    """An account by its name in its domain, which stays when the object is renamed or moved: no
-    other one there has it (MS-ADTS 3.1.1.5.2.2)."""
+    """An account by its name in its domain, which stays the same when the object is renamed or
+    moved: no other account there has it (MS-ADTS 3.1.1.5.2.2)."""
     name = recipient.sam_account_name
     return f"{fold(name)}\\{domain_dn(recipient.dn)}" if name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """One of `redirect.only` and `redirect.except`. None: this kind is not asked about.
-
-    `device_types`: globs in lower case.
-    """
+    """One of `redirect.only` and `redirect.except`. None: this kind does not matter.
+    `device_types`: globs in lower case."""
 
     users: UserNames | None = None
     percent: float | None = None
@@ -124,8 +122,8 @@ class Criteria:
 class Wave:
     """`redirect.only` and `redirect.except` as one value. The default means everyone.
 
-    `only` wants every kind that it names (users and percent: those of the users who are in the
-    percentage); `exclude` takes one kind. `exclude` wins.
+    `only` requires every kind that it names (users and percent: those of the users who are in the
+    percentage); for `exclude` one kind is enough. `exclude` wins.
     """
 
     only: Criteria = field(default_factory=Criteria)
@@ -138,22 +136,22 @@ class Wave:
         object.__setattr__(self, "name", "+".join(names) or None)
 
     def after(self, earlier: "Wave") -> "Wave":
-        """The same, where a name that `earlier` holds too means whom it meant there."""
+        """The same, except that a name also in `earlier` keeps its meaning."""
         return Wave(
             only=_after(self.only, earlier.only), exclude=_after(self.exclude, earlier.exclude)
         )
 
     def holds_back_more(self, earlier: "Wave") -> bool:
-        """Whether somebody whom `earlier` lets go may be left out here: by what was written,
-        whatever the directory says to it."""
+        """Whether somebody whom `earlier` lets go may be left out here: by the text alone,
+        whatever the directory says about it."""
         narrower = any(not _reaches(self.only, earlier.only, kind) for kind in self.only.kinds)
         return narrower or any(
             not _reaches(earlier.exclude, self.exclude, kind) for kind in self.exclude.kinds
         )
 
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many names of `only` and `except` tell one account, nobody, several, or could not be
-        asked."""
+        """How many names of `only` and `except` mean one account, nobody, several, or could not
+        be looked up."""
         tables = {"only": self.only.users, "except": self.exclude.users}
         return {
             (table, standing): len(getattr(users, standing))
@@ -171,7 +169,7 @@ class Wave:
 
 
 def _reaches(wide: Criteria, narrow: Criteria, kind: WaveKind) -> bool:
-    """Whether both ask about a kind, and `wide` has all of it that `narrow` has."""
+    """Whether both restrict a kind, and `wide` includes everything in `narrow`."""
     if kind not in wide.kinds or kind not in narrow.kinds:
         return False
     match kind:
@@ -201,8 +199,8 @@ class Membership:
 
 
 def membership(wave: Wave, exchange: Exchange, recipient: Recipient) -> Membership:
-    """Is this device of this user meant? Both ways an unknown fact keeps a device out: one that
-    may be excepted is not redirected, one that may not be meant neither."""
+    """Is this user's device in the wave? An unknown fact always keeps a device out: a device
+    that may be excepted is not redirected, and neither is one that may not be included."""
     for kind in wave.exclude.kinds:
         match _matches(wave.exclude, kind, exchange, recipient):
             case "yes":
@@ -235,10 +233,10 @@ _UNKNOWN: dict[WaveKind, str] = {
 
 
 def place(recipient: Recipient, logon: Logon | None = None) -> float:
-    """A user's place from 0 to below 100, the same on every proxy and for good.
+    """A user's place from 0 to below 100, the same on every proxy and for good. A percentage
+    includes the users whose place is below it, so raising it only adds users.
 
-    A percentage holds the users whose place is below it: raising it only adds users. The place
-    hangs on the user principal name, or on the next best name where there is none.
+    The place depends on the user principal name, or on the next best name if there is none.
     """
     identity = (
         recipient.user_principal_name
@@ -251,7 +249,7 @@ def place(recipient: Recipient, logon: Logon | None = None) -> float:
 
 
 def _place_name(text: str) -> str:
-    """As it was when the first place was given out: never to be changed."""
+    """Never change this: every place given out so far depends on it."""
     return text.strip().casefold().removeprefix("smtp:")
 
 
@@ -290,7 +288,7 @@ def _in_networks(address: str | None, networks: Iterable[Network]) -> Match:
 
 
 def _texts_of_name(name: str) -> Iterator[str]:
-    """The folded texts by which a name that is in doubt is recognized: itself, its account name."""
+    """The folded texts by which a doubtful name is recognized: itself and its account name."""
     text = _plain(name)
     yield text
     if "=" in text and "," in text:
@@ -325,7 +323,7 @@ def _plain(name: str) -> str:
 
 
 def _in_words(criteria: Criteria) -> Iterator[str]:
-    """Each kind of a table, without the name of anybody."""
+    """Each kind of a table, without anybody's name."""
     percent = "" if criteria.percent is None else f"{criteria.percent:g} % of "
     if (users := criteria.users) is not None:
         count = len(users.all)
