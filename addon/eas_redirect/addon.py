@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 LISTENERS_S = 1.0
-START_PATIENCE_S = 10.0  # then whoever calls is served, whatever the start still waits for
+START_PATIENCE_S = 10.0  # then callers are served, whatever the start still waits for
 
 
 MOST_ADVISED = 100  # servers; a client of a regular proxy may name any number of them
@@ -65,16 +65,16 @@ class EASRedirect:
         self.discovery_probe: ChallengeProbe | None = None
         self.wait_watch: WaitWatch | None = None
         self._waiting_users: KnownUsers | None = None
-        self._advised: set[tuple[Address, str]] = set()  # what was said of a failed TLS
+        self._advised: set[tuple[Address, str]] = set()  # what was logged about failed TLS
         self._keep_bodies = False
         self._engine: Engine | None = None
         self._parts: dict[str, replaced.PartState] = {}
         self._heard = Listeners()
         self._loop_errors = LoopErrors()
         self._listeners_until = 0.0
-        self._said_unfit = False  # that waits cannot be ended here
+        self._said_unfit = False  # logged: waits cannot be ended here
         self._hung_up = False  # a SIGHUP came while it started
-        self._started = asyncio.Event()  # mitmproxy has looked for errors of the start
+        self._started = asyncio.Event()  # mitmproxy has checked for errors of the start
         self._tasks: set[asyncio.Task[None]] = set()
         self._front = FrontCertificates()
         self._behind = Behind(lambda: None if self.service is None else self.service.config)
@@ -98,8 +98,8 @@ class EASRedirect:
         except (OSError, ConfigError, SnapshotError, CertificateFileError) as error:
             if self.service is not None:
                 raise exceptions.OptionsError(f"eas-redirect: {error}") from error
-            # At the start an ERROR ends mitmproxy with exit code 1; raised, it would be shown as a
-            # traceback in which nobody finds the problems.
+            # At the start an ERROR ends mitmproxy with exit code 1; raised, it would appear as a
+            # traceback that hides the problems.
             problems = "\n  ".join(str(error).splitlines())
             logger.error("eas-redirect cannot start:\n  %s", problems)
 
@@ -234,7 +234,7 @@ class EASRedirect:
         if self.service is not None:
             if ctx.master.should_exit.is_set():
                 writing.stop_within(self.service.config.proxy.stop_timeout_s)
-            # A script that is loaded again must not hold mail; a process that ends waits by itself.
+            # Reloading a script must not hold mail up; a process that ends waits by itself.
             self.service.close(wait=False)
             self.service = self.exchanges = None
         self._loop_errors.leave()
@@ -270,7 +270,7 @@ class EASRedirect:
         self._advised.add((address, advice))
         logger.warning("eas-redirect: no TLS with %s:%s: %s", address[0], address[1], advice)
 
-    # -- the way of an exchange ------------------------------------------------------------------
+    # -- the path of an exchange -----------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         try:
@@ -280,7 +280,7 @@ class EASRedirect:
 
     def _begin(self, flow: http.HTTPFlow) -> None:
         if flows.is_captured(flow):
-            return  # it is looked at when its answer comes; nothing of it moves
+            return  # it is judged when its answer comes, and not changed
         keep, question, body = False, None, None
         if self.exchanges is not None:
             if flows.is_eas(flow):

@@ -41,7 +41,7 @@ type TroubleKind = Literal[
     "untrusted",
 ]
 
-PATIENCE_S = 2.0  # with what waits for more of a greeting that it does not understand
+PATIENCE_S = 2.0  # for a server that waits for more of a greeting that it does not understand
 _BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
 _OLDER = "allow it: --set tls_version_server_min=TLS1"
 _WEAK_KEYS = frozenset({66, 67})  # X509_V_ERR_EE_KEY_TOO_SMALL, X509_V_ERR_CA_KEY_TOO_SMALL

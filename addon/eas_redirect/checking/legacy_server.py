@@ -20,7 +20,7 @@ from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.clients import version
 from eas_redirect.telemetry.web import is_loopback
 
-# Which versions of ActiveSync the legacy Exchange speaks, by what it says of itself.
+# Which versions of ActiveSync the legacy Exchange speaks, by its own headers.
 #
 # Exchange 2007 and older end at 12.1. Below 14.0 KB 2751417 does not expect devices to know the
 # 451, so they are left alone unless `exchange.min_protocol_version` says otherwise.

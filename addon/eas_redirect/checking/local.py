@@ -69,7 +69,7 @@ def _check_secret(key: str, path: Path) -> Check:
     return good(key, f"{path} can be read, by its owner{group} alone")
 
 
-# Forms of a name in a simple bind that both kinds of servers are known by: a DN (RFC 4514), and
+# Forms of a name in a simple bind that servers are known to accept: a DN (RFC 4514), and
 # user@domain and DOMAIN\\user of Active Directory (MS-ADTS 5.1.1.1.1).
 _BIND_NAMES = re.compile(r"[^@\\\s]+@[^@\\\s]+|[^@\\]+\\[^@\\]+|\s*[A-Za-z0-9.-]+\s*=.+", re.DOTALL)
 

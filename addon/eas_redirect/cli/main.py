@@ -10,7 +10,7 @@ from typing import Annotated
 from eas_redirect.engine import hangups
 
 if sys.argv[1:2] in (["run"], ["judge"]):
-    hangups.hold()  # first of all: from here on a reload of the service never ends its start
+    hangups.hold()  # first of all: from here on, a reload of the service cannot end its start
 
 import typer
 

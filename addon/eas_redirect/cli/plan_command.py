@@ -191,7 +191,7 @@ def _seen(journals: list[str]) -> "SeenDevices":
         return SeenDevices()
     from eas_redirect.cli.report_command import read_journals
 
-    made = read_journals(journals, until="now")  # when they ended is no matter here
+    made = read_journals(journals, until="now")  # it does not matter here when they ended
     for note in made.notes:
         tell(note)
     return SeenDevices.of(made.devices)

@@ -121,7 +121,7 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str], *, stock: bool
     if script is None:
         fail("The script is missing beside the package; install eas-redirect again.", USAGE)
     return Plan(
-        # Never what a link leads to now: it may be led elsewhere.
+        # Keep the link itself: it may be changed to lead elsewhere.
         config=config if config == ENVIRONMENT_ALONE else config.absolute(),
         upstream=proxy.upstream,
         listen=proxy.listen,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mitmproxy.master import Master
 
 
-# A graceful stop: nothing new is taken, what is under way ends, devices that wait ask again.
+# A graceful stop: no new connections, exchanges under way end, waiting devices ask again.
 #
 # A waiting Ping would hold the stop for up to an hour. It is answered with Status 1, "the heartbeat
 # interval expired before any changes occurred" (MS-ASCMD 2.2.3.177.11): the device sends the next
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 # <Ping><Status>1</Status></Ping>: page 13, tokens 05 and 07 (MS-ASWBXML 2.1.2.1.14).
 HEARTBEAT_EXPIRED = bytes.fromhex("03016a00 000d 45 47 033100 01 01")
 
-QUIET_S = 1.0  # without an exchange before the stop goes on: one may be arriving
+QUIET_S = 1.0  # without an exchange before the stop continues: one may be arriving
 CLOSE_S = 2.0  # for the last bytes on their way out
 
 

@@ -16,9 +16,9 @@ from mitmproxy.addons.termlog import TermLog
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.writing import queue_standard_streams, queued
 
-# When mitmproxy's start is over: once it has looked for errors that were logged meanwhile.
+# mitmproxy's start is over once it has checked for errors logged meanwhile.
 #
-# Until then any ERROR, be it about one client's request, ends the process.
+# Until then any ERROR ends the process, even one about a client's request.
 
 _LOOK_S = 0.01
 
@@ -40,10 +40,10 @@ async def over(patience_s: float) -> bool:
     return True
 
 
-# What mitmproxy prints, taken off the event loop.
+# Takes mitmproxy's printing off the event loop.
 #
-# mitmproxy's log handler ends the process when it cannot print, and a reader of its output that
-# stalls stalls every exchange. `run` replaces the standard streams before mitmproxy sees them; a
+# mitmproxy's log handler ends the process when it cannot print, and a stalled reader of its
+# output stalls every exchange. `run` replaces the standard streams before mitmproxy sees them; a
 # script comes later, when two addons already hold them.
 
 
@@ -63,7 +63,7 @@ def queue_printing(addons: AddonManager) -> None:
     queue_standard_streams()  # other scripts print, too
 
 
-# What the event loop reports when the process is out of descriptors: said, but once a minute.
+# When the process runs out of descriptors, says so once a minute instead of at each report.
 #
 # asyncio reports each connection that it cannot accept, hundreds in a second, and mitmproxy logs a
 # traceback for each: megabytes of log about one thing.

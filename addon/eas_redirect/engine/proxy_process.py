@@ -24,7 +24,7 @@ from eas_redirect.telemetry.writing import queue_standard_streams
 
 STOP_TIMEOUT_S = 25.0  # below the 30 s after which Kubernetes and others lose patience
 
-# Each connection and each request is worth a line to these; nobody reads them in production.
+# These log every connection and every request; nobody reads that in production.
 _CHATTY = ("mitmproxy.proxy.server", "tornado", "asyncio", "hpack", "quic")
 
 

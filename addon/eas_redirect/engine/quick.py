@@ -30,9 +30,9 @@ from mitmproxy.utils.strutils import always_bytes
 
 from eas_redirect.proxy.part import Part
 
-# Small things that mitmproxy does dozens of times in each exchange, done with less work.
+# Small functions that mitmproxy calls dozens of times per exchange, with less work.
 #
-# Each gives what the original gives and raises what it raises; tests hold it against the original.
+# Each returns and raises what the original does; tests compare them.
 
 type _Checks = tuple[tuple[str, tuple[type, ...]], ...]
 
@@ -114,11 +114,11 @@ def hook_arguments(self: hooks.Hook) -> list[Any]:
     return [getattr(self, name) for name in names]
 
 
-# mitmproxy's addon manager with a memory: which addon listens to which event.
+# mitmproxy's addon manager, which remembers which addon listens to which event.
 #
 # The original looks every addon up again for each of the dozen events of an exchange, which is two
-# fifths of what mitmdump does, and makes a task for each. What is remembered here is forgotten when
-# an addon comes or goes, and after a second, for whoever gives an addon a hook while it runs.
+# fifths of the work of mitmdump, and makes a task for each. This one forgets when an addon comes or
+# goes, and after a second, in case somebody gives an addon a hook while it runs.
 # Listeners that do not wait are called at once; a task is needed for the others only.
 
 REMEMBER_S = 1.0
@@ -229,7 +229,7 @@ async def _finish(waiting: Awaitable[None], left: Sequence[Hook], arguments: Seq
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            _say(error)  # a script's own: the exchange would wait for it for ever
+            _say(error)  # from a script: the exchange would wait for it for ever
         except Exception as error:
             _say(error)
 
@@ -256,14 +256,14 @@ def forget(manager: AddonManager) -> None:
         manager.__class__ = AddonManager  # type: ignore[assignment]
 
 
-# The events of a connection, handled in one go: no task for each hook, one write for each turn.
+# Handles the events of a connection in one go: no task per hook, one write per turn.
 #
 # mitmproxy makes a task for each of the hooks of an exchange and a round of its event loop for each
 # of them, and writes head, body and end of a message one by one. Here a hook that does not wait is
-# called in place, and what is to be sent leaves when nothing is left to be handled: the head of an
-# answer with its body where both came together, as Exchange sent them.
+# called in place, and data is sent when nothing is left to handle: the head of an answer together
+# with its body if both arrived together, as Exchange sent them.
 
-TURN_S = 0.005  # of one connection, before the others have theirs
+TURN_S = 0.005  # of one connection, before others get their turn
 _USUAL = ("Streaming request to ", "Streaming response from ")  # here every message is streamed
 
 
@@ -306,7 +306,7 @@ async def _let_others(self: ProxyConnectionHandler, turn: _Turn) -> None:
     others."""
     try:
         await asyncio.sleep(0)
-    except asyncio.CancelledError:  # this connection's end: nobody would come back for the rest
+    except asyncio.CancelledError:  # the end of this connection: nobody would handle the rest later
         while turn.events:
             _handle(self, turn, turn.events.popleft())
         _send(self, turn)

@@ -18,7 +18,7 @@ from eas_redirect.engine import quick
 from eas_redirect.proxy.options import Engine
 from eas_redirect.proxy.part import Part, is_in_place
 
-# What happens where the fixes of HTTP/1 are not in place.
+# What happens without the fixes of HTTP/1.
 WITHOUT_FIXES = (
     "an interim answer of Exchange's (100, 102, 103) hangs its client",
     "a request or an answer with trailers hangs both of its connections",

@@ -76,7 +76,7 @@ class Worker:
                 f"eas_metrics=unix:{self._socket}",
                 stdin=asyncio.subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path, SIBLINGS: str(self._socket.parent)},
-                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
+                start_new_session=True,  # a Ctrl-C at the terminal reaches only the supervisor
             )
 
     async def wait(self) -> int:
@@ -97,7 +97,7 @@ class Worker:
         except TimeoutError:
             self.silent = True
             return None
-        except (OSError, ValueError):  # nobody is there, or somebody who hung up: not silent
+        except (OSError, ValueError):  # nobody is there, or it hung up: not silent
             self.silent = False
             return None
         self.silent = False
@@ -134,7 +134,7 @@ class Backoff:
 
     FIRST_S = 0.5
     LONGEST_S = 30.0
-    LIVED_LONG_S = 60.0  # after a life this long the next end counts as the first
+    LIVED_LONG_S = 60.0  # after running this long, the next end counts as the first
 
     def __init__(self) -> None:
         self._next_s = self.FIRST_S
@@ -148,12 +148,12 @@ class Backoff:
 
 logger = logging.getLogger(__name__)
 
-START_S = 300.0  # for a worker to serve: many on few cores with a large snapshot take a while
-LOOK_S = 5.0  # between two looks at a worker: what a crashed one counted since is lost
-# Silent for so long is hung. A busy worker has taken 3 s with 1,500 phones asking at the same time.
+START_S = 300.0  # until a worker serves: many on few cores with a large snapshot take a while
+LOOK_S = 5.0  # between two looks at a worker: counts since the last look are lost in a crash
+# A worker that is silent this long hangs. A busy one has taken 3 s, with 1,500 phones at once.
 HUNG_S = 25.0
 ENDED_EARLY = 5  # times that a signal may end a starting worker before it counts as unable to
-KILL_GRACE_S = 10.0  # beyond the workers' own time for a stop
+KILL_GRACE_S = 10.0  # on top of the workers' own time for a stop
 NOT_READY = "# TYPE eas_ready gauge\neas_ready 0\n"  # the worst of several counts
 
 
@@ -297,7 +297,7 @@ class Supervisor:
         """Whether it has been silent for HUNG_S, or has not begun to serve within START_S."""
         if not worker.served:
             return worker.age_s > START_S
-        # Then once more: a pause of our own, or of the whole machine, is none of the worker's.
+        # Then once more: our own pause, or the machine's, is not the worker's fault.
         for timeout_s in (HUNG_S, None):
             if not worker.silent or await worker.refresh(timeout_s):
                 return False

@@ -70,17 +70,17 @@ from eas_redirect.proxy.part import Part, Replacement
 
 # What mitmproxy does between a request's headers and its body.
 #
-# `Expect: 100-continue` crosses: Exchange says whether the body is to come (RFC 9110 10.1.1).
-# mitmproxy answers with a 100 of its own and takes the header away. So a client sends a mail of
-# many megabytes only to learn that it has to log on first, and one whose Exchange sends a 100 gets
+# `Expect: 100-continue` crosses: Exchange says whether it wants the body (RFC 9110 10.1.1).
+# mitmproxy answers with its own 100 and removes the header. So a client sends a mail of many
+# megabytes only to learn that it must log on first, and one whose Exchange sends a 100 gets
 # two.
 #
-# A script may answer when the headers come. mitmproxy cannot do that and stream the body: it
-# crashes. The body is read to its end then, and what of it is too long to be kept is dropped.
+# A script may answer when the headers come. mitmproxy crashes if it streams the body as well. So
+# the body is read to its end, and whatever is too long to keep is dropped.
 
 type HeaderCommands = Generator[commands.Command, Any, None]
 
-MAX_KEPT = 64 * 1024  # bytes of a body that nobody sends on
+MAX_KEPT = 64 * 1024  # bytes of a body that is not forwarded
 
 _wait_for_request_headers: Callable[..., HeaderCommands] = HttpStream.state_wait_for_request_headers
 _consume_request_body: Callable[..., HeaderCommands] = HttpStream.state_consume_request_body
@@ -131,22 +131,21 @@ _BEFORE_A_BODY: tuple[Replacement, ...] = (
 )
 
 
-# What a client does while its request waits for the answer: it closes its half, or sends more.
+# What a client may do while it waits for an answer: close its sending side, or send more.
 #
-# netcat, socat and many a script close their sending half behind the request (RFC 9293 3.6) and
-# read on. mitmproxy takes that for leaving, and does not even pass the request on. A connection
+# netcat, socat and many scripts close their sending side after the request (RFC 9293 3.6) and read
+# on. mitmproxy thinks that they have left, and does not even forward the request. A connection
 # that is closed and one that is half closed look the same until something is sent, so in reverse
-# mode the answer has a moment to begin. Ping and Sync have none: they wait for up to an hour, and a
-# device that leaves one has left. Nor has a client that leaves in the middle of an answer.
+# mode the answer gets a moment to begin. Ping and Sync do not: they wait for up to an hour, and a
+# device that closes one has left. Nor does a client that closes in the middle of an answer.
 #
-# What a client sends ahead is kept until its turn comes, but not without bound.
+# What a client sends ahead is kept until its turn comes, within a bound.
 
-# When Exchange closes a connection that nothing goes over, the client's ends with it.
+# When Exchange closes an idle connection, the client's is closed too.
 #
-# mitmproxy keeps it, for as long as `tcp_timeout` says, which is an hour and more here: IIS ends
-# idle connections after two minutes, and with them those of phones that have gone out of reach and
-# never say so. A client that logged on by NTLM learns that it has to do so again, as without a
-# proxy.
+# mitmproxy keeps it for as long as `tcp_timeout` says, which is more than an hour here: IIS ends
+# idle connections after two minutes, including those of phones that are out of reach and never say
+# so. A client that logged on by NTLM then learns that it must do so again, as without a proxy.
 
 
 def close_client(self: Http1Client) -> Iterator[commands.Command]:
@@ -212,7 +211,7 @@ def _done(self: Http1Server, *, request: bool = False, response: bool = False) -
 
 def _then_ended(self: Http1Server, done: Commands) -> Commands:
     yield from done
-    yield from self.state(events.ConnectionClosed(self.conn))  # the end that was put off
+    yield from self.state(events.ConnectionClosed(self.conn))  # the deferred end
 
 
 _WHILE_IT_WAITS: tuple[Replacement, ...] = (
@@ -264,7 +263,7 @@ def _body_reader(expected_size: int | None) -> _http1.TBodyReader:
 def _body(self: _http1.Http1Connection, event: events.Event) -> Commands:
     answered = isinstance(self, _http1.Http1Client) and self.response_done
     if isinstance(event, events.Wakeup) or (answered and isinstance(event, events.DataReceived)):
-        return  # more than the whole answer, which the end of the request will bring up
+        return  # more than the whole answer; the end of the request will reveal it
     for command in _read_body(self, event):
         if isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
             yield from _trailers_received(self, command.event.stream_id)
@@ -334,7 +333,7 @@ def _to_client(self: _http1.Http1Server, event: HttpEvent) -> Commands:
         case EarlyEnd() if self.response:
             yield from _early_end(self, self.response)
         case _events.ResponseTrailers():
-            return  # they are the response's by now, and follow its last chunk
+            return  # they belong to the response now, and follow its last chunk
         case _events.ResponseHeaders() if event.response.status_code == 100:
             yield from _send_to_client(self, event)
             self.response = None  # it was no answer yet
@@ -412,10 +411,10 @@ def _is_last_chunk(command: commands.Command) -> bool:
 def _client_headers(self: _http1.Http1Server, event: events.ConnectionEvent) -> Commands:
     if isinstance(event, events.Wakeup):
         return
-    _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: at least one before a request is to be ignored
+    _drop(self.buf, _EMPTY_LINES)  # RFC 9112 2.2: ignore at least one before a request
     for command in _discreetly(_read_client_headers(self, event)):
         if isinstance(command, commands.SendData) and is_reverse(self.conn):
-            command.data = error_page(_BAD_REQUEST)  # nothing else is sent by it
+            command.data = error_page(_BAD_REQUEST)  # it sends nothing else
         yield command
     if len(self.buf) > MAX_UNREAD and self.state == self.read_headers:
         yield commands.SendData(self.conn, error_page(_HEAD_TOO_LONG))
@@ -522,7 +521,7 @@ _REPLACEMENTS: tuple[Replacement, ...] = (
 FIXES = Part(
     "fixes",
     _REPLACEMENTS,
-    # All of the two modules that are changed, and what they call that is changed or relied on.
+    # The changed modules as a whole, and the functions elsewhere that the fixes change or need.
     stands_on=(
         http_layers,
         _http1,

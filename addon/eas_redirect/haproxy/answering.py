@@ -99,7 +99,7 @@ class Answering:
             judgement = await judge.judge(exchange)
         elif phones != "off" and is_autodiscover("POST", target) and "question" in question.facts:
             judgement = await judge.discover(self._discovery(question, credentials, called))
-        else:  # HAProxy's look at the path is the wider one
+        else:  # HAProxy's test of the path is wider than ours
             return JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER))
         if not still_there():
             return None
@@ -276,7 +276,7 @@ def _authority(question: Question) -> str | None:
     try:
         return urlsplit(question.text("url") or "").netloc or None
     except ValueError:
-        return "?"  # no host: then nothing is the one name
+        return "?"  # no host, so there is no single name
 
 
 def _called_names(
@@ -284,7 +284,7 @@ def _called_names(
 ) -> tuple[str, ...]:
     names = ("forwarded_host", "original_host", "forwarded")
     if any((question.number(f"{name}s") or 0) > REMEMBERED_LINES for name in names):
-        return ()  # one of them may name the target, and is not known
+        return ()  # an unknown one may name the target
     named = [value for name in names[:2] for value in _lines(question, name)]
     further = callers.forwarded_names(
         question.text("src"), named, _lines(question, "forwarded"), trusted

@@ -33,7 +33,7 @@ from eas_redirect.report.report_values import Device
 from eas_redirect.telemetry.clients import Client, client_of, version
 
 # A user's devices: those that the directory keeps below the account, and those that journals saw. A
-# logon in a journal is only a name: whose it is, the directory says.
+# logon in a journal is only a name; the directory says whose it is.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class PlannedUser:
     findings: tuple[Finding, ...] = ()
     devices: tuple[PlannedDevice, ...] = ()
     out_of_reach: bool = False  # the directory could not be asked
-    readiness: Readiness | None = None  # where no device is known: what can be said all the same
+    readiness: Readiness | None = None  # what can be said even without a known device
     address: str | None = None  # the primary one
     user_principal_name: str | None = None
     lists: DeviceLists = field(default_factory=DeviceLists)

@@ -67,7 +67,7 @@ def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:
     ]
     heads = ("User", "Outcome", "Location", "Devices and what awaits them", "Findings")
     table = Table(box=None, pad_edge=False)
-    # On a narrow terminal what is empty gives way, then what can be wrapped, and names last.
+    # On a narrow terminal empty columns shrink first, then those that can wrap, and names last.
     shown = [n for n in range(len(heads)) if n == 0 or any(row[n] for row in rows)]
     for n in shown:
         table.add_column(heads[n], no_wrap=heads[n] in ("User", "Location"), overflow="fold")

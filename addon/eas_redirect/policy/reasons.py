@@ -40,7 +40,7 @@ class Reason(StrEnum):
     AUTODISCOVER_CLIENT_NOT_LISTED = "autodiscover_client_not_listed"
 
 
-# What Exchange said by an IIS log, where no proxy has decided anything: a reason of reports only.
+# What Exchange said according to an IIS log, before any proxy: a reason used only in reports.
 NO_MAILBOX_REASON = "user_has_no_mailbox"
 
 

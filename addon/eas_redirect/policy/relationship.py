@@ -18,7 +18,7 @@ from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.target import leads_to
 from eas_redirect.policy.verdict import Pass, Policy, Trail
 
-# What is odd about a reading of the relationships, as the decision sees them.
+# Oddities in the relationships, as the decision sees them.
 
 
 def findings(

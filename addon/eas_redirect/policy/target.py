@@ -23,7 +23,7 @@ from eas_redirect.policy.waves import membership
 
 # From a relationship's TargetOwaURL to X-MS-Location.
 #
-# The location sticks in a phone, so what is not plainly an http(s) URL with a DNS name is refused.
+# A phone keeps the location, so anything but a plain http(s) URL with a DNS name is refused.
 # The URL is taken apart here by RFC 3986 3.2 and not by `urllib`, which drops line ends and tabs.
 
 EAS_PATH = "/Microsoft-Server-ActiveSync"  # MS-ASHTTP 2.2.1.1.1

@@ -17,7 +17,7 @@ from mitmproxy import ctx
 from eas_redirect.certificates.front import Front, judge_front, read_front
 from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trusted
 
-# What to do when TLS towards Exchange fails: a sentence for each cause that can be told.
+# What to do when TLS with Exchange fails: a sentence for each recognizable cause.
 
 OLD_VERSIONS = frozenset({"UNBOUNDED", "SSL3", "TLS1", "TLS1_1"})  # of tls_version_server_min
 
@@ -26,7 +26,7 @@ _BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, 
 _OUT_OF_REACH = f"it seems to speak nothing above SSLv3, RC4 or 3DES: {_BETWEEN}"
 _OLDER = f"its TLS or its certificate is an old one: set tls_version_server_min=TLS1, and {_PIN}"
 
-# What OpenSSL's or mitmproxy's message holds → what helps; the first that fits.
+# Text in OpenSSL's or mitmproxy's message → what helps; the first match counts.
 _CAUSES = (
     (
         ("hostname mismatch", "ip address mismatch"),
@@ -117,7 +117,7 @@ class FrontCertificates:
     def _remark(self, names: Sequence[str]) -> None:
         for front in self._fronts:
             for remark in judge_front(front, names, datetime.now(UTC)):
-                # Never an error, which would end mitmproxy at the start: a test may well want it.
+                # Never an error, which would end mitmproxy at the start: a test may want this.
                 logger.warning("eas-redirect: the certificate in %s: %s", front.path.name, remark)
 
 

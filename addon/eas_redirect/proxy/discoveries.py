@@ -39,7 +39,7 @@ class OpenDiscovery:
 
     content_type: str
     credentials: Credentials
-    ours: bool  # the server is one that the administrator answers for
+    ours: bool  # the administrator is responsible for the server
     asked: PhoneRequest | NotForPhones = field(default=_NOT_WHOLE)
     whole: bool = False
     _body: bytearray = field(default_factory=bytearray)
@@ -108,7 +108,7 @@ class Discoveries:
             return None
         server, status = flows.server_of(flow), flow.response.status_code
         self.challenges.answered(server, question.credentials, status)
-        if status == 401:  # a round of logging on; what is answered to it counts
+        if status == 401:  # one step of logging on; the answer to it counts
             return None
         self._end(flow, question)
         return self._judge(flow, flow.response, question)

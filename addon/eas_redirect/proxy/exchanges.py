@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 WAITING = ("Ping", "Sync")  # commands that may hang on purpose
 AT_ONCE = 250  # open waits that are looked at without a pause
-MAX_FOREIGN = 16  # servers of others that are told of
-# Of a request that waits: it is judged as weak evidence is, which proves less than any answer.
+MAX_FOREIGN = 16  # how many foreign servers are reported
+# For a waiting request: judged like weak evidence, which proves less than any answer.
 _NO_ANSWER_YET = Answer(status_code=0, evidence=Evidence.WEAK)
 
 type Fields = tuple[tuple[bytes, bytes], ...]
@@ -60,7 +60,7 @@ class Asked:
 
     request: EASRequest
     credentials: Credentials
-    ours: bool  # the server is one that the administrator answers for
+    ours: bool  # the administrator is responsible for the server
     fields: Fields  # of the request, as it came
     head: tuple[Fields, Headers] | None = None  # of the answer: as it came, and decoded
     early: EarlyLookUp | None = None
@@ -97,7 +97,7 @@ class Exchanges:
         self._waiting: dict[str, Waiting] = {}  # of these, by the same ids
         self._kept = KeptBodies()
         self._logons = ConnectionLogons()
-        self._foreign: set[str] = set()  # servers of others that were told of
+        self._foreign: set[str] = set()  # foreign servers that were reported
         pool_size = lambda: service.config.directory.pool_size  # noqa: E731 - as it is configured
         self._early = EarlyLookUps(lambda: service.judge, pool_size)
         self.challenges = Challenges(shared_folder())
@@ -222,7 +222,7 @@ class Exchanges:
             if (wait := self._as_wait(waiting)) is not None:
                 waits.append(wait)
             if number % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)  # thousands may wait, and the others have their turn
+                await asyncio.sleep(0)  # thousands may wait, and others must get their turn
         return waits
 
     def _as_wait(self, waiting: Waiting) -> Wait | None:
@@ -334,7 +334,7 @@ class Exchanges:
             self._weak_statuses,
         )
         if response.stream and answer.evidence is not Evidence.NONE:
-            # Its headers have left already (an option of mitmproxy's streamed it): too late.
+            # Its headers have already left (a mitmproxy option streamed it): too late.
             return replace(answer, evidence=Evidence.NONE)
         if not asked.ours and answer.evidence is not Evidence.NONE:
             self._tell_foreign(flow)
@@ -354,7 +354,7 @@ class Exchanges:
 
     def _exchange(self, flow: http.HTTPFlow, asked: Asked, answer: Answer) -> Exchange:
         identity = self._identity(flow, asked)
-        if answer.evidence is Evidence.NONE:  # then nothing is decided by where it came from
+        if answer.evidence is Evidence.NONE:  # then its origin decides nothing
             return Exchange(
                 request=asked.request,
                 credentials=asked.credentials,

@@ -13,9 +13,9 @@ from eas_redirect.proxy.part import is_in_place
 
 type FailureType = Literal["client_left", "proxy_stopped", "request_refused", "upstream_failed"]
 
-RETRY_AFTER_S = 30  # after which a device asks again whose Exchange is away
-ASK_ELSEWHERE = 425  # no Exchange says so, and HAProxy and nginx can send such a request again
-STOPPED = "the proxy is stopping"  # flow.error of an exchange that a stop answered, not Exchange
+RETRY_AFTER_S = 30  # after which a device tries again while Exchange is down
+ASK_ELSEWHERE = 425  # Exchange never sends it, and HAProxy and nginx can retry on it
+STOPPED = "the proxy is stopping"  # flow.error if the stop answered, not Exchange
 
 _REFUSAL = re.compile(
     "Received .* from client|Invalid request scheme|mitmproxy received an HTTP CONNECT", re.DOTALL
@@ -78,8 +78,8 @@ def _type(flow: http.HTTPFlow, message: str) -> FailureType:
         return "request_refused"
     if "lient disconnected" in message:
         return "client_left"
-    if flow.client_conn.state is not ConnectionState.CLOSED:  # a half-closed one waits
+    if flow.client_conn.state is not ConnectionState.CLOSED:  # a half-closed client still waits
         return "upstream_failed"
-    # A client that leaves in the middle of its request is told of as a protocol error, too.
+    # mitmproxy also reports a client that leaves in the middle of its request as a protocol error.
     broken = message.startswith(_PROTOCOL_ERROR) and "peer closed connection" not in message
     return "request_refused" if broken else "client_left"

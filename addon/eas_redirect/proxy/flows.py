@@ -41,7 +41,7 @@ METADATA = "eas"  # flow.metadata key: the journal record, in plain JSON types
 WAIT_ENDED = "the wait was ended: the mailbox has moved"  # the comment of its flow
 REDIRECT = 451
 # How the flow lists of mitmproxy and mitmweb tell commands apart (MS-ASHTTP 2.2.1.1.1.2.2). A
-# redirect, a would-be one and a wait that was ended have marks of their own.
+# redirect, a would-be redirect and an ended wait have their own marks.
 COMMAND_MARKS = {
     "OPTIONS": ":grey_question:",
     "FolderSync": ":file_folder:",

@@ -69,8 +69,8 @@ def find(chain: Iterable[object], options: Mapping[str, object]) -> Listeners:
             requests += [name] if options.get(_ACTS_ON_REQUESTS.get(name, "")) else []
             answers += [name] if options.get(_ACTS_ON_ANSWERS.get(name, "")) else []
         else:
-            # One that answers when the headers come is heard out by a fix of ours; without that,
-            # an answer for a request that is streamed crashes its exchange.
+            # A fix lets an addon answer when the headers come; without the fix, an answer to a
+            # streamed request crashes its exchange.
             early = not is_in_place("fixes") and _hears(addon, "requestheaders")
             requests += [name] if early or _hears(addon, "request") else []
             answers += [name] if _hears(addon, "response") else []
@@ -105,5 +105,5 @@ def _origin(addon: object) -> str:
 def _hears(addon: object, hook: str) -> bool:
     try:
         return callable(getattr(addon, hook, None))
-    except Exception:  # a property of a script's; mitmproxy says so when it calls the hook
+    except Exception:  # a property of a script; mitmproxy reports it when it calls the hook
         return False

@@ -29,7 +29,7 @@ from eas_redirect.proxy.part import Part
 
 logger = logging.getLogger(__name__)
 
-MAX_KEPT = 16 * 1024 * 1024  # bytes of all bodies that are kept at once
+MAX_KEPT = 16 * 1024 * 1024  # bytes of all kept bodies together
 
 _STEP = Part(
     "waits",
@@ -132,7 +132,7 @@ async def end(flow: http.HTTPFlow, kind: WaitKind) -> bool:
     # From here to the step nothing else runs: `server_event` handles it before it awaits anything.
     stream.server_state = partial(_step, stream, _ending(kind))
     await handler.server_event(_Step(flow))
-    if flow.response is None:  # the step did not come through
+    if flow.response is None:  # the step did not take effect
         stream.server_state = stream.state_wait_for_response_headers
         return False
     return True
@@ -180,7 +180,7 @@ def _step(
     server = stream.context.server
     stream.flow.response = response
     yield from stream.send_response()
-    # What still comes of the server's side, its end above all, is for nobody.
+    # Whatever the server's side still sends, above all its end, reaches nobody.
     stream.client_state = stream.server_state = stream.state_errored
     why = (stream.stream_id, "the wait was ended", http_events.ErrorCode.CANCEL)
     yield SendHttp(http_events.RequestProtocolError(*why), server)

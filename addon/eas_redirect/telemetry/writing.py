@@ -31,7 +31,7 @@ MAX_QUEUE = 16 * 1024 * 1024  # bytes that wait for one place
 LINE_COST = 128  # bytes that Python needs for a line besides its own
 BATCH = 64 * 1024  # bytes handed to one write of a file
 PIPE_BATCH = 4096  # PIPE_BUF: several processes write to one pipe, and their lines must not mix
-GATHER_S = 0.02  # a thread that was woken waits so long for more, so that a busy loop wakes few
+GATHER_S = 0.02  # a woken thread waits this long for more, so that a busy loop wakes it rarely
 RETRY_S = 1.0
 COMPLAIN_S = 60.0
 REMARK_S = 1.0  # between two remarks about lost lines in the place itself
@@ -71,7 +71,7 @@ class Outlet:
         # more harms no reader; two lines in one would be lost to all of them.
         first, self._torn = b"\n" if self._torn else b"", True
         written = os.write(self._fd, first + whole_lines(data, BATCH)) - len(first)
-        used = data.rfind(b"\n", 0, max(0, written)) + 1  # half a line is written again, whole
+        used = data.rfind(b"\n", 0, max(0, written)) + 1  # a half-written line is written again
         self._torn = used != written
         if not used:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
@@ -107,7 +107,7 @@ class FileOutlet(Outlet):
         used = super().write(data)
         held = os.fstat(self._fd)
         if stat.S_ISREG(held.st_mode) and not held.st_nlink:
-            # Removed meanwhile: nobody will ever read what was written just now.
+            # Removed meanwhile: nobody will ever read what was just written.
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
         return used
 
@@ -360,7 +360,7 @@ class Writer:
                 self._wake.wait(REMARK_S if self._unsaid else None)
             self._idle = self._reopen = False
             if not self._in_hand:
-                # More is about to come, and each waking takes a turn from the event loop.
+                # More is about to come, and each wake-up takes a turn from the event loop.
                 self._wake.wait_for(lambda: self._hurry or self._close_by is not None, GATHER_S)
                 self._take()
             return True
@@ -393,7 +393,7 @@ class Writer:
             if self._close_by is None:
                 self._wake.wait_for(lambda: self._close_by is not None or self._reopen, RETRY_S)
                 return True
-        # What fails at once will hardly be better at the end of a long stop.
+        # A place that fails at once will hardly recover by the end of a long stop.
         self._last_tries -= 1
         time.sleep(LAST_TRY_S)
         return self._last_tries > 0 and not self._is_over()
