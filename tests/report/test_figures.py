@@ -221,6 +221,39 @@ def test_options_belongs_to_the_device(tmp_path: Path) -> None:
     assert [(device.device_id, device.calls) for device in made.devices] == [("A", 2)]
 
 
+def test_an_id_in_other_case_is_the_same_device(tmp_path: Path) -> None:
+    """One user's only: what another user calls by it is another device."""
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    made = made_of(
+        tmp_path,
+        call(0, device_id="ApplDNQK", **told),
+        *(call(3600 * hour, device_id="APPLDNQK", **told) for hour in range(1, 6)),
+        call(6 * 3600, device_id="appldnqk", device_type="iPhone"),
+        call(7 * 3600, device_id="appldnQK", user_name="bert"),
+    )
+    assert [(d.user, d.device_id, d.calls, d.state.value) for d in made.devices] == [
+        ("CONTOSO\\anna", "appldnqk", 7, "stuck"),
+        ("CONTOSO\\bert", "appldnQK", 1, "seen"),
+    ]
+    assert any("1 device id under several users" in note for note in made.notes)
+
+
+def test_two_servers_that_write_an_id_in_other_case_logged_one_exchange(tmp_path: Path) -> None:
+    fields = "#Fields: date time cs-method cs-uri-stem cs-uri-query cs-username"
+    eas, query = "/Microsoft-Server-ActiveSync", "Cmd=Sync&User=anna&DeviceType=iPhone&DeviceId"
+    (tmp_path / "W3SVC1.log").write_text(
+        f"{fields}\n2026-03-02 10:00:01 POST {eas}/default.eas {query}=applA1&cafeReqId=1;"
+        " CONTOSO\\anna\n"
+    )
+    (tmp_path / "W3SVC2.log").write_text(
+        f"{fields}\n2026-03-02 10:00:01 POST {eas}/Proxy/default.eas {query}=APPLA1"
+        "&Log=Error:UserHasNoMailbox_PrxFrom:10.0.0.1_ -\n"
+    )
+    made = make_report(find_sources([str(tmp_path)]), START + 86400)
+    assert (made.totals.exchanges, len(made.devices)) == (1, 1)
+    assert made.devices[0].user == "CONTOSO\\anna"
+
+
 REFUSED = {"reason": "unauthenticated", "status_code": 401}
 NO_ANSWER = {"reason": "no_answer", "status_code": 502}
 

@@ -117,7 +117,7 @@ GROUP BY account HAVING count(DISTINCT user_key) > 1
 # is not clear whose the short name is, and two accounts are two by the directory's word.
 _SAME_DEVICE = """
 SELECT list(DISTINCT user_key) FROM logons WHERE device_id IS NOT NULL
-GROUP BY device_id, name
+GROUP BY lower(device_id), name
 HAVING count(DISTINCT user_key) > 1
   AND count(DISTINCT user_key) FILTER (form = 'upn') < 2
   AND count(DISTINCT user_key) FILTER (form = 'down_level') < 2
@@ -127,7 +127,7 @@ HAVING count(DISTINCT user_key) > 1
 _RENAME = """
 UPDATE lines SET user_key = names.user,
   key = CASE WHEN lines.key IS NULL THEN NULL
-             WHEN named THEN hash(names.user, device_id)
+             WHEN named THEN hash(names.user, lower(device_id))
              ELSE hash(names.user, '', user_agent) END,
   agent = hash(names.user, user_agent)
 FROM (SELECT unnest($names::UBIGINT[]) AS name, unnest($users::UBIGINT[]) AS user) AS names
@@ -136,9 +136,10 @@ WHERE lines.user_key = names.name
 
 _SHARED = """
 SELECT count(*) FROM (
-  SELECT device_id FROM lines WHERE class = 0 AND user_key IS NOT NULL AND device_id IS NOT NULL
+  SELECT lower(device_id) FROM lines
+  WHERE class = 0 AND user_key IS NOT NULL AND device_id IS NOT NULL
     AND reason IS DISTINCT FROM 'unauthenticated'
-  GROUP BY device_id HAVING count(DISTINCT user_key) > 1)
+  GROUP BY lower(device_id) HAVING count(DISTINCT user_key) > 1)
 """
 
 

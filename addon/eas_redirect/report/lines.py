@@ -40,7 +40,7 @@ CREATE TABLE lines (
   class UTINYINT,     -- see LineClass
   ts BIGINT,          -- when the exchange ended, Unix milliseconds
   began BIGINT,       -- when the client sent it
-  key UBIGINT,        -- of the device: user and device id, or user and User-Agent
+  key UBIGINT,        -- of the device: user and folded device id, or user and User-Agent
   agent UBIGINT,      -- of user and User-Agent: where a request that names no device belongs
   named BOOLEAN,      -- the request named its device
   user_key UBIGINT,   -- of the user, after `groups.py` under whatever name
@@ -80,6 +80,9 @@ class LineClass(IntEnum):
 SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
 """HAProxy writes a hyphen for what it does not know."""
 
+# Exchange keeps a device as an object in the directory below its user, whose name holds the id
+# (a cn, equal without regard to case: RFC 4519 2.3). A box on the way or a log may
+# write it otherwise than the device does, and hashed journals have folded it before.
 INSERT = f"""
 INSERT INTO lines
 WITH journal AS (
@@ -105,7 +108,7 @@ SELECT
        ELSE 1 END,
   ts, ts - coalesce(event.duration // 1000000, 0),
   CASE WHEN who IS NULL THEN NULL
-       WHEN device IS NOT NULL THEN hash(who, device)
+       WHEN device IS NOT NULL THEN hash(who, lower(device))
        WHEN agent IS NOT NULL THEN hash(who, '', agent) END,
   hash(who, agent), device IS NOT NULL,
   who, "user".id, said("user".name), said("user".domain), said("user".email),
@@ -134,8 +137,8 @@ WHERE NOT lines.named AND lines.key IS NOT NULL AND lines.agent = named.agent
 # domain's, and theirs agree to a second or two.
 DOUBLED = """
 DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
-  AND (coalesce(device_id, user_agent, ''), coalesce(command, ''), ts // 2000) IN (
-    SELECT coalesce(device_id, user_agent, ''), coalesce(command, ''),
+  AND (coalesce(lower(device_id), user_agent, ''), coalesce(command, ''), ts // 2000) IN (
+    SELECT coalesce(lower(device_id), user_agent, ''), coalesce(command, ''),
       unnest([ts // 2000 - 1, ts // 2000, ts // 2000 + 1])
     FROM lines WHERE side = 'inner')
 """
@@ -144,14 +147,15 @@ DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
 # the outer one, and then the query alone says who called.
 OUTER_LOGON = """
 UPDATE lines SET key = CASE WHEN lines.device_id IS NOT NULL
-    THEN hash(o.user_key, lines.device_id) ELSE hash(o.user_key, '', lines.user_agent) END,
+    THEN hash(o.user_key, lower(lines.device_id)) ELSE hash(o.user_key, '', lines.user_agent) END,
   user_key = o.user_key,
   agent = hash(o.user_key, lines.user_agent), user_name = o.user_name,
   user_domain = o.user_domain, user_email = o.user_email, logon_format = o.logon_format
 FROM (
   SELECT i.rowid AS line, arg_min(o.rowid, abs(i.ts - o.ts)) AS outer_line
   FROM lines AS i JOIN lines AS o ON o.side IN ('front', 'ours', 'other')
-    AND coalesce(o.device_id, o.user_agent, '') = coalesce(i.device_id, i.user_agent, '')
+    AND coalesce(lower(o.device_id), o.user_agent, '')
+      = coalesce(lower(i.device_id), i.user_agent, '')
     AND coalesce(o.command, '') = coalesce(i.command, '')
     AND o.ts // 2000 BETWEEN i.ts // 2000 - 1 AND i.ts // 2000 + 1
   WHERE i.side = 'inner' AND o.user_key IS NOT NULL
