@@ -26,7 +26,7 @@ _FORWARDED_HOST = re.compile(r"(?:^|[;,\s])host\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*)
 
 
 def bare_host(authority: str | None) -> str | None:
-    """The host of `host:port`: lower case, no port, no trailing dot; None for what is not a host,
+    """The host of `host:port`: lower case, no port, no trailing dot; None if it is not a host,
     or longer than MAX_AUTHORITY."""
     return _bare_host(authority) if authority and len(authority) <= MAX_AUTHORITY else None
 
@@ -117,8 +117,8 @@ def _is_trusted(address: IPAddress | None, networks: tuple[Network, ...]) -> boo
 
 
 class DeviceNames:
-    """The latest names by which devices called for ActiveSync. Autodiscover, which is called by
-    another name (MS-OXDISCO 3.1.5), never sends anybody there."""
+    """The latest names by which devices called for ActiveSync. Autodiscover is called by another
+    name (MS-OXDISCO 3.1.5), and never sends anybody to these."""
 
     def __init__(self) -> None:
         self._called: dict[str, None] = {}
@@ -127,7 +127,7 @@ class DeviceNames:
         return tuple(self._called)
 
     def learn(self, exchange: Exchange, names: Iterable[str]) -> None:
-        """`names`: those by which the device called. They count where Exchange has let it in."""
+        """`names`: those by which the device called. They count if Exchange has let it in."""
         if exchange.answer.status_code == 401 or not exchange.identity.proven:
             return
         for name in names:
@@ -148,10 +148,10 @@ _SOMEBODY = ConnectionLogon(None)
 
 
 class ConnectionLogons:
-    """At most one logon for each client connection; keyed by any names of connections.
+    """At most one logon for each client connection, keyed by any names of connections.
 
-    A logon that is dropped leaves behind that somebody is logged on: only Exchange, by asking for a
-    logon again, says that nobody is.
+    After a logon is dropped, it is still known that somebody is logged on: only Exchange, by asking
+    for a logon again, says that nobody is.
     """
 
     def __init__(self) -> None:
@@ -161,17 +161,16 @@ class ConnectionLogons:
         return len(self._known)
 
     def recall(self, client: str, server: str, credentials: Credentials) -> ConnectionLogon | None:
-        """For a request that brings no logon: what is known of this pair of connections."""
+        """For a request without a logon: what is known about this pair of connections."""
         known = self._known.get(client)
         if credentials.scheme != "none" or known is None:
             return None
         return ConnectionLogon(known[1]) if known[0] == server else _SOMEBODY
 
     def answered(self, client: str, server: str, credentials: Credentials, status: int) -> None:
-        """Learn from a whole answer: anything but 401 means that Exchange took the logon.
+        """Learn from a complete answer: anything but 401 means that Exchange accepted the logon.
 
-        Another way of logging on, or a refusal, ends what was known: better no name than a wrong
-        one.
+        Another kind of logon, or a refusal, ends what was known: better no name than a wrong one.
         """
         if status == 401:
             self._known.pop(client, None)
@@ -181,7 +180,7 @@ class ConnectionLogons:
             self.somebody(client)
 
     def somebody(self, client: str) -> None:
-        """Somebody has logged on by this connection, out of our sight."""
+        """Somebody has logged on by this connection without our seeing who."""
         self._known[client] = ("", None)
 
     def forget(self, client: str) -> None:

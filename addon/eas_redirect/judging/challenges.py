@@ -23,7 +23,7 @@ _WRITE_AGAIN_S = 60.0
 
 
 class Challenges:
-    """When each server last asked for a logon. `clock` is one for all processes of the machine."""
+    """When each server last asked for a logon. All processes of the machine share `clock`."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Challenges:
         clock: Callable[[], float] = time.monotonic,
         name: str = "challenge",
     ) -> None:
-        """`folder`: shared with other processes; None: nobody else is asked or told. `name`: of
-        the file in it, one for each path that asks for logons on its own."""
+        """`folder`: shared with other processes; None: not shared. `name`: of the file in it,
+        one for each path that asks for logons separately."""
         self.name = name
         self._file = None if folder is None else folder / name
         self._clock = clock
@@ -75,13 +75,13 @@ class Challenges:
 
 
 def shared_folder() -> Path | None:
-    """The folder that a supervisor has made for its workers, if this is one of them."""
+    """The folder that a supervisor has made for its workers, if this is a worker."""
     named = os.environ.get(SIBLINGS)
     return Path(named) if named else None
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all. What cannot be written is not shared, and that is all."""
+    """Completely or not at all. What cannot be written is simply not shared."""
     with contextlib.suppress(OSError):
         beside = file.with_name(f"{file.name}.{os.getpid()}")
         beside.write_text(text, "utf-8")

@@ -27,8 +27,8 @@ _LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SentUp:
-    """A request that has gone up whole, so many seconds ago, and whose answer has not begun.
-    `logon`: by Authorization or the connection; None: nobody is to be looked up for it."""
+    """A request that was completely sent so many seconds ago, and whose answer has not begun.
+    `logon`: from Authorization or the connection; None: nobody to look up."""
 
     logon: Logon | None
     since_s: float
@@ -40,8 +40,8 @@ type Peek = Callable[[], SentUp | None]
 
 @dataclass(slots=True)
 class EarlyLookUp:
-    """Of one exchange. `answer`: of `directory`, to a question about `logon`, `at` a time of the
-    clock."""
+    """For one exchange. `answer`: from `directory`, to a question about `logon`, `at` a time of
+    the clock."""
 
     began: float
     peek: Peek
@@ -51,9 +51,9 @@ class EarlyLookUp:
     at: float = 0.0
 
     def answer_to(self, ask: Ask, directory: CachedDirectory, now: float) -> DirectoryAnswer | None:
-        """What was found, if it answers this: that a mailbox has moved. That it has not is asked
-        again, since Exchange may know better; so is another directory than the one that was asked.
-        """
+        """The result, if it answers this question and says that a mailbox has moved. Any other
+        result is asked for again, since Exchange may know better, and so is one from a directory
+        that has been replaced."""
         if self.answer is None or now - self.at > GOOD_S:
             return None
         if ask.logon != self.logon or directory is not self.directory:
@@ -62,7 +62,7 @@ class EarlyLookUp:
 
 
 class EarlyLookUps:
-    """Of the exchanges under way, by their ids. Used on one event loop."""
+    """For the exchanges under way, by id. Used on one event loop."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class EarlyLookUps:
         return len(self._open)
 
     def begin(self, exchange: str, peek: Peek) -> EarlyLookUp:
-        """A request that does not wait on purpose begins. Needs a running event loop."""
+        """A request begins that does not wait on purpose. Needs a running event loop."""
         begun = self._open[exchange] = EarlyLookUp(self._clock(), peek)
         self._look_soon()
         return begun
@@ -105,7 +105,8 @@ class EarlyLookUps:
             logger.exception("eas-redirect: slow answers could not be looked at")
 
     def look(self) -> None:
-        """Begin a look-up for whoever has waited long enough, as far as there is room."""
+        """Begin a look-up for every request that has waited long enough, as far as there is
+        room."""
         directory, now = self._judge().directory, self._clock()
         if directory.source == "snapshot":
             return  # which answers at once

@@ -39,12 +39,12 @@ _LOOK_S = 0.01
 
 
 class EndedWaitsError(Exception):
-    """One sentence: why the file cannot be used, and what to do."""
+    """Why the file cannot be used, and what to do, in one sentence."""
 
 
 class EndedWaits:
-    """The endings of one machine. Reads and writes files and waits for a lock, so it is not for the
-    event loop. `clock` gives Unix time, which all workers share."""
+    """The ended waits of one machine. It reads and writes files and waits for a lock, so keep it
+    off the event loop. `clock` gives Unix time, which all workers share."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class EndedWaits:
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`journal`: what the file belongs to; None where nothing is really ended (observe mode):
-        then this process remembers for itself. `secret`: the key of the hashes; empty: one that
-        the file holds."""
+        """`journal`: the journal that the file belongs to; None if nothing is really ended
+        (observe mode): then this process only remembers. `secret`: the key of the hashes; empty:
+        the file holds one."""
         self._path = None if journal is None or is_stream(journal) else beside(journal)
         self._is_piped = journal is not None and is_stream(journal)
         self._secret = secret
@@ -62,10 +62,10 @@ class EndedWaits:
         self._read = _Endings(head=_new_head(secrets.token_hex(16)))
 
     def claim(self, waits: Sequence[str]) -> tuple[Ending, ...]:
-        """For each of `waits` (a name of device and move) whether it may be ended now. Those that
-        may (`end`) are taken down as ended. `later`: enough were ended in this second.
+        """For each of `waits` (a name of device and move) whether it may be ended now.
 
-        Raises EndedWaitsError; then none may be, and none is taken down.
+        Those that may (`end`) are recorded as ended. `later`: enough were ended in this second.
+        Raises EndedWaitsError; then none may be ended, and none is recorded.
         """
         if self._is_piped:
             raise EndedWaitsError(
@@ -105,7 +105,7 @@ class EndedWaits:
         return endings
 
     def _forget_old(self, path: Path) -> None:
-        """Into another file of the same name: siblings see that it is one."""
+        """Write a new file of the same name; siblings notice that it is new."""
         oldest = self._clock() - KEPT_S
         kept = {who: at for who, at in self._read.ended.items() if max(at) >= oldest}
         lines = [_line(who, at) for who, times in kept.items() for at in times]
@@ -159,17 +159,17 @@ class EndedWaits:
 
 
 def is_stream(journal: str) -> bool:
-    """Whether a journal is not a file: beside `-` and `/dev/stdout` nothing can be kept."""
+    """Whether a journal is not a file: beside `-` and `/dev/stdout` no file can be kept."""
     return journal == "-" or journal.startswith(("/dev/", "/proc/"))
 
 
 def beside(journal: str) -> Path:
-    """The file that belongs to a journal. Its name is none that `journal.jsonl*` means."""
+    """The file that belongs to a journal. `journal.jsonl*` does not match its name."""
     return Path(journal).with_suffix(".ended-waits")
 
 
 def why_not_usable(file: Path) -> str | None:
-    """In words, for somebody who looks before it is needed; makes no file."""
+    """In words, for `check`; creates no file."""
     if not file.parent.is_dir():
         return f"there is no directory {file.parent}"
     if not file.exists():
@@ -186,8 +186,8 @@ def why_not_usable(file: Path) -> str | None:
 
 @dataclass(slots=True)
 class _Endings:
-    """What was read of a file: its first line, who had a wait ended and when, and how many bytes
-    of it that was. `latest`: the last times of all."""
+    """What was read of a file: its first line, whose wait was ended and when, and how many bytes
+    were read. `latest`: the last times overall."""
 
     head: str
     ended: dict[str, list[float]] = field(default_factory=dict)
@@ -200,7 +200,7 @@ class _Endings:
         return self.head.removeprefix(_HEAD)[:32]
 
     def add(self, lines: Sequence[str]) -> bool:
-        """Whether each of them is a line of ours; those before one that is none are added."""
+        """Whether every line is valid; those before an invalid one are added."""
         for line in lines:
             found = _LINE.fullmatch(line)
             if found is None:
@@ -213,7 +213,7 @@ class _Endings:
 
 
 def _new_head(key: str) -> str:
-    """The first line. Its end tells one file from another of the same name and key."""
+    """The first line. Its end distinguishes files of the same name and key."""
     return f"{_HEAD}{key} {secrets.token_hex(4)}\n"
 
 
@@ -223,7 +223,7 @@ def _line(who: str, at: float) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """The file of this name, made if need be, and nobody else's for so long. Raises OSError."""
+    """The file of this name, created if necessary, and locked meanwhile. Raises OSError."""
     until = time.monotonic() + _LOCK_S
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     while True:
@@ -250,7 +250,7 @@ def _lock(file: int) -> bool:
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Whether the file that was opened still has this name."""
+    """Whether the open file still has this name."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
@@ -258,7 +258,7 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _read(file: int, path: Path, known: _Endings) -> _Endings:
-    """What the file holds; of one that is known only what has been added since."""
+    """What the file holds; if it is already known, only what has been added."""
     size = os.fstat(file).st_size
     if size > _LONGEST:
         raise EndedWaitsError(
@@ -282,7 +282,7 @@ def _read(file: int, path: Path, known: _Endings) -> _Endings:
 
 
 def _append(file: int, text: str) -> None:
-    """All of it, on the disk, or nothing. Raises OSError."""
+    """Everything, on the disk, or nothing. Raises OSError."""
     before = os.fstat(file).st_size
     data = text.encode("ascii")
     try:

@@ -33,7 +33,7 @@ _ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedDevice:
-    """The device that is made up. `called_host`: the name by which it calls this proxy."""
+    """The made-up device. `called_host`: the name by which it calls this proxy."""
 
     protocol_version: str = "14.1"
     device_type: str | None = None
@@ -74,7 +74,7 @@ def open_judge(config: Config) -> Judge:
 
 
 def judge_over(config: Config, directory: Directory) -> Judge:
-    """The same over a directory that is open already. Raises ConfigError."""
+    """The same over a directory that is already open. Raises ConfigError."""
     return Judge(
         policy=policy(config),
         directory=CachedDirectory(directory, cache_settings(config)),
@@ -84,7 +84,7 @@ def judge_over(config: Config, directory: Directory) -> Judge:
 
 
 async def explain_user(judge: Judge, user: str, device: AskedDevice) -> Explanation | None:
-    """None when `user` is no logon: empty, too long, control characters, half of a name."""
+    """None if `user` is not a logon: empty, too long, control characters, half of a name."""
     logon = parse_logon(user)
     if logon is None:
         return None
@@ -98,12 +98,12 @@ async def explain_user(judge: Judge, user: str, device: AskedDevice) -> Explanat
 
 
 def _called(device: AskedDevice, policy: Policy) -> str:
-    """Nobody called, so only names of the configuration can be a loop (RFC 2606 2: invalid)."""
+    """Nobody called, so only names in the configuration can be a loop (RFC 2606 2: invalid)."""
     return device.called_host or min(policy.own_names, default="proxy.invalid")
 
 
 def _discovery(found: Explanation, device: AskedDevice, policy: Policy) -> Discovery:
-    """The user adds the account again, and Exchange names the directory's targetAddress."""
+    """As if the user added the account again, and Exchange named the directory's targetAddress."""
     recipient = found.recipient
     address = (recipient.mail or recipient.primary_address) if recipient else None
     target = (recipient.target_address if recipient else None) or ""
@@ -137,7 +137,7 @@ def _exchange(logon: Logon, device: AskedDevice, judge: Judge) -> Exchange:
 
 
 def remarks(recipient: Recipient) -> Iterator[str]:
-    """What does not decide and yet explains why a device fails."""
+    """What does not affect the decision but explains why a device fails."""
     if (recipient.user_account_control or 0) & _ACCOUNT_OFF:
         yield "The account is disabled (userAccountControl)."
     if (recipient.ms_exch_oma_admin_wireless_enable or 0) & _ACTIVESYNC_OFF:
@@ -145,7 +145,7 @@ def remarks(recipient: Recipient) -> Iterator[str]:
 
 
 def in_lines(explanation: Explanation) -> Iterator[str]:
-    """For people: each question with its finding, then what comes of it."""
+    """For people: each question with its finding, then the result."""
     logon, judgement = explanation.logon, explanation.judgement
     yield f"{logon.text}: a logon of the form {logon.format}"
     if explanation.assumed:
@@ -216,7 +216,7 @@ def _added_again(judgement: Judgement) -> str:
 
 
 def as_json(explanation: Explanation) -> dict[str, object]:
-    """For machines; the words are those of the journal."""
+    """For machines, in the words of the journal."""
     judgement = explanation.judgement
     verdict, asked, recipient = judgement.verdict, judgement.asked, explanation.recipient
     return {

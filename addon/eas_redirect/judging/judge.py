@@ -62,15 +62,15 @@ class Judgement:
 
     @property
     def out_of_reach(self) -> bool:
-        """The directory could not be asked. One that answers, and cannot vouch for what it does not
-        show, is in reach; so is one that gave a part of a relationship, and that is not an error.
-        """
+        """The directory could not be asked. One that answers but cannot vouch for what it does
+        not show is in reach; so is one that gave only a part of a relationship, which is not an
+        error."""
         is_unavailable = self.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
         return is_unavailable and self.error_type not in {None, *NOT_VISIBLE}
 
     @property
     def settings(self) -> bytes | None:
-        """The body that Autodiscover's answer gets in place of its own; None: it stays as it is."""
+        """The body that replaces Autodiscover's answer; None: the answer stays as it is."""
         if self.decision != "redirect" or self.discovery is None:
             return None
         if not isinstance(self.verdict, Redirect) or self.asked is None:
@@ -85,10 +85,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A policy over a directory. Replaced whole when the configuration changes.
+    """A policy over a directory. It is replaced as a whole when the configuration changes.
 
-    Whoever carries the bytes hands in an `Exchange`, of plain values, and gets a `Judgement`:
-    `screened` at once, and where that is a question, `decided` with what the directory says to it.
+    Whoever carries the bytes hands in an `Exchange` of plain values and gets a `Judgement`: from
+    `screened` at once, or, if that returns a question, from `decided` with the directory's answer.
     """
 
     policy: Policy
@@ -97,7 +97,7 @@ class Judge:
     lookup_timeout_s: float = 5.0
 
     def screened(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement | Ask:
-        """For most exchanges the wire alone decides; an `Ask` is for `decided`. Never raises."""
+        """The wire alone decides most exchanges; pass an `Ask` to `decided`. Never raises."""
         try:
             found = screen(exchange, trace)
         except Exception as error:
@@ -109,8 +109,8 @@ class Judge:
     async def decided(
         self, ask: Ask, trace: list[Step] | None = None, *, early: DirectoryAnswer | None = None
     ) -> Judgement:
-        """Never raises, never outlasts the look-up's time limit by more than GRACE_S. `early`: what
-        the directory has answered to this very question a moment ago.
+        """Never raises, never takes longer than the look-up's time limit plus GRACE_S. `early`:
+        what the directory has just answered to this very question.
 
         A CancelledError that escaped would hang the exchange for ever, so even that ends in a pass.
         """
@@ -123,7 +123,7 @@ class Judge:
             return self._failed(ask.exchange, type(error).__name__, whereabouts(error))
 
     async def judge(self, exchange: Exchange, trace: list[Step] | None = None) -> Judgement:
-        """Both in one, for whoever has the time to wait."""
+        """Both in one, for callers that can wait."""
         screened = self.screened(exchange, trace)
         return await self.decided(screened, trace) if isinstance(screened, Ask) else screened
 
@@ -143,7 +143,8 @@ class Judge:
         return replace(judgement, discovery=found)
 
     def unanswered(self, exchange: Exchange) -> Judgement:
-        """For an exchange without a whole answer: there is nothing to change and nothing to ask."""
+        """For an exchange without a complete answer: there is nothing to change and nothing to
+        ask."""
         verdict = Pass(reason=Reason.NO_ANSWER, detail="There was no whole answer to judge.")
         return Judgement(exchange=exchange, verdict=verdict, mode=self.mode)
 

@@ -49,8 +49,8 @@ HELD_BACK: frozenset[str] = frozenset(get_args(WhyItWaits.__value__))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A request that waits at Exchange. `began_s`: when all of it had gone there, by the clock of
-    the watch. `exchange`: it, as evidence that is weak, made when it is judged."""
+    """A request that waits at Exchange. `began_s`: when it had been sent completely, by the
+    clock of the watch. `exchange`: makes it into weak evidence when it is judged."""
 
     id: str
     kind: WaitKind
@@ -61,8 +61,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitOutcome:
-    """What came of a wait whose user looks moved. `waited_s` so far, `seen_s` since the directory
-    was first seen to say so. `held_back` None: it is ended, or would be in enforce mode."""
+    """The result for a wait whose user appears to have moved. `waited_s` so far; `seen_s` since
+    the directory first said so. `held_back` None: it is ended, or would be in enforce mode."""
 
     wait: Wait
     judgement: Judgement
@@ -82,28 +82,28 @@ class OpenWaits(Protocol):
     """The carrier's side."""
 
     async def open_waits(self) -> Sequence[Wait]:
-        """Those that wait now, whose user is known by a logon that Exchange has checked."""
+        """The current waits whose user is known by a logon that Exchange has checked."""
 
     def is_open(self, wait: Wait) -> bool:
         """Whether it still waits."""
 
     async def end_wait(self, outcome: WaitOutcome) -> bool:
-        """End it; the carrier journals that when it has. False: there was an answer already."""
+        """End it; the carrier journals that. False: there was already an answer."""
 
     def wait_goes_on(self, outcome: WaitOutcome) -> None:
         """Journal that it goes on, or would have been ended."""
 
 
 class WaitingUsers(Protocol):
-    """Who the users are whose devices wait."""
+    """Finds the directory objects of users whose devices wait."""
 
     def known(self, logons: Sequence[Logon]) -> Mapping[Logon, Watched]:
-        """Those of them that are known now. The others are asked for meanwhile, not too fast."""
+        """Those that are known now. The others are looked up meanwhile, at a limited pace."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is remembered of one wait, as long as it lasts."""
+    """What is remembered about one wait while it lasts."""
 
     moved_at: float | None = None
     judge_at: float = float("-inf")
@@ -112,7 +112,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitStatistics:
-    """Of the last look: how many waits of which the users are asked about, those whose user looked
+    """The last look: how many waits are watched, how many belong to users who appear to have
     moved, and why the directory could not be asked."""
 
     watched: int = 0
@@ -121,7 +121,7 @@ class WaitStatistics:
 
 
 class WaitWatch:
-    """Looks at the open waits again and again, and ends those that are to be ended."""
+    """Looks at the open waits again and again, and ends some of them."""
 
     def __init__(
         self,
@@ -145,8 +145,8 @@ class WaitWatch:
         self.accounts: Counter[str] = Counter()  # DN → waits, at the last look
 
     async def run(self, every_s: Callable[[], float | None]) -> None:
-        """Until it is cancelled. `every_s`: how often to look; None: not at all for now. A snapshot
-        is looked at as soon as it is adopted, too."""
+        """Until it is cancelled. `every_s`: how often to look; None: not at all for now. A newly
+        adopted snapshot is looked at immediately."""
         looked_at, looked_in = float("-inf"), None
         while True:
             watch_s, directory = every_s(), self._judge().directory
@@ -167,7 +167,7 @@ class WaitWatch:
             await self._sleep(GLANCE_S)
 
     async def look(self, watch_s: float) -> None:
-        """Once: ask about all that have waited for `watch_s`, and end what is to be ended within
+        """Once: ask about all that have waited for `watch_s`, and end the ones to end within
         another `watch_s`; the next look finds the rest."""
         until = self._clock() + watch_s
         waits = [w for w in await self._open.open_waits() if self._clock() - w.began_s >= watch_s]
@@ -180,7 +180,7 @@ class WaitWatch:
             await self._decide(some, until)
 
     async def _look_moved(self, waits: Sequence[Wait]) -> list[Wait]:
-        """Those whose user looks moved to the directory, the oldest first."""
+        """Those whose user appears to have moved, according to the directory, the oldest first."""
         known = self._users.known(tuple(dict.fromkeys(w.logon for w in waits)))
         self.accounts = Counter(known[w.logon].dn for w in waits if w.logon in known)
         users = tuple(dict.fromkeys(known.values()))
@@ -214,7 +214,7 @@ class WaitWatch:
             return MovedAnswer(moved=late, source=judge.directory.source)
 
     async def _decide(self, waits: Sequence[Wait], until: float) -> None:
-        """Judge some waits, and end those of them that may be ended."""
+        """Judge some waits, and end those that may be ended."""
         outcomes = [o for some in batched(waits, MOST_JUDGED_AT_ONCE) for o in await self._of(some)]
         ready = []
         for outcome in outcomes:
@@ -251,7 +251,7 @@ class WaitWatch:
         )
 
     async def _end(self, outcomes: list[WaitOutcome]) -> list[WaitOutcome]:
-        """Those that have to wait for another second."""
+        """Returns those that must wait for another second."""
         outcomes = [outcome for outcome in outcomes if self._open.is_open(outcome.wait)]
         names = [_name(outcome) for outcome in outcomes]
         try:
@@ -281,7 +281,7 @@ class WaitWatch:
             self._hold_back(replace(now, held_back="answered"))
 
     def _hold_back(self, outcome: WaitOutcome) -> None:
-        """It goes on, and is judged again in a while. Told once of each wait for each reason."""
+        """It goes on, and is judged again later. Reported once for each wait and reason."""
         seen, why = self._seen[outcome.wait.id], outcome.held_back or "would_end_wait"
         if outcome.held_back is None:
             seen.judge_at = float("inf")
@@ -292,14 +292,14 @@ class WaitWatch:
             self._open.wait_goes_on(outcome)
 
     def _say(self, problem: str) -> None:
-        """Once, until it is another or is over."""
+        """Once, until the problem changes or is over."""
         if problem != self._said:
             self._said = problem
             logger.warning("eas-redirect: %s", problem)
 
 
 def _name(outcome: WaitOutcome) -> str:
-    """Of a device and a move: the account, where its mailbox went, the device's id."""
+    """For a device and a move: the account, where its mailbox went, the device's id."""
     asked, request = outcome.judgement.asked, outcome.judgement.exchange.request
     assert asked is not None and isinstance(asked.lookup, Found)  # noqa: S101, PT018 - it redirects
     who = asked.lookup.recipient

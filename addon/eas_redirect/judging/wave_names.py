@@ -23,11 +23,9 @@ SHOWN = 10  # names in one sentence
 
 
 def ask_names(wave: Wave, ask: AskDirectory, patience_s: float) -> Wave:
-    """The wave with what the directory says to each of its names; those of `except` come first.
-
-    Waits, so not for the event loop. After `patience_s` no question begins: what is left stays as
-    it was.
-    """
+    """The wave with the directory's answer for each name, `except` first. It blocks, so keep it
+    off the event loop. After `patience_s` no new look-up begins: the remaining names stay as
+    they were."""
     until_s = time.monotonic() + patience_s
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="eas-names") as threads:
 
@@ -46,7 +44,7 @@ def ask_names(wave: Wave, ask: AskDirectory, patience_s: float) -> Wave:
 
 
 def with_waves(judge: Judge, patience_s: float = 60.0) -> Judge:
-    """The same judge, its waves told by its directory. For commands that judge; waits."""
+    """The same judge, with its waves' names looked up. For commands; blocks."""
     wave = ask_names(judge.policy.wave, judge.directory.meant_by, patience_s)
     return replace(judge, policy=replace(judge.policy, wave=wave))
 
@@ -88,8 +86,8 @@ def _told(users: UserNames, answers: dict[str, Lookup | None]) -> UserNames:
 
 
 def in_doubt(table: str, users: UserNames | None, *, starting: bool = False) -> tuple[str, ...]:
-    """What is wrong with the names of `only` or `except`, a sentence each, with what follows from
-    it. `starting`: for a start that is refused, with what to do instead."""
+    """What is wrong with the names of `only` or `except`, one sentence each, with the
+    consequence. `starting`: for a start that is refused, with what to do instead."""
     if users is None:
         return ()
     key = f"redirect.{table}"
@@ -111,7 +109,7 @@ def in_doubt(table: str, users: UserNames | None, *, starting: bool = False) -> 
 
 
 def doubts(wave: Wave) -> tuple[str, ...]:
-    """The same of both tables."""
+    """The same for both tables."""
     return (*in_doubt("except", wave.exclude.users), *in_doubt("only", wave.only.users))
 
 

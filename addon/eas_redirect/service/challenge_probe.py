@@ -28,7 +28,7 @@ TIMEOUT_S = 10.0
 
 
 class ProbeWords(TypedDict):
-    """What is sent, and what follows while no logon is asked for."""
+    """What is sent, and the consequence while no logon is asked for."""
 
     asking: str
     unproven: str
@@ -91,7 +91,7 @@ class ChallengeProbe:
             await asyncio.sleep(wait_s)
 
     async def ask(self) -> float:
-        """Ask once. Gives back in how many seconds to ask again."""
+        """Ask once. Returns in how many seconds to ask again."""
         server = self._server()
         if server is None:
             return TRY_AGAIN_S
@@ -112,7 +112,8 @@ class ChallengeProbe:
                 assert_never(other)
 
     def _is_our_turn(self) -> bool:
-        """Whoever holds the lock asks; it is let go when its process ends, however it does."""
+        """Whoever holds the lock asks; it is released when its process ends, for whatever
+        reason."""
         if self._folder is None or self._turn is not None:
             return True
         try:

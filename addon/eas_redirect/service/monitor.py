@@ -59,7 +59,7 @@ MOST = 200
 
 
 def open_descriptors() -> int:
-    """Of this process; 0 where the system does not tell. Linux does, from 6.2 on in one call."""
+    """Of this process; 0 if the system does not say. Linux does, from 6.2 on in one call."""
     folder = Path("/proc/self/fd")
     try:
         return folder.stat().st_size or len(os.listdir(folder))  # noqa: PTH208 - tens of thousands
@@ -68,7 +68,7 @@ def open_descriptors() -> int:
 
 
 def limit() -> int:
-    """How many this process may have; 0 where there is no such limit."""
+    """How many this process may have; 0 if there is no limit."""
     try:
         import resource  # noqa: PLC0415 - Windows has none
     except ImportError:
@@ -77,7 +77,7 @@ def limit() -> int:
 
 
 class Descriptors:
-    """Looks at most once in LOOK_S."""
+    """Counts at most once in LOOK_S."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Descriptors:
         self._short = False
 
     def are_short(self) -> bool:
-        """Whether another connection may find none. Short until twice as many are left."""
+        """Whether another connection may find none left. Short until twice as many are free."""
         if self._clock() - self._looked_at >= LOOK_S:
             self._looked_at = self._clock()
             self._short = self._look()
@@ -173,8 +173,8 @@ class Monitor:
         ]
 
     async def follow(self) -> bool:
-        """Serve where the option or the configuration says. Where that cannot be had it is logged,
-        the last good address stays, and the result is False."""
+        """Serve where the option or the configuration says. If that address cannot be used, this
+        is logged, the last good address stays, and the result is False."""
         wanted = self._proxy.listen() or self._service.config.metrics.listen
         try:
             await self._listen_at(None if wanted == "off" else wanted)
@@ -199,7 +199,7 @@ class Monitor:
 
     @property
     def port(self) -> int:
-        """The TCP port of the site; 0 when there is none."""
+        """The TCP port of the site; 0 if there is none."""
         return 0 if self._site is None else self._site.port
 
     def close(self) -> None:
@@ -249,7 +249,7 @@ class Monitor:
         )
 
     def _waits(self) -> dict[str, int]:
-        """Under `journal.users = "drop"` nobody is named."""
+        """With `journal.users = "drop"` nobody is named."""
         name = self._service.redaction.name
         ids = {name(account_id(dn)): n for dn, n in self._proxy.waiting_accounts().items()}
         return {account: n for account, n in ids.items() if account is not None}
@@ -265,7 +265,7 @@ class Monitor:
         return self._service.judge.directory.statistics()
 
     async def _look(self) -> None:
-        """Before anything is shown: is Exchange there, and which relationships are known?"""
+        """Before anything is shown: does Exchange answer, and which relationships are known?"""
         await self.upstream.look()
         directory = self._service.judge.directory
         if directory.statistics().age_s is not None:
@@ -301,7 +301,7 @@ class Monitor:
         )
 
     def _certificate_lines(self) -> tuple[CertificateLine, ...]:
-        """Those whose end is known, and the one that phones see where its renewal was refused."""
+        """Those whose end is known, and the phones' certificate if its renewal was refused."""
         now_s = self._clock()
         self._front_errors.see(self._proxy.front_refused(), now_s)
         ends = self._certificates()
@@ -334,7 +334,7 @@ class Monitor:
         )
 
     def _snapshot_problem(self) -> str | None:
-        """Why the snapshot's file, as it stands, is not in force."""
+        """Why the current snapshot file is not in force."""
         file = self._service.snapshot
         return None if file is None else file.problem
 
@@ -361,7 +361,7 @@ class _Trouble:
 
 
 def _latest(*errors: ErrorLine | None) -> ErrorLine | None:
-    """One that lasts before one that is over, then the one that began last."""
+    """An error that lasts before one that is over, then the one that began last."""
     known = [error for error in errors if error is not None]
     return max(known, key=lambda error: (error.until_s is None, error.since_s), default=None)
 
@@ -369,7 +369,7 @@ def _latest(*errors: ErrorLine | None) -> ErrorLine | None:
 def _ending(
     whose: Literal["phones", "exchange"], ends_s: float | None, now_s: float
 ) -> CertificateLine:
-    """What is to be said of a certificate's end: three weeks before, and after it."""
+    """What to say about a certificate's end: three weeks before, and after it."""
     if ends_s is None or ends_s - now_s > SOON_DAYS * DAY_S:
         return CertificateLine(whose=whose, ends_s=ends_s)
     day = datetime.fromtimestamp(ends_s, UTC).strftime("%Y-%m-%d")
@@ -383,7 +383,7 @@ def _ending(
 def relationship_lines(
     known: tuple[OrganizationRelationship, ...], policy: Policy
 ) -> tuple[RelationshipLine, ...]:
-    """All relationships, each with where its domains lead by the decision's own rule."""
+    """All relationships, each with where its domains lead, by the decision's own rule."""
     return tuple(
         _with_contested(relationship_line(one, policy), one, known, policy)
         for one in (*policy.relationships, *known)

@@ -66,7 +66,7 @@ class Service:
     """
 
     def __init__(self, config: Config, *, journalled: bool = True) -> None:
-        """Without `journalled` it is there to look at captures: nothing is written anywhere."""
+        """Without `journalled` it only looks at captures and writes nothing."""
         self.config = config
         self._journalled = journalled
         self.sinks: list[Callable[[Record], None]] = []  # told of every record, users in clear
@@ -91,8 +91,9 @@ class Service:
         self._say_doubts()
 
     def prepare(self, config: Config) -> Prepared:
-        """Make what another configuration needs. May take seconds (a snapshot), so not for the
-        event loop; raises what making a service raises, and then nothing has changed."""
+        """Make what another configuration needs. This may take seconds (a snapshot), so keep it
+        off the event loop. It raises what creating a service raises, and then nothing has
+        changed."""
         made = policy(config)
         made = replace(made, wave=made.wave.after(self.judge.policy.wave))
         journal, directory, snapshot = self._journal, self.judge.directory, self.snapshot
@@ -118,7 +119,7 @@ class Service:
         )
 
     def adopt(self, prepared: Prepared) -> None:
-        """Go on under another configuration, at once. What it does not change (cache, journal)
+        """Switch to another configuration at once. What it does not change (cache, journal)
         stays; exchanges under way keep what they began with."""
         old, old_journal = self.judge, self._journal
         self.config, self._journal = prepared.config, prepared.journal
@@ -133,18 +134,18 @@ class Service:
         self._ask_names_again()
 
     def stop_redirecting(self) -> None:
-        """Go on in observe mode with everything else as it is: for a configuration that may hold
-        somebody back and cannot be used. The next good one says what is so."""
+        """Switch to observe mode with everything else unchanged: for a configuration that may
+        hold somebody back and cannot be used. The next good one decides again."""
         self.config = self.config.model_copy(update={"mode": "observe"})
         self.judge = replace(self.judge, mode="observe")
         self.ended_waits = _ended_waits(self.config)
 
     def told_by(self, snapshot: Snapshot) -> Policy:
-        """The policy with whom its names mean in another version of the snapshot. Waits."""
+        """The policy, with its names looked up in another version of the snapshot. Blocks."""
         return _told(self.judge.policy, snapshot)
 
     def adopt_snapshot(self, snapshot: Snapshot, told: Policy) -> None:
-        """Go on over another version of the snapshot, with what `told_by` made of it."""
+        """Switch to another version of the snapshot, with the result of `told_by`."""
         self._remark(snapshot, self.config)
         old, new = self.judge, self._cached(snapshot, self.config)
         self.judge = replace(old, directory=new, policy=told)
@@ -168,8 +169,8 @@ class Service:
             retired.close()
 
     def start(self) -> None:
-        """Begin what needs the event loop: reading the relationships and asking for the names of
-        waves in the background."""
+        """Begin what needs the event loop: read the relationships and look up the names of waves
+        in the background."""
         self._started = True
         families()  # a file of ours, read once: later no descriptor may be left for it
         self.judge.directory.start()
@@ -195,7 +196,7 @@ class Service:
         return self.config.exchange.trusted_proxies
 
     def exchange(self, record: Record) -> JSONLine:
-        """Take in an exchange: ledger, journal, sinks. Gives back what the journal says of it."""
+        """Take in an exchange: ledger, journal, sinks. Returns its journal line."""
         changes = self.ledger.observe(record)
         line = self._journal.line(record)
         for change in changes:  # first, so that the exchange's own line ends what it caused
@@ -302,8 +303,8 @@ class Service:
         self._names = asyncio.get_running_loop().create_task(self._keep_asking_names())
 
     async def _keep_asking_names(self) -> None:
-        """At once where some were not asked, then with the relationships' renewal; sooner while
-        some cannot be asked."""
+        """At once if some could not be asked, then with each renewal of the relationships;
+        sooner while some cannot be asked."""
         retry_s = 0.0
         while True:
             wave = self.judge.policy.wave
@@ -325,7 +326,7 @@ class Service:
             self._say_doubts()
 
     def _say_doubts(self) -> None:
-        """What is new of it, once."""
+        """New doubts, once."""
         told = doubts(self.judge.policy.wave)
         for doubt in told:
             if doubt not in self._doubts:
@@ -344,15 +345,15 @@ class Service:
 
 
 def _told(made: Policy, directory: CachedDirectory | Snapshot) -> Policy:
-    """The policy, with what the directory says to the names of its waves. Waits for it."""
+    """The policy, with the names of its waves looked up in the directory. Blocks."""
     if made.wave.only.users is None and made.wave.exclude.users is None:
         return made
     return replace(made, wave=ask_names(made.wave, directory.meant_by, NAMES_S))
 
 
 def _refuse_doubts(made: Policy) -> None:
-    """A brake of which it is not known whom it holds. Only at a start: a name that becomes doubtful
-    while we run keeps everybody whom it may mean."""
+    """A brake that may hold unknown people. Only at a start: a name that becomes doubtful later
+    keeps back everybody whom it may mean."""
     users = made.wave.exclude.users
     if users is not None and (users.nobody or users.several):
         raise ConfigError(in_doubt("except", replace(users, unasked=()), starting=True))
@@ -401,7 +402,7 @@ def _same_directory(one: Config, other: Config) -> bool:
 
 
 def is_decision(record: Record) -> bool:
-    """Whether there was something to decide: evidence, a redirect of Exchange's own, a fault."""
+    """Whether there was something to decide: evidence, a redirect by Exchange itself, a bug."""
     if record.action not in ("eas.exchange", "eas.autodiscover"):
         return True
     if record.decision in ("redirect", "would_redirect"):

@@ -38,7 +38,8 @@ CLIENTS = 2  # different clients: a single one may be the cause itself
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """Exchange answered, whatever it said. `expires`: when the certificate that it showed ends."""
+    """Exchange answered, whatever it said. `expires`: when the certificate that it showed
+    expires."""
 
     status: int
     head: str = ""
@@ -85,7 +86,7 @@ class Upstream:
     # -- what is seen in the traffic -------------------------------------------------------------
 
     def observe(self, record: Record) -> None:
-        """A sink: any answer of Exchange shows that it is there."""
+        """A sink: any answer from Exchange shows that it is there."""
         if record.upstream_status_code is not None:
             self._seen_at = self._clock()
             self._failed.clear()
@@ -96,12 +97,12 @@ class Upstream:
                 self.doubt(f"the last {FAILURES} exchanges failed: {said}")
 
     def shown(self, expires: datetime) -> None:
-        """The certificate of a handshake that went well."""
+        """The certificate of a successful handshake."""
         self.expires = expires
 
     def doubt(self, why: str) -> None:
-        """It may be that Exchange cannot be reached: `/ready` says no until it answers us. It says
-        yes for the moment if it has just answered, for a stranger can make a handshake fail."""
+        """Exchange may be out of reach: `/ready` says no until it answers us. It still says yes
+        if Exchange has just answered, because a stranger can make a handshake fail."""
         if self._peer() is None:
             return
         if self.problem is None and self._clock() - self._answered_at >= RETRY_S:
@@ -172,7 +173,7 @@ class Upstream:
         self._told.clear()
 
     async def _problem_of(self, peer: Peer) -> str | None:
-        """What one request of our own meets."""
+        """The result of one request of our own."""
         match await self._ask(ASK_TIMEOUT_S):
             case NoAnswer(why=why):
                 return await _true_cause(peer) or why
@@ -188,7 +189,7 @@ class Upstream:
                 assert_never(other)
 
     def _tell(self, what: str, why: str) -> None:
-        """Once for each cause, until Exchange answers again."""
+        """Log each cause once, until Exchange answers again."""
         if why not in self._told and len(self._told) < MOST_TOLD:
             self._told.add(why)
             logger.warning("eas-redirect: %s: %s", what, why)
@@ -198,11 +199,11 @@ class Upstream:
 
 
 async def _true_cause(peer: Peer) -> str | None:
-    """In words with their cure; None when nothing is found that is wrong (any more)."""
+    """In words, with the cure; None if nothing is found to be wrong (any more)."""
     trouble = await asyncio.to_thread(diagnose, peer, ASK_TIMEOUT_S / 4)
     return None if trouble is None else str(trouble)
 
 
 def _client(record: Record) -> str:
-    """Who asked: the device where it is known, since behind a front all come from one address."""
+    """Who asked: the device if it is known, since behind a front all have one address."""
     return record.device_id or record.forwarded_ip or record.client_address or ""

@@ -40,7 +40,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadRefused:
-    """Something to correct; the last good configuration goes on."""
+    """Something must be corrected; the last good configuration stays in force."""
 
     problems: tuple[str, ...]
     changed: tuple[Path, ...] = ()
@@ -65,7 +65,7 @@ class Reloader:
         overrides: Mapping[str, Override],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`config` is what was loaded from `path` with `overrides` and is in force."""
+        """`config` is in force; it was loaded from `path` with `overrides`."""
         self._clock = clock
         self._path = path
         self._overrides = dict(overrides)
@@ -75,7 +75,7 @@ class Reloader:
         self._still_since = clock()
 
     def look(self) -> ReloadOutcome | None:
-        """What a change led to; None when there is nothing new to say."""
+        """The result of a change; None if there is nothing new to say."""
         settled = self._signatures()
         self._seen, before = settled, self._seen
         if settled != before:
@@ -97,8 +97,8 @@ class Reloader:
         return self._load(self._seen)
 
     def brake(self, in_force: Wave) -> str | None:
-        """Why nobody may be redirected while the file is refused, as a clause. One that is gone
-        says nothing."""
+        """Why nobody may be redirected while the file is refused, as a clause. A missing file
+        holds no brake."""
         if self._path != ENVIRONMENT_ALONE and not self._path.exists():
             return None
         return brake(self._path, in_force, self._overrides)
@@ -123,7 +123,7 @@ class Reloader:
 
 
 def watched(path: Path, config: Config) -> tuple[Path, ...]:
-    """The files whose change matters. Passwords are read at each connect and need no watch."""
+    """The files whose changes matter. Passwords are read at each connect and need no watching."""
     tables = (config.redirect.only, config.redirect.except_)
     named = [table.users_file for table in tables if table is not None]
     return (path, *(file for file in named if file is not None))
@@ -221,8 +221,9 @@ class Watcher:
         self._tell(tuple(path.name for path in outcome.changed), problems)
 
     async def _heed_brake(self) -> None:
-        """Somebody who writes `mode = "observe"`, or takes users out of the wave, must not see them
-        sent away for a fault in another line. Exchange's own answer harms nobody meanwhile."""
+        """Somebody who writes `mode = "observe"`, or takes users out of the wave, must not see
+        them redirected because of an error in another line. Exchange's own answer harms nobody
+        meanwhile."""
         why = await asyncio.to_thread(self._reloader.brake, self._service.judge.policy.wave)
         if why is not None:
             self._service.stop_redirecting()
@@ -256,7 +257,7 @@ class Watcher:
             self._tell((file.path.name,), (problem,) if problem is not None else ())
 
     async def _adopt(self, loaded: Loaded) -> tuple[str, ...]:
-        """The problems that kept it from being adopted."""
+        """Returns the problems that kept it from being adopted."""
         try:
             prepared = await asyncio.to_thread(self._service.prepare, loaded.config)
         except ConfigError as error:
@@ -270,5 +271,5 @@ class Watcher:
 
 
 def _for_the_next_start(old: Config, new: Config) -> list[str]:
-    """The keys that have changed and need one."""
+    """The changed keys that need a restart."""
     return [key for key in _FROM_THE_START if attrgetter(key)(old) != attrgetter(key)(new)]

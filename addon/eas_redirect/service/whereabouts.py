@@ -38,7 +38,7 @@ type DeviceKey = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Followed:
-    """What is kept of a device since its 451: users and ids as they came."""
+    """What is kept about a device since its 451, with users and ids as they came."""
 
     named: Record  # who and what it is
     state: str
@@ -61,7 +61,7 @@ class _Followed:
 
 
 class Whereabouts:
-    """A sink. `redact` is the journal's own: what the journal may not hold, nobody is shown."""
+    """A sink. `redact` is the journal's own: what the journal may not hold is shown to nobody."""
 
     def __init__(self, redact: Callable[[Record], Record]) -> None:
         self._redact = redact
@@ -77,7 +77,7 @@ class Whereabouts:
             self._decided(record)
 
     def stuck(self) -> tuple[DeviceLine, ...]:
-        """Those that came back last first."""
+        """The one that came back last comes first."""
         found = sorted(self._stuck.values(), key=lambda one: -one.last_s)[:LISTED_DEVICES]
         return tuple(map(self._line, found))
 
@@ -86,7 +86,7 @@ class Whereabouts:
         return tuple(map(self._moved_line, reversed(self._moved.values())))
 
     def _changed(self, record: Record) -> None:
-        """A device came into another state."""
+        """A device has a new state."""
         key = _key(record)
         if key is None:
             return
@@ -108,7 +108,7 @@ class Whereabouts:
         _put(self._stuck if state == LedgerState.STUCK else self._awaited, key, one)
 
     def _decided(self, record: Record) -> None:
-        """An exchange of a device that is awaited elsewhere."""
+        """An exchange of a device that should be elsewhere."""
         key = _key(record)
         if key is None:
             return
@@ -157,7 +157,7 @@ class Whereabouts:
 
 
 def _key(record: Record) -> DeviceKey | None:
-    """None: nobody's, or longer than anybody's."""
+    """None if it belongs to nobody, or is longer than any real one."""
     if record.user_name is None:
         return None
     key = (record.user_name, record.user_domain or "", record.device_id or "")
@@ -165,7 +165,7 @@ def _key(record: Record) -> DeviceKey | None:
 
 
 def _stub(record: Record) -> Record:
-    """As much of a record as names its device; the rest may be long."""
+    """As much of a record as identifies its device; the rest may be long."""
     return Record(
         timestamp_s=record.timestamp_s,
         action=record.action,
