@@ -50,7 +50,7 @@ type _Signature = tuple[int, int, int]  # modification time in ns, size, inode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """What a version holds, as far as it matters that it is lost. `digest`: SHA-256 of the file."""
+    """What a version holds, as far as a loss of it matters. `digest`: SHA-256 of the file."""
 
     digest: str
     recipients: int
@@ -59,7 +59,7 @@ class Extent:
     cut: bool = False  # not all domains of a relationship are known
 
     def lost(self, newer: "Extent") -> str | None:
-        """What a newer version has lost, in words; None when it is not much."""
+        """What a newer version has lost, in words; None if it is not much."""
         for what, mine, theirs in (
             ("relationship", self.relationships, newer.relationships),
             ("domain", self.domains, newer.domains),
@@ -76,17 +76,15 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pending:
-    """A version that has lost much, and when it was read first (time.time)."""
+    """A version that has lost much, and when it was first read (time.time)."""
 
     digest: str
     first_read_s: float
 
 
 class SnapshotFile:
-    """The file of `directory.snapshot`, followed. Used by one thread at a time.
-
-    `problem`: why the file as it stands is not in force, a sentence; None while it is.
-    """
+    """Follows the file of `directory.snapshot`. Used by one thread at a time. `problem`: why the
+    current file is not in force, as a sentence; None while it is."""
 
     def __init__(
         self,
@@ -166,7 +164,7 @@ class SnapshotFile:
             return None
 
     def _stands_still(self, signature: _Signature, now: float) -> bool:
-        """The clock of a file server may go wrong: what we saw ourselves counts as well."""
+        """A file server's clock may be wrong, so what we have seen ourselves counts too."""
         changed_s = signature[0] / 1e9
         return changed_s <= now - SETTLE_S or now - self._seen[1] >= SETTLE_S
 
@@ -220,7 +218,7 @@ class SnapshotFile:
         )
 
     def _may_be_adopted_now(self) -> bool:
-        """Whether what was judged before has to be judged again."""
+        """Whether an earlier judgement must be repeated."""
         if self._pending is not None and self._clock() >= self._pending.first_read_s + AGAIN_S:
             return True
         accepted = _signature(acceptance(self.path))
@@ -228,15 +226,15 @@ class SnapshotFile:
         return changed
 
     def _looks_whole(self) -> bool:
-        """Of a file that has just changed: whether it is worth to wait for."""
+        """For a file that has just changed: whether it is worth waiting for."""
         try:
             return ends_whole(decode(file_bytes(self.path)))
         except SnapshotError:
             return False
 
     def _recall(self) -> None:
-        """What siblings have in force. A worker that takes another one's place must not adopt what
-        the others hold back."""
+        """What siblings have in force. A replacement worker must not adopt what the others hold
+        back."""
         if self._memory is None:
             return
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
@@ -262,7 +260,7 @@ class SnapshotFile:
 
 
 class HeldBack:
-    """A `Directory` without a snapshot in force: it can say nothing of anybody."""
+    """A `Directory` while no snapshot is in force: it knows nothing about anybody."""
 
     source: DirectorySource = "snapshot"
 
@@ -290,7 +288,7 @@ class HeldBack:
 
 
 def acceptance(snapshot: Path) -> Path:
-    """The file beside a snapshot that says which version of it somebody has accepted."""
+    """The file beside a snapshot that says which version somebody has accepted."""
     return snapshot.with_name(f"{snapshot.name}.accepted")
 
 
@@ -306,7 +304,7 @@ def is_accepted(snapshot: Path) -> bool:
 
 
 def accept(snapshot: Path) -> None:
-    """Write down that this very version is right, whatever it has lost. Raises OSError and
+    """Record that this very version is right, whatever it has lost. Raises OSError and
     SnapshotError."""
     digest = hashlib.sha256(file_bytes(snapshot)).hexdigest()
     _replace(acceptance(snapshot), f"{digest}\n")

@@ -95,18 +95,17 @@ class CachedDirectory:
         return self._count(replace(answer, cache="miss"))
 
     def _is_doubted(self, entry: _Entry, *, fresh: bool) -> bool:
-        """Whether the evidence speaks against what is remembered: then it is asked now. Certain
-        evidence says that the mailbox has left since, unless that was asked a moment ago."""
+        """Whether the evidence contradicts a cached answer: then the directory is asked now.
+        Certain evidence says that the mailbox has left since, unless the answer is only a moment
+        old."""
         if fresh:
             return says_moved(entry.answer)
         asked_at = entry.good_until - self._life(entry.answer)
         return _says_here(entry.answer) and self._clock() - asked_at >= JUST_NOW_S
 
     async def _ask(self, key: Key, logon: Logon) -> DirectoryAnswer:
-        """One question per user at a time: whoever comes later waits for the same answer.
-
-        Shielded, since a device that hangs up must not take the answer from the others.
-        """
+        """One look-up per user at a time: later callers wait for the same answer. Shielded,
+        since a device that hangs up must not take the answer from the others."""
         question = self._generation, key
         task = self._in_flight.get(question)
         if task is None:
@@ -131,7 +130,8 @@ class CachedDirectory:
         return self._settings.found_s if found else self._settings.not_found_s
 
     def _kept_until(self, _key: Key, entry: _Entry, _now: float) -> float:
-        """What was found is kept beyond its life, to be served stale; a no is not."""
+        """A user that was found is kept beyond the answer's life, to be served stale; a no is
+        not."""
         found = isinstance(entry.answer.lookup, Found)
         return entry.good_until + (self._settings.stale_s if found else 0.0)
 
@@ -149,17 +149,17 @@ class CachedDirectory:
         return answer
 
     def meant_by(self, name: str) -> Lookup:
-        """Whom an administrator's name means, asked now and not kept. Waits."""
+        """Whom an administrator's name means, asked now and not cached. Blocks."""
         return self._directory.meant_by(name)
 
     async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
-        """The last good copy at once when there is one; else asked now. `fresh`, for weak evidence:
-        none that is older than `relationships_s`."""
+        """The last good copy at once if there is one; else asked now. `fresh`, for weak
+        evidence: not older than `relationships_s`."""
         return await self._keeper.relationships(fresh=fresh)
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
-        """Which of at most MOST_WATCHED users look moved, asked now; nothing is kept. As for weak
-        evidence, a directory that is too old says nothing."""
+        """Which of at most MOST_WATCHED users appear to have moved, asked now and not cached. As
+        for weak evidence, a directory that is too old says nothing."""
         answer = await self._directory.moved(users)
         if answer.age_s >= self._settings.relationships_s:
             return replace(answer, moved=outdated(answer.age_s))
@@ -188,15 +188,15 @@ class CachedDirectory:
         self._keeper.refresh_soon()
 
     def forget(self, logon: Logon) -> None:
-        """What is remembered of one user: the next question is asked of the directory."""
+        """Forget one user: the next look-up asks the directory."""
         self._answers.pop(_key(logon), None)
 
     def retire(self) -> None:
-        """Read nothing more by itself, and go on answering: another one has taken its place."""
+        """Stop reading by itself, but go on answering: another one has taken its place."""
         self._keeper.close()
 
     def close(self) -> None:
-        """Idempotent. Questions in flight end with what the closed directory answers."""
+        """Idempotent. Look-ups in flight end with whatever the closed directory answers."""
         self._keeper.close()
         self._directory.close()
 

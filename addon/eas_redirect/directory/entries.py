@@ -113,10 +113,8 @@ _NOTHING_CUT: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object's DN and its attributes: lower-case names, values as text.
-
-    `cut`: the attributes of which only the first so many values came.
-    """
+    """An object's DN and its attributes: lower-case names, values as text. `cut`: the attributes
+    of which only that many values came."""
 
     dn: str
     attributes: dict[str, list[str]] = field(default_factory=dict)
@@ -130,8 +128,8 @@ class Entry:
         return tuple(self.attributes.get(name, ()))
 
     def whole(self, name: str) -> str | None:
-        """The one value; several as one text that is neither an address nor a URL. Where a phone is
-        sent is never the first of several."""
+        """The one value; several as one text that is neither an address nor a URL, because a
+        phone is never sent to the first of several."""
         values = dict.fromkeys(self.attributes.get(name, ()))
         return " ; ".join(values) if values else None
 
@@ -151,8 +149,8 @@ def value_range(name: str) -> tuple[int, int | None] | None:
 def unfinished(
     ranges: Iterable[tuple[str, int, int | None]], wanted: Iterable[str]
 ) -> dict[str, int]:
-    """Of attributes that came in ranges (name, first, last), those that do not reach from the first
-    value to the last, with how many values came."""
+    """For attributes that came in ranges (name, first, last): those that are incomplete, with
+    how many values came."""
     came: dict[str, int | None] = {}
     for name, first, last in sorted(ranges, key=lambda one: one[1]):
         so_far = came.get(name, 0)
@@ -165,9 +163,9 @@ def unfinished(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """A domain of the forest: its naming context and the names that stand before a backslash.
+    """A domain of the forest: its naming context and the names that may precede a backslash.
 
-    `names` are folded: the NetBIOS name and the DNS names. Each may also stand after the `@` of an
+    `names` are folded: the NetBIOS name and the DNS names. Each may also follow the `@` of an
     implicit UPN (MS-ADTS 5.1.1.1.1).
     """
 
@@ -200,8 +198,8 @@ def recipient(entry: Entry) -> Recipient:
 
 
 def _is_account(entry: Entry) -> bool:
-    """A user, inetOrgPerson or the like. An export of chosen attributes may lack objectClass: then
-    a name to log on with decides."""
+    """A user, inetOrgPerson or the like. An export of selected attributes may lack objectClass:
+    then a logon name decides."""
     classes = {name.lower() for name in entry.attributes.get("objectclass", ())}
     if classes:
         return "user" in classes and not classes & _NOT_ACCOUNTS
@@ -231,7 +229,7 @@ def device_lists(entry: Entry) -> DeviceLists:
 
 
 def owner_of_device(dn: str) -> str | None:
-    """The DN of the user, folded: a device lies in a container of its own below the user."""
+    """The DN of the user, folded: a device is in its own container below the user."""
     owner = fold(dn).partition("cn=exchangeactivesyncdevices,")[2]
     return owner or None
 
@@ -253,7 +251,7 @@ def relationship(entry: Entry) -> OrganizationRelationship:
 
 
 def partition(entry: Entry) -> Partition | None:
-    """The domain that a crossRef stands for; None for one of another kind of naming context."""
+    """The domain that a crossRef stands for; None for another kind of naming context."""
     nc_name = entry.first("ncname")
     flags = _integer(entry.first("systemflags"))
     # Flags that may not be read look absent; a domain then still has a NetBIOS name.
@@ -267,8 +265,8 @@ def partition(entry: Entry) -> Partition | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Another domain whose users may log on here, by its DNS name (its NetBIOS name for one that
-    has no other). `within_forest`: it is one of this forest. `names` are all that it has."""
+    """Another domain whose users may log on here, by its DNS name (or its NetBIOS name if it has
+    no other). `within_forest`: it belongs to this forest. `names` are all its names."""
 
     name: str
     within_forest: bool
@@ -276,7 +274,7 @@ class Trust:
 
 
 def trust(entry: Entry) -> Trust | None:
-    """What a trustedDomain object stands for; None where nobody of that domain logs on here."""
+    """What a trustedDomain object stands for; None if nobody of that domain logs on here."""
     name = entry.first("trustpartner") or rdn_value(entry.dn)
     direction = _integer(entry.first("trustdirection"))
     if not name or (direction is not None and not direction & _OUTBOUND):
@@ -290,7 +288,7 @@ def trust(entry: Entry) -> Trust | None:
 def other_forests(
     trusts: Iterable[Trust], *, besides: Iterable[AccountDomain] = ()
 ) -> tuple[str, ...]:
-    """The names of trusted domains outside this forest, without those that are configured."""
+    """The names of trusted domains outside this forest, except the configured ones."""
     known = {fold(domain.name) for domain in besides}
     found = {one.name for one in trusts if not one.within_forest and not one.names & known}
     return tuple(sorted(found))
@@ -335,7 +333,8 @@ def _organization(dn: str) -> str | None:
 
 
 def _domain_name(text: str) -> str:
-    """As A-labels; what is not a domain is kept to be seen, and equals no domain of an address."""
+    """As A-labels; what is not a domain is kept so that people see it, and equals no domain of
+    an address."""
     try:
         return normalize_domain(text.strip())
     except HostNameError:
@@ -350,5 +349,5 @@ def _integer(text: str | None) -> int | None:
 
 
 def _bits(text: str | None) -> int | None:
-    """What is there and no number has no bit set."""
+    """A value that is not a number has no bit set."""
     return None if text is None else _integer(text) or 0

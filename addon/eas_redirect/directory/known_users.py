@@ -49,8 +49,8 @@ type _Key = str  # a logon, as it is compared
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """`user` None: nobody to ask about (no such user, more than one, one of an address alone);
-    `claimed`: somebody is asking. `until`: of the clock."""
+    """`user` None: nobody to ask about (no such user, more than one, or found only by an
+    address); `claimed`: somebody is asking. `until`: by the clock."""
 
     user: Watched | None
     until: float
@@ -59,7 +59,7 @@ class _Known:
 
 
 class KnownUsers:
-    """Used on one event loop. `clock` is one for all processes of the machine."""
+    """Used on one event loop. All processes of the machine share `clock`."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class KnownUsers:
         self._said: str | None = None
 
     def known(self, logons: Sequence[Logon]) -> Mapping[Logon, Watched]:
-        """Those of them that are known now. The others are looked up meanwhile, the first ones
-        first; the next call finds them. Needs a running event loop."""
+        """Those that are known now. The others are looked up meanwhile, in the given order; the
+        next call finds them. Needs a running event loop."""
         now = self._clock()
         found: dict[Logon, Watched] = {}
         wanted: dict[_Key, Logon] = {}
@@ -104,7 +104,7 @@ class KnownUsers:
             self._task.cancel()
 
     async def _learn(self) -> None:
-        """Look up whoever is wanted, until everybody is known or the directory is away."""
+        """Look up everybody who is wanted, until all are known or the directory does not answer."""
         try:
             while self._wanted and await self._take_turn():
                 pass
@@ -139,7 +139,7 @@ class KnownUsers:
     async def _look_up(
         self, directory: CachedDirectory, key: _Key, logon: Logon, limit: asyncio.Semaphore
     ) -> "tuple[_Key, Watched | None] | None":
-        """Who it is; None where the directory could not be asked."""
+        """The user; None if the directory could not be asked."""
         async with limit:
             match (await directory.recipient(logon, fresh=False)).lookup:
                 case Found(by_address=False, recipient=recipient):
@@ -170,8 +170,8 @@ class _Turn:
 
 
 class _Register:
-    """Who is known, by logon; the oldest is forgotten where there are too many. Written in one
-    thread at a time, read in any."""
+    """Who is known, by logon; the oldest are forgotten if there are too many. One thread at a
+    time writes, any thread reads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -184,7 +184,7 @@ class _Register:
         return None if known is None or known.claimed or now >= known.until else known
 
     def take_turn(self, keys: Sequence[_Key], *, paced: bool) -> _Turn:
-        """Raises OSError. Waits for files."""
+        """Raises OSError. Blocks on files."""
         with self._in_step() as lines:
             now = self._clock()
             known: list[_Key] = []
@@ -205,7 +205,7 @@ class _Register:
         return _Turn(known=tuple(known), claimed=tuple(claimed), at=at if paced else now)
 
     def learn(self, users: Iterable[tuple[_Key, Watched | None]]) -> None:
-        """Raises OSError. Waits for files."""
+        """Raises OSError. Blocks on files."""
         with self._in_step() as lines:
             until = self._clock() + KEPT_S
             lines.extend(self._put(key, _Known(user, until)) for key, user in users)
@@ -220,7 +220,7 @@ class _Register:
         return known is None or now >= known.until
 
     def _put(self, key: _Key, known: _Known) -> str:
-        """The line that says so. Whoever does not fit into one is nobody."""
+        """The line for it. A user that does not fit into a line counts as nobody."""
         line = _line(key, known)
         if len(line) > LONGEST:
             known = replace(known, user=None)
@@ -233,8 +233,8 @@ class _Register:
         return line
 
     def _read(self, line: str) -> None:
-        """What a sibling wrote. What cannot be read, of one that was killed or whose disk was full,
-        tells nothing."""
+        """What a sibling wrote. An unreadable line (the sibling was killed, or its disk was
+        full) says nothing."""
         with contextlib.suppress(ValueError, TypeError):
             kind, at, *rest = json.loads(line)
             until = min(float(at), self._clock() + KEPT_S)
@@ -251,8 +251,8 @@ class _Register:
 
 
 class _SharedRegister(_Register):
-    """The same for all workers: lines are added to a file, and each reads what is new in it. A file
-    that has grown too long is written again under the same name, without what is over."""
+    """The same for all workers: lines are added to a file, and each worker reads what is new. A
+    file that has grown too long is rewritten under the same name, without expired lines."""
 
     def __init__(self, clock: Callable[[], float], folder: Path) -> None:
         super().__init__(clock)
@@ -279,7 +279,7 @@ class _SharedRegister(_Register):
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Alone with the file. A sibling that hangs in here must not hold up the others."""
+        """Alone with the file. A sibling that hangs here must not hold up the others."""
         give_up = time.monotonic() + _LOCK_S
         with self._lock.open("ab") as lock:
             while True:

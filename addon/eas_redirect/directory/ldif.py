@@ -54,11 +54,9 @@ _PROMPT = re.compile(r"Press \[size\] Enter for the next ")
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An entry that cannot be used: where it begins (the first line is 1), and why.
-
-    `entry` is what could be read of it, with an empty DN where that could not. `unread`: the
-    attributes that could not, in lower case.
-    """
+    """An unusable entry: where it begins (the first line is 1), and why. `entry` is what could
+    be read of it, with an empty DN if the DN could not be read. `unread`: the unreadable
+    attributes, in lower case."""
 
     line: int
     reason: str
@@ -68,19 +66,19 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The file itself says, on this line, that it does not hold everything."""
+    """The file itself says, on this line, that it is incomplete."""
 
     line: int
     reason: str
 
 
 class _MalformedError(Exception):
-    """Leaves one entry; never this module."""
+    """Ends one entry; never leaves this module."""
 
 
 def decode(data: bytes) -> str:
-    """The text of a file. Bytes that are not UTF-8 become lone surrogates, which spoil their entry
-    and no other."""
+    """The text of a file. Bytes that are not UTF-8 become lone surrogates, which spoil only
+    their entry."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -103,8 +101,8 @@ def _decode(data: bytes, encoding: str) -> str:
 
 
 def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | LeftOut | Cut]:
-    """The entries, those that were left out, and where the file says that it is cut. Of the
-    attributes, those in `wanted` (lower case)."""
+    """The entries, those that were left out, and where the file says that it is incomplete. Of
+    the attributes, those in `wanted` (lower case)."""
     names: dict[str, str] = {}  # as written → lower case without options
     line, counted = 1, 0
     pages = _Pages()
@@ -135,7 +133,7 @@ def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | LeftOut 
 
 def ends_whole(text: str) -> bool:
     """Whether the file ends as its writer ends one: with a blank line after the last entry, or
-    with the trailer of a tool. A file that is cut off, or still being written, does not."""
+    with a tool's trailer. A truncated file, or one still being written, does not."""
     if text.endswith("\n\n"):
         return True
     *_, last = (block for _, block in _blocks(text))
@@ -151,7 +149,7 @@ def ends_whole(text: str) -> bool:
 
 
 class _Pages:
-    """What the trailers of ldapsearch say, one after the other."""
+    """What ldapsearch's trailers say, one after the other."""
 
     def __init__(self) -> None:
         self._number = 0  # of the search, which rises within one call of the tool
@@ -180,8 +178,7 @@ class _Pages:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
-    """What stands between blank lines, with its place in the text. The first and the last may be
-    empty."""
+    """The text between blank lines, with its position. The first and the last may be empty."""
     start = 0
     for blank in _BLANK.finditer(text):
         yield start, text[start : blank.start()]
@@ -190,7 +187,7 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _lines_above(block: str) -> int:
-    """How many lines stand above the entry proper in its block."""
+    """How many lines precede the entry itself in its block."""
     count = 0
     for line in block.split("\n"):
         if line and not line.startswith(("#", " ", "version:")):
@@ -246,7 +243,7 @@ def _left_out(
 
 
 def _add(entry: Entry, name: str, value: str, wanted: frozenset[str]) -> None:
-    """What nobody asked for may be as it likes."""
+    """An attribute that nobody needs may be malformed."""
     match name:
         case "dn":
             raise _MalformedError("a second dn: before a blank line")
@@ -279,7 +276,7 @@ def _check_change(value: str) -> None:
 
 
 def _value(value: str, name: str) -> str | bytes:
-    """What stands after the first colon: text, `:` and base64, or `<` and a URL."""
+    """What follows the first colon: text, `:` and base64, or `<` and a URL."""
     match value[:1]:
         case ":":
             try:

@@ -37,19 +37,17 @@ _SHOWN = 5  # DNs named in an Ambiguous answer
 
 
 class Forest(Protocol):
-    """The small questions. A server that cannot be asked raises; nobody there is an empty answer.
-
-    Values are compared as Active Directory compares them (without regard to case).
-    """
+    """The small questions. A server that cannot be asked raises; "nobody" is an empty answer.
+    Values are compared as Active Directory compares them (without regard to case)."""
 
     @property
     def leaves_out(self) -> bool:
-        """Whether `left_out` has anything to say, of one name or another."""
+        """Whether `left_out` has anything to say about any name."""
         ...
 
     @property
     def shows_all(self) -> bool:
-        """Whether `doubt_about` has nothing to say of any of its objects."""
+        """Whether `doubt_about` has nothing to say about any of its objects."""
         ...
 
     def partitions(self) -> Sequence[Partition]: ...
@@ -73,11 +71,11 @@ class Forest(Protocol):
         ...
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
-        """Objects that stand for the account of another forest that has this SID."""
+        """Objects that stand for another forest's account with this SID."""
         ...
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
-        """The objects that could not be read whole and have this account name, UPN or address."""
+        """Objects that could not be read completely and have this account name, UPN or address."""
         ...
 
 
@@ -89,10 +87,10 @@ def resolve(
     account_domains: Sequence[AccountDomain] = (),
     account: Lookup | None = None,
 ) -> Lookup:
-    """The account that logs on so. `steps` receives the questions asked, in words.
+    """The account with this logon.
 
-    `account`: who it is in the account forest of the domain that the logon names, if that has been
-    asked.
+    `steps` receives the questions asked, in words. `account`: who it is in the account forest of
+    the domain that the logon names, if that was asked.
     """
     if not (is_askable(logon.text) and is_askable(logon.user)):
         steps.append("refused: the name is empty, too long or holds control characters")
@@ -119,7 +117,7 @@ def _of_this_forest(
 
 
 def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[str]) -> Lookup:
-    """The same, unless an object of this name could not be read: it may be the one."""
+    """The same, unless an object of this name could not be read: it may be the right one."""
     if not forest.leaves_out:
         return lookup
     names = [logon.user]
@@ -142,8 +140,8 @@ def _unless_left_out(lookup: Lookup, logon: Logon, forest: Forest, steps: list[s
 def _named(
     logon: Logon, account_domains: Sequence[AccountDomain], forest: Forest
 ) -> AccountDomain | None:
-    """The domain of another forest that a logon names. A name of this forest is not another's, and
-    a UPN that somebody has here is his."""
+    """The other forest's domain that a logon names. A name of this forest never belongs to
+    another, and a UPN that somebody has here belongs to that user."""
     named = account_domain(logon, account_domains) if logon.domain else None
     if named is None or _find_partition(named.name, forest) is not None:
         return None
@@ -155,7 +153,7 @@ def _named(
 
 
 def account_domain(logon: Logon, domains: Sequence[AccountDomain]) -> AccountDomain | None:
-    """The one of `directory.account_domains` by whose name a logon goes, if any."""
+    """The one in `directory.account_domains` whose name the logon uses, if any."""
     wanted = fold(logon.domain or "")
     return next((domain for domain in domains if fold(domain.name) == wanted), None)
 
@@ -167,7 +165,7 @@ def _linked(
     forest: Forest,
     steps: list[str],
 ) -> Lookup:
-    """Who stands here for the account of another forest: by its SID, or by the same name."""
+    """Who stands here for another forest's account: by its SID, or by the same name."""
     steps.append(f"{named.name} is one of directory.account_domains")
     if not named.servers:
         hits = _ask(forest, "sAMAccountName", logon.user, None, steps)
@@ -210,17 +208,15 @@ def _only_linked(hits: Sequence[Recipient], steps: list[str]) -> Lookup:
 
 
 def domains_of_objects(dns: Iterable[str]) -> tuple[Partition, ...]:
-    """Domains as far as the objects' own DNs tell, for a directory that shows no crossRef objects.
-
-    Only the whole DNS name tells a domain then. Its NetBIOS name may be any word, and what looks
-    like it may be the name of another domain of the forest.
-    """
+    """Domains as far as the objects' own DNs show them, for a directory without crossRef
+    objects. Then only the whole DNS name identifies a domain. Its NetBIOS name may be any word,
+    and what looks like it may be the name of another domain in the forest."""
     domains = sorted({domain for domain in map(domain_dn, dns) if domain})
     return tuple(Partition(nc_name=d, names=frozenset({dns_name(d)})) for d in domains)
 
 
 def _doubted(lookup: Lookup, forest: Forest, steps: list[str]) -> Lookup:
-    """The same, with the reason why an absent attribute says nothing about the one found."""
+    """The same, with the reason why an absent attribute says nothing about the object found."""
     if forest.shows_all:
         return lookup
     if not isinstance(lookup, Found) or not lookup.recipient.target_address:
@@ -304,10 +300,8 @@ def _by_address(address: str, forest: Forest, steps: list[str]) -> Lookup:
 
 
 def _may_be_elsewhere(suffix: str, forest: Forest) -> bool:
-    """Whether a UPN of this suffix may be one of another forest, which this one trusts.
-
-    A trust hands on no name that this forest has itself (MS-ADTS 6.1.6.9.3.2).
-    """
+    """Whether a UPN with this suffix may belong to another forest that this one trusts. A trust
+    passes on no name that this forest has itself (MS-ADTS 6.1.6.9.3.2)."""
     if not forest.sight().trusts:
         return False
     return _find_partition(suffix, forest) is None and fold(suffix) not in forest.upn_suffixes()
@@ -323,7 +317,7 @@ def _bare(user: str, forest: Forest, default_domain: str | None, steps: list[str
 def _nobody_else(
     lookup: Lookup, forest: Forest, steps: list[str], *, principal_names: bool = False
 ) -> Lookup:
-    """The same, unless the one who was found may not be the one who logged on: another account may
+    """The same, unless the account found may not be the one that logged on: another account may
     have this name, or it may be another's UPN (`principal_names`)."""
     if not isinstance(lookup, Found):
         return lookup
@@ -368,7 +362,7 @@ def _partition(name: str, forest: Forest, steps: list[str]) -> Partition | None:
 
 
 def _find_partition(name: str, forest: Forest) -> Partition | None:
-    """The one domain of this NetBIOS or DNS name; None also when two share it."""
+    """The one domain with this NetBIOS or DNS name; None also if two share it."""
     wanted, found = fold(name), None
     for domain in forest.partitions():
         if wanted in domain.names:

@@ -19,22 +19,20 @@ _DN = re.compile(r"(?:CN|OU|UID)\s*=.*,\s*DC\s*=.*", re.IGNORECASE)
 
 
 def fold(name: str) -> str:
-    """The form in which two names of accounts, addresses and domains are compared."""
+    """The form in which names of accounts, addresses and domains are compared."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
 
 
 def is_askable(name: str) -> bool:
-    """Whether a name may become part of a question: not empty, no control character, not too long.
-
-    NUL above all: some servers cut a filter's value there and would answer for another account.
-    """
+    """Whether a name may go into a question: not empty, no control character, not too long. NUL
+    above all: some servers cut a filter's value there and would answer about another account."""
     return 0 < len(name) <= MAX_LOGON and (
         name.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
     )
 
 
 def domain_dn(dn: str) -> str:
-    """The DN of the domain that an object stands in: its trailing `DC=` parts, lower case."""
+    """The DN of the domain that an object is in: its trailing `DC=` parts, lower case."""
     cut = dn.find(",DC=")
     if cut < 0:
         cut = dn.find(",dc=")
@@ -44,8 +42,8 @@ def domain_dn(dn: str) -> str:
 
 
 def domain_begins(lower: str) -> int:
-    """Where the comma before the first `dc=` of a lower-case DN stands, if all that follows can
-    only be its domain; -1 where one has to look closer: at spaces, or at commas in values."""
+    """The position of the comma before the first `dc=` of a lower-case DN, if everything after
+    it can only be its domain; -1 if a closer look is needed: at spaces, or at commas in values."""
     cut = lower.find(",dc=")
     if cut <= 0 or lower[cut - 1] == "\\":
         return -1
@@ -84,7 +82,7 @@ def plain_dn(dn: str) -> str:
 
 
 def _without_hex(pairs: re.Match[str]) -> str:
-    """Characters that need no escape bare, the others behind a backslash of their own."""
+    """Characters that need no escape bare, the others after a backslash."""
     if backslash := pairs[1]:
         return backslash
     try:
@@ -101,7 +99,7 @@ def rdn_value(dn: str) -> str:
 
 
 def is_dn(text: str) -> bool:
-    """Whether an administrator's name for somebody is a DN, and no logon."""
+    """Whether an administrator's name for somebody is a DN rather than a logon."""
     return _DN.fullmatch(text.strip()) is not None
 
 

@@ -27,7 +27,7 @@ def open_directory(
 
 
 def remarks(directory: Directory, settings: DirectorySettings) -> tuple[str, ...]:
-    """What a person should be warned of at every start, a sentence each."""
+    """Warnings for a person at every start, one sentence each."""
     if isinstance(directory, Snapshot):
         return (*_about_snapshot(directory), *_not_asked(settings))
     found: list[str] = []

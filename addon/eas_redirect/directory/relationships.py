@@ -35,7 +35,7 @@ def changes(before: Copy, after: Copy) -> tuple[Drift, ...]:
 
 
 def standing(relationships: Copy) -> tuple[Drift, ...]:
-    """What is wrong with one reading by itself."""
+    """What is wrong with one reading on its own."""
     if not relationships:
         return (
             Drift(
@@ -117,14 +117,14 @@ RETRY_S = 15.0  # after a failed reading; never longer than relationships_s
 
 
 def outdated(age_s: float) -> Unavailable:
-    """Instead of what a directory says that may have known better for so long."""
+    """In place of the answer of a directory that may have known better for that long."""
     message = f"the snapshot in force has not been its file for {age_s:.0f} s: see the journal"
     return Unavailable(error_type="snapshot_held_back", message=message)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The last good copy, when it came, and what was odd about it."""
+    """The last good copy, when it was read, and what was odd about it."""
 
     answer: RelationshipsAnswer
     copy: Copy
@@ -162,8 +162,8 @@ class RelationshipsKeeper:
     async def relationships(self, *, fresh: bool = False) -> RelationshipsAnswer:
         """The last good copy at once, or the answer to a question asked now.
 
-        `fresh`: a copy older than `relationships_s` is not an answer. It is read first, and where
-        that fails they are Unavailable.
+        `fresh`: a copy older than `relationships_s` does not count. It is read again first, and if
+        that fails the answer is Unavailable.
         """
         if fresh:
             return await self._fresh()
@@ -192,12 +192,12 @@ class RelationshipsKeeper:
         return None if self._reading is None else self._clock() - self._reading.read_at
 
     def start(self) -> None:
-        """Needs a running event loop. Does nothing the second time."""
+        """Needs a running event loop. A second call does nothing."""
         if self._loop is None and not self._closed:
             self._loop = asyncio.ensure_future(self._keep_fresh())
 
     def refresh_soon(self) -> None:
-        """Reads again now, in the background, when it has read before."""
+        """Read again now, in the background, if it has read before."""
         if self._reading is not None and not self._closed:
             self._refreshing()
 

@@ -33,10 +33,8 @@ _MAIL = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainSight:
-    """What can be seen of one domain: whether any of its objects shows the attribute.
-
-    `nc_name` is its naming context, folded.
-    """
+    """What can be seen of one domain: for each attribute, whether any object shows it. `nc_name`
+    is its naming context, folded."""
 
     nc_name: str
     mailboxes: bool = False  # homeMDB or msExchHomeServerName
@@ -47,10 +45,8 @@ class DomainSight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
-    """Something that cannot be seen: a stable word, what follows from it, and what to do.
-
-    `blind`: while it is so, nobody at all can be redirected.
-    """
+    """Something that cannot be seen: a stable word, the consequence, and what to do. `blind`:
+    while this lasts, nobody at all can be redirected."""
 
     kind: str
     finding: str
@@ -97,10 +93,8 @@ class Sight:
         settle("_by_name", {domain.nc_name: domain for domain in domains})
 
     def sees_everybody(self, own: str | None = None) -> bool:
-        """Whether nobody else of the forest can have a name that only one object here has.
-
-        `own`: the domain of that object, if the name is one that a domain gives once only.
-        """
+        """Whether nobody else in the forest can have a name that only one object here has.
+        `own`: that object's domain, if the name is one that a domain assigns only once."""
         return (
             self.named
             and not self.missing
@@ -113,15 +107,13 @@ class Sight:
         )
 
     def sees_recipients(self, nc_name: str) -> bool:
-        """Whether all that an object of this domain lacks may be believed."""
+        """Whether everything that an object of this domain lacks may be believed."""
         return nc_name in self._showing
 
     def sees_mailboxes(self, nc_name: str, *, says_remote: bool) -> bool:
-        """Whether "no homeMDB" may be believed of an object in this domain.
-
-        `says_remote`: the object itself says that it is a remote mailbox. That counts where
-        mailboxes can be seen elsewhere in the forest: those of one domain may all have moved.
-        """
+        """Whether "no homeMDB" may be believed of an object in this domain. `says_remote`: the
+        object itself says that it is a remote mailbox. That counts if mailboxes can be seen
+        elsewhere in the forest: all mailboxes of one domain may have moved."""
         if self.no_mailboxes_here or self._of(nc_name).mailboxes:
             return True
         return says_remote and any(domain.mailboxes for domain in self.domains)
@@ -134,7 +126,7 @@ class Sight:
         return self._by_name.get(nc_name) or DomainSight(nc_name=nc_name)
 
     def remarks(self) -> tuple[Remark, ...]:
-        """What an administrator should know before a phone shows it, the gravest first."""
+        """What an administrator should know before a phone reveals it, the gravest first."""
         return tuple(self._remarks())
 
     def _remarks(self) -> Iterator[Remark]:
@@ -197,7 +189,7 @@ def principal_names_not_visible(sight: Sight, unseen: Iterable[str]) -> Remark:
 
 
 def not_all_accounts_visible(sight: Sight) -> Remark:
-    """Why a name that one object has may be another's, too."""
+    """Why a name that one object has may also be another's."""
     parts = [domain for domain in sight.domains if domain.portion != "whole"]
     if not sight.named:
         finding = "no crossRef object tells which domains the forest has and what they are called"
@@ -280,7 +272,7 @@ def _show(source: DirectorySource, attributes: str) -> str:
 
 @dataclass(slots=True)
 class _Collected:
-    """What was seen of one domain so far."""
+    """What has been seen of one domain so far."""
 
     mailboxes: bool = False
     aliases: bool = False
@@ -395,7 +387,7 @@ class Witness:
 
 
 def _portion(nc_name: str, searches: Sequence[tuple[str, str]]) -> Portion | None:
-    """Of a domain, by the searches that reach it or begin in it; None if the file tells of none."""
+    """For a domain, by the searches that reach it or begin in it; None if the file names none."""
     if any(lies_in(nc_name, base) and scope.startswith("sub") for base, scope in searches):
         return "whole"
     return "part" if any(domain_dn(base) == nc_name for base, _ in searches) else None

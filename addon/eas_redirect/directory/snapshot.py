@@ -112,7 +112,7 @@ class SnapshotError(Exception):
 
 
 class EmptySnapshotError(SnapshotError):
-    """A snapshot with nothing in it, perhaps because nothing has been written to it yet."""
+    """An empty snapshot, perhaps because nothing has been written to it yet."""
 
 
 class Snapshot:
@@ -162,7 +162,7 @@ class Snapshot:
         no_mailboxes_here: bool = False,
         account_domains: tuple[AccountDomain, ...] = (),
     ) -> "Snapshot":
-        """Reads a file; raises `SnapshotError` when it cannot be read or holds no entry."""
+        """Read a file; raises `SnapshotError` if it cannot be read or holds no entry."""
         return cls.read(
             file_bytes(Path(path)),
             path,
@@ -217,7 +217,7 @@ class Snapshot:
 
     @property
     def cut(self) -> tuple[str, ...]:
-        """Relationships of which not all domains are known, a sentence each."""
+        """Relationships whose domains are not all known, one sentence each."""
         return tuple(
             f"the relationship {one.name} may have further domains: {one.domains_unknown}"
             for one in self._index.relationships
@@ -348,8 +348,8 @@ class _Index:
             self._witness.see_root(entry.dn)
 
     def leave_out(self, item: LeftOut) -> None:
-        """An entry that cannot be used keeps its names: whoever has one of them too may not be the
-        one who is meant."""
+        """An unusable entry keeps its names: anybody else with one of them may not be the right
+        one."""
         entry, seen = item.entry, item.entry.attributes.keys() | item.unread
         why = self._why(item.line, item.reason)
         classes = {name.lower() for name in entry.values("objectclass")}
@@ -425,8 +425,8 @@ class _Index:
         *,
         no_mailboxes_here: bool,
     ) -> None:
-        """After the last entry: versions of one object become one, and a domain without a crossRef
-        object has its DNS name alone."""
+        """After the last entry: versions of one object are merged, and a domain without a
+        crossRef object has only its DNS name."""
         for part in self._parts:
             if (known := self._objects.get(plain_dn(part.dn))) is not None:
                 known.append((recipient(part), "objectclass" in part.attributes))
@@ -477,7 +477,7 @@ class _Index:
         return self._sight
 
     def named_as(self, user: Watched) -> Sequence[Recipient]:
-        """Those who have one of its names."""
+        """Entries that have one of its names."""
         accounts, principals = self._accounts["sAMAccountName"], self._accounts["userPrincipalName"]
         return (
             *accounts.get(fold(user.sam_account_name or ""), ()),
@@ -488,7 +488,7 @@ class _Index:
         return [one for one in self.everyone() if one.ms_exch_master_account_sid == sid]
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
-        """The objects that could not be read whole and have this account name, UPN or address."""
+        """Objects that could not be read completely and have this account name, UPN or address."""
         return self._left_out.get(fold(name), ())
 
     def accounts(
@@ -512,7 +512,7 @@ type _Version = tuple[Recipient, bool]  # an object as it stands once, and wheth
 
 
 def _merged(versions: list[_Version]) -> Recipient | str:
-    """One object, as when exports of different attributes are joined; or the attribute by which
+    """One object, as when exports of different attributes are merged; or the attribute in which
     two of its versions contradict each other."""
     merged, classed = versions[0]
     for other, other_classed in versions[1:]:
@@ -542,7 +542,7 @@ def _merged(versions: list[_Version]) -> Recipient | str:
 def _by_dn(
     relationships: Iterable[OrganizationRelationship],
 ) -> Iterable[Sequence[OrganizationRelationship]]:
-    """Those of one DN together; one that could not be read so far is by itself."""
+    """Entries with the same DN together; an entry without a readable DN is on its own."""
     found: dict[str, list[OrganizationRelationship]] = {}
     for number, one in enumerate(relationships):
         found.setdefault(plain_dn(one.dn) if one.dn else f"\0{number}", []).append(one)
@@ -550,8 +550,8 @@ def _by_dn(
 
 
 def _one_relationship(same: Sequence[OrganizationRelationship]) -> OrganizationRelationship:
-    """One object that stands in the file several times. Where its versions differ, nobody can say
-    which is right, nor for which domains."""
+    """One object that the file has several times. If its versions differ, nobody can say which
+    is right, or for which domains."""
     first = same[0]
     if all(other == first for other in same):
         return first
@@ -574,8 +574,8 @@ def _bases(text: str) -> list[tuple[str, str]]:
 
 
 def _entries(text: str, problems: list[LeftOut], cuts: list[Cut]) -> Iterator[Entry | LeftOut]:
-    """What the file holds, one by one. What cannot be read goes to `problems`, too; where the file
-    says that it is cut, to `cuts`."""
+    """The entries, one by one. Unreadable ones go to `problems`; where the file says that it is
+    incomplete goes to `cuts`."""
     for item in read_entries(text, _WANTED):
         if isinstance(item, Cut):
             cuts.append(item)
@@ -620,8 +620,8 @@ def _nothing_in(path: str | PathLike[str], problems: list[LeftOut]) -> str:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Hundreds of thousands of new objects, none of them garbage: walking them while they are made
-    costs time alone."""
+    """Hundreds of thousands of new objects, none of them garbage: walking them while they are
+    made only costs time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -51,11 +51,8 @@ class Recipient:
 
     @property
     def mailbox_sign(self) -> str | None:
-        """Which attribute says that a server of this forest holds the mailbox, in words.
-
-        What is there and empty is there. `targetAddress` says nothing here: a local mailbox can
-        forward.
-        """
+        """Which attribute says that a server of this forest holds the mailbox, in words. An
+        empty value counts too. `targetAddress` says nothing here: a local mailbox can forward."""
         if self.home_mdb is not None:
             return "homeMDB is set"
         if self.ms_exch_home_server_name is not None:
@@ -70,7 +67,7 @@ class Recipient:
 
     @property
     def primary_address(self) -> str | None:
-        """The one of `proxyAddresses` that answers are sent from: its type is in capitals."""
+        """The address in `proxyAddresses` that mail is sent from: its type is in capitals."""
         primary = [a[5:] for a in self.proxy_addresses if a.startswith("SMTP:")]
         return primary[0] if len(primary) == 1 else None
 
@@ -80,8 +77,8 @@ class Recipient:
 
     @property
     def is_linked(self) -> bool:
-        """Whether it stands for the account of another forest: it names that one, or nobody can
-        log on with it."""
+        """Whether it stands for another forest's account: it names one, or nobody can log on
+        with it."""
         is_disabled = bool((self.user_account_control or 0) & _ACCOUNT_OFF)
         return self.ms_exch_master_account_sid is not None or is_disabled
 
@@ -93,8 +90,8 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A recipient that was found, as far as it tells the same object again: its GUID where there
-    is one, else its DN. A snapshot finds it by its names first."""
+    """A recipient that was found, with enough to find the same object again: its GUID if there
+    is one, else its DN. A snapshot uses its names first."""
 
     dn: str
     object_guid: str | None = None
@@ -104,8 +101,8 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutObject:
-    """An object that could not be read whole. `dn` is empty where it could not be read; `why` says
-    where it stands and what is wrong with it."""
+    """An object that could not be read completely. `dn` is empty if it could not be read; `why`
+    says where it is and what is wrong with it."""
 
     dn: str
     why: str
@@ -113,7 +110,8 @@ class LeftOutObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryDevice:
-    """A device as Exchange keeps it below its user (`msExchActiveSyncDevice`), in its own words."""
+    """A device as Exchange stores it below its user (`msExchActiveSyncDevice`), in its own
+    words."""
 
     dn: str
     device_id: str | None = None
@@ -137,10 +135,8 @@ class DeviceLists:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRelationship:
-    """An organization relationship, by the names of its cmdlet (Get-OrganizationRelationship).
-
-    `domains_unknown`: why it may have further domain names than those that could be read.
-    """
+    """An organization relationship, with the names of its cmdlet (Get-OrganizationRelationship).
+    `domains_unknown`: why it may have more domain names than could be read."""
 
     name: str
     domain_names: tuple[str, ...]  # lower case, A-labels
@@ -156,11 +152,11 @@ class OrganizationRelationship:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Exactly one object answers to the logon.
+    """Exactly one object has this logon.
 
-    `by_address`: only an address of it does, which Windows takes for no logon, so that nothing
-    proves that its owner logged on. `unseen`: why an attribute that it lacks may be there all the
-    same, so that nobody can say that its mailbox has moved.
+    `by_address`: only one of its addresses matches, which Windows does not accept as a logon, so
+    nothing proves that its owner logged on. `unseen`: why an attribute that it lacks may still be
+    there, so that nobody can say that its mailbox has moved.
     """
 
     recipient: Recipient
@@ -175,7 +171,7 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguous:
-    """More than one object answers to the logon, or may: `dns` names some of them. `left_out`:
+    """More than one object has, or may have, this logon: `dns` names some of them. `left_out`:
     where and why one of them could not be read."""
 
     dns: tuple[str, ...] = ()
@@ -200,11 +196,9 @@ type Relationships = tuple[OrganizationRelationship, ...] | Unavailable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryAnswer:
-    """A look-up's outcome with where it came from; `steps` are the questions asked, in words.
-
-    `age_s`: how long ago the directory itself may have known better (of a snapshot whose file is
-    no longer the one that was read).
-    """
+    """The outcome of a look-up, with its source; `steps` are the questions asked, in words.
+    `age_s`: for how long the directory itself may have known better (a snapshot whose file has
+    since changed)."""
 
     lookup: Lookup
     source: DirectorySource
@@ -229,10 +223,8 @@ class RelationshipsAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedAnswer:
-    """Those of the asked whose mailbox looks moved now, in the order in which they were asked.
-
-    `age_s`: how long ago the directory itself may have known better.
-    """
+    """The users asked about whose mailbox appears to have moved, in the order in which they were
+    asked. `age_s`: for how long the directory itself may have known better."""
 
     moved: tuple[Watched, ...] | Unavailable
     source: DirectorySource
@@ -258,7 +250,8 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStatistics:
-    """Counters since the start and sizes now. `age_s`: of the relationships, None before any."""
+    """Counters since the start and current sizes. `age_s`: of the relationships, None before
+    any."""
 
     hits: int = 0
     misses: int = 0
@@ -278,18 +271,18 @@ class Directory(Protocol):
     async def recipient(self, logon: Logon) -> DirectoryAnswer: ...
 
     def meant_by(self, name: str) -> Lookup:
-        """Whom an administrator's name means: a logon, or a DN. Waits, so not for the event loop;
-        from any other thread."""
+        """Whom an administrator's name means: a logon, or a DN. It blocks, so call it from
+        another thread than the event loop's."""
         ...
 
     async def relationships(self) -> RelationshipsAnswer: ...
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
-        """Which of at most MOST_WATCHED users look moved now, in one question."""
+        """Which of at most MOST_WATCHED users appear to have moved, in one question."""
         ...
 
     def close(self) -> None:
-        """Let go of threads and connections. Idempotent, never blocks longer than a second."""
+        """Release threads and connections. Idempotent, never blocks longer than a second."""
 
 
 class Census(Protocol):
@@ -299,13 +292,13 @@ class Census(Protocol):
     """
 
     async def everyone(self) -> tuple[Recipient, ...] | Unavailable:
-        """Every account that the directory holds. Takes its time."""
+        """Every account in the directory. Slow."""
 
     async def devices(self, user_dn: str) -> tuple[DirectoryDevice, ...] | Unavailable:
         """The devices that Exchange keeps below a user."""
 
     async def device_lists(self, user_dn: str) -> DeviceLists | Unavailable:
-        """The user's own lists of allowed and blocked ids; empty where they may not be read."""
+        """The user's own lists of allowed and blocked ids; empty if they may not be read."""
 
 
 type DriftListener = Callable[[tuple[Drift, ...]], None]

@@ -15,7 +15,7 @@ from eas_redirect.directory.values import MOST_WATCHED, Recipient, Watched
 
 
 def watched(found: Recipient) -> Watched:
-    """What has to be known of a recipient to ask about it again."""
+    """What must be known about a recipient to ask about it again."""
     return Watched(
         dn=found.dn,
         object_guid=found.object_guid,
@@ -25,7 +25,7 @@ def watched(found: Recipient) -> Watched:
 
 
 def checked(users: Sequence[Watched]) -> tuple[Watched, ...]:
-    """They, each once. Raises ValueError for more than one question may be about."""
+    """The same users, each once. Raises ValueError if there are too many for one question."""
     if len(users) > MOST_WATCHED:
         raise ValueError(f"{len(users)} users in a question, and {MOST_WATCHED} are the most")
     return tuple(dict.fromkeys(users))
@@ -34,10 +34,9 @@ def checked(users: Sequence[Watched]) -> tuple[Watched, ...]:
 def looking_moved(
     users: Sequence[Watched], answered: Iterable[Recipient], sight: Sight
 ) -> tuple[Watched, ...]:
-    """Those of `users` who look moved by the objects that were answered, in the order of `users`.
-
-    An object of somebody else counts for nothing, and two of one user speak for nobody.
-    """
+    """Those of `users` who appear to have moved, according to the objects returned, in the order
+    of `users`. An object of somebody else does not count, and two objects of one user count for
+    nobody."""
     by_guid: dict[str, list[Recipient]] = {}
     by_dn: dict[str, list[Recipient]] = {}
     for one in answered:

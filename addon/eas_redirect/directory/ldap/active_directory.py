@@ -187,7 +187,7 @@ class ActiveDirectory:
             return fault.as_unavailable()
 
     async def _ask[R](self, role: Role, question: Callable[[Links, Deadline], R]) -> R:
-        """Waits for the answer of a worker, never longer than `lookup_timeout_s`."""
+        """Wait for a worker's answer, but never longer than `lookup_timeout_s`."""
         if (fault := self._servers[role].why_none()) is not None:
             self._watch(role)
             raise fault
@@ -208,13 +208,13 @@ class ActiveDirectory:
         return answer.result()
 
     def _answered[R](self, role: Role, answer: asyncio.Future[R]) -> None:
-        """Perhaps too late for whoever asked: then its exception must not be reported as lost."""
+        """The caller may have given up: then its exception must not be reported as lost."""
         if not answer.cancelled():
             answer.exception()
         self._watch(role)
 
     def _watch(self, role: Role) -> None:
-        """While a server does not work, it is tried again each time that it has rested."""
+        """While a server does not work, try it again each time that it has rested."""
         due = self._servers[role].next_probe()
         if due is None or role in self._timers or self._closed:
             return
@@ -222,7 +222,7 @@ class ActiveDirectory:
         self._timers[role] = asyncio.get_running_loop().call_later(delay, self._probe, role)
 
     def _probe(self, role: Role) -> None:
-        """Lets a worker try a rested server, and watches on."""
+        """Let a worker try a rested server, and keep watching."""
         self._timers.pop(role, None)
         address = self._servers[role].to_probe()
         if address is None:
@@ -265,7 +265,7 @@ def _connecting(settings: DirectorySettings, credentials: BindCredentials) -> Co
 
 
 def account_forest(settings: DirectorySettings, domain: AccountDomain) -> DirectorySettings:
-    """The same account asks another forest's own controllers, which have no Exchange."""
+    """The same account asks another forest's own controllers, which know no Exchange."""
     return replace(
         settings,
         servers=domain.servers,

@@ -24,7 +24,7 @@ PROVEN_S = 60.0
 
 
 class BindCredentials:
-    """Safe to use from several threads."""
+    """Thread-safe."""
 
     def __init__(
         self, settings: DirectorySettings, clock: Callable[[], float] = time.monotonic
@@ -37,15 +37,15 @@ class BindCredentials:
         self._turn = threading.Lock()
 
     def password(self) -> str:
-        """The password as it stands now; raises `Fault` when there is none or it was refused."""
+        """The current password; raises `Fault` if there is none or it was refused."""
         password = self._read()
         self._raise_if_refused(password)
         return password
 
     @contextmanager
     def trying(self, password: str, patience_s: float) -> Iterator[None]:
-        """Around a bind with this password: waits for whoever tries it already, `patience_s` at
-        most. Raises `Fault` when that one was refused, or did not end in time."""
+        """Wraps a bind with this password: waits for whoever is already trying it, `patience_s`
+        at most. Raises `Fault` if that bind was refused, or did not end in time."""
         if self._is_proven(password):
             yield
             return
@@ -100,7 +100,7 @@ class BindCredentials:
 
 
 def _read_file(file: str) -> str:
-    """The file's first line, so that editors and `echo` may end it as they like."""
+    """The file's first line, because editors and `echo` add a line end."""
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:

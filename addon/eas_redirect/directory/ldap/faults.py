@@ -22,12 +22,12 @@ class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
         self.scope = scope
 
     def at(self, server: str) -> "Fault":
-        """The same with the server's name in front."""
+        """The same, with the server's name in front."""
         return Fault(self.error_type, f"{server}: {self.message}", self.scope)
 
     def anew(self) -> "Fault":
-        """A copy to keep or to raise once more. An exception that is raised again and again drags
-        the frames of every time along."""
+        """A copy to keep or to raise again. An exception that is raised repeatedly collects the
+        frames of every time."""
         return Fault(self.error_type, self.message, self.scope)
 
     def as_unavailable(self) -> Unavailable:
@@ -35,7 +35,7 @@ class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
 
 
 class NoSuchObjectError(Fault):
-    """The base of a search is not there, or may not be seen."""
+    """The base of a search does not exist, or may not be seen."""
 
     def __init__(self, base: str) -> None:
         place = base or "the empty base of a global catalogue"
@@ -82,7 +82,7 @@ _CHANNEL_BINDING = "80090346"  # SEC_E_BAD_BINDINGS (MS-ERREF 2.1)
 
 
 def refused_bind(description: str, diagnostics: str) -> Fault:
-    """From the result of a bind: its name (RFC 4511 4.1.9) and the server's own text."""
+    """From a bind's result: its name (RFC 4511 4.1.9) and the server's own text."""
     if description in _BUSY:
         return Fault("server_busy", f"the server cannot serve now ({description})")
     if _CHANNEL_BINDING in diagnostics:

@@ -79,11 +79,9 @@ _SIGNS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainMap:
-    """The forest's domains and alternative UPN suffixes, and what can be seen of them.
-
-    `shown`: which signs of `_SIGNS` each domain shows. `siblings`: DNS names of further domains of
-    the forest, which only a trust tells of.
-    """
+    """The forest's domains and alternative UPN suffixes, and what can be seen of them. `shown`:
+    which signs of `_SIGNS` each domain shows. `siblings`: DNS names of further domains of the
+    forest, known only from a trust."""
 
     partitions: tuple[Partition, ...]
     suffixes: frozenset[str]
@@ -97,7 +95,7 @@ class DomainMap:
     sights: dict[RootDSE, Sight] = field(default_factory=dict, compare=False)
 
     def sight_within(self, reach: tuple[_Reach, ...]) -> Sight:
-        """What a server can vouch for that sees these domains."""
+        """What a server that sees these domains can vouch for."""
         seen = [domain for domain, _ in reach]
         unseen = [p.nc_name for p in self.partitions if p.nc_name not in seen]
         return Sight(
@@ -123,8 +121,8 @@ def _domain_sight(nc_name: str, portion: Portion, shown: frozenset[str] | None) 
 
 
 class MapKeeper:
-    """The last good `DomainMap`, shared by the threads and read again with the relationships. A
-    user's question needs nobody who has the configuration once there is one."""
+    """The last good `DomainMap`, shared by the threads and read again with the relationships.
+    Once there is one, look-ups of users need no server that has the configuration."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -163,8 +161,8 @@ class LinkedForest:
         return self._map().suffixes
 
     def sight(self) -> Sight:
-        """A domain controller holds its own domain alone, also where the base of the search is
-        above others: for those it only has continuation references (MS-ADTS 3.1.1.3.1.4)."""
+        """A domain controller holds only its own domain, even if the base of the search is above
+        others: for those it only has continuation references (MS-ADTS 3.1.1.3.1.4)."""
         if self._sight is None:
             domain_map = self._map()
             root = self._links.ask("users", self._deadline, lambda session, _: session.root_dse)
@@ -183,12 +181,12 @@ class LinkedForest:
         return self._users(None, ("proxyAddresses", f"smtp:{address}"), None)
 
     def linked_to(self, sid: str) -> Sequence[Recipient]:
-        """Those who stand for the account of another forest that has this SID."""
+        """Accounts that stand for another forest's account with this SID."""
         value = sid_bytes(sid)
         return [] if value is None else self._users(None, ("msExchMasterAccountSid", value), None)
 
     def moved(self, users: Sequence[Watched]) -> tuple[Watched, ...]:
-        """Those of them who look moved to a server that can vouch for it."""
+        """Those who appear to have moved, to a server that can vouch for it."""
 
         def question(session: Session, patience_s: float) -> list[Recipient]:
             by_dn = "distinguishedName" if session.root_dse.is_active_directory else "entryDN"
@@ -205,11 +203,11 @@ class LinkedForest:
         return looking_moved(users, self._ask("users", question), sight)
 
     def left_out(self, _name: str) -> Sequence[LeftOutObject]:
-        """A server gives each entry whole or none at all."""
+        """A server returns each entry completely or not at all."""
         return ()
 
     def relationships(self) -> RelationshipsAnswer:
-        """With what the directory can vouch for, which is read again with them."""
+        """With what the directory can vouch for, which is read again together with them."""
         known, strays = of_one_organization(self._ask("configuration", self._read_relationships))
         server = self._links.last_server
         try:
@@ -284,7 +282,7 @@ class LinkedForest:
         return self._ask("users", question)
 
     def _bases(self, root: RootDSE, domain: Partition | None) -> Sequence[str]:
-        """Where users are looked for: all of a global catalogue is below the empty DN."""
+        """Where to look for users: everything in a global catalogue is below the empty DN."""
         if self._settings.search_base is not None:
             return (self._settings.search_base,)
         if domain is not None:
@@ -335,7 +333,7 @@ class LinkedForest:
         return self._ask("users", question)
 
     def _reach(self, partitions: Sequence[Partition], root: RootDSE) -> tuple[_Reach, ...]:
-        """The domains in which the server that is asked finds accounts, and how much of it."""
+        """The domains in which the current server finds accounts, and how much of each."""
         base = self._settings.search_base
         within = plain_dn(base or "")
         domains = [partition.nc_name for partition in partitions]
@@ -393,17 +391,17 @@ def _key(user: Watched, by_dn: str) -> tuple[str, str | bytes]:
 
 
 def _narrower(base: str | None, domain: str) -> str:
-    """Where a domain is looked into: from its root, or from a base below that."""
+    """Where a domain is searched: from its root, or from a base below it."""
     within = plain_dn(base or "")
     return base if base is not None and within != domain and lies_in(within, domain) else domain
 
 
 def _shown(session: Session, base: str, domain: str, patience_s: float) -> frozenset[str]:
-    """Which signs one object or another of the domain shows. Mostly the first one shows all."""
+    """Which signs any object of the domain shows. Usually the first one shows all."""
 
     def some(*attributes: str, below: str = base) -> bool:
         def accepts(entry: Entry) -> bool:
-            """A catalogue finds those of the domains below this one, too."""
+            """A catalogue also finds accounts of the domains below this one."""
             return domain_dn(entry.dn) == domain and all(
                 any(entry.values(name.lower())) for name in attributes
             )
@@ -437,7 +435,7 @@ def _below(
 
 
 def _domains(root: RootDSE) -> tuple[str, ...]:
-    """The domains that a server holds: its own first. Those below another one are in it."""
+    """The domains that a server holds: its own first. Child domains are included in it."""
     found: list[str] = []
     for name in filter(None, (root.default_naming_context, *root.naming_contexts)):
         domain = domain_dn(name)

@@ -15,7 +15,7 @@ from eas_redirect.directory.values import DirectorySettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What one server showed of itself. `certificate` is DER; None without TLS."""
+    """What one server showed about itself. `certificate` is DER; None without TLS."""
 
     root_dse: RootDSE
     duration_ms: float
@@ -34,7 +34,7 @@ class Inspection:
 
 
 def inspect(url: str, settings: DirectorySettings, credentials: BindCredentials) -> Inspection:
-    """Connects, secures and binds to one server, once. Blocks; raises `Fault`."""
+    """Connect, secure and bind to one server, once. Blocks; raises `Fault`."""
     began = time.perf_counter()
     session = LDAPSession(parse_server(url), settings, credentials)
     session.open(settings.lookup_timeout_s)

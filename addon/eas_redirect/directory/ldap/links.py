@@ -24,7 +24,7 @@ _FIRST_SHARE = 0.4  # of the whole time limit, for a server when another one cou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootDSE:
-    """What a server says of itself (MS-ADTS 3.1.1.3.2); DNs as they came."""
+    """What a server says about itself (MS-ADTS 3.1.1.3.2); DNs as they came."""
 
     default_naming_context: str | None = None
     configuration_naming_context: str | None = None
@@ -58,8 +58,8 @@ class Session(Protocol):
         any_of: tuple[tuple[str, str | bytes], ...],
         patience_s: float,
     ) -> list[Entry]:
-        """Entries below `base` that have one of these attributes and values, a targetAddress and no
-        homeMDB that can be seen; each with MOVE_ATTRIBUTES."""
+        """Entries below `base` with one of these attributes and values, with a targetAddress and
+        no visible homeMDB; each with MOVE_ATTRIBUTES."""
         ...
 
     def shows(
@@ -80,7 +80,7 @@ class Session(Protocol):
 
 
 class Connect(Protocol):
-    """Opens and binds a session; `opening` is told of it before it can block."""
+    """Opens and binds a session; `opening` receives it before it can block."""
 
     def __call__(
         self, address: ServerAddress, patience_s: float, opening: Callable[[Session], None]
@@ -116,7 +116,7 @@ class Links:
         self.last_server: str | None = None
 
     def ask[R](self, role: Role, deadline: Deadline, question: Callable[[Session, float], R]) -> R:
-        """Puts a question to the first server that answers it, within the deadline."""
+        """Put a question to the first server that answers it, within the deadline."""
         servers = self._servers[role]
         while True:
             link = self._link(servers, deadline)
@@ -130,7 +130,7 @@ class Links:
                 return answer
 
     def probe(self, role: Role, address: ServerAddress, deadline: Deadline) -> None:
-        """Tries a rested server, so that no question pays for it; the connection is not kept."""
+        """Try a rested server, so that no look-up pays for it; the connection is not kept."""
         servers = self._servers[role]
         patience_s = self._patience(servers, deadline)
         try:
@@ -151,7 +151,7 @@ class Links:
         self._links.clear()
 
     def _link(self, servers: Servers, deadline: Deadline) -> _Link:
-        """The kept connection when it is still the right one, else a new one."""
+        """The kept connection if it is still the right one, otherwise a new one."""
         link = self._links.get(id(servers))
         if link is not None:
             idle = time.monotonic() - link.used_at
@@ -175,7 +175,7 @@ class Links:
                 return link
 
     def _after(self, fault: Fault, link: _Link, servers: Servers, deadline: Deadline) -> None:
-        """Decides what a failed question means; returns when it may be asked again."""
+        """Decide what a failed question means; returns if it may be asked again."""
         if fault.scope == "question":
             raise fault
         self._drop(link, servers)
@@ -190,7 +190,7 @@ class Links:
             raise fault
 
     def _patience(self, servers: Servers, deadline: Deadline) -> float:
-        """How long the next step may take: leaving time for another server if there is one."""
+        """How long the next step may take, leaving time for another server if there is one."""
         remaining = deadline.remaining()
         if remaining == 0.0:
             raise Fault("timeout", "the time for one look-up is over", "question")
@@ -222,7 +222,8 @@ class Links:
 
 
 def _told_late(fault: Fault, deadline: Deadline) -> Fault:
-    """A connection that was shut down because nobody waited any more was too slow, not closed."""
+    """A connection that was shut down because nobody waited any more counts as too slow, not as
+    closed."""
     if fault.scope == "server" and deadline.remaining() == 0.0:
         return Fault("timeout", f"{fault.message} (the time for one look-up is over)")
     return fault

@@ -61,7 +61,7 @@ class _State:
 
 
 class Servers:
-    """One role's servers; safe to use from several threads."""
+    """The servers for one role; thread-safe."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Servers:
         return len(self._states)
 
     def choose(self) -> ServerAddress:
-        """The first that works; raises the fault of the last failure when there is none."""
+        """The first that works; raises the last failure's fault if none does."""
         with self._lock:
             for state in self._states:
                 if state.fault is None:
@@ -86,24 +86,25 @@ class Servers:
             raise self._last_fault()
 
     def working(self, address: ServerAddress) -> bool:
-        """Whether it is the first that works: who is connected to another one should move."""
+        """Whether it is the first that works; a connection to another one should move."""
         with self._lock:
             first = next((state for state in self._states if state.fault is None), None)
             return first is not None and first.address == address
 
     def why_none(self) -> Fault | None:
-        """The fault to answer with at once when no server works."""
+        """The fault to answer with at once if no server works."""
         with self._lock:
             works = any(state.fault is None for state in self._states)
             return None if works else self._last_fault()
 
     def next_probe(self) -> float | None:
-        """When (by the clock) the next server has rested enough to be tried; None: all work."""
+        """When (by the clock) the next server has rested long enough to be tried; None: all
+        work."""
         with self._lock:
             return min((s.rests_until for s in self._states if s.fault is not None), default=None)
 
     def to_probe(self) -> ServerAddress | None:
-        """A rested server, for this caller alone to try."""
+        """A rested server, which only this caller tries."""
         now = self._clock()
         with self._lock:
             for state in self._states:
@@ -129,7 +130,7 @@ class Servers:
                     state.fault = None  # the account is good again, for all of them
 
     def _last_fault(self) -> Fault:
-        """The youngest failure; there is one whenever no server works."""
+        """The latest failure; there always is one if no server works."""
         rested = [(state.rests_until, state.fault) for state in self._states if state.fault]
         _, fault = max(rested, key=lambda one: one[0])
         return fault.anew()

@@ -102,7 +102,7 @@ class VerifiedTls(ldap3.Tls):
 
 
 def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
-    """Read again at each connect, so that a renewed CA file needs no restart. Raises `Fault`."""
+    """Created at each connect, so that a renewed CA file needs no restart. Raises `Fault`."""
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ssl.SSLError) as error:
@@ -120,8 +120,8 @@ def tls_context(settings: DirectorySettings) -> ssl.SSLContext:
 
 
 class _BoundedSocket(socket.socket):
-    """Receives no more than anybody may say before and in a bind. ldap3 waits for the end of a
-    message of any length (4 GiB, RFC 4511 5.1), and for as many messages as a server likes."""
+    """Limits what can be received before and during a bind. ldap3 waits for the end of a message
+    of any length (4 GiB, RFC 4511 5.1), and for as many messages as a server likes."""
 
     left: int | None = MAX_BIND  # bytes; None: no bound, once searches count for themselves
 
@@ -151,8 +151,8 @@ def _counted(receiving: _Socket, data: bytes) -> bytes:
 
 
 class _Connection(ldap3.Connection):
-    """Closes every socket that it lets go of. ldap3 forgets those whose connect or handshake
-    failed, such as that of each address of a name but the last. Each is bounded."""
+    """Closes every socket that it abandons. ldap3 forgets those whose connect or handshake
+    failed, such as all but the last address of a name. Each is bounded."""
 
     @property
     def socket(self) -> _Socket | None:
@@ -184,7 +184,7 @@ class LDAPSession:
         self.root_dse = RootDSE()
 
     def open(self, patience_s: float) -> None:
-        """Connects, secures, binds and reads the rootDSE, all of it within `patience_s`."""
+        """Connect, secure, bind and read the rootDSE, all within `patience_s`."""
         self._begin(patience_s)
         password = self._password()
         tls = VerifiedTls(self._settings, self._address.host, self._connect_patience)
@@ -247,8 +247,7 @@ class LDAPSession:
         return self._search(search)[0]
 
     def _completed(self, entry: Entry) -> Entry:
-        """With the values beyond those that came, asked for range after range (MS-ADTS
-        3.1.1.3.1.3.3)."""
+        """With the missing values, asked for range after range (MS-ADTS 3.1.1.3.1.3.3)."""
         for name, came in entry.cut.items():
             first: int | None = came
             while first is not None:
@@ -270,7 +269,7 @@ class LDAPSession:
         accepts: Callable[[Entry], bool],
         patience_s: float,
     ) -> bool:
-        """Looks at some entries only, and not for long: where none has them, there may be very many
+        """Looks at only some entries, and not for long: if none has them, there may be very many
         to look through."""
         self._begin(patience_s)
         page, looked_at = (1, b""), 0
@@ -294,7 +293,7 @@ class LDAPSession:
         return False
 
     def holds(self, base: str, patience_s: float) -> bool:
-        """Whether there is an object of this DN that may be read."""
+        """Whether a readable object has this DN."""
         self._begin(patience_s)
         try:
             return bool(self._search(Search(base=base, scope="base", attributes=("1.1",)))[0])
@@ -309,10 +308,9 @@ class LDAPSession:
         return current.version(), current.getpeercert(binary_form=True)
 
     def interrupt(self) -> None:
-        """Shuts the connection down under whoever reads it: his read ends, the socket stays his.
-
-        Not `SSLSocket.shutdown`, which takes the TLS state away from the reader.
-        """
+        """Shut the connection down while another thread reads it: the read ends, and the socket
+        stays that thread's. Not `SSLSocket.shutdown`, which takes the TLS state away from the
+        reader."""
         connection = self._connection
         current = connection.socket if connection is not None else None
         if isinstance(current, socket.socket):
@@ -401,11 +399,11 @@ class LDAPSession:
         )
 
     def _begin(self, patience_s: float, most_bytes: int = MAX_ANSWER) -> None:
-        """A step that may take so long and receive so much."""
+        """A step that may take that long and receive that much."""
         self._ends, self._most_bytes = time.monotonic() + patience_s, most_bytes
 
     def _search(self, search: Search) -> tuple[list[Entry], bytes]:
-        """The entries of one page, and the cookie of the next one."""
+        """The entries of one page, and the cookie for the next."""
         entries, done = self._ask(search)
         if done.code != RESULT_SUCCESS:  # a referral among them, which does not mean "nobody"
             raise _refused(search, done)
@@ -423,7 +421,7 @@ class LDAPSession:
         return answer
 
     def _limit_wait(self, connection: ldap3.Connection) -> None:
-        """Finer than ldap3's whole seconds. A connection that is gone tells at the next use."""
+        """Finer than ldap3's whole seconds. A closed connection shows at the next use."""
         with contextlib.suppress(OSError, AttributeError):
             connection.socket.settimeout(self._remaining())
 
@@ -432,7 +430,7 @@ class LDAPSession:
         return min(self._settings.connect_timeout_s, self._remaining())
 
     def _remaining(self) -> float:
-        """Seconds of the step at hand, never zero, which would mean not to wait at all."""
+        """Seconds left for the current step; never zero, which would mean not to wait at all."""
         return max(0.001, self._ends - time.monotonic())
 
 
@@ -480,7 +478,7 @@ def connect_fault(error: Exception) -> Fault:
 
 
 def kerberos_fault(error: BaseException | None) -> Fault | None:
-    """Errors of GSSAPI are none of ldap3's, and their classes come with the extra only."""
+    """GSSAPI's errors are not ldap3's, and their classes exist only with the extra."""
     if error is None or not type(error).__module__.startswith("gssapi."):
         return None
     message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
@@ -488,7 +486,7 @@ def kerberos_fault(error: BaseException | None) -> Fault | None:
 
 
 def _first_cause(error: Exception) -> Exception:
-    """The first failure where ldap3 tried several addresses of one name."""
+    """The first failure, if ldap3 tried several addresses of one name."""
     history = error.args[1] if len(error.args) > 1 else None
     first = history[0][0] if isinstance(history, list) and history else error
     return first if isinstance(first, Exception) else error

@@ -33,11 +33,11 @@ _DOMAIN_SCOPE = b"1.2.840.113556.1.4.1339"  # no continuation references (MS-ADT
 
 
 class WireError(Exception):
-    """The server sent what is not LDAP."""
+    """The server sent something that is not LDAP."""
 
 
 class TooLongError(WireError):
-    """The server sends more than anybody asked for."""
+    """The server sends more than was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a search: result code (RFC 4511 4.1.9), the server's own words, and the cookie of
-    the next page (RFC 2696), empty after the last one."""
+    """The end of a search: result code (RFC 4511 4.1.9), the server's own words, and the cookie
+    for the next page (RFC 2696), empty after the last one."""
 
     code: int
     diagnostics: str
@@ -74,7 +74,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`content` is None for what is not an answer: a continuation reference, which some servers
+    """`content` is None if it is not an answer but a continuation reference, which some servers
     send in spite of the control, or a notice."""
 
     message_id: int
@@ -138,7 +138,7 @@ def _tlv(tag: int, *parts: bytes) -> bytes:
 
 
 def whole_length(received: bytes | bytearray) -> int | None:
-    """The length of the message that begins here; None while that cannot be told."""
+    """The length of the message that begins here; None while it is not known."""
     if received and received[0] != _SEQUENCE:
         raise WireError("not an LDAP message")
     head = _head(received, 0)
@@ -151,7 +151,7 @@ def whole_length(received: bytes | bytearray) -> int | None:
 
 
 def read_message(data: bytes) -> Message:
-    """One whole message. Raises WireError for any bytes that are none."""
+    """One complete message. Raises WireError for anything else."""
     tag, start, end = _next(data, 0, len(data))
     if tag != _SEQUENCE or end != len(data):
         raise WireError("not an LDAP message")
@@ -172,8 +172,8 @@ type _Part = tuple[int, int, int]  # tag, where the content begins, where it end
 
 
 def _entry(data: bytes, start: int, end: int) -> Entry:
-    """What is not UTF-8 stays a value, though one that equals nothing: a homeMDB that cannot be
-    read is a mailbox anyway. Attributes with options are the attribute; of those with a range
+    """What is not UTF-8 stays a value, but equals nothing: an unreadable homeMDB is still a
+    mailbox. Attributes with options count as the attribute; for those with a range
     (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3) `cut` says where the next one begins."""
     dn, attributes = _several(data, start, end, 2)
     found: dict[str, list[str]] = {}
@@ -232,7 +232,7 @@ def _integer(data: bytes, part: _Part) -> int:
 
 
 def _several(data: bytes, start: int, end: int, least: int) -> list[_Part]:
-    """The first parts of a sequence, which must have so many."""
+    """The first parts of a sequence, which must have that many."""
     parts = list(_parts(data, start, end))
     if len(parts) < least:
         raise WireError("an element is missing")
@@ -254,10 +254,8 @@ def _next(data: bytes, at: int, end: int) -> _Part:
 
 
 def _head(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
-    """Where the content of the element begins and how long it is; None when the bytes end before.
-
-    Tags have one byte in LDAP, and lengths are definite (RFC 4511 5.1).
-    """
+    """Where the content of the element begins and how long it is; None if the bytes end before
+    that. Tags have one byte in LDAP, and lengths are definite (RFC 4511 5.1)."""
     if len(data) < at + 2:
         return None
     length = data[at + 1]
@@ -273,7 +271,7 @@ def _head(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
 
 
 class Searches:
-    """Of one connection. Used by one thread; of no use any more after an exception."""
+    """The searches of one connection. Used by one thread; unusable after an exception."""
 
     def __init__(self) -> None:
         self._message_ids = count(1)  # ldap3's own, of the bind, are answered by then
@@ -283,10 +281,8 @@ class Searches:
     def ask(
         self, connection: socket.socket, search: Search, remaining: Callable[[], float]
     ) -> tuple[list[Entry], Done]:
-        """The entries, and how the search ended. Raises OSError and WireError.
-
-        `remaining` says how many seconds may pass from now on, never zero.
-        """
+        """The entries, and how the search ended. Raises OSError and WireError. `remaining` says
+        how many seconds are left, never zero."""
         message_id = next(self._message_ids)
         limit_s = math.ceil(remaining())
         limited = replace(search, time_limit_s=min(search.time_limit_s or limit_s, limit_s))
@@ -312,7 +308,7 @@ class Searches:
                         pass
 
     def _receive(self, connection: socket.socket, remaining: Callable[[], float]) -> bytes:
-        """The next whole message. What came after it is kept."""
+        """The next complete message. Later bytes are kept."""
         received = self._unread
         while (length := whole_length(received)) is None or len(received) < length:
             connection.settimeout(remaining())

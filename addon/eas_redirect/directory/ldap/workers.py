@@ -44,7 +44,7 @@ class Tool(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections; called by its own thread."""
+        """Close its connections; called by its own thread."""
         ...
 
 
@@ -81,12 +81,12 @@ class Job[T: Tool, R]:
             self.future.set_result(answer)
 
     def refuse(self) -> None:
-        """Instead of `run`, when the workers close."""
+        """Called in place of `run` when the workers close."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(closed())
 
     def abandon(self) -> None:
-        """Nobody waits any more: free the thread. From any thread."""
+        """Nobody waits any more: free the thread. Thread-safe."""
         self._deadline.abandon()
         with self._lock:
             if self._tool is not None:
@@ -98,7 +98,7 @@ class Job[T: Tool, R]:
 
 
 class Workers[T: Tool]:
-    """At most `size` threads, started when they are needed."""
+    """At most `size` threads, started on demand."""
 
     def __init__(self, size: int, make_tool: Callable[[], T], name: str) -> None:
         self._size = size
