@@ -300,7 +300,7 @@ async def test_a_fault_in_the_way_leaves_exchanges_answer(
 
 @pytest.mark.parametrize(
     ("broken", "status_code"),
-    [("read_answer", 200), ("flows.redirect_response", 200), ("exchange_record", 451)],
+    [("read_body", 200), ("flows.redirect_response", 200), ("exchange_record", 451)],
 )
 async def test_a_fault_outside_the_decision_is_said_and_journalled(
     bench: Bench,
@@ -329,7 +329,7 @@ async def test_a_fault_before_anything_is_asked_is_caught_as_well(
     def broken(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("eas_redirect.proxy.exchanges.read_answer", broken)
+    monkeypatch.setattr("eas_redirect.proxy.exchanges.read_body", broken)
     flow = eas_flow()
     bench.addon.requestheaders(flow)
     assert bench.addon.exchanges is not None
@@ -417,3 +417,22 @@ def test_the_profile_stands_before_mitmproxy_listens(bench: Bench) -> None:
     """`running` comes after the first connections can."""
     options = bench.context.options
     assert (options.tcp_timeout, options.http2, options.websocket) == (4200, False, False)
+
+
+async def test_a_head_that_a_script_has_changed_is_read_again(bench: Bench) -> None:
+    for change in ("status", "type"):
+        flow = eas_flow()
+        answer, flow.response = flow.response, None
+        assert answer is not None
+        kind = answer.headers["Content-Type"]
+        bench.addon.requestheaders(flow)
+        flow.response = answer
+        if change == "status":
+            answer.status_code = 500
+        else:
+            answer.headers["Content-Type"] = "text/plain"
+        bench.addon.responseheaders(flow)
+        answer.status_code, answer.headers["Content-Type"] = 200, kind
+        answer.stream = False
+        await bench.respond(flow)
+        assert flow.response.status_code == 451, change

@@ -23,7 +23,7 @@ from eas_redirect.policy.decision import Pass, screen
 from eas_redirect.telemetry import clients, w3c
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.metrics import Metrics
-from eas_redirect.telemetry.record import Record, WireFacts, clipped
+from eas_redirect.telemetry.record import MAX_TEXT, Record
 from eas_redirect.telemetry.status import LastDecisions
 
 MIB = 2**20
@@ -208,13 +208,11 @@ def test_a_host_over_its_limit_is_no_name() -> None:
 
 def test_600_requests_with_900_kb_of_user_agent_cost_nothing() -> None:
     """What every sink of a record keeps."""
-    wire = WireFacts(started_s=1.0, user_agent="x")
-    assert wire.user_agent == clipped(wire.user_agent)
     ledger = Ledger(clock=lambda: 1.0)
     last, metrics = LastDecisions(lambda record: record), Metrics()
 
     def call(number: int) -> None:
-        agent = clipped(padded(number, 900_000, "a"))
+        agent = padded(number, 900_000, "a")[:MAX_TEXT]
         record = Record(
             timestamp_s=1.0,
             action="eas.exchange",
@@ -224,7 +222,7 @@ def test_600_requests_with_900_kb_of_user_agent_cost_nothing() -> None:
             client_family=clients.client_family(agent, None),
             reason="no_identity",
             decision="pass",
-            command=clipped(padded(number, 900_000, "c")),
+            command=padded(number, 900_000, "c")[:MAX_TEXT],
         )
         for sink in (ledger.observe, last.observe, metrics.observe):
             sink(record)

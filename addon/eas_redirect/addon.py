@@ -308,7 +308,7 @@ class EASRedirect:
             return False
         if self.exchanges is None:
             return True
-        if flows.is_eas(flow):
+        if self.exchanges.has_begun(flow) or flows.is_eas(flow):
             return not self._keep_bodies and self.exchanges.may_stream(flow, response)
         return self.exchanges.discoveries.may_stream(flow, response)
 

@@ -22,7 +22,7 @@ from eas_redirect.activesync.request import (
     is_eas_path,
     read_request,
 )
-from eas_redirect.activesync.response import ROOTS, Evidence, may_hold_evidence, read_answer
+from eas_redirect.activesync.response import ROOTS, Evidence, read_answer, read_head
 from eas_redirect.activesync.wait import sync_waits
 from eas_redirect.activesync.wbxml import Element, Extension, WBXMLError, parse, parse_partly, write
 from tests.activesync.test_authorization import spnego
@@ -272,7 +272,7 @@ def fuzz_answer(data: bytes) -> None:
     headers = (ANSWER_TYPE, ("Content-Encoding", coding)) if coding else (ANSWER_TYPE,)
     answer = read_answer(request, status, headers, body)
     if answer.evidence is Evidence.CERTAIN:
-        assert may_hold_evidence(request, status, headers)
+        assert read_head(request, status, headers).may_hold_evidence
         root = parse(data[3:]).root
         assert (root.page, root.token) == ROOTS[command][:2]
         tag = (root.page, ROOTS[command][2])

@@ -63,10 +63,11 @@ def normalize_domain(text: str) -> str:
 
 def same_host(one: str, other: str) -> bool:
     """Whether two names are the same host; names that cannot be read compare without case."""
-    return _comparable(one) == _comparable(other)
+    return comparable(one) == comparable(other)
 
 
-def _comparable(text: str) -> str:
+def comparable(text: str) -> str:
+    """What is equal of two names of the same host."""
     # Anybody may send any number of long ones: none of them is kept.
     return _compared(text) if len(text) <= MAX_HOST + 1 else text.lower()
 

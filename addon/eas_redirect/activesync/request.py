@@ -302,12 +302,12 @@ def is_eas_path(target: str) -> bool:
 
 def read_request(method: str, target: str, headers: Headers) -> EASRequest:
     """Total: any method, target and headers give a request; what is malformed is in `problem`."""
-    problems = []
+    problems, in_target = [], target.partition("?")[2]
     try:
-        query = read_query(_origin_form(target).partition("?")[2])
+        query = read_query(in_target)
     except MalformedError as error:
         problems.append(str(error))
-        query = Query(encoding=encoding_of(_origin_form(target).partition("?")[2]))
+        query = Query(encoding=encoding_of(in_target))
     in_headers = header_values(headers, _VERSION_HEADER)
     version = _agreed(query.version, in_headers)
     if in_headers and version is None and query.version is None:

@@ -86,14 +86,32 @@ class _UnreadableError(Exception):
     """One plain sentence about a body."""
 
 
-def may_hold_evidence(request: EASRequest, status_code: int, headers: Headers) -> bool:
-    """From the head alone: must the body be read to judge this answer? False: stream it."""
-    if request.method != "POST" or status_code != 200:
-        return False
-    if _may_be_status(request, headers):
-        return True
-    lengths = header_values(headers, "content-length")
-    return all(length == "0" for length in lengths) and _diagnosed(headers)
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """An answer without its body. What it says of the body is worked out once, when it comes.
+
+    `may_be_status`: the body may be the command's own answer, and is short enough.
+    """
+
+    request: EASRequest
+    status_code: int
+    headers: Headers
+    may_be_status: bool
+
+    @property
+    def may_hold_evidence(self) -> bool:
+        """Must the body be read to judge this answer? False: stream it."""
+        if self.may_be_status:
+            return True
+        if self.request.method != "POST" or self.status_code != 200:
+            return False
+        lengths = header_values(self.headers, "content-length")
+        return all(length == "0" for length in lengths) and _diagnosed(self.headers)
+
+
+def read_head(request: EASRequest, status_code: int, headers: Headers) -> AnswerHead:
+    asked = request.method == "POST" and status_code == 200
+    return AnswerHead(request, status_code, headers, asked and _may_be_status(request, headers))
 
 
 def read_answer(
@@ -103,41 +121,46 @@ def read_answer(
     body: bytes | None,
     weak_statuses: frozenset[int] = frozenset({403}),
 ) -> Answer:
+    """`read_body`, for whoever has the whole answer at once."""
+    return read_body(read_head(request, status_code, headers), body, weak_statuses)
+
+
+def read_body(head: AnswerHead, body: bytes | None, weak_statuses: frozenset[int]) -> Answer:
     """Total: any answer gives a value. `body` is as it came over the wire (`Content-Encoding` not
     undone), or None when it was streamed unread."""
+    status_code = head.status_code
     if status_code == 200:
-        return _read_success(request, headers, body)
-    locations = header_values(headers, "x-ms-location")
+        return _read_success(head, body)
+    locations = header_values(head.headers, "x-ms-location")
     return Answer(
         status_code=status_code,
-        evidence=_error_evidence(request, status_code, headers, weak_statuses),
+        evidence=_error_evidence(head, weak_statuses),
         location=locations[0] if status_code == 451 and locations else None,
     )
 
 
-def _error_evidence(
-    request: EASRequest, status_code: int, headers: Headers, weak_statuses: frozenset[int]
-) -> Evidence:
+def _error_evidence(head: AnswerHead, weak_statuses: frozenset[int]) -> Evidence:
     """The HTTP form: the body is IIS's and says nothing."""
-    if request.method not in ("POST", "OPTIONS") or status_code in _NEVER_WEAK:
+    if head.request.method not in ("POST", "OPTIONS") or head.status_code in _NEVER_WEAK:
         return Evidence.NONE
-    if status_code == 403 and _diagnosed(headers):
+    if head.status_code == 403 and _diagnosed(head.headers):
         return Evidence.CERTAIN
-    return Evidence.WEAK if status_code in weak_statuses else Evidence.NONE
+    return Evidence.WEAK if head.status_code in weak_statuses else Evidence.NONE
 
 
-def _read_success(request: EASRequest, headers: Headers, body: bytes | None) -> Answer:
+def _read_success(head: AnswerHead, body: bytes | None) -> Answer:
     """The in-band form: a global Status in the root of the command's own answer.
 
     An empty body is success (MS-ASCMD: SendMail, Sync without changes), unless the head says
     otherwise. Any other body is what was asked for (MS-ASCMD 2.2.1.10.1: a multipart, an
     attachment), whatever the head says about somebody.
     """
-    problem, status = None, None
-    certain = request.method == "POST" and body == b"" and _diagnosed(headers)
-    if body and request.method == "POST" and _may_be_status(request, headers):
+    problem, status, request = None, None, head.request
+    certain = request.method == "POST" and body == b"" and _diagnosed(head.headers)
+    if body and head.may_be_status:
         try:
-            plain = _plain(headers, body)
+            encoding = ",".join(header_values(head.headers, "content-encoding"))
+            plain = inflated(body, encoding, MAX_BODY)
             short = len(plain) <= SHORT_BODY
             status = (_short_status if short else _global_status)(request.command, plain)
             certain = status == USER_HAS_NO_MAILBOX
@@ -174,10 +197,6 @@ def _is_wbxml(headers: Headers) -> bool:
     """One Content-Type, and that of MS-ASHTTP 2.2.2.2.3; parameters are allowed."""
     types = {v.partition(";")[0].strip().lower() for v in header_values(headers, "content-type")}
     return len(types) == 1 and types <= ACTIVESYNC_TYPES
-
-
-def _plain(headers: Headers, body: bytes) -> bytes:
-    return inflated(body, ",".join(header_values(headers, "content-encoding")), MAX_BODY)
 
 
 def _global_status(command: str | None, body: bytes) -> int | None:

@@ -100,8 +100,9 @@ class CachedDirectory:
         old."""
         if fresh:
             return says_moved(entry.answer)
-        asked_at = entry.good_until - self._life(entry.answer)
-        return _says_here(entry.answer) and self._clock() - asked_at >= JUST_NOW_S
+        if not _says_here(entry.answer):
+            return False
+        return self._clock() - (entry.good_until - self._life(entry.answer)) >= JUST_NOW_S
 
     async def _ask(self, key: Key, logon: Logon) -> DirectoryAnswer:
         """One look-up per user at a time: later callers wait for the same answer. Shielded,

@@ -10,9 +10,9 @@ from functools import lru_cache
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.activesync.host_name import (
     HostNameError,
+    comparable,
     normalize_domain,
     normalize_host,
-    same_host,
 )
 from eas_redirect.activesync.host_port import HostPortError, read_host_port
 from eas_redirect.directory.values import OrganizationRelationship, Recipient
@@ -74,7 +74,7 @@ def is_allowed(host: str, allowed_hosts: Iterable[str] | None) -> bool:
 def is_own_name(host: str, own_names: Iterable[str]) -> bool:
     """Whether a phone sent to `host` would come back here, which makes some clients loop for
     ever."""
-    return any(same_host(host, own) for own in own_names)
+    return comparable(host) in map(comparable, own_names)
 
 
 def is_full_name(host: str) -> bool:

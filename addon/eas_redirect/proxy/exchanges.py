@@ -14,13 +14,14 @@ from mitmproxy import http
 
 from eas_redirect.activesync.authorization import Credentials, Identity, identify
 from eas_redirect.activesync.exchange import Exchange
-from eas_redirect.activesync.request import EASRequest, Headers
+from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import (
     MAX_BODY,
     Answer,
+    AnswerHead,
     Evidence,
-    may_hold_evidence,
-    read_answer,
+    read_body,
+    read_head,
 )
 from eas_redirect.activesync.wait import WaitKind, may_wait
 from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
@@ -62,15 +63,19 @@ class Asked:
     credentials: Credentials
     ours: bool  # the administrator is responsible for the server
     fields: Fields  # of the request, as it came
-    head: tuple[Fields, Headers] | None = None  # of the answer: as it came, and decoded
+    head: tuple[Fields, AnswerHead] | None = None  # of the answer: as it came, and read
     early: EarlyLookUp | None = None
 
-    def headers_of(self, response: http.Response) -> Headers:
-        """Decoded once, unless somebody has changed them since."""
-        fields = response.headers.fields
-        if self.head is None or self.head[0] is not fields:
-            self.head = fields, flows.headers_of(response)
-        return self.head[1]
+    def head_of(self, response: http.Response) -> AnswerHead:
+        """Read once, unless somebody has changed it since."""
+        fields, status_code = response.headers.fields, response.status_code
+        if self.head is not None and self.head[0] is fields:
+            head = self.head[1]
+            if head.status_code == status_code:
+                return head
+        head = read_head(self.request, status_code, flows.headers_of(response))
+        self.head = fields, head
+        return head
 
 
 @dataclass(slots=True)
@@ -136,6 +141,10 @@ class Exchanges:
         self._waiting[flow.id] = Waiting(flow, asked, kind, body)
         return body
 
+    def has_begun(self, flow: http.HTTPFlow) -> bool:
+        """Whether the request of this answer was read as one of ActiveSync."""
+        return flow.id in self._asked
+
     def _over(self, flow: http.HTTPFlow) -> tuple[Asked | None, WaitOutcome | None]:
         """What was read of an exchange that ends now, and how we ended its wait, if we did."""
         self._early.end(flow.id)
@@ -152,13 +161,13 @@ class Exchanges:
             return not flows.is_eas(flow)
         if not asked.ours:
             return True
-        headers, status = asked.headers_of(response), response.status_code
-        if may_hold_evidence(asked.request, status, headers):
+        head = asked.head_of(response)
+        if head.may_hold_evidence:
             return False
-        if status == 200:
+        if head.status_code == 200:
             return True
-        head = read_answer(asked.request, status, headers, None, self._weak_statuses)
-        return head.evidence is Evidence.NONE or _is_longer_than(response, MAX_BODY)
+        said = read_body(head, None, self._weak_statuses)
+        return said.evidence is Evidence.NONE or _is_longer_than(response, MAX_BODY)
 
     def answered(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         """Judge an answer, and give it its new form. What is left to be awaited, if anything."""
@@ -326,13 +335,7 @@ class Exchanges:
     def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
         if METADATA in flow.metadata:
             return flows.answer_in_capture(flow, response, asked.request, self._weak_statuses)
-        answer = read_answer(
-            asked.request,
-            response.status_code,
-            asked.headers_of(response),
-            response.raw_content,
-            self._weak_statuses,
-        )
+        answer = read_body(asked.head_of(response), response.raw_content, self._weak_statuses)
         if response.stream and answer.evidence is not Evidence.NONE:
             # Its headers have already left (a mitmproxy option streamed it): too late.
             return replace(answer, evidence=Evidence.NONE)
@@ -370,7 +373,9 @@ class Exchanges:
             called_names=flows.called_names(flow, trusted),
             further_names=flows.further_names(flow),
             client_address=flows.client_address(flow, trusted),
-            challenged=self.challenges.known(flows.server_of(flow)),
+            challenged=(  # nothing else hangs on it
+                answer.evidence is Evidence.WEAK and self.challenges.known(flows.server_of(flow))
+            ),
         )
 
     def _finish(self, flow: http.HTTPFlow, asked: Asked, judgement: Judgement) -> None:

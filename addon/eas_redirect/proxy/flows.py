@@ -213,8 +213,8 @@ def called_names(flow: http.HTTPFlow, trusted: Sequence[Network] = ()) -> tuple[
 def further_names(flow: http.HTTPFlow) -> tuple[str, ...]:
     """Other names of this proxy and of the server behind it: the TLS name and the upstream."""
     upstream = flow.server_conn.address[0] if flow.server_conn.address else None
-    names = (bare_host(flow.client_conn.sni), bare_host(upstream), bare_host(flow.request.host))
-    return tuple(dict.fromkeys(name for name in names if name))
+    told = dict.fromkeys((flow.client_conn.sni, upstream, flow.request.host))  # most are one
+    return tuple(dict.fromkeys(name for text in told if text and (name := bare_host(text))))
 
 
 def udp_advice() -> tuple[str, ...]:

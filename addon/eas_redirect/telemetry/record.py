@@ -161,6 +161,15 @@ def encoded(line: JSONLine) -> bytes:
 
 # Judgements and wire facts become journal records.
 
+_UNBOUNDED = (
+    "method",
+    "url_domain",
+    "url_path",
+    "user_agent",
+    "error_message",
+    "command",
+    "redirect_location",
+)
 MAX_PROBLEMS = 2000  # characters of a journal line about a configuration
 _ACTIONS = {
     "redirect": "eas.redirect",
@@ -219,17 +228,17 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         forwarded_ip=wire.forwarded_ip,
         server_address=wire.server_address,
         server_port=wire.server_port,
-        method=clipped(request.method),
+        method=request.method,
         status_code=told if redirected else _status_of_client(answer.status_code, wire),
-        url_domain=clipped(wire.url_domain),
-        url_path=clipped(wire.url_path),
-        user_agent=clipped(wire.user_agent),
+        url_domain=wire.url_domain,
+        url_path=wire.url_path,
+        user_agent=wire.user_agent,
         user_name=logon.user if logon else None,
         user_domain=logon.domain if logon else None,
         user_email=logon.text if logon and logon.format == "upn" else None,
         error_type=error_type,
-        error_message=clipped(judgement.error_message or wire.error_message or _problem(exchange)),
-        command=clipped(request.command) or ("OPTIONS" if request.method == "OPTIONS" else None),
+        error_message=judgement.error_message or wire.error_message or _problem(exchange),
+        command=request.command or ("OPTIONS" if request.method == "OPTIONS" else None),
         protocol_version=request.protocol_version,
         query_encoding=request.query_encoding,
         device_id=request.device_id,
@@ -246,11 +255,12 @@ def exchange_record(judgement: Judgement, wire: WireFacts) -> Record:
         carrier=wire.carrier,
         mode=judgement.mode,
         decision=decision,
-        redirect_location=clipped(_location(judgement)),
+        redirect_location=_location(judgement),
         wave=verdict.wave,
     )
     if judgement.asked is not None:
         _add_look_up(record, judgement.asked, verdict)
+    _clip(record)
     return record
 
 
@@ -283,9 +293,12 @@ def _wait_message(outcome: WaitOutcome) -> str:
             return f"left a {what} waiting: {outcome.held_back}"
 
 
-def clipped(text: str | None) -> str | None:
-    """What is shown, cached or kept of a text that somebody else wrote: its beginning."""
-    return text if text is None or len(text) <= MAX_TEXT else text[:MAX_TEXT]
+def _clip(record: Record) -> None:
+    """Cut what others wrote and nobody has bounded: sinks may keep a record."""
+    for name in _UNBOUNDED:
+        text = getattr(record, name)
+        if text is not None and len(text) > MAX_TEXT:
+            setattr(record, name, text[:MAX_TEXT])
 
 
 def _status_of_client(upstream: int, wire: WireFacts) -> int | None:

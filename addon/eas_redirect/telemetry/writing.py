@@ -222,13 +222,14 @@ class Writer:
         """Queue whole lines. If there is no room, the less important ones go first."""
         complain = False
         with self._wake:
-            line = _Line(next(self._numbers), data)
             if self._close_by is not None:
                 self.lost += 1
                 return
-            if self._make_room(line.cost, keep=keep):
+            line = _Line(next(self._numbers), data)
+            cost = line.cost
+            if self._make_room(cost, keep=keep):
                 (self._kept if keep else self._ordinary).append(line)
-                self._size += line.cost
+                self._size += cost
                 complain = self._size > self._limit // 2
             else:
                 self._count_lost(data)
