@@ -1,4 +1,4 @@
-"""Golden files, written anew by `pytest --regenerate`, and the settings of every property test."""
+"""Golden files, rewritten by `pytest --regenerate`, and the settings of every property test."""
 
 import signal
 from collections.abc import Callable
@@ -20,7 +20,7 @@ type Golden = Callable[[Path, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="write golden files anew")
+    parser.addoption("--regenerate", action="store_true", help="rewrite golden files")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ PURE = (
     "policy",
 )
 MITMPROXY = ("addon.py", "proxy", "fixes", "engine", "captures", "redaction", "view", "lab")
-# Nor may these come to import it through another room: HAProxy's judge runs without mitmproxy.
+# Nor may these import it indirectly: HAProxy's judge runs without mitmproxy.
 WITHOUT_MITMPROXY = (*PURE, "haproxy", "judging", "directory", "configuration")
 LDAP3 = ("directory/ldap",)
 DUCKDB = ("report",)
@@ -112,7 +112,7 @@ def test_mitmproxy_is_not_imported_through_another_room() -> None:
         reached, ahead = set[str](), [start]
         while ahead:
             if (here := ahead.pop()) not in reached:
-                assert here not in direct, f"{start} comes to import mitmproxy in {here}"
+                assert here not in direct, f"{start} imports mitmproxy through {here}"
                 reached.add(here)
                 ahead += needed[here]
 
@@ -123,7 +123,7 @@ def test_nothing_imports_the_command_line() -> None:
     assert outside == ["__main__.py"]
 
 
-def test_no_module_comes_to_import_itself() -> None:
+def test_no_module_imports_itself_through_others() -> None:
     """Imports made when a function is called count, too: they only hide a circle."""
     try:
         TopologicalSorter(graph()).prepare()
@@ -131,7 +131,7 @@ def test_no_module_comes_to_import_itself() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-def test_no_room_comes_to_import_itself() -> None:
+def test_no_room_imports_itself_through_others() -> None:
     """`directory` opens what `directory/ldap` is: a room within it."""
     between: dict[str, set[str]] = {}
     for module, targets in graph().items():

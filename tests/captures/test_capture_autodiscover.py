@@ -202,7 +202,7 @@ def recorded(decision: str, evidence: str) -> dict[str, object]:
 
 
 def test_what_was_told_when_it_was_live_is_known(tmp_path: Path) -> None:
-    """Ours stands where Exchange's address was: there is nothing to judge anew."""
+    """Our answer replaced Exchange's address: there is nothing left to judge."""
     flow = question(write_settings(LOCATION, User(email_address=ADDRESS)), body=None)
     flow.metadata["eas"] = recorded("redirect", "certain")
     ([exchange], kinds) = report(tmp_path, [flow], "--config", configured(tmp_path))

@@ -19,7 +19,7 @@ PIECES = pytest.mark.parametrize("size", [1, 7, 10_000], ids=["byte by byte", "i
 
 
 @pytest.fixture(autouse=True)
-def mended() -> Iterator[None]:
+def fixed() -> Iterator[None]:
     FIXES.put()
     yield
     FIXES.put_back()

@@ -13,7 +13,7 @@ TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
-def mended() -> Iterator[None]:
+def fixed() -> Iterator[None]:
     FIXES.put()
     yield
     FIXES.put_back()

@@ -17,7 +17,7 @@ LOG_ON = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length
 
 
 @pytest.fixture(autouse=True)
-def mended() -> Iterator[None]:
+def fixed() -> Iterator[None]:
     FIXES.put()
     yield
     FIXES.put_back()

@@ -14,7 +14,7 @@ EAS = b"POST /Microsoft-Server-ActiveSync?Cmd=%s HTTP/1.1\r\nHost: a\r\nContent-
 
 
 @pytest.fixture(autouse=True)
-def mended() -> Iterator[None]:
+def fixed() -> Iterator[None]:
     FIXES.put()
     yield
     FIXES.put_back()

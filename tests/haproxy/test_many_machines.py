@@ -249,13 +249,13 @@ def test_whatever_ends_hangs_or_comes_back_nothing_is_lost_or_wrong(
         for name, fault in faults:
             before, seen.slowest_s = replace(seen), 0.0
             fault()
-            mended = time.monotonic()
+            repaired = time.monotonic()
             for machine in world.machines:
                 wait_until(partial(world.is_well, machine), f"all is well after: {name}", START_S)
             rows.append(
                 f"{name:36} {seen.redirected - before.redirected:10} "
                 f"{seen.passed - before.passed:7} {seen.cut - before.cut:4} {len(seen.lost):5} "
-                f"{len(seen.wrong):6} {seen.slowest_s:6.1f} s {time.monotonic() - mended:11.1f} s"
+                f"{len(seen.wrong):6} {seen.slowest_s:6.1f} s {time.monotonic() - repaired:11.1f} s"
             )
             assert (seen.lost, seen.wrong) == ([], []), name
             assert seen.slowest_s < LIMIT_S + 3, name

@@ -198,7 +198,7 @@ def judge(device: Device, status: int, location: str | None, body: bytes) -> tup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that breaks and is mended.
+    """Something that breaks and is repaired.
 
     `means`: how exchanges end while what broke is away, such as `no answer`; any number of them are
     the fault's own. `cuts`: how many more it may take with it, those that were under way.
@@ -252,11 +252,11 @@ def suffer(load: Load, fault: Fault, *, settle_s: float = 30.0) -> Survey:
         time.sleep(fault.lasts_s)  # a fault takes real time: other processes live in it
     finally:
         fault.mend()
-    mended = time.monotonic()
-    while time.monotonic() < mended + settle_s:
-        normal = load.normal_since(mended)
+    repaired = time.monotonic()
+    while time.monotonic() < repaired + settle_s:
+        normal = load.normal_since(repaired)
         if normal is not None:
-            survey.normal_s = normal - mended
+            survey.normal_s = normal - repaired
             break
         time.sleep(0.05)
     for seen in load.since(began):

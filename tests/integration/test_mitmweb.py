@@ -86,7 +86,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 
 def until(browser: webdriver.Chrome, found: Callable[[], WebElement | None]) -> WebElement:
-    """Poll the page; it is drawn anew while one looks."""
+    """Poll the page; it is redrawn meanwhile."""
 
     def look(_: webdriver.Chrome) -> WebElement | None:
         try:

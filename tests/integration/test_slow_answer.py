@@ -25,7 +25,7 @@ password_file = "{slapd.password_file}"
 search_base = "DC=contoso,DC=example"
 lookup_timeout_s = 1.0
 """
-# Weak evidence, for which everybody is asked anew.
+# Weak evidence, for which every user is looked up again.
 SLOW = Scripted(403, {}, b"", delay_s=4.0)
 QUICK = Scripted(403, {}, b"")
 

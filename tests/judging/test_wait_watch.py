@@ -225,7 +225,7 @@ async def test_the_wait_of_a_user_who_has_moved_ends_and_no_other(bench: Bench) 
 
 
 async def test_a_cached_answer_keeps_nobody_waiting(bench: Bench) -> None:
-    """Who was found a moment ago is asked for anew."""
+    """A user who was found a moment ago is looked up again."""
     bench.forest.put(here("anna"))
     bench.begin("anna")
     await bench.judge.directory.recipient(logon("anna"), fresh=False)

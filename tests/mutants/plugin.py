@@ -162,7 +162,7 @@ def _run_and_watch(items: list[pytest.Item], files: set[str]) -> tuple[list[Ente
         began = time.monotonic()
         following = items[number + 1] if number + 1 < len(items) else None
         reports = runtestprotocol(item, log=False, nextitem=following)
-        if any(report.failed for report in reports):  # perhaps for want of time: once more
+        if any(report.failed for report in reports):  # perhaps it lacked time: once more
             if isinstance(item, pytest.Function):
                 item._initrequest()
             reports = runtestprotocol(item, log=False, nextitem=following)

@@ -180,7 +180,7 @@ async def test_trouble_with_the_directory_comes_and_goes(monitor: Monitor) -> No
     assert monitor.status().directory.state == "answering"
 
 
-async def test_a_refused_configuration_is_shown_until_it_is_mended(monitor: Monitor) -> None:
+async def test_a_refused_configuration_is_shown_until_it_is_corrected(monitor: Monitor) -> None:
     """A snapshot that is read well meanwhile says nothing of the configuration."""
     path = Path(monitor._proxy.config_path())
     good = path.read_text("utf-8")  # noqa: ASYNC240 - a small file of the test
@@ -197,10 +197,10 @@ async def test_a_refused_configuration_is_shown_until_it_is_mended(monitor: Moni
     assert monitor.metrics.gauges.configuration_good() is False
     path.write_text(good, encoding="utf-8")  # noqa: ASYNC240
     await watcher.reload()
-    mended = monitor.status().configuration
-    assert mended.problem is None
-    assert mended.error is not None
-    assert mended.error.until_s is not None
+    corrected = monitor.status().configuration
+    assert corrected.problem is None
+    assert corrected.error is not None
+    assert corrected.error.until_s is not None
     assert monitor.metrics.gauges.configuration_good() is True
 
 

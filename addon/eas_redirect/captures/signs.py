@@ -147,7 +147,7 @@ def signs_of(
         asked_s=asked_s,
         early=_is_early(flow, request.command, eas_status, asked_s, waited_s),
         empty=status == 200 and _is_empty(flow, request),
-        first_key=_begins_anew(sent),
+        first_key=_starts_over(sent),
         repeats=repeats,
         restarts=restarts,
         policy_statuses=_policy_statuses(told),
@@ -296,7 +296,7 @@ def _policy_key(flow: http.HTTPFlow, request: EASRequest) -> Literal["sent", "ze
     return "zero" if has_place else "missing"
 
 
-def _begins_anew(sent: Element | None) -> bool:
+def _starts_over(sent: Element | None) -> bool:
     return "0" in _texts(sent, _SYNC, "SyncKey") or "0" in _texts(sent, _FOLDERS, "SyncKey")
 
 

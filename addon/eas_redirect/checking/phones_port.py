@@ -56,7 +56,7 @@ def _is_ours(words: list[str]) -> bool:
 
 
 def _answers(listen: str | None, timeout_s: float) -> bool:
-    """Whether a proxy of ours has its pages there: for who may not see whose a socket is."""
+    """Whether one of our proxies serves its pages there, if this user cannot see whose socket it is."""
     if listen is None:
         return False
     try:

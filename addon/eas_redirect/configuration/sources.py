@@ -23,7 +23,7 @@ PREFIX = "EAS_REDIRECT__"
 # file that is missing by mistake would take its brakes with it.
 ENVIRONMENT_ALONE = Path("env:")
 
-MAX_DEPTH = 8  # of a key that is looked up: no key of ours has more parts than five
+MAX_DEPTH = 8  # of a key that is looked up: none of our keys has more than five parts
 MAX_LINES = 1000  # of a file whose lines are looked up: the search is quadratic
 MAX_GRAMMAR = 20  # errors of TOML's grammar that are told at once
 
@@ -150,7 +150,7 @@ def _variable(key: str) -> str:
 
 
 def _meant_by(name: str, model: type[BaseModel]) -> str | None:
-    """The variable of ours that a name is but for its underscores, as EAS_REDIRECT_MODE is one. A
+    """Our variable that a name would be with other underscores, such as EAS_REDIRECT_MODE. A
     brake that is set so would not be there."""
     plain = re.sub("_+", "", name.upper())
     if not plain.startswith(PREFIX.replace("_", "")):

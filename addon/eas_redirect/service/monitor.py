@@ -398,7 +398,7 @@ def _with_contested(
 ) -> RelationshipLine:
     if not relationship.enabled:
         return line
-    stopped: dict[str, str] = {}  # domain → why nobody of it is sent anywhere
+    stopped: dict[str, str] = {}  # domain → why nobody in it is redirected
     elsewhere: list[str] = []  # decided by a relationship of the configuration
     for domain in relationship.domain_names:
         match relationship_of(domain.lower(), known, policy, Trail(None)):

@@ -172,7 +172,7 @@ class Service:
         """Begin what needs the event loop: read the relationships and look up the names of waves
         in the background."""
         self._started = True
-        families()  # a file of ours, read once: later no descriptor may be left for it
+        families()  # reads a file once: later no descriptor may be left for it
         self.judge.directory.start()
         self._ask_names_again()
 

@@ -12,7 +12,7 @@ REPLACED = "\N{REPLACEMENT CHARACTER}"
 _KEPT = "\n\t\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 _C1 = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
-# Signs of ours that an older encoding lacks, as words or as what stands on a typewriter.
+# Signs that we use and older encodings lack, as words or in ASCII.
 _WORDS = {
     "✓": "ok",
     "✗": "NO",

@@ -157,7 +157,7 @@ type Side = Literal["inner", "front", "ours", "other"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogTokens:
-    """What of Exchange's `Log=` matters here; `reason` is a token of ours."""
+    """What of Exchange's `Log=` matters here; `reason` is our own token."""
 
     version: str | None = None  # V141, or Ver1:141 since Exchange 2013: 14.1
     error: str | None = None  # Error:UserHasNoMailbox

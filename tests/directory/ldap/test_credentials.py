@@ -1,4 +1,4 @@
-"""Passwords: read anew, kept nowhere, tried by one thread first, and a refused one left alone."""
+"""Passwords: read each time, kept nowhere, tried by one thread first; refused ones are left alone."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +101,7 @@ def test_a_password_that_nobody_has_tried_is_tried_by_one_thread_alone() -> None
             with credentials.trying(SECRET, 30):
                 tried.append(thread)
                 credentials.refused(SECRET, WRONG)
-                raise WRONG.anew()
+                raise WRONG.copied()
         except Fault as fault:
             return fault
 

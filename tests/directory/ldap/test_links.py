@@ -124,7 +124,7 @@ def bench(clock: Clock) -> Bench:
 
 def test_a_connection_is_kept_until_it_has_been_idle_for_long(bench: Bench) -> None:
     bench.ask()
-    for _ in range(3):  # each answer begins the time anew
+    for _ in range(3):  # each answer restarts the time
         bench.clock.now += IDLE_S - 1
         assert bench.ask() == "dc1"
     assert len(bench.opened) == 1

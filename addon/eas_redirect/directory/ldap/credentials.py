@@ -60,7 +60,7 @@ class BindCredentials:
     def refused(self, password: str, fault: Fault) -> None:
         hold = HOLD_WRONG_S if fault.error_type == "invalid_credentials" else HOLD_S
         with self._lock:
-            self._refused = (_digest(password), fault.anew(), self._clock() + hold)
+            self._refused = (_digest(password), fault.copied(), self._clock() + hold)
             self._accepted = None
 
     def accepted(self, password: str) -> None:
@@ -73,7 +73,7 @@ class BindCredentials:
             if self._refused is not None:
                 digest, fault, until = self._refused
                 if digest == _digest(password) and self._clock() < until:
-                    raise fault.anew()
+                    raise fault.copied()
 
     def _is_proven(self, password: str) -> bool:
         with self._lock:

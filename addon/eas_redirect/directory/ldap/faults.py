@@ -8,7 +8,7 @@ from eas_redirect.directory.values import Unavailable
 type Scope = Literal["server", "account", "question"]
 
 
-class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
+class Fault(Exception):  # noqa: N818 - the word sets it apart from our errors
     """One failed attempt; never leaves the directory: there it becomes `Unavailable`.
 
     `scope` tells whom it concerns: this `server` (another one may answer), the `account` (every
@@ -25,7 +25,7 @@ class Fault(Exception):  # noqa: N818 - the word tells it from errors of ours
         """The same, with the server's name in front."""
         return Fault(self.error_type, f"{server}: {self.message}", self.scope)
 
-    def anew(self) -> "Fault":
+    def copied(self) -> "Fault":
         """A copy to keep or to raise again. An exception that is raised repeatedly collects the
         frames of every time."""
         return Fault(self.error_type, self.message, self.scope)

@@ -119,7 +119,7 @@ class Servers:
         with self._lock:
             for state in self._states:
                 if account or state.address == address:
-                    state.fault, state.rests_until = fault.anew(), rests_until
+                    state.fault, state.rests_until = fault.copied(), rests_until
 
     def succeeded(self, address: ServerAddress) -> None:
         with self._lock:
@@ -133,4 +133,4 @@ class Servers:
         """The latest failure; there always is one if no server works."""
         rested = [(state.rests_until, state.fault) for state in self._states if state.fault]
         _, fault = max(rested, key=lambda one: one[0])
-        return fault.anew()
+        return fault.copied()

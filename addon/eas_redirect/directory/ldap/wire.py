@@ -87,7 +87,7 @@ def search_request(message_id: int, search: Search) -> bytes:
         _octets(search.base.encode()),
         _number(_SCOPES[search.scope], _ENUMERATED),
         _number(_NEVER_DEREFERENCE, _ENUMERATED),
-        _number(0),  # sizeLimit: none of ours
+        _number(0),  # sizeLimit: the server's own
         _number(search.time_limit_s),
         _FALSE,  # typesOnly
         _filter(search),
