@@ -56,7 +56,7 @@ def _is_ours(words: list[str]) -> bool:
 
 
 def _answers(listen: str | None, timeout_s: float) -> bool:
-    """Whether one of our proxies serves its pages there, if this user cannot see whose socket it is."""
+    """Whether one of our proxies serves its pages there, for users who cannot see socket owners."""
     if listen is None:
         return False
     try:

@@ -1,9 +1,9 @@
--- Asks the judge of eas-redirect about answers that may say UserHasNoMailbox.
+-- Asks eas-redirect's judge about answers that may say UserHasNoMailbox.
 -- Written for HAProxy 2.6 by `eas-redirect haproxy`; the settings below are filled in there.
 --
--- Whatever fails, the answer of Exchange goes through. Nothing in here may hold HAProxy: text of
--- others is searched with plain string.find only, never with a pattern. A pattern that backtracks
--- cannot be interrupted, and HAProxy's watchdog would end the process.
+-- Whatever fails, Exchange's answer goes through. Nothing here may block HAProxy: foreign text is
+-- searched only with plain string.find, never with a pattern. A pattern that backtracks cannot be
+-- interrupted, and HAProxy's watchdog would kill the process.
 
 local JUDGES = { --[[JUDGES]] }
 local LIMIT_S = --[[LIMIT_S]] 5       -- for one question, from its connection to its last byte
@@ -17,11 +17,11 @@ local PAUSE_S = 0.1                   -- between two bytes of the judge's words
 local PIECE = 32                      -- bytes of them that are read at once
 local PATH = "/Microsoft-Server-ActiveSync"
 local MAX_SETTINGS = 8192             -- bytes; a judge writes half of it at most
--- How every answer begins that a judge writes in place of Autodiscover's.
+-- The beginning of every answer that a judge writes in place of Autodiscover's.
 local SETTINGS = --[[SETTINGS]] ""
 
--- Both hold until a time, not until somebody gives them back: a client that leaves ends its question
--- at once, wherever that stands.
+-- Both expire instead of being given back: a client that leaves ends its question at once, wherever
+-- it is.
 local places = {}                     -- when each of the questions under way must have ended
 for index = 1, AT_ONCE do places[index] = 0 end
 local turn = 0
@@ -37,7 +37,7 @@ local function netstring(value)
   return #value .. ":" .. value .. ","
 end
 
--- What HAProxy remembered of the request (haproxy.cfg), by the names of the question.
+-- What HAProxy remembered of the request (haproxy.cfg), under the names in the question.
 local FACTS = { --[[FACTS]] }
 local VARIABLES, NAMES = {}, {}
 for index = 1, #FACTS do
@@ -53,7 +53,7 @@ local function question(txn, body)
       parts[#parts + 1] = NAMES[index] .. netstring(tostring(value))
     end
   end
-  -- The connection's own facts hold as long as it does, so that nothing need remember them.
+  -- The connection's own facts last as long as it does, so they need not be remembered.
   local facts = { src = txn.f:src(), src_port = txn.f:src_port(), sni = txn.f:ssl_fc_sni() }
   for name, value in pairs(facts) do
     parts[#parts + 1] = netstring(name) .. netstring(tostring(value))
@@ -72,14 +72,14 @@ local function question(txn, body)
   return "EAS1 " .. #payload .. "\n" .. payload
 end
 
--- Whether a body can hold the text 123 in any spelling: in pieces, in tables, out of order. The
--- three digits are there in each; a compressed body tells nothing and is asked about.
+-- Whether a body can hold the text 123 in any spelling: in pieces, in tables, out of order. Each has
+-- the three digits; a compressed body reveals nothing, so the judge is asked.
 local function may_be(body)
   return string.find(body, "1", 1, true) ~= nil and string.find(body, "2", 1, true) ~= nil
     and string.find(body, "3", 1, true) ~= nil
 end
 
--- A judge that may be asked now, its index, or nil. One that rests is tried by one question alone.
+-- A judge that may be asked now, its index, or nil. Only one question tries one that rests.
 local function judge_to_ask(now, skipped)
   for step = 1, #JUDGES do
     local index = (turn + step - 1) % #JUDGES + 1
@@ -95,7 +95,7 @@ local function judge_to_ask(now, skipped)
   return nil
 end
 
--- A line of the log, in the form of its others. The name is from the configuration.
+-- A log line in the form of the others. The name comes from the configuration.
 local function tell(level, outcome, index, what)
   local name = string.gsub(JUDGES[index].name, '["\\]', "?")
   core.log(level, '{"@timestamp":"' .. os.date("!%Y-%m-%dT%H:%M:%S.000Z", core.now().sec)
@@ -135,8 +135,8 @@ local function is_location(text)
   return true
 end
 
--- The settings of one server, and that a good one (MS-ASCMD 4.2.4): what is in them besides, the
--- judge has written by its own rules.
+-- The settings of exactly one valid server (MS-ASCMD 4.2.4): the judge wrote the rest by its own
+-- rules.
 local function are_settings(text)
   if #text > MAX_SETTINGS or string.sub(text, 1, #SETTINGS) ~= SETTINGS then return false end
   local opens = string.find(text, "<Url>", 1, true)
@@ -146,7 +146,7 @@ local function are_settings(text)
   return is_location(string.sub(text, opens + 5, closes - 1)) and string.sub(text, -#ends) == ends
 end
 
--- Whether these are words that a judge says.
+-- Whether a judge may say these words.
 local function is_known(word, reason, given)
   for position = 1, #reason do
     local byte = string.byte(reason, position)
@@ -157,8 +157,8 @@ local function is_known(word, reason, given)
   return word == "settings" and are_settings(given)
 end
 
--- The next bytes on this socket, or nil. A time limit of a socket begins again with every byte, so
--- what follows the first byte, which a judge writes all at once, is read in small pieces.
+-- The next bytes on this socket, or nil. A socket's time limit starts over with every byte, so
+-- everything after the first byte, which a judge writes at once, is read in small pieces.
 local function read_bytes(socket, count, ends)
   local pieces = {}
   while count > 0 do
@@ -241,7 +241,7 @@ local function verdict(text)
   return nil, why
 end
 
--- Whether a header of Exchange's answer says so; for the few that an answer of ours keeps.
+-- Whether a header of Exchange's answer says so; for the few that our answer keeps.
 local function first(headers, name)
   local values = headers[name]
   return values and (values[0] or values[1])
@@ -312,8 +312,8 @@ local function judge(txn)
   places[place] = seconds() + LIMIT_S + CONNECT_S
   local fine, word, reason, given = pcall(function() return verdict(question(txn, body)) end)
   places[place] = 0
-  -- An old worker that ends in the very turn in which a socket was closed dies of it (2.6). A turn
-  -- of the poller in between is all that it takes.
+  -- An old worker that ends in the same turn in which a socket was closed crashes (2.6). One turn of
+  -- the poller in between prevents that.
   core.msleep(1)
   if not fine then
     unjudged(txn, "a fault in eas.lua")
@@ -327,7 +327,7 @@ local function judge(txn)
   txn:set_var("txn.eas_given", given)
 end
 
--- What the judge said, done; behind the rule that leaves the line to the judge's journal.
+-- Do what the judge said, after the rule that leaves the line to the judge's journal.
 local function obey(txn)
   local word = txn:get_var("txn.eas_said")
   local discovers = txn:get_var("txn.eas_action") == "eas.autodiscover"
@@ -339,7 +339,7 @@ end
 core.register_action("eas_judge", { "http-res" }, judge, 0)
 core.register_action("eas_obey", { "http-res" }, obey, 0)
 
--- For the log alone: who asks for what, by a query in base64 (MS-ASHTTP 2.2.1.1.1.1.1).
+-- Only for the log: who asks for what, from a base64 query (MS-ASHTTP 2.2.1.1.1.1.1).
 local COMMANDS = { --[[COMMANDS]] }
 
 local function digit_of(byte)
@@ -366,14 +366,14 @@ local function decoded(text)
   return bytes
 end
 
--- The field whose length stands at `at`: its bytes from and to, and where the next one begins.
+-- The field whose length is at `at`: its first and last byte, and where the next one begins.
 local function field(bytes, at)
   local length = bytes[at]
   if length == nil or at + length > #bytes then return nil end
   return at + 1, at + length, at + length + 1
 end
 
--- Bytes as text where all of them are signs of ASCII; else nil.
+-- Bytes as text if all of them are printable ASCII; else nil.
 local function as_text(bytes, from, to)
   local letters = {}
   for index = from, to do

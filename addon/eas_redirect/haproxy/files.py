@@ -207,7 +207,7 @@ def _line_names(fact: str) -> list[str]:
 
 
 def _configuration(config: Config, site: Site, limit_s: float) -> Iterator[str]:
-    yield "# HAProxy 2.6 with Lua in front of the old Exchange; eas-redirect judges beside it."
+    yield "# HAProxy 2.6 with Lua in front of the old Exchange; eas-redirect judges next to it."
     yield "# Written by `eas-redirect haproxy`. Whatever fails, Exchange's own answer goes through."
     yield ""
     yield from _global(site, limit_s)
@@ -222,30 +222,30 @@ def _configuration(config: Config, site: Site, limit_s: float) -> Iterator[str]:
 def _global(site: Site, limit_s: float) -> Iterator[str]:
     connections = int(site.phones * 1.1)
     yield "global"
-    yield "    # One thread: Lua's state is one, and 20,000 requests a second are far above need."
+    yield "    # One thread: there is only one Lua state, and 20,000 requests a second are plenty."
     yield "    nbthread 1"
-    yield "    # One for each phone that waits, and a tenth. LimitNOFILE: twice that and 100."
+    yield "    # One per waiting phone, plus a tenth. LimitNOFILE: twice that, plus 100."
     yield f"    maxconn {connections}"
-    yield "    # An answer of 64 KiB is held whole until it is judged; this bounds a head as well."
+    yield "    # An answer of 64 KiB is held until it is judged. This also bounds a head."
     yield "    tune.bufsize 98304"
     yield "    tune.maxrewrite 4096"
-    yield "    # Longer than one question may take; ends a Lua that hangs."
+    yield "    # Longer than one question may take; stops Lua code that hangs."
     yield f"    tune.lua.session-timeout {(limit_s + 3) * 1000:.0f}ms"
     yield "    tune.lua.maxmem 256"
-    yield "    # Phones that wait in an old worker are served out; then it ends."
+    yield "    # An old worker serves its waiting phones to the end, then stops."
     yield "    hard-stop-after 4200s"
     if site.chroot is not None:
-        yield "    # The judge's socket lies in here. Both need a start as root."
+        yield "    # The judge's socket is inside. chroot and user need a start as root."
         yield f"    chroot {_quoted(site.chroot)}"
         yield "    user haproxy"
         yield "    group haproxy"
     yield f"    lua-load {_quoted(site.folder / LUA)}"
-    yield "    # Names of headers as their senders write them: HAProxy would lower them all."
+    yield "    # Header names as their senders write them: HAProxy would make them lower-case."
     yield f"    h1-case-adjust-file {_quoted(site.folder / HEADER_CASE)}"
     yield "    # A reload hands the listening sockets over."
     yield f"    stats socket {_quoted(site.admin_socket)} mode 600 level admin expose-fd listeners"
-    yield "    # To a file by the unit (StandardOutput=append:...): no line is lost while the disk"
-    yield "    # has room. `show info` counts what was (DroppedLogs)."
+    yield "    # The unit appends this to a file (StandardOutput=append:...): no line is lost while"
+    yield "    # the disk has room. `show info` counts lost ones (DroppedLogs)."
     yield "    log stdout len 8192 format raw local0 info"
 
 
@@ -259,23 +259,23 @@ def _defaults() -> Iterator[str]:
     yield "    timeout connect 5s"
     yield "    timeout http-request 30s"
     yield "    timeout http-keep-alive 300s"
-    yield "    # NTLM logs a connection on, not a request: each client keeps one of its own."
+    yield "    # NTLM logs a connection on, not a request: each client keeps its own connection."
     yield "    http-reuse never"
     yield "    option http-keep-alive"
     yield "    # A request is never sent twice."
     yield "    retries 0"
-    yield "    # Without it half-sent messages of Outlook Anywhere are held back for 200 ms."
+    yield "    # Without it, half-sent messages of Outlook Anywhere are delayed by 200 ms."
     yield "    option http-no-delay"
-    yield "    # A reload ends a kept connection only behind an answer."
+    yield "    # A reload closes a kept connection only after an answer."
     yield "    option idle-close-on-response"
-    yield "    # What Exchange and old phones write crosses, odd names included."
+    yield "    # Whatever Exchange and old phones send passes, including odd header names."
     yield "    option accept-invalid-http-request"
     yield "    option accept-invalid-http-response"
     yield "    option h1-case-adjust-bogus-client"
     yield "    option h1-case-adjust-bogus-server"
-    yield "    # Exchange is away: a phone asks again in half a minute (MS-ASHTTP 2.2.2.1.1)."
+    yield "    # Exchange is down: a phone tries again in half a minute (MS-ASHTTP 2.2.2.1.1)."
     yield "    http-error status 503 hdr Retry-After 30"
-    yield "    # A health check of a load balancer that only connects is worth no line."
+    yield "    # No line for a load balancer's health check that only connects."
     yield "    option dontlognull"
 
 
@@ -285,9 +285,9 @@ def _frontend(config: Config) -> Iterator[str]:
     host = f"[{listen.host}]" if ":" in listen.host else listen.host
     where = f"{host}:{listen.port}" if host else f":::{listen.port} v4v6"
     if not host:
-        yield "    # Every address of the machine; write *:PORT on one without IPv6."
+        yield "    # Every address of the machine; write *:PORT if it has no IPv6."
     if config.proxy.cert is None:
-        yield "    # No proxy.cert: for a front that ends TLS, never for phones themselves."
+        yield "    # No proxy.cert: only behind a front that ends TLS, never for phones directly."
         yield f"    bind {where}"
     else:
         yield "    # HTTP/1.1 only: logons of connections (NTLM) do not survive HTTP/2."
@@ -318,11 +318,11 @@ def _forwarded_headers(config: Config) -> Iterator[str]:
     names = [header for _, header in _FORWARDED]
     if config.exchange.trusted_proxies:
         networks = " ".join(str(network) for network in config.exchange.trusted_proxies)
-        yield "    # Believed from these proxies alone; what a phone itself claims is dropped."
+        yield "    # Believed only from these proxies; a phone's own claims are dropped."
         yield f"    acl trusted src {networks}"
         yield from (f"    http-request del-header {name} unless trusted" for name in names)
     else:
-        yield "    # What a phone itself claims of its address and of our name is dropped."
+        yield "    # A phone's own claims about its address and our name are dropped."
         yield from (f"    http-request del-header {name}" for name in names)
 
 
@@ -331,14 +331,14 @@ def _tells_phones(config: Config) -> bool:
 
 
 def _request(config: Config) -> Iterator[str]:
-    yield "    # Wider than the path of ActiveSync: the judge knows its spellings."
+    yield "    # Wider than ActiveSync's path: the judge knows all its spellings."
     yield "    acl called path,url_dec -m sub -i microsoft-server-activesync"
     yield "    http-request set-var(txn.eas_method) method if called"
-    yield "    # From here on the request is known by that, at a fraction of the cost."
+    yield "    # From here on this variable stands for it, at a fraction of the cost."
     yield "    acl eas var(txn.eas_method) -m found"
     either = "eas"
     if _tells_phones(config):
-        yield "    # What phones ask Autodiscover (MS-ASCMD 2.2.1.1.1), and nothing else there."
+        yield "    # Only what phones ask Autodiscover (MS-ASCMD 2.2.1.1.1)."
         yield f"    acl autodiscover path -m str -i {PATH}"
         yield "    acl posted method POST"
         yield (
@@ -346,8 +346,8 @@ def _request(config: Config) -> Iterator[str]:
         )
         yield "    acl discovers var(txn.eas_action) -m str eas.autodiscover"
         either = "eas or discovers"
-    yield "    # A fetch gives the last of several headers, so all are counted: two Authorizations"
-    yield "    # name nobody. A logon counts on every path, for it may be that of the connection."
+    yield "    # A fetch returns the last of several headers, so all are counted: two Authorization"
+    yield "    # headers name nobody. A logon on any path may be the connection's."
     for name, fetch in _REMEMBERED:
         if name == "method":
             continue
@@ -359,7 +359,7 @@ def _request(config: Config) -> Iterator[str]:
     for n in range(2, REMEMBERED_LINES + 1):
         fetch = f"req.fhdr(MS-ASProtocolVersion,-{n})"
         yield f"    http-request set-var(txn.eas_version{n}) {fetch} if eas several_versions"
-    yield "    # The absolute form, which names a server of its own (RFC 9112 3.2.2)."
+    yield "    # The absolute form, which names a server itself (RFC 9112 3.2.2)."
     for who in either.split(" or "):
         yield f"    http-request set-var(txn.eas_url) url if {who} !{{ url -m beg / }}"
     yield "    # Whether there is a policy key; its value is a secret."
@@ -378,9 +378,9 @@ def _request(config: Config) -> Iterator[str]:
 
 
 def _connection_logons() -> Iterator[str]:
-    yield "    # Who this connection has logged on as, where the logon belongs to the connection"
-    yield "    # (MS-NTHT 1.3): it holds for one connection of the client with one to Exchange,"
-    yield "    # known by its port. Whatever else logs on by it leaves that somebody is logged on."
+    yield "    # Who has logged on by this connection, if the logon belongs to the connection"
+    yield "    # (MS-NTHT 1.3): it holds for one client connection and one to Exchange, known by"
+    yield "    # its port. After any other logon, all that is known is that somebody logged on."
     yield "    acl logs_on var(txn.eas_authorizations) -m int gt 0"
     yield "    acl logs_on_once var(txn.eas_authorizations) -m int eq 1"
     yield '    acl bound var(txn.eas_authorization),field(1," ") -m str -i ntlm negotiate'
@@ -406,8 +406,8 @@ def _connection_logons() -> Iterator[str]:
 
 
 def _questions_to_autodiscover() -> Iterator[str]:
-    yield "    # A question is held until it is whole, up to 64 KiB. One that is longer, or waits"
-    yield "    # to be told to come (RFC 9110 10.1.1), passes as it comes, and so does its answer."
+    yield "    # A question is held until it is complete, up to 64 KiB. A longer one, or one with"
+    yield "    # Expect: 100-continue (RFC 9110 10.1.1), passes at once, and so does its answer."
     yield f"    acl long_question req.hdr(Content-Length) -m int gt {MAX_BYTES}"
     yield f"    acl short_question req.body_len le {MAX_BYTES}"
     yield "    acl waits_to_come req.fhdr(Expect) -m found"
@@ -426,8 +426,8 @@ def _questions_to_autodiscover() -> Iterator[str]:
 
 
 def _answers(config: Config) -> Iterator[str]:
-    yield "    # What can be UserHasNoMailbox: an answer in WBXML of at most 64 KiB, which is held"
-    yield "    # until it is here in whole; Exchange's diagnostics; and the weak statuses."
+    yield "    # What can be UserHasNoMailbox: a WBXML answer of at most 64 KiB, held until"
+    yield "    # it is complete; Exchange's diagnostics; and the weak statuses."
     weak = " ".join(str(status) for status in sorted(config.exchange.weak_statuses))
     yield "    acl of_post var(txn.eas_method) -m str -i POST"
     yield "    acl asks var(txn.eas_method) -m str -i POST OPTIONS"
@@ -444,7 +444,7 @@ def _answers(config: Config) -> Iterator[str]:
     yield f"    {hold} wbxml !multipart !long"
     yield f"    {hold} told !sized"
     if _tells_phones(config):
-        yield "    # What Autodiscover says to a phone that asked: the judge reads both."
+        yield "    # Autodiscover's answer to a phone: the judge reads question and answer."
         yield "    acl questioned var(txn.eas_question) -m len gt 0"
         yield "    acl xml res.fhdr(Content-Type) -m beg -i text/xml application/xml"
         yield (
@@ -454,9 +454,9 @@ def _answers(config: Config) -> Iterator[str]:
         if config.autodiscover.weak:
             asks = "http-response set-var(txn.eas_ask) bool(true)"
             yield f"    {asks} if discovers questioned forbidden"
-    yield "    # The judge is asked about these only where 1, 2 and 3 stand in them."
+    yield "    # The judge is asked about these only if they contain 1, 2 and 3."
     yield "    http-response set-var(txn.eas_plain) bool(true) if eas !packed !told"
-    yield "    # As long as Exchange may take for it; a shorter time would end in a 504."
+    yield "    # As long as Exchange may take; a shorter time would end in a 504."
     yield (
         "    http-response wait-for-body time 4200s at-least 65537"
         " if { var(txn.eas_held) -m found }"
@@ -468,20 +468,20 @@ def _answers(config: Config) -> Iterator[str]:
 
 
 def _log(config: Config) -> Iterator[str]:
-    yield "    # A line for every exchange of ActiveSync that was not judged, as `report` reads it"
-    yield "    # (Elastic Common Schema); the judge's journal has the others."
+    yield "    # One line for every ActiveSync exchange that was not judged, in the form that"
+    yield "    # `report` reads (Elastic Common Schema). The judge's journal has the others."
     told = "eas or discovers" if _tells_phones(config) else "eas"
     yield f"    http-request set-log-level silent unless {told}"
     if _tells_phones(config):
         yield "    http-request set-var(txn.eas_command) str(Autodiscover) if discovers"
         yield "    http-response set-var(txn.eas_reason) str(other_answer) if discovers"
-        yield "    # A round of logging on; what is answered to it counts."
+        yield "    # One step of logging on; the answer to it counts."
         yield "    http-response set-log-level silent if discovers refused"
     yield "    http-request set-var(txn.eas_command) url_param(Cmd) if eas"
     yield "    http-request set-var(txn.eas_device_type) url_param(DeviceType) if eas"
     if config.journal.users == "clear":
         yield "    http-request set-var(txn.eas_device) url_param(DeviceId) if eas"
-        yield "    # The user of Basic; the password is in no variable that is logged."
+        yield "    # The user of Basic; no logged variable holds the password."
         yield '    acl basic req.fhdr(Authorization) -m beg -i "basic "'
         for who in told.split(" or "):
             yield (
@@ -511,8 +511,8 @@ def _log(config: Config) -> Iterator[str]:
     yield "    http-response set-var(txn.eas_reason) str(native_redirect) if eas { status 451 }"
     yield f"    log-format '{_log_line(config)}'"
     yield ""
-    yield "    # To enter Lua costs more than all of these rules. In hexadecimal more is found than"
-    yield "    # is there, never less; what is longer Lua looks into itself."
+    yield "    # Entering Lua costs more than all of these rules. A search in hexadecimal may find"
+    yield "    # too much, never too little; Lua itself looks into longer bodies."
     yield "    acl held var(txn.eas_held) -m found"
     yield "    acl plain var(txn.eas_plain) -m found"
     yield f"    acl short_answer res.body_size le {_SHORT_ANSWER}"
@@ -521,7 +521,7 @@ def _log(config: Config) -> Iterator[str]:
     without = " or ".join(f"held plain short_answer !has_{digit}" for digit in "231")
     yield f"    http-response unset-var(txn.eas_ask) if {without}"
     yield ""
-    yield "    # Last of all: what the judge says replaces the answer."
+    yield "    # Last: the judge's word replaces the answer."
     yield "    http-response lua.eas_judge if { var(txn.eas_ask) -m found }"
     yield "    http-response set-log-level silent if { var(txn.eas_said) -m found }"
     yield "    http-response lua.eas_obey if { var(txn.eas_said) -m found }"
@@ -573,9 +573,9 @@ def _log_line(config: Config) -> str:
 def _backends(config: Config, site: Site) -> Iterator[str]:
     server = "\n".join(_server(config, site))
     yield "backend waits"
-    yield "    # A phone that leaves its Ping frees Exchange at once; without this Exchange fills"
-    yield "    # with requests that nobody waits for. The price: whoever closes its half behind a"
-    yield "    # request gets a 400, and so it is for what waits only."
+    yield "    # A phone that leaves its Ping frees Exchange at once; otherwise Exchange fills up"
+    yield "    # with requests that nobody waits for. The price: a client that closes its sending"
+    yield "    # side after a request gets a 400. So this applies only to waiting requests."
     yield "    option abortonclose"
     yield server
     yield ""
@@ -589,7 +589,7 @@ def _server(config: Config, site: Site) -> Iterator[str]:
         return  # _problems has said so
     host = url.address.host
     if not _is_address(host):
-        yield "    # Its name is looked up at a start and at a reload."
+        yield "    # Its name is resolved at a start and at a reload."
     line = f"    server exchange {url.address}"
     if url.scheme == "https":
         name = config.proxy.upstream_name or host

@@ -1,4 +1,4 @@
-"""Passwords: read each time, kept nowhere, tried by one thread first; refused ones are left alone."""
+"""Passwords: read each time, kept nowhere, tried by one thread first; refused ones are left."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
