@@ -321,6 +321,7 @@ def test_the_view_of_a_question_and_its_answer() -> None:
         "<!-- POST Autodiscover, address anna@contoso.example, user anna@contoso.example -->\n"
         "<!-- decision: would_redirect (mailbox_moved) -->\n"
         f"<!--   location {LOCATION} -->\n"
+        f"<!-- body of {len(request(ADDRESS))} bytes -->\n"
         f'<Autodiscover xmlns="{N}/mobilesync/requestschema/2006">\n'
         "  <Request>\n"
         "    <EMailAddress>anna@contoso.example</EMailAddress>\n"

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
@@ -25,6 +26,11 @@ type Flows = list[http.HTTPFlow]
 
 def folders(at: float = 0, number: int = 1) -> http.HTTPFlow:
     return eas_flow(at, body=status(7, "FolderSync", number))
+
+
+def cut_off(flow: http.HTTPFlow) -> http.HTTPFlow:
+    flow.error = mitmproxy_flow.Error("peer closed connection", START)
+    return flow
 
 
 def sync(at: float, number: int | None = None, **more: object) -> http.HTTPFlow:
@@ -425,6 +431,12 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     "a Status in a collection that nobody knows": (lambda: [sync(0, 41)], ["other_trouble"]),
     "FolderSync with nothing in it": (
         lambda: [folders(0), *(eas_flow(n * 20 + 9) for n in range(6))], ["empty_answers"],
+    ),
+    "FolderSync with nothing in it, once": (
+        lambda: [*GOOD, eas_flow(900), folders(920)], ["empty_answers"],
+    ),
+    "FolderSync with nothing in it, since it was cut off": (
+        lambda: [*GOOD, cut_off(eas_flow(900)), folders(920)], [],
     ),
     "Ping with nothing in it, at once": (
         lambda: [*GOOD, *(ping(n * 20 + 9, asked=900, waited=0.2, body=b"") for n in range(6))],

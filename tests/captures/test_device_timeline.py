@@ -123,3 +123,30 @@ async def test_a_wrong_clock_is_one_that_most_answers_show(tmp_path: Path) -> No
 
 async def test_a_capture_of_nothing_has_no_timeline(tmp_path: Path) -> None:
     assert await timelines(tmp_path) == []
+
+
+async def test_a_device_without_a_logon_belongs_to_its_one_user(tmp_path: Path) -> None:
+    """Whether the logon comes first or later; of two users it may be either's."""
+
+    def nameless(at: float, device: str) -> http.HTTPFlow:
+        flow = eas_flow(at, user=None, device=device, code=401)
+        flow.request.path = flow.request.path.replace("User=anna&", "")
+        return flow
+
+    found = await timelines(
+        tmp_path,
+        nameless(0, "LATER"),
+        eas_flow(1, device="later"),
+        nameless(2, "LATER"),
+        eas_flow(3, device="TWO"),
+        eas_flow(4, device="TWO", user="CONTOSO\\bert"),
+        nameless(5, "TWO"),
+        nameless(6, "NOBODYS"),
+    )
+    assert [(t.device_id, t.user, t.exchanges) for t in found] == [
+        ("LATER", "CONTOSO\\anna", 3),
+        ("TWO", "CONTOSO\\anna", 1),
+        ("TWO", "CONTOSO\\bert", 1),
+        ("TWO", None, 1),
+        ("NOBODYS", None, 1),
+    ]

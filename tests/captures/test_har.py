@@ -10,8 +10,8 @@ from mitmproxy.addons.savehar import SaveHar
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_flows
-from eas_redirect.captures.har import HARWriter, read_har
-from tests.captures.captures import WBXML, eas_flow
+from eas_redirect.captures.har import HARWriter, flow_of, read_har
+from tests.captures.captures import WBXML, eas_flow, har_entry
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
@@ -71,3 +71,24 @@ def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
             assert got.response is not None
             assert got.response.status_code == wrote.response.status_code
             assert got.response.content == wrote.response.content
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "body"),
+    [
+        ({"size": 0}, 0, b""),
+        ({"size": 0, "text": ""}, -1, b""),
+        ({"size": 0}, 15, None),
+        ({"size": 0, "text": ""}, 15, None),
+        ({"size": 15, "text": ""}, -1, None),
+        ({}, -1, None),
+    ],
+)
+def test_what_a_tool_could_not_get_is_missing_and_not_empty(
+    content: dict[str, object], size: int, body: bytes | None
+) -> None:
+    entry = har_entry(eas_flow(0))
+    entry["response"] = {"status": 200, "headers": [], "content": content, "bodySize": size}
+    response = flow_of(entry).response
+    assert response is not None
+    assert response.raw_content == body

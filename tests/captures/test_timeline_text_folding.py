@@ -68,6 +68,32 @@ async def test_devices_share_the_lines_and_quiet_ones_leave_theirs_to_others(
     assert sum("exchanges between" in line for line in lines) == 4
 
 
+async def test_of_many_devices_an_overview_tells_what_is_wrong_with_which(tmp_path: Path) -> None:
+    chance = random.Random(17)  # noqa: S311 - the same each time
+    flows = [
+        eas_flow(n, chance.choice(["Sync", "SmartReply"]), device=f"D{n % 300:03}")
+        for n in range(6000)
+    ]
+    flows += [eas_flow(7000 + n, code=500, device=f"D{n % 40:03}") for n in range(200)]
+    lines = await lines_of(tmp_path, flows)
+    assert len(lines) < 200
+    assert lines[0] == "300 devices: --device ID shows what one did, --user NAME one user's."
+    assert lines[-1] == "300 devices, 6200 exchanges: 40 with something to look at"
+    wrong = next(line for line in lines if line.startswith("! "))
+    assert wrong.startswith("! 40 devices: ")
+    listed = [line for line in lines if line.startswith("    CONTOSO")]
+    assert listed[0] == "    CONTOSO\\anna, device D000 (iPhone, apple_mail), 25 exchanges"
+    assert "260 devices with nothing to look at:" in lines
+    alone = await lines_of(tmp_path, [flow for flow in flows if "=D000&" in flow.request.path])
+    assert alone[0].startswith("CONTOSO\\anna, device D000")
+
+
+async def test_a_few_exchanges_of_many_devices_are_shown_whole(tmp_path: Path) -> None:
+    flows = [eas_flow(n, "Sync", device=f"D{n:03}") for n in range(30)]
+    lines = await lines_of(tmp_path, flows)
+    assert sum(line.startswith("CONTOSO") for line in lines) == 30
+
+
 def _count(line: str) -> int:
     third = line.split()[2]
     return int(third[1:]) if third[0] == "x" else 1

@@ -27,9 +27,10 @@ def test_request_and_answer() -> None:
     assert asked == [
         "POST FolderSync, version 14.1, user CONTOSO\\anna",
         "device ApplDEVICE1 (iPhone), policy key present, plain query",
+        "body of 0 bytes",
     ]
-    *same, last = summary_lines(flow, is_answer=True)
-    assert same == asked
+    *same, last, size = summary_lines(flow, is_answer=True)
+    assert (same, size) == (asked[:2], "body of 15 bytes")
     assert last == "answer 200 (OK), status 123 (UserHasNoMailbox), evidence certain"
     assert not any(secret in "\n".join([*asked, last]) for secret in (PASSWORD, POLICY_KEY))
 
@@ -87,10 +88,25 @@ def test_a_question_to_autodiscover() -> None:
         "</Request></Autodiscover>"
     )
     assert summary_lines(flow, is_answer=False) == [
-        "POST Autodiscover, address anna@contoso.example, user CONTOSO\\anna"
+        "POST Autodiscover, address anna@contoso.example, user CONTOSO\\anna",
+        f"body of {len(flow.request.raw_content or b'')} bytes",
     ]
     lines = summary_lines(flow, is_answer=True)
     assert lines[1].startswith("answer 200")
-    first, problem = summary_lines(discovery("<no-question/>"), is_answer=False)
+    first, problem, _ = summary_lines(discovery("<no-question/>"), is_answer=False)
     assert first == "POST Autodiscover, user CONTOSO\\anna"
     assert problem.startswith("problem: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "line"),
+    [
+        (None, None, "body not kept"),
+        (b"", None, "body of 0 bytes"),
+        (b"x", None, "body of 1 byte"),
+        (bytes(12_345), "gzip", "body of 12,345 bytes, gzip"),
+    ],
+)
+def test_the_size_is_that_on_the_wire(body: bytes | None, coding: str | None, line: str) -> None:
+    flow = eas_flow(0, body=body, headers={"Content-Encoding": coding} if coding else {})
+    assert summary_lines(flow, is_answer=True)[-1] == line

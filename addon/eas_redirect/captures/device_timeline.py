@@ -167,6 +167,7 @@ class _Gathering:
 
     def __init__(self) -> None:
         self.timelines: dict[tuple[str | None, ...], Timeline] = {}
+        self._users_of: dict[str, set[str]] = {}  # by device id, both folded
         self._waiting: dict[tuple[str | None, ...], list[_Waiting]] = {}  # by place
         self._speaking: dict[tuple[str | None, ...], Timeline] = {}  # the last one there
 
@@ -196,7 +197,22 @@ class _Gathering:
         return sorted(self.timelines.values(), key=lambda each: each.entries[0].time_s)
 
     def _of(self, captured: Captured) -> Timeline:
-        return self.timelines.setdefault(_key(captured), _timeline(captured))
+        """What names a device but no user belongs to the one user of that device, before or after
+        it: a phone may ask without a logon first, and a server may be asked without any."""
+        device_id, user, *_ = key = _key(captured)
+        if device_id is None or key in self.timelines:
+            return self.timelines.setdefault(key, _timeline(captured))
+        users = self._users_of.setdefault(device_id, set())
+        if user is None:
+            if len(users) == 1:
+                return self.timelines[device_id, *users]
+        else:
+            nameless = None if users else self.timelines.pop((device_id, None), None)
+            users.add(user)
+            if nameless is not None:
+                nameless.user = _timeline(captured).user
+                self.timelines[key] = nameless
+        return self.timelines.setdefault(key, _timeline(captured))
 
     def _place_waiting(self, timeline: Timeline, places: list[tuple[str | None, ...]]) -> None:
         for one in _in_time([x for place in places for x in self._waiting.pop(place, ())]):

@@ -200,7 +200,11 @@ def _response(
     content = _object(answered, "content")
     body = _body(content, answered, _headers(answered, as_sent=True))
     response.headers = _headers(answered, as_sent=(body or b"").startswith(_GZIP))
-    response.raw_content = b"" if body is None and content.get("size") == 0 else body
+    if not body:  # what cannot be had is often written as empty
+        empty = body == b"" or content.get("size") == 0
+        lost = _size(content, answered, _headers(answered, as_sent=True)) is not None
+        body = b"" if empty and not lost else None
+    response.raw_content = body
     response.timestamp_start = response.timestamp_end = ended or started
     return response
 

@@ -180,6 +180,8 @@ def _page(flow: http.HTTPFlow, request: EASRequest, told: Element | None) -> str
 def _is_empty(flow: http.HTTPFlow, request: EASRequest) -> bool:
     if request.command not in ROOTS or request.command in _MAY_BE_EMPTY:
         return False
+    if flow.error is not None:  # it was cut off on the way
+        return False
     return flow.response is not None and flow.response.raw_content == b""
 
 

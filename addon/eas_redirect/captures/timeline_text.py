@@ -35,6 +35,8 @@ MOST = 120  # lines of one time line; of a longer one the middle is summed up
 LONG = 1_000  # exchanges; the time lines of a longer capture share
 WHOLE = 180  # lines, as far as there are not too many devices
 LEAST = 5  # lines of one of them
+MANY = 20  # devices; of more an overview, where their time lines would be longer than WHOLE
+OVERVIEW, GOOD = 120, 20  # lines of it about what is wrong, and devices that are in order
 _SYNC, _PROVISION = 0, 14  # code pages
 
 
@@ -225,12 +227,17 @@ class Each(list[dict[str, object]]):
 
 
 def in_lines(report: CaptureReport) -> Iterator[str]:
-    """One block per device, then what could not be read."""
+    """One block per device, then what could not be read. Of many devices an overview: nobody reads
+    thousands of lines."""
     found = [complaints(timeline) for timeline in report.timelines]
-    most = _share(report.timelines, found)
-    for timeline, wrong in zip(report.timelines, found, strict=True):
-        yield from _timeline_lines(timeline, wrong, most)
-        yield ""
+    sizes = [sum(map(_lines, _blocks_of(timeline))) for timeline in report.timelines]
+    most = _share(report.timelines, found, sizes)
+    if _are_too_many(found, sizes, most):
+        yield from _overview(report.timelines, found)
+    else:
+        for timeline, wrong in zip(report.timelines, found, strict=True):
+            yield from _timeline_lines(timeline, wrong, most)
+            yield ""
     yield from (f"! {trouble}" for trouble in report.troubles)
     if report.timelines:
         yield _summary(report.timelines, sum(map(bool, found)))
@@ -238,20 +245,60 @@ def in_lines(report: CaptureReport) -> Iterator[str]:
         yield "No exchange of ActiveSync here, or none of this device and user."
 
 
-def _share(timelines: list[Timeline], found: list[list[Complaint]]) -> int:
+def _blocks_of(timeline: Timeline) -> Iterator[Block]:
+    return _blocks(_joined(map(_row, timeline.entries)))
+
+
+def _share(timelines: list[Timeline], found: list[list[Complaint]], sizes: list[int]) -> int:
     """How many lines a time line may have to stay readable: the long ones get the lines that the
     short ones do not need."""
     if sum(timeline.exchanges for timeline in timelines) <= LONG:
         return MOST
     left = WHOLE - sum(len(wrong) + 2 for wrong in found)  # with its heading and an empty line
-    blocks = (_blocks(_joined(map(_row, timeline.entries))) for timeline in timelines)
-    sizes = sorted(sum(map(_lines, each)) for each in blocks)
-    for at, size in enumerate(sizes):
+    for at, size in enumerate(sorted(sizes)):
         share = left // (len(sizes) - at)
         if size > share:
             return max(LEAST, min(MOST, share))
         left -= size
     return MOST
+
+
+def _are_too_many(found: list[list[Complaint]], sizes: list[int], most: int) -> bool:
+    if len(sizes) <= MANY:
+        return False
+    ours = (min(size, most) + len(wrong) + 2 for size, wrong in zip(sizes, found, strict=True))
+    return sum(ours) > WHOLE
+
+
+def _overview(timelines: list[Timeline], found: list[list[Complaint]]) -> Iterator[str]:
+    """What is wrong with how many devices and with which, then the others, a line each."""
+    yield f"{len(timelines)} devices: --device ID shows what one did, --user NAME one user's."
+    yield ""
+    devices: dict[Complaint, list[Timeline]] = {}
+    for timeline, wrong in zip(timelines, found, strict=True):
+        for each in dict.fromkeys(wrong):
+            devices.setdefault(each, []).append(timeline)
+    kinds: dict[str, list[tuple[Complaint, list[Timeline]]]] = {}
+    for complaint, its in sorted(devices.items(), key=lambda each: -len(each[1])):
+        kinds.setdefault(complaint.kind, []).append((complaint, its))
+    listed = max(1, OVERVIEW // max(1, len(kinds)) - 2)  # devices of a kind
+    for of_kind in kinds.values():
+        first = of_kind[0][0]
+        its = list({id(each): each for _, some in of_kind for each in some}.values())
+        others = f" (and {_counted(len(of_kind) - 1, 'variant')})" if len(of_kind) > 1 else ""
+        yield f"! {_counted(len(its), 'device')}: {first.text}{others}: {first.advice}"
+        yield from _headings(its, listed)
+    good = [timeline for timeline, wrong in zip(timelines, found, strict=True) if not wrong]
+    if good:
+        yield f"{_counted(len(good), 'device')} with nothing to look at:"
+        yield from _headings(good, GOOD)
+    yield ""
+
+
+def _headings(timelines: list[Timeline], most: int) -> Iterator[str]:
+    yield from (f"    {_heading(timeline)}" for timeline in timelines[:most])
+    if len(timelines) > most:
+        yield f"    and {len(timelines) - most} more (--json lists all)"
 
 
 def _summary(timelines: list[Timeline], wrong: int) -> str:

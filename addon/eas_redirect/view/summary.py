@@ -30,13 +30,23 @@ def summary_lines(flow: http.HTTPFlow, *, is_answer: bool) -> list[str]:
         if is_answer and flow.response is not None:
             said = flows.said_by_autodiscover(flow.response)
             lines += told_lines(flow.response.status_code, said)
-        return lines
+        return [*lines, size_line(flow.response if is_answer else flow.request)]
     request = flows.request_of(flow)
     lines = request_lines(request, flow)
     lines += decision_lines(flow)
     if is_answer and flow.response is not None:
         lines += answer_lines(request, answer_of(request, flow.response))
-    return lines
+    return [*lines, size_line(flow.response if is_answer else flow.request)]
+
+
+def size_line(message: http.Message | None) -> str:
+    """How long the body was on the wire."""
+    body = None if message is None else message.raw_content
+    if message is None or body is None:
+        return "body not kept"
+    coding = message.headers.get("Content-Encoding", "identity")
+    size = f"body of {len(body):,} {'byte' if len(body) == 1 else 'bytes'}"
+    return size if coding == "identity" else f"{size}, {coding}"
 
 
 def decision_lines(flow: http.HTTPFlow) -> list[str]:
