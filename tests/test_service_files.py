@@ -131,8 +131,8 @@ def test_the_units_own_words_run_with_its_environment(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert "--mode reverse:https://ex07.contoso.local --listen-port 443" in ran.out
     assert f"--certs '*={tmp_path}/mail.pem'" in ran.out
-    assert ran.out.endswith("--set tls_version_server_min=TLS1\n")
-    without = words.removesuffix("--set tls_version_server_min=TLS1").split()
+    assert ran.out.endswith("--set tls_version_client_min=TLS1\n")
+    without = words.removesuffix("--set tls_version_client_min=TLS1").split()
     assert without[-1] == "--", "an unset MITMDUMP is no word at all"
     assert command(name, "--print-command", *without[1:]).code == 0
 

@@ -26,7 +26,7 @@ from eas_redirect.engine.mitmproxy_log import LoopErrors, queue_printing
 from eas_redirect.judging.challenges import shared_folder
 from eas_redirect.judging.wait_watch import WaitStatistics, WaitWatch
 from eas_redirect.proxy import flows, listeners, open_waits, profile, upstream_names
-from eas_redirect.proxy.certificates import FrontCertificates, tls_advice
+from eas_redirect.proxy.certificates import FrontCertificates, allow_old_versions, tls_advice
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
@@ -109,6 +109,8 @@ class EASRedirect:
         self._replace(settings.engine)
         if self.service is None:
             self._behind.trust.adopt(config.proxy.upstream_ca)
+            if config.proxy.upstream_tls_min == "1.0":
+                allow_old_versions()
             self._front.look(config.exchange.host_names)
             self.service = Service(config, journalled=not only_looks())
             self.exchanges = Exchanges(self.service, Looking(self.service).look)

@@ -46,7 +46,8 @@ def the_one_before(_: Path, folder: Path) -> Path:
         (Made(names=("mail.contoso.example",)), itself, "other_name",
          "is for mail.contoso.example, not for localhost",
          "proxy.upstream_name to the name that it bears, such as mail.contoso.example"),
-        (Made(bits=1024), itself, "weak_key", "RSA with 1024 bits", "tls_version_server_min=TLS1"),
+        (Made(bits=1024), itself, "weak_key", "RSA with 1024 bits",
+         'proxy.upstream_tls_min = "1.0"'),
         (Made(), nothing, "unknown_ca", "signed by itself, which this system does not trust",
          "set proxy.upstream_ca"),
         (Made(), another_authority, "unknown_ca", "holds another: “Fabrikam CA”",
@@ -120,7 +121,7 @@ def test_an_old_version(version: ssl.TLSVersion, tmp_path: Path) -> None:
         assert found is not None
         assert found.kind == "old_version"
         assert f"it speaks {version.name.replace('_', '.')}" in found.finding
-        assert "tls_version_server_min=TLS1" in found.advice
+        assert 'proxy.upstream_tls_min = "1.0"' in found.advice
         assert diagnose(peer(server, file, old=True), TIMEOUT_S) is None
 
 

@@ -42,6 +42,11 @@ def test_a_table_of_a_wave(config: Path, tmp_path: Path) -> None:
     assert "will be asked to sign in 1" in result.stdout
     assert "will be refused 1" in result.stdout
     assert "stays (protocol_version_too_low)" in result.stdout
+    assert "judged by 14.1 (--protocol-version)" in result.stdout
+    words = ["plan", str(users), "--config", str(config), "--protocol-version", "12.1"]
+    said = RUNNER.invoke(app, [*words, "--json"])
+    assert json.loads(said.stdout)["assumed_protocol_version"] == "12.1"
+    assert "judged by 12.1 (--protocol-version)" in RUNNER.invoke(app, words).stdout
 
 
 def test_a_wave_from_a_journal_alone(config: Path, tmp_path: Path) -> None:

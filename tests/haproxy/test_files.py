@@ -143,3 +143,12 @@ def test_a_judge_is_named_as_the_configuration_names_it() -> None:
     text = lua_text(places, 5.0)
     assert '{ name = "unix:/run/j.sock", path = "/run/j.sock" }' in text
     assert '{ name = "127.0.0.1:9411", host = "127.0.0.1", port = 9411 }' in text
+
+
+def test_tls_1_0_towards_exchange_by_the_file_or_by_the_option(tmp_path: Path) -> None:
+    old = "ssl-min-ver TLSv1.0 ciphers ALL:@SECLEVEL=0"
+    assert not any(old in line for line in lines(tmp_path))
+    for text, fields in ((f'{PROXY}upstream_tls_min = "1.0"\n', {}), (PROXY, {"old_tls": True})):
+        servers = [line for line in lines(tmp_path, text, **fields) if line.startswith("server ex")]
+        assert len(servers) == 2
+        assert all(old in line for line in servers)

@@ -197,9 +197,12 @@ def test_check_believes_what_mitmproxy_believes(
     with RawServer(answering(NO_MAILBOX), tls=theirs.server(version)) as server:
         url = ServerURL(scheme="https", address=HostPort("localhost", server.port))
         checks = list(check_upstream(url, 20, str(theirs.file)))
+        allowed = list(check_upstream(url, 20, str(theirs.file), old=True))
     refused = [check for check in checks if "not for localhost" in check.finding]
     assert bool(refused) is (common_name != "localhost")
-    assert checks[0].state == ("warning" if version is ssl.TLSVersion.TLSv1 else "good")
+    # Without the key no phone reaches it.
+    assert checks[0].state == ("failed" if version is ssl.TLSVersion.TLSv1 else "good")
+    assert (allowed[0].state, allowed[0].subject) == ("good", "upstream localhost TLS")
 
 
 def test_without_the_option_it_is_said_what_to_set(
@@ -210,8 +213,22 @@ def test_without_the_option_it_is_said_what_to_set(
     with mitmdump(tmp_path, mode, config=CONFIG, options=options) as proxy:
         for _ in range(3):
             assert first_answer(proxy).startswith(b"HTTP/1.1 503 ")
-        proxy.wait_for_log("--set tls_version_server_min=TLS1")
-        assert proxy.log.count("--set tls_version_server_min=TLS1") == 1, "said once"
+        proxy.wait_for_log('proxy.upstream_tls_min = "1.0"')
+        assert proxy.log.count('proxy.upstream_tls_min = "1.0"') == 1, "said once"
+
+
+def test_the_files_own_key_reaches_it_and_mitmproxys_option_wins(
+    old: RawServer, certificate: Certificate, tmp_path: Path
+) -> None:
+    mode = f"reverse:https://127.0.0.1:{old.port}"
+    keys = f'[proxy]\nupstream_ca = "{certificate.file}"\nupstream_tls_min = "1.0"\n'
+    for minimum in (None, "TLS1_2"):
+        options = {"tls_version_server_min": minimum} if minimum else {}
+        folder = tmp_path / str(minimum)
+        folder.mkdir()
+        with mitmdump(folder, mode, config=CONFIG + keys, options=options) as proxy:
+            said = first_answer(proxy)
+        assert (LOCATION in said) == (minimum is None), minimum
 
 
 def test_a_server_out_of_reach_is_named_with_what_to_put_between(

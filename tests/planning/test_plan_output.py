@@ -23,9 +23,10 @@ async def test_json_and_csv_agree(planner: Planner) -> None:
     names = await everyone_moved(planner.census)
     assert not isinstance(names, Unavailable)
     planned = await planner.plan([*names, "nobody", "=cmd|x"])
-    as_json = json.loads(json.dumps(to_json(planned)))
+    as_json = json.loads(json.dumps(to_json(planned, "14.1")))
     rows = list(csv.DictReader(io.StringIO("".join(to_csv(planned)))))
     assert tuple(rows[0]) == COLUMNS
+    assert as_json["assumed_protocol_version"] == "14.1"
     assert as_json["totals"]["users"] == len({row["user"] for row in rows}) == len(names) + 2
     assert sum(as_json["totals"]["by_reason"].values()) == len(names) + 2
     assert sum(as_json["totals"]["readiness"].values()) == 2  # the third stays

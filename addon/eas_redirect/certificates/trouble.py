@@ -43,7 +43,7 @@ type TroubleKind = Literal[
 
 PATIENCE_S = 2.0  # for a server that waits for more of a greeting that it does not understand
 _BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
-_OLDER = "allow it: --set tls_version_server_min=TLS1"
+_OLDER = 'allow it: set proxy.upstream_tls_min = "1.0"'
 _WEAK_KEYS = frozenset({66, 67})  # X509_V_ERR_EE_KEY_TOO_SMALL, X509_V_ERR_CA_KEY_TOO_SMALL
 _WEAK_SIGNATURE = 68  # X509_V_ERR_CA_MD_TOO_WEAK
 MODERN = frozenset({"TLSv1.2", "TLSv1.3"})

@@ -58,6 +58,7 @@ class CheckScope:
     upstream: ServerURL | None = None
     upstream_ca: str | None = None
     upstream_name: str | None = None
+    upstream_old: bool = False  # TLS 1.0 is allowed
     host_names: tuple[str, ...] = ()
     autodiscover: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
     min_protocol_version: str = "14.0"
@@ -188,6 +189,7 @@ def check_exchange(scope: CheckScope) -> Iterator[Check]:
             scope.upstream_ca,
             only=scope.upstream_name,
             also=scope.host_names,
+            old=scope.upstream_old,
             min_protocol_version=scope.min_protocol_version,
         )
         if scope.autodiscover.phones != "off":

@@ -138,10 +138,11 @@ def check_upstream(
     *,
     only: str | None = None,
     also: Sequence[str] = (),
+    old: bool = False,
     min_protocol_version: str = "14.0",
 ) -> Iterator[Check]:
     """`only` is `proxy.upstream_name`; without it, the certificate may bear the host or one of
-    `also`, by which phones call."""
+    `also`, by which phones call. `old`: `proxy.upstream_tls_min` allows TLS 1.0."""
     host, port = url.address
     peer = Peer(
         host=host,
@@ -149,6 +150,7 @@ def check_upstream(
         tls=url.scheme == "https",
         names=(only,) if only else (host, *also),
         ca_file=Path(ca_file) if ca_file else None,
+        old=old,
     )
     subject = f"upstream {peer.host}"
     if not peer.tls:
@@ -156,12 +158,12 @@ def check_upstream(
         return
     found = examine(peer, timeout_s)
     if isinstance(found, Trouble) and found.kind in _OF_AGE:
-        # Reached anyway, when the proxy is told to speak TLS 1.0.
-        yield warning(f"{subject} TLS", found.finding, f"{_sentence(found.advice)} {_SEE}")
+        # What else is wrong shows only to whoever speaks as it does.
+        yield failed(f"{subject} TLS", found.finding, f"{_sentence(found.advice)} {_SEE}")
         found = examine(replace(peer, old=True), timeout_s)
     match found:
         case ServerTLS() | None:
-            yield from _check_version(subject, found)
+            yield from _check_version(subject, found, old=old)
             now = datetime.datetime.now(datetime.UTC)
             if found is not None:
                 yield judge_dates(f"{subject} certificate", found.certificate, now)
@@ -172,7 +174,7 @@ def check_upstream(
             yield failed(f"{subject} TLS", found.finding, _sentence(found.advice))
             return
         case Trouble():
-            yield from _check_version(subject, found.seen)
+            yield from _check_version(subject, found.seen, old=old)
             yield failed(f"{subject} certificate", found.finding, _sentence(found.advice))
         case other:
             assert_never(other)
@@ -232,9 +234,13 @@ def _is_on_this_machine(host: str) -> bool:
     return all(is_loopback(str(address[0])) for *_, address in found)
 
 
-def _check_version(subject: str, seen: ServerTLS | None) -> Iterator[Check]:
-    if seen is not None and seen.version in MODERN and not seen.is_old:
+def _check_version(subject: str, seen: ServerTLS | None, *, old: bool) -> Iterator[Check]:
+    if seen is None:
+        return
+    if seen.version in MODERN and not seen.is_old:
         yield good(f"{subject} TLS", seen.version)
+    elif old:
+        yield good(f"{subject} TLS", f"{seen.version}, which proxy.upstream_tls_min allows")
 
 
 def _sentence(clause: str) -> str:

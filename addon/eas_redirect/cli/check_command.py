@@ -110,6 +110,7 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "CheckScope":
         upstream=proxy.upstream_url,
         upstream_ca=str(proxy.upstream_ca) if proxy.upstream_ca else None,
         upstream_name=proxy.upstream_name,
+        upstream_old=proxy.upstream_tls_min == "1.0",
         host_names=config.exchange.host_names,
         autodiscover=discovery_policy(config),
         min_protocol_version=config.exchange.min_protocol_version,

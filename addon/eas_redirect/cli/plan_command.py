@@ -161,7 +161,7 @@ def plan(
         from eas_redirect.planning.plan_output import letters as written
 
         _write(letters, "".join(written(planned)))
-    _print(planned, as_json=as_json, as_csv=as_csv, separator=separator)
+    _print(planned, spoken, as_json=as_json, as_csv=as_csv, separator=separator)
     raise typer.Exit(_exit_code(planned))
 
 
@@ -253,13 +253,18 @@ async def _everyone(config: "Config") -> tuple[str, ...]:
 
 
 def _print(
-    planned: "tuple[PlannedUser, ...]", *, as_json: bool, as_csv: bool, separator: str | None
+    planned: "tuple[PlannedUser, ...]",
+    spoken: str,
+    *,
+    as_json: bool,
+    as_csv: bool,
+    separator: str | None,
 ) -> None:
     from eas_redirect.planning import plan_output
 
     waiting = plan_output.not_in_only_yet(planned)
     if as_json:
-        print_json(plan_output.to_json(planned))
+        print_json(plan_output.to_json(planned, spoken))
     elif as_csv:
         for piece in plan_output.to_csv(planned):
             sys.stdout.write(piece)
@@ -267,6 +272,8 @@ def _print(
         write_for_excel(plan_output.to_csv(planned, separator))
     else:
         plan_output.print_table(console(), planned)
+        if assumed := plan_output.assumed_in_words(planned, spoken):
+            print_text(assumed)
         if waiting:
             print_text(waiting)
         return

@@ -89,6 +89,7 @@ class ProxyConfig(_Table):
     cert: InputFile | None = None
     upstream_ca: InputFile | None = None
     upstream_name: HostName | None = None
+    upstream_tls_min: Literal["1.0", "1.2"] = "1.2"
     workers: int = Field(default=1, ge=1, le=64)
     engine: Literal["full", "safe", "off"] = "full"
     stop_timeout_s: float = Field(default=25.0, ge=0, le=3600)

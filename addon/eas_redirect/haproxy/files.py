@@ -596,7 +596,7 @@ def _server(config: Config, site: Site) -> Iterator[str]:
         authority = "@system-ca" if config.proxy.upstream_ca is None else config.proxy.upstream_ca
         line += f" ssl verify required ca-file {_quoted(authority)}"
         line += f" verifyhost {name} sni str({name})"
-        if site.old_tls:
+        if site.old_tls or config.proxy.upstream_tls_min == "1.0":
             yield "    # TLS 1.0, with the ciphers, keys and signatures of its time."
             line += " ssl-min-ver TLSv1.0 ciphers ALL:@SECLEVEL=0"
     yield line

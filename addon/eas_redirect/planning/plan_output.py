@@ -44,9 +44,11 @@ COLUMNS = (
 )
 
 
-def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
-    """In the words of the journal; `totals` counts users and what awaits their devices."""
+def to_json(planned: Sequence[PlannedUser], assumed: str) -> dict[str, object]:
+    """In the words of the journal; `totals` counts users and what awaits their devices. `assumed`:
+    the protocol version by which devices were judged of which none is known."""
     return {
+        "assumed_protocol_version": assumed,
         "totals": {
             "users": len(planned),
             "by_reason": dict(Counter(user.reason for user in planned)),
@@ -59,6 +61,20 @@ def to_json(planned: Sequence[PlannedUser]) -> dict[str, object]:
 def to_csv(planned: Sequence[PlannedUser], separator: str = ",") -> Iterator[str]:
     """One row per user and device; a user without a known device has one row."""
     return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)), separator)
+
+
+def assumed_in_words(planned: Sequence[PlannedUser], assumed: str) -> str | None:
+    """By which version devices were judged that were never seen; None: all were."""
+    unknown = sum(
+        not user.devices or any(d.known.device.protocol_version is None for d in user.devices)
+        for user in planned
+    )
+    if not unknown:
+        return None
+    return (
+        f"For {counted(unknown, 'user')} no device, or not its protocol version, is known: judged"
+        f" by {assumed} (--protocol-version)."
+    )
 
 
 def print_table(console: Console, planned: Sequence[PlannedUser]) -> None:

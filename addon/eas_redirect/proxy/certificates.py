@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mitmproxy import ctx
+from mitmproxy.optmanager import unset
 
 from eas_redirect.certificates.front import Front, judge_front, read_front
 from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trusted
@@ -21,10 +22,10 @@ from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trust
 
 OLD_VERSIONS = frozenset({"UNBOUNDED", "SSL3", "TLS1", "TLS1_1"})  # of tls_version_server_min
 
-_PIN = "ssl_verify_upstream_trusted_ca=FILE with its certificate, or its CA's, in PEM form"
+_PIN = "proxy.upstream_ca to a file with its certificate, or its CA's, in PEM form"
 _BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
 _OUT_OF_REACH = f"it seems to speak nothing above SSLv3, RC4 or 3DES: {_BETWEEN}"
-_OLDER = f"its TLS or its certificate is an old one: set tls_version_server_min=TLS1, and {_PIN}"
+_OLDER = f"its TLS or its certificate is an old one: set proxy.upstream_tls_min = '1.0', and {_PIN}"
 
 # Text in OpenSSL's or mitmproxy's message → what helps; the first match counts.
 _CAUSES = (
@@ -64,9 +65,18 @@ def tls_advice(error: str, minimum: str) -> str | None:
     return None
 
 
+MINIMUM = "tls_version_server_min"
 TRUST = "ssl_verify_upstream_trusted_ca"
 
 logger = logging.getLogger(__name__)
+
+
+def allow_old_versions() -> None:
+    """`proxy.upstream_tls_min = "1.0"`, with the ciphers, keys and signatures of its time. What
+    somebody has set on mitmproxy's own command line stands."""
+    if dict(ctx.options.items())[MINIMUM].value is unset:
+        ctx.options.update(**{MINIMUM: "TLS1"})
+        logger.info("eas-redirect: set for this job: %s=TLS1", MINIMUM)
 
 
 class FrontCertificates:

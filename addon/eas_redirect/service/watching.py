@@ -145,6 +145,7 @@ LOOK_EVERY_S = 1.0
 _FROM_THE_START = (
     "proxy.upstream",
     "proxy.listen",
+    "proxy.upstream_tls_min",
     "proxy.workers",
     "proxy.engine",
     "metrics.listen",
