@@ -585,3 +585,28 @@ def test_where_a_search_began_is_read_above_its_entries(
     for last in (BERT, BERT.rstrip()):
         [domain] = joined(tmp_path, above, DOMAIN, JON, last)._index.sight().domains
         assert domain.portion == portion
+
+
+async def test_ten_thousand_entries_that_changed_for_other_reasons_look_moved_to_nobody(
+    tmp_path: Path,
+) -> None:
+    """An export after a change of everybody's name, in which one of those who wait has moved."""
+
+    def export(shown: str, moved: int | None) -> Snapshot:
+        people = (
+            f"dn: CN=u{n},DC=contoso,DC=example\nobjectClass: user\nobjectCategory: person\n"
+            f"sAMAccountName: u{n}\nmailNickname: u{n}\ndisplayName: {shown} {n}\n"
+            + ("targetAddress: SMTP:u@x.example\n" if n == moved else "homeMDB: CN=DB01\n")
+            for n in range(10_000)
+        )
+        file = tmp_path / "forest.ldif"
+        file.write_text("\n".join(people), "utf-8")
+        return Snapshot.load(file)
+
+    waiting = [
+        Watched(dn=f"CN=u{n},DC=contoso,DC=example", sam_account_name=f"u{n}") for n in range(100)
+    ]
+    assert (await export("before", None).moved(waiting)).moved == ()
+    assert (await export("after", None).moved(waiting)).moved == ()
+    assert (await export("after", 7).moved(waiting)).moved == (waiting[7],)
+    assert (await export("after", 5_000).moved(waiting)).moved == ()

@@ -514,3 +514,41 @@ async def test_a_fault_of_ours_does_not_end_the_watch(
         await bench.watch.run(every_s)
     assert "ValueError in broken, line" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_ten_thousand_users_who_changed_for_other_reasons_are_not_asked_about(
+    bench: Bench,
+) -> None:
+    """The question names those who wait, whatever else happens in the directory."""
+    waiting = [f"w{number}" for number in range(250)]
+    bench.forest.put(*map(here, waiting))
+    for name in waiting:
+        bench.begin(name)
+    await bench.look()
+    bench.forest.questions.clear()
+    bench.forest.put(*(gone(f"u{number}") for number in range(5_000)))  # nobody of them waits
+    bench.forest.put(*(replace(here(f"u{n}"), mail="new") for n in range(5_000, 10_000)))
+    bench.forest.put(*(replace(here(name), mail="new") for name in waiting))
+    await bench.look()
+    assert sum(bench.forest.questions) == len(waiting)
+    assert bench.watch.statistics.moved == 0
+    assert (bench.ended, bench.going_on) == ([], [])
+    assert len(bench.waiting) == len(waiting)
+
+
+async def test_a_look_over_thousands_lets_others_have_their_turn(bench: Bench) -> None:
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    bench.begin("anna")
+    bench.forest.put(here("anna"))
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = len(turns)
+    await bench.look()
+    task.cancel()
+    assert len(turns) - before >= 6, "between each two steps over all waits"

@@ -171,7 +171,9 @@ class WaitWatch:
         another `watch_s`; the next look finds the rest."""
         until = self._clock() + watch_s
         waits = [w for w in await self._open.open_waits() if self._clock() - w.began_s >= watch_s]
+        await _others_turn()
         self._seen = {w.id: self._seen.get(w.id) or _Seen() for w in waits}
+        await _others_turn()
         moved = await self._look_moved(waits)
         due = [w for w in moved if self._seen[w.id].judge_at <= self._clock()]
         for some in batched(due, PER_SECOND):
@@ -181,9 +183,14 @@ class WaitWatch:
 
     async def _look_moved(self, waits: Sequence[Wait]) -> list[Wait]:
         """Those whose user appears to have moved, according to the directory, the oldest first."""
-        known = self._users.known(tuple(dict.fromkeys(w.logon for w in waits)))
+        logons = tuple(dict.fromkeys(w.logon for w in waits))
+        await _others_turn()
+        known = self._users.known(logons)
+        await _others_turn()
         self.accounts = Counter(known[w.logon].dn for w in waits if w.logon in known)
+        await _others_turn()
         users = tuple(dict.fromkeys(known.values()))
+        await _others_turn()
         gone: set[Watched] = set()
         problem = None
         for some in batched(users, MOST_WATCHED):
@@ -192,7 +199,7 @@ class WaitWatch:
                 problem = answer.message
                 break  # neither would the next question be answered
             gone.update(answer)
-        moved = [w for w in waits if w.logon in known and known[w.logon] in gone]
+        moved = [w for w in waits if w.logon in known and known[w.logon] in gone] if gone else []
         for wait in moved:
             seen = self._seen[wait.id]
             seen.moved_at = self._clock() if seen.moved_at is None else seen.moved_at
@@ -296,6 +303,11 @@ class WaitWatch:
         if problem != self._said:
             self._said = problem
             logger.warning("eas-redirect: %s", problem)
+
+
+async def _others_turn() -> None:
+    """Between two things that take some milliseconds where thousands wait."""
+    await asyncio.sleep(0)
 
 
 def _name(outcome: WaitOutcome) -> str:
