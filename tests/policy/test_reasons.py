@@ -156,6 +156,17 @@ class TestANewRowShows:
         assert is_decision(record)
 
 
+def test_a_user_who_is_named_has_words_of_their_own_where_those_of_a_device_do_not_fit() -> None:
+    for reason, words in REASONS.items():
+        assert reasons.of_named(reason) == (words.of_named or reasons.title(reason)), reason
+        assert reasons.advice_of_named(reason) == (
+            words.advice_of_named.replace("`", "") or reasons.advice(reason)
+        ), reason
+    assert reasons.of_named(Reason.RECIPIENT_HAS_MAILBOX) == "the mailbox is still here"
+    assert reasons.of_named("of a later version") == reasons.title("of a later version")
+    assert reasons.advice_of_named("of a later version") == ""
+
+
 def entry(decided: Decision) -> TimelineEntry:
     return TimelineEntry(
         time_s=1.0,

@@ -362,3 +362,32 @@ def test_a_device_type_is_compared_without_the_blanks_around_it(device_type: str
     asked = exchange()
     asked = replace(asked, request=replace(asked.request, device_type=device_type))
     assert not membership(without(device_types=("phone",)), asked, MOVED).member
+
+
+HOME = ip_network("10.0.0.0/8")
+NAMES = {name: UserNames(unasked=tuple(name)) for name in ("a", "b", "ab")}
+KINDS = {
+    "users": (NAMES["a"], NAMES["ab"], NAMES["b"]),
+    "percent": (10.0, 20.0, None),
+    "device_types": (("ip*",), ("ip*", "an*"), ("an*",)),
+    "networks": ((HOME,), (HOME, *OFFICE), OFFICE),
+}  # a criterion, a wider one, and one of neither
+
+
+def test_a_wave_that_holds_back_more_than_the_one_in_force_is_told() -> None:
+    """By what is written, be the directory's answer to it what it may."""
+    for kind, (narrow, wide, other) in KINDS.items():
+        for make, fewer, more in ((only, wide, narrow), (without, narrow, wide)):
+            in_force = make(**{kind: fewer})
+            assert make(**{kind: more}).holds_back_more(in_force), (kind, make)
+            assert not in_force.holds_back_more(make(**{kind: more})), (kind, make)
+            assert not in_force.holds_back_more(in_force), (kind, make)
+            assert not Wave().holds_back_more(in_force), (kind, make)
+            assert in_force.holds_back_more(Wave()), (kind, make)
+            if other is not None:
+                assert make(**{kind: other}).holds_back_more(make(**{kind: narrow})), (kind, make)
+    everybody_of_a_type = only(device_types=("ip*",))
+    assert only(users=NAMES["a"]).holds_back_more(everybody_of_a_type), "another kind"
+    assert not without(percent=0.0).holds_back_more(without(percent=0.0))
+    assert without(percent=0.5).holds_back_more(without(percent=0.0))
+    assert only(percent=0.0).holds_back_more(only(percent=0.5))

@@ -170,18 +170,16 @@ class Wave:
 
 def _reaches(wide: Criteria, narrow: Criteria, kind: WaveKind) -> bool:
     """Whether both restrict a kind, and `wide` includes everything in `narrow`."""
-    if kind not in wide.kinds or kind not in narrow.kinds:
+    more, less = getattr(wide, kind), getattr(narrow, kind)
+    if more is None or less is None:
         return False
     match kind:
-        case "users":
-            named = (set(table.users.all) if table.users else set() for table in (wide, narrow))
-            return next(named) >= next(named)
         case "percent":
-            return (wide.percent or 0) >= (narrow.percent or 0)
-        case "device_types":
-            return set(wide.device_types or ()) >= set(narrow.device_types or ())
-        case "networks":
-            return set(wide.networks or ()) >= set(narrow.networks or ())
+            return bool(more >= less)
+        case "users":
+            return set(more.all) >= set(less.all)
+        case "device_types" | "networks":
+            return set(more) >= set(less)
 
 
 def _after(table: Criteria, earlier: Criteria) -> Criteria:
