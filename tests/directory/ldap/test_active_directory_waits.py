@@ -194,6 +194,22 @@ async def test_one_timer_at_a_time_and_none_after_the_end(monkeypatch: pytest.Mo
     assert [handle.cancelled() for handle in made] == [True]
 
 
+async def test_a_question_that_ends_with_the_directory_leaves_no_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    made: list[object] = []
+    server = Hanging(*contoso())
+    async with directory_over(server) as bench:
+        asked = asyncio.create_task(bench.ask())
+        await asyncio.to_thread(server.asking.wait, SOON_S)
+        monkeypatch.setattr(loop, "call_later", lambda *_, **__: made.append(_))
+        bench.directory.close()
+        lookup = await asked
+        assert isinstance(lookup, Unavailable)
+        assert made == []
+
+
 async def test_a_real_connection_that_is_being_made_ends_with_the_directory() -> None:
     """A server that accepts and says nothing holds up no restart."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -371,7 +371,7 @@ class LDAPSession:
                     self._credentials.refused(password, fault)
                 raise
             finally:
-                connection.password = None
+                connection.password = connection.request = None  # ldap3 keeps it in both
             self._credentials.accepted(password)
 
     def _bind_now(self, connection: ldap3.Connection) -> None:
