@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.activesync.authorization import Logon
+from eas_redirect.activesync.authorization import MAX_LOGON, Logon
 from eas_redirect.directory import known_users
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.known_users import KEPT_S, PER_SECOND, KnownUsers
@@ -106,6 +106,24 @@ async def test_a_user_is_looked_up_once_an_hour() -> None:
     assert bench.forest.asked.total() == 2
 
 
+async def test_each_way_to_write_a_user_is_a_user_of_its_own() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    logons = [logon(text) for text in ("anna", "CONTOSO\\anna", "EMEA\\anna", "anna@x.example")]
+    logons.append(Logon(text="z" * MAX_LOGON, user="z" * MAX_LOGON, domain=None, format="bare"))
+    assert set(await learnt(worker, logons)) == set(logons)
+    assert bench.forest.asked.total() == len(logons)
+
+
+async def test_while_everybody_is_known_nothing_runs() -> None:
+    bench = Bench()
+    worker = bench.worker()
+    await learnt(worker, users_of(3))
+    before = asyncio.all_tasks()
+    assert len(worker.known(users_of(3))) == 3
+    assert asyncio.all_tasks() == before
+
+
 async def test_nobody_is_nobody_for_an_hour_too() -> None:
     bench = Bench()
     worker = bench.worker()
@@ -177,7 +195,9 @@ async def test_what_a_dead_worker_left_behind_harms_nobody(tmp_path: Path) -> No
     assert bench.forest.asked.total() == 2
 
 
-async def test_what_was_answered_counts_where_the_rest_was_not() -> None:
+async def test_what_was_answered_counts_where_the_rest_was_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench()
     worker = bench.worker()
     logons = users_of(20)
@@ -186,6 +206,7 @@ async def test_what_was_answered_counts_where_the_rest_was_not() -> None:
     bench.forest.told = {}
     assert len(await learnt(worker, logons)) == 20
     assert max(bench.forest.asked[one.text] for one in logons[:10]) == 1
+    assert caplog.records == []
 
 
 async def test_what_the_cache_remembers_is_not_asked_again() -> None:
@@ -226,6 +247,102 @@ async def test_closing_ends_what_is_under_way() -> None:
     worker.close()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_closing_after_the_event_loop_has_ended() -> None:
+    bench = Bench()
+    bench.forest.gate.clear()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> KnownUsers:
+        worker = bench.worker()
+        worker.known(users_of(1))
+        await asyncio.sleep(0)
+        return worker
+
+    worker = loop.run_until_complete(begin())
+    pending = asyncio.all_tasks(loop)
+    loop.close()
+    worker.close()
+    assert len(pending) == 1
+    for task in pending:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task.get_coro().close()  # type: ignore[union-attr]
+
+
+def written(folder: Path) -> list[list[object]]:
+    """The lines of the shared file; each of them is one."""
+    return [json.loads(line) for line in (folder / "known-users").read_text("ascii").splitlines()]
+
+
+async def test_what_stands_in_the_file(tmp_path: Path) -> None:
+    bench = Bench()
+    logons = users_of(45)
+    assert len(await learnt(bench.worker(tmp_path), logons)) == 45
+    kinds = Counter(str(line[0]) for line in written(tmp_path))
+    assert kinds == {"claimed": 45, "user": 45, "turn": 3}, "twenty at a time"
+    before = (tmp_path / "known-users").read_bytes()
+    for _ in range(2):
+        assert len(await learnt(bench.worker(tmp_path), logons)) == 45
+    assert (tmp_path / "known-users").read_bytes() == before, "who learns nothing says nothing"
+    bench.forest.source = "snapshot"
+    assert len(await learnt(bench.worker(tmp_path), users_of(46))) == 46
+    assert Counter(str(line[0]) for line in written(tmp_path))["turn"] == 3, "memory has no pace"
+
+
+async def test_a_claim_that_is_over_holds_up_nobody(tmp_path: Path) -> None:
+    bench = Bench()
+    anna = logon("CONTOSO\\anna")
+    line = json.dumps(["claimed", bench.clock.now, "down_level\0contoso\0anna"])
+    (tmp_path / "known-users").write_text(line + "\n")
+    assert await learnt(bench.worker(tmp_path), [anna]) == {anna: known_as(anna)}
+    assert bench.clock.now == 1000
+
+
+def line_of(dn: str, name: str, until: float) -> str:
+    return json.dumps(["user", until, f"down_level\0contoso\0{name}", dn, None, name, None]) + "\n"
+
+
+async def test_bounds_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    until = bench.clock.now + KEPT_S
+    [length] = {len(line_of(known_as(one).dn, one.user, until)) for one in users_of(3)}
+    monkeypatch.setattr(known_users, "MOST_BYTES", 3 * length)
+    assert len(await learnt(bench.worker(), users_of(3))) == 3
+    monkeypatch.setattr(known_users, "MOST_BYTES", 3 * length - 1)
+    worker = bench.worker()
+    worker.known(users_of(3))
+    await asyncio.wait_for(worker._task or asyncio.sleep(0), 30)
+    assert len(worker.known(users_of(3))) == 2
+    worker.close()
+
+
+async def test_the_longest_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    anna = logon("CONTOSO\\anna")
+    dn = known_as(anna).dn
+    length = len(line_of(dn, "anna", bench.clock.now + KEPT_S))
+    for longest, known in ((length, 1), (length - 1, 0)):
+        monkeypatch.setattr(known_users, "LONGEST", longest)
+        assert len(await learnt(bench.worker(), [anna])) == known
+
+
+async def test_a_file_that_is_written_again_holds_nobody_who_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_users, "MOST_BYTES", 4000)
+    bench = Bench()
+    worker = bench.worker(tmp_path)
+    await learnt(worker, users_of(20))
+    bench.clock.now += KEPT_S
+    began, first = bench.clock.now, (tmp_path / "known-users").stat().st_ino
+    for n in range(20, 60, 5):
+        await learnt(worker, [logon(f"CONTOSO\\user{m}") for m in range(n, n + 5)])
+        if (tmp_path / "known-users").stat().st_ino != first:
+            break
+    lines = [line for line in written(tmp_path) if line[0] == "user"]
+    assert 0 < len(lines) < 40
+    assert all(float(str(line[1])) > began for line in lines)
 
 
 async def test_siblings_follow_a_file_that_is_written_anew(tmp_path: Path) -> None:
