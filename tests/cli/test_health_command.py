@@ -158,4 +158,4 @@ def test_somebody_else_on_the_port_is_not_taken_for_ours() -> None:
     with serving(WebServer({"/ready": page}), address):
         ran = run("health", "--at", address)
     assert (ran.code, ran.out) == (1, "not ours: It works!\n")
-    assert f"{address} is no status page of ours: name metrics.listen" in ran.err
+    assert f"{address} is not the status page: name metrics.listen" in ran.err

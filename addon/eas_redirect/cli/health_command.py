@@ -57,7 +57,7 @@ def health(
     except (ValueError, TypeError, KeyError, AttributeError):
         status, word = 0, "not ours"
         why = next(iter(body[:200].decode("utf-8", "replace").split("\n")), "").strip()
-        tell(f"{listen} is no status page of ours: name metrics.listen, not where phones call.")
+        tell(f"{listen} is not the status page: name metrics.listen, not where phones call.")
     print_text(_together(f"{word}: {why}" if why else str(word), refused))
     if status != 200:
         raise typer.Exit(FINDINGS)

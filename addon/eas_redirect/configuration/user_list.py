@@ -1,8 +1,8 @@
 """Lists of users: the one reader for `users_file`, `plan USERS.csv` and `check --users`.
 
-A list is a name a line, or CSV with a head that names the column of users, as Exchange's migration
-batches (`EmailAddress`) and `Export-Csv` write it. UTF-8 or UTF-16. A line that cannot be read is
-refused, never skipped: it may be the one that keeps somebody back.
+A list has one name per line, or is CSV with a head that names the column of users, as Exchange's
+migration batches (`EmailAddress`) and `Export-Csv` write it. UTF-8 or UTF-16. A line that cannot be
+read is refused, never skipped: it may be the one that excludes somebody.
 """
 
 import codecs
@@ -138,7 +138,7 @@ def _content(line: str) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """A name a line, with the number of the line. Nothing but a head that is known is skipped."""
+    """Each name with its line number. Only a head that is known is skipped."""
     is_first = True
     for number, line in enumerate(text.splitlines(), start=1):
         name = _content(line)
