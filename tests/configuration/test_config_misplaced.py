@@ -85,3 +85,30 @@ def test_a_name_with_a_backslash_in_double_quotes(tmp_path: Path) -> None:
         )
         [found] = problems(tmp_path, text)
         assert "single quotes" in found, name
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('[exchange]\nhost_names = ["https://mail.contoso.example/"]',
+         "exchange.host_names[0]: is a URL: write the host alone, as in mail.contoso.example"),
+        ('[redirect]\nallowed_hosts = ["https://outlook.office365.com"]',
+         "redirect.allowed_hosts[0]: is a URL: write the host alone, as in outlook.office365.com"),
+        ('[proxy]\nupstream = "ex07.contoso.local"', "is https://ex07.contoso.local meant?"),
+        ('[proxy]\nupstream = "https://ex07:444/owa"', "is https://ex07:444 meant?"),
+        ('[proxy]\nupstream = "https://anna:Passw0rd@ex07/owa"', "such as https://ex07.contoso.loc"),
+        ("[metrics]\nlisten = 9410", 'must be host:port: write "127.0.0.1:9410"'),
+        ('[metrics]\nlisten = "9410"', 'must be host:port: write "127.0.0.1:9410"'),
+        ("[exchange]\nmin_protocol_version = 12.1", "'16.0' or '16.1', with the quotes"),
+        ("[redirect]\nend_waits = true", "must be 'off', 'ping' or 'ping_and_sync', with the q"),
+        ('[redirect]\nonly = ["anna"]', "must be a table: write [redirect.only] on a line of its"),
+        ('[redirect.only]\nusers = ["anna, bert"]', 'each its own quotes, as in ["anna", "bert"]'),
+        ("[redirect.only]\npercent = 10%", "write the number alone: percent = 10"),
+        ('[redirect.only]\npercent = "10%"', "must be a number, without quotes and without %"),
+    ],
+)  # fmt: skip
+def test_what_people_write_is_told_as_what_to_write(tmp_path: Path, line: str, told: str) -> None:
+    head = 'mode = "observe"\n[directory]\nsnapshot = "people.ldif"\n'
+    [found] = problems(tmp_path, f"{head}{line}\n")
+    assert told in found
+    assert "Passw0rd" not in found

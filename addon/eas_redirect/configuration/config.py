@@ -231,7 +231,8 @@ def load_config(
     try:
         config = Config.model_validate(said.document, context={"base": _base(path)})
     except ValidationError as errors:
-        found = [said.problem(e["loc"], _in_words(e, said)) for e in errors.errors()]
+        primary = [e for e in errors.errors() if not _follows(e, errors.errors())]
+        found = [said.problem(e["loc"], _in_words(e, said)) for e in primary]
         problems += filter(None, found)
     told = (said.problem(place, message) for place, message in contradictions(said))
     problems += filter(None, told)
@@ -239,6 +240,15 @@ def load_config(
         once = dict.fromkeys(sorted(problems, key=lambda problem: problem.line))
         raise ConfigError(tuple(problem.text for problem in once))
     return config
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """A list is no shorter for an item that cannot be used."""
+    place = error["loc"]
+    below = (e["loc"] for e in errors if e is not error)
+    return error["type"] == "too_short" and any(
+        loc[: len(place)] == place and len(loc) > len(place) for loc in below
+    )
 
 
 def _in_words(error: ErrorDetails, said: AllSources) -> str:

@@ -23,6 +23,7 @@ from eas_redirect.activesync.host_port import (
 )
 from eas_redirect.configuration.user_list import CONTROL, UserListError, read_name, read_users
 from eas_redirect.directory.ldap.servers import parse_server
+from eas_redirect.directory.names import is_dn
 from eas_redirect.policy.waves import Network
 
 # How the users of an account domain are found here: by the same account name, or by the SID that
@@ -30,6 +31,7 @@ from eas_redirect.policy.waves import Network
 type AccountDomainRule = Literal["same_name"] | tuple[str, ...]
 
 _GLOB = re.compile(r"[a-z0-9.*?-]+", re.ASCII)
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
 _DOMAIN = re.compile(r"[^\W_](?:[\w.-]*\w)?")
 UPSTREAM_PORTS = {"http": 80, "https": 443}
 WHERE_SECRETS_BELONG = (
@@ -115,7 +117,19 @@ def _plain_network(network: Network) -> Network:
     return ipaddress.IPv4Network((begin.ipv4_mapped, network.prefixlen - 96))
 
 
+def _no_url(text: str) -> None:
+    if "://" in text:
+        host = text.partition("://")[2].partition("/")[0]
+        raise ValueError(f"is a URL: write the host alone, as in {host or 'mail.contoso.example'}")
+
+
+def _host_name(text: str) -> str:
+    _no_url(text)
+    return normalize_host(text)
+
+
 def _host_glob(text: str) -> str:
+    _no_url(text)
     glob = ".".join(
         label if label.isascii() else normalize_host(label) for label in text.lower().split(".")
     )
@@ -174,8 +188,13 @@ def parse_upstream(text: str) -> str:
     try:
         read_server_url(text, UPSTREAM_PORTS)
     except HostPortError:
+        host = text.partition("://")[2] or text
+        meant = f"https://{host.partition('/')[0]}"
         raise ValueError(
-            "must be the URL of the old Exchange without a path, such as https://ex07.contoso.local"
+            f"must be the URL of the old Exchange without a path: is {meant} meant?"
+            if _HOST_AND_PORT.fullmatch(host.partition("/")[0])
+            else "must be the URL of the old Exchange without a path, such as"
+            " https://ex07.contoso.local"
         ) from None
     return text.removesuffix("/")
 
@@ -188,7 +207,10 @@ def _listen(value: object) -> Listen:
     return Listen.parse(_text(value))
 
 
-def _pages(text: str) -> str:
+def _pages(value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+    if text.isdecimal():
+        raise ValueError(f'must be host:port: write "127.0.0.1:{text}"')
     try:
         good = bool(read_host_port(text).host)
     except HostPortError:
@@ -245,6 +267,8 @@ def _user_name(value: object) -> str:
         raise ValueError("must be text in quotes")
     if "\t" in value:
         raise ValueError(CONTROL)
+    if any(mark in value for mark in ",;") and not is_dn(value):
+        raise ValueError('is not one name: give each its own quotes, as in ["anna", "bert"]')
     return read_name(value)
 
 
@@ -258,14 +282,14 @@ UsersFile = Annotated[Path, BeforeValidator(_users_file)]
 OutputFile = Annotated[Path, BeforeValidator(_resolve)]
 JournalPath = Annotated[str, BeforeValidator(_journal)]
 EnvironmentVariable = Annotated[str, BeforeValidator(_of_text(_set_variable))]
-HostName = Annotated[str, BeforeValidator(_of_text(normalize_host))]
+HostName = Annotated[str, BeforeValidator(_of_text(_host_name))]
 DomainName = Annotated[str, BeforeValidator(_of_text(normalize_domain))]
 HostGlob = Annotated[str, BeforeValidator(_of_text(_host_glob))]
 LogonDomain = Annotated[str, BeforeValidator(_of_text(_logon_domain))]
 DistinguishedName = Annotated[str, BeforeValidator(_of_text(_distinguished_name))]
 LdapUrl = Annotated[str, BeforeValidator(_of_text(_ldap_url))]
 ListenValue = Annotated[Listen, BeforeValidator(_listen)]
-PagesListen = Annotated[str, BeforeValidator(_of_text(_pages))]
+PagesListen = Annotated[str, BeforeValidator(_pages)]
 JudgeAddress = Annotated[str, BeforeValidator(_judge)]
 UpstreamAddress = Annotated[str, BeforeValidator(_of_text(parse_upstream))]
 Lower = Annotated[str, BeforeValidator(_of_text(lambda text: text.strip().lower()))]

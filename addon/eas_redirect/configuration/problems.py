@@ -27,12 +27,10 @@ _MESSAGES = {
     "missing": "is required",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
-    "float_type": "must be a number",
+    "float_type": "must be a number, without quotes and without %",
     "string_type": "must be text in quotes",
     "tuple_type": 'must be a list in brackets, such as ["one", "two"]',
     "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
     "finite_number": "must be a finite number",
     "int_from_float": "must be a whole number",
     "too_short": "names nothing: give it at least one item, or leave it out",
@@ -63,6 +61,12 @@ def in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
         return unknown_key(error["loc"], model)
     if kind == "value_error":
         return str(error["ctx"]["error"])
+    if kind in ("model_type", "model_attributes_type"):
+        return (
+            f"must be a table: write [{dotted(error['loc'])}] on a line of its own, its keys below"
+        )
+    if kind == "literal_error" and not isinstance(error["input"], str):
+        return f"must be {error['ctx']['expected']}, with the quotes"
     return _MESSAGES.get(kind, "is no value for this key").format(**error.get("ctx", {}))
 
 

@@ -389,6 +389,8 @@ def _advice_on_key(key: str, sign: str, rest: str) -> str:
         return f'{key}: something stands behind the text; a list is written as ["a", "b"]'
     if re.fullmatch(r"[+-]?[\d_.,]+", value):
         return f"{key}: is no number as TOML writes it"
+    if re.fullmatch(r"[0-9.]+\s*%", value):
+        return f"write the number alone: {key} = {value.rstrip('% ')}"
     quote = "'" if "\\" in value or '"' in value else '"'
     return f"write text in quotes: {key} = {quote}{value}{quote}"
 

@@ -44,7 +44,7 @@ class ServerAddress:
 def parse_server(url: str) -> ServerAddress:
     """`ldaps://dc1.contoso.example`, `ldap://[::1]:3268`; ValueError says what it must be."""
     if not url.lower().startswith(("ldaps://", "ldap://")):
-        raise ValueError("must begin with ldaps:// or ldap://")
+        raise ValueError("must begin with ldaps:// or ldap://, as in ldaps://dc1.contoso.local")
     try:
         found = read_server_url(url, _PORTS)
     except HostPortError as error:
