@@ -1,10 +1,13 @@
 """What the exchanges of a capture tell about those that follow."""
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import pytest
 
-from eas_redirect.captures.capture import Captured, read_exchanges
+from eas_redirect.captures.capture import Captured, CaptureTrouble, read_exchanges, read_flows
 from eas_redirect.proxy.flows import METADATA
 from tests.captures.captures import eas_flow, write_flows
 
@@ -31,3 +34,23 @@ def test_the_proxys_own_question_shows_in_what_it_decided(
     (found,) = read_exchanges(write_flows(tmp_path / "capture.flows", [flow]))
     assert isinstance(found, Captured)
     assert found.exchange.challenged is challenged
+
+
+@pytest.mark.parametrize(
+    ("head", "advice"),
+    [
+        (gzip.compress(b"x"), "unpack it first"),
+        (bz2.compress(b"x"), "unpack it first"),
+        (lzma.compress(b"x"), "unpack it first"),
+        (b"\x28\xb5\x2f\xfd\x04", "unpack it first"),
+        (b"PK\x03\x04\x14", "export it as a HAR"),
+        (b"#Software: Microsoft Internet Information Services 8.0\r\n", "eas-redirect report"),
+        ("#Fields: date time\r\n".encode("utf-16"), "eas-redirect report"),
+        (b'\xef\xbb\xbf{"@timestamp": "2026-03-02T08:00:00Z"}\n', "eas-redirect report"),
+    ],
+)
+def test_what_something_else_has_to_read_is_named(head: bytes, advice: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(head)
+    (found,) = read_flows(tmp_path / "file")
+    assert isinstance(found, CaptureTrouble)
+    assert advice in found.text

@@ -456,6 +456,8 @@ def test_a_har_is_read_entry_by_entry(tmp_path: Path) -> None:
         (["no/such/file"], "There is no capture"),
         (["missing.flow"], "There is no capture"),
         (["missing.flows", "--device", "x"], "There is no capture"),
+        (["-"], "from a file and not from standard input: name a flow file"),
+        (["/"], "/ is a folder: name a flow file"),
     ],
 )
 def test_captures_that_are_not_there(arguments: list[str], said: str) -> None:

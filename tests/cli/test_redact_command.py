@@ -439,3 +439,28 @@ def test_the_comment_of_an_ended_wait_stays(tmp_path: Path) -> None:
     source = write_flows(tmp_path / "capture.flows", [flow])
     assert run("redact", str(source), "-o", str(tmp_path / "clean.flows")).code == 0
     assert flows_in(tmp_path / "clean.flows")[0].comment == flow.comment
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ("-", 2, "from a file and not from standard input"),
+        ("folder", 2, "folder is a folder: name a flow file"),
+        ("absent.flows", 2, "There is no capture"),
+        ("other.flows", 1, "holds no exchange of ActiveSync (1 other flow)."),
+        ("packed.flows.gz", 1, "unpack it first"),
+    ],
+)
+def test_what_is_no_capture_leaves_no_file(
+    source: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    other = eas_flow(0)
+    other.request.path = "/owa/"
+    write_flows(Path("other.flows"), [other])
+    Path("packed.flows.gz").write_bytes(gzip.compress(Path("other.flows").read_bytes()))
+    ran = run("redact", source, "-o", "clean.flows")
+    assert ran.code == code
+    assert said in ran.err
+    assert not Path("clean.flows").exists()

@@ -8,8 +8,10 @@ import pytest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
+from eas_redirect.report.store import StoreError
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import journal_line as line
+from tests.captures.captures import story, write_flows, write_har
 from tests.report.simulator import START
 from tests.report.test_figures import call
 from tests.support import DATA
@@ -73,3 +75,22 @@ def test_a_journal_is_read_from_a_containers_log_too(tmp_path: Path, said: str) 
     (tmp_path / "log").write_text(said + lines[0] + said + "".join(lines[1:]), "utf-8")
     made = make_report(find_sources([str(tmp_path / "log")]), START + 86400)
     assert made.totals.exchanges == 3
+
+
+def test_a_capture_is_named_and_not_read_as_lines(tmp_path: Path) -> None:
+    write_flows(tmp_path / "a.flows", story())
+    write_har(tmp_path / "b.har", story())
+    made = make_report(find_sources([str(tmp_path)]), START + 86400)
+    assert (made.input.lines, made.input.foreign) == (0, 0)
+    for name in ("a.flows", "b.har"):
+        assert any(
+            f"{name} is a capture and no journal: eas-redirect explain" in note
+            for note in made.notes
+        )
+
+
+def test_a_line_without_an_end_is_told_in_plain_words(tmp_path: Path) -> None:
+    with (tmp_path / "hole.jsonl").open("wb") as file:
+        file.truncate(64 << 20)
+    with pytest.raises(StoreError, match=r"hole\.jsonl has a line that is longer than any"):
+        make_report(find_sources([str(tmp_path)]), START + 86400)

@@ -48,6 +48,14 @@ _PACKETS_ADVICE = (
     " mitmdump -w on the way, or export it with tshark and the keys of TLS: docs/debugging.md"
     " shows both"
 )
+_HEAD = 512  # bytes that tell what a file is
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
+_PACKED_ADVICE = (
+    "this file is packed: unpack it first. A session archive of Fiddler (.saz) is no capture that"
+    " can be read: export it as a HAR"
+)
+_LOG_HEADS = ("#Software:", "#Version:", "#Fields:", "#Date:")
+_LOG_ADVICE = "this is a journal or a log of IIS and no capture: eas-redirect report reads it"
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
 
@@ -271,8 +279,8 @@ def _tidying(progress: ReadProgress) -> ReadProgress:
 
 
 def _read(file: BinaryIO, progress: ReadProgress) -> Iterator[mitmproxy_flow.Flow | CaptureTrouble]:
-    if file.read(4) in _PACKETS:
-        yield CaptureTrouble(_PACKETS_ADVICE)
+    if (advice := _no_capture(file.read(_HEAD))) is not None:
+        yield CaptureTrouble(advice)
         return
     file.seek(0)
     if (found := _json_encoding(file)) is not None:
@@ -280,6 +288,19 @@ def _read(file: BinaryIO, progress: ReadProgress) -> Iterator[mitmproxy_flow.Flo
         yield from _read_text(file, encoding, read_har if first == "{" else read_tshark, progress)
     else:
         yield from _read_flow_file(file, progress)
+
+
+def _no_capture(head: bytes) -> str | None:
+    """What to do with a file that something else has to read first."""
+    if head[:4] in _PACKETS:
+        return _PACKETS_ADVICE
+    if head.startswith(_PACKED):
+        return _PACKED_ADVICE
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = head.decode("utf-16" if wide else "utf-8-sig", "replace").lstrip()
+    if text.startswith(_LOG_HEADS) or (text.startswith("{") and '"@timestamp"' in text):
+        return _LOG_ADVICE
+    return None
 
 
 def _json_encoding(file: BinaryIO) -> tuple[str, str] | None:

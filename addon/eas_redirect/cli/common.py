@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -54,6 +54,17 @@ def fail(text: str, code: int) -> NoReturn:
     """End the command with a message and an exit code."""
     tell(text)
     raise typer.Exit(code)
+
+
+def no_capture(subject: str) -> str:
+    """Why what was named is no capture, and what to name."""
+    name = "name a flow file of mitmproxy or a HAR."
+    if subject == "-":
+        return f"A capture is read from a file and not from standard input: {name}"
+    with suppress(OSError, ValueError):
+        if Path(subject).is_dir():
+            return f"{subject} is a folder: {name}"
+    return f"There is no capture {subject}: {name}"
 
 
 def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn:

@@ -19,6 +19,7 @@ from eas_redirect.cli.common import (
     JsonOption,
     fail,
     load,
+    no_capture,
     print_json,
     print_lines,
     print_text,
@@ -223,8 +224,8 @@ def _refuse_options_of_captures(
     subject: str, device: str | None, user: str | None, against: Path | None
 ) -> None:
     named = "@" not in subject and subject.lower().endswith(_CAPTURES)
-    if "/" in subject or named or device or user or against:
-        fail(f"There is no capture {subject}: name a flow file of mitmproxy or a HAR.", USAGE)
+    if subject == "-" or "/" in subject or named or device or user or against:
+        fail(no_capture(subject), USAGE)
 
 
 async def _explain(config: "Config", user: str, device: "AskedDevice") -> "Explanation":

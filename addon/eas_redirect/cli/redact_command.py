@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eas_redirect.cli.common import FINDINGS, USAGE, fail, tell
+from eas_redirect.cli.common import FINDINGS, USAGE, fail, no_capture, tell
 
 _Capture = Annotated[
     Path, typer.Argument(metavar="CAPTURE", help="A flow file of mitmproxy, or a HAR.")
@@ -29,14 +29,14 @@ def redact(capture: _Capture, output: _Output) -> None:
     written is read again and searched.
 
     Exit code 0: written and clean; 1: part of the capture could not be read, or something was
-    found again and the file was removed; 2: usage.
+    found again and the file was removed, or there was nothing to write; 2: usage.
     """
     from eas_redirect.cli.common import progress_bar
     from eas_redirect.redaction.redact import is_har
     from eas_redirect.redaction.redact import redact as room
 
     if not capture.is_file():
-        fail(f"There is no capture {capture}.", USAGE)
+        fail(no_capture(str(capture)), USAGE)
     try:
         with progress_bar(capture.name, capture.stat().st_size) as advance:
             done = room(capture, output, advance)
@@ -50,10 +50,16 @@ def redact(capture: _Capture, output: _Output) -> None:
         output.unlink()
         tell("\n".join(done.leaks))
         fail(f"{output} was removed again: something was left in it. Please report this.", FINDINGS)
+    if not done.kept:
+        output.unlink()
+        others = f"{done.left_out} other flow{'' if done.left_out == 1 else 's'}"
+        left_out = f" ({others})" if done.left_out else ""
+        told = f"{output} was not written: {capture} holds no exchange of ActiveSync{left_out}."
+        fail(told, FINDINGS)
     kind = "a HAR" if is_har(output) else "a flow file of mitmproxy"
     print(f"{output}: {kind}, {done.kept} exchanges; {done.left_out} other flows were left out")
     if done.records_lost:
         of = f"{done.records_lost} exchange{'' if done.records_lost == 1 else 's'}"
         print(f"Only a flow file keeps what the proxy recorded of {of}: name it CLEAN.flows.")
-    if done.troubles or not done.kept:
+    if done.troubles:
         raise typer.Exit(FINDINGS)

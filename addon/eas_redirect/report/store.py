@@ -89,6 +89,10 @@ def _text(line: str) -> str:
 MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2 GiB
 THREADS = 2
 FUTURE_MS = 86_400_000  # what is dated further ahead of now than a day has a wrong clock
+_CAPTURE = re.compile(
+    rb"[0-9]+:[0-9]+:"  # tnetstrings, as mitmproxy writes flows
+    rb"|(?:\xef\xbb\xbf)?\s*\{\s*\"log\"\s*:\s*\{"  # HTTP Archive 1.2
+)
 _NCSA = re.compile(rb"\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:")  # a common log's time
 _IIS_FORM = re.compile(rb"[0-9a-fA-F.:]+, [^,\n]*, [0-9/.-]+, [0-9:]+, ")
 _TICK_S = 0.2  # of the progress bar
@@ -186,6 +190,11 @@ class _Reader:
         plain.unlink()
 
     def _take(self, source: Source, path: Path, packing: Packing) -> None:
+        if _CAPTURE.match(source.head):
+            self.lines.unread_files.append(
+                f"{source.name} is a capture and no journal: eas-redirect explain reads it."
+            )
+            return
         if source.kind is InputKind.JOURNAL:
             self._read_journal(path, packing, source.size)
             return
@@ -294,4 +303,9 @@ def _advice(source: Source, error: duckdb.Error | OSError) -> str:
     first = str(error).splitlines()[0]
     if "space" in first or "write" in first or isinstance(error, duckdb.OutOfMemoryException):
         return f"There is no room to count in ({first}). Set TMPDIR to a folder with more."
+    if "maximum_object_size" in first:
+        return (
+            f"{source.name} has a line that is longer than any of a journal: it is damaged or no"
+            " journal. Leave it out."
+        )
     return f"{source.name} cannot be read ({first}). Leave it out, or unpack it first."
