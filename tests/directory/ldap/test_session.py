@@ -25,6 +25,7 @@ from ldap3.core.exceptions import (
 from eas_redirect.directory.entries import Entry
 from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault, NoSuchObjectError
+from eas_redirect.directory.ldap.links import RootDSE
 from eas_redirect.directory.ldap.servers import ServerAddress
 from eas_redirect.directory.ldap.session import (
     LDAPSession,
@@ -36,7 +37,14 @@ from eas_redirect.directory.ldap.session import (
 from eas_redirect.directory.ldap.wire import TooLongError, WireError, whole_length
 from eas_redirect.directory.values import DirectorySettings
 from eas_redirect.lab.authority import LabCertificates
-from tests.directory.ldap.ranges import ROOT, RangeServer, parts_of, serving, whole_ranges
+from tests.directory.ldap.ranges import (
+    CONFIGURATION,
+    ROOT,
+    RangeServer,
+    parts_of,
+    serving,
+    whole_ranges,
+)
 from tests.directory.ldap.test_wire import done_of, entry_of, message, paged, tlv
 from tests.directory.ldap.test_wire_ranges import entries
 
@@ -68,6 +76,7 @@ class Controller(RangeServer):
     context: ssl.SSLContext | None = None
     tls_at_once: bool = False
     silent: bool = False
+    thinks_s: float = 0
     connections: int = 0
     start_tls: int = 0
     binds: list[tuple[bool, bytes]] = field(default_factory=list)  # inside TLS?
@@ -98,6 +107,7 @@ class Controller(RangeServer):
         self.start_tls += 1
         [(_, whole)] = parts_of(request)
         code = 0 if self.context is not None else 2  # protocolError
+        threading.Event().wait(self.thinks_s)
         answer = tlv(0x78, tlv(0x0A, bytes([code])), tlv(0x04), tlv(0x04))
         connection.sendall(message(parts_of(whole)[0][1][-1], answer))
         if self.context is None:
@@ -142,7 +152,9 @@ class Controller(RangeServer):
 
 
 def controller(**how: Any) -> Controller:
-    return Controller(entries(1, 1), whole_ranges(1500), **how)
+    known = entries(1, 1)
+    known[""]["currentTime"] = [b"20261128120000.0Z"]
+    return Controller(known, whole_ranges(1500), **how)
 
 
 @pytest.fixture
@@ -192,8 +204,13 @@ def test_who_asks_is_said_once(settings: Settings, bind: str, name: str, secret:
     server, made = controller(), settings(bind=bind)
     credentials = BindCredentials(made)
     with opened(server, made, credentials) as session:
-        assert session.root_dse.default_naming_context == ROOT
-        assert session.root_dse.is_active_directory
+        assert session.root_dse == RootDSE(
+            default_naming_context=ROOT,
+            configuration_naming_context=CONFIGURATION,
+            naming_contexts=(ROOT, CONFIGURATION),
+            is_active_directory=True,
+            current_time="20261128120000.0Z",
+        )
         assert session.tls() == (None, None)
         assert SECRET not in repr(vars(session._connection)), "it is kept nowhere"
         session.close()
@@ -218,6 +235,14 @@ def test_a_refused_password_is_not_sent_again(settings: Settings) -> None:
         assert (fault.error_type, fault.scope) == ("invalid_credentials", "account")
         assert "(data 52e)" in fault.message
     assert len(server.binds) == server.connections == 1
+
+
+def test_kerberos_needs_its_package(settings: Settings) -> None:
+    """Or a ticket, where there is the package."""
+    server = controller()
+    fault = refused(server, settings(bind="kerberos"))
+    assert (fault.error_type, fault.scope) == ("kerberos", "account")
+    assert server.binds == []
 
 
 def test_a_busy_server_says_nothing_of_the_password(settings: Settings) -> None:
@@ -255,6 +280,16 @@ def test_a_password_is_sent_inside_tls(
         assert certificate
     assert [inside for inside, _ in server.binds] == [True]
     assert server.start_tls == (0 if at_once else 1)
+
+
+def test_an_answer_to_start_tls_may_take_longer_than_a_connect(
+    settings: Settings, authority: LabCertificates
+) -> None:
+    server = tls(authority)
+    server.thinks_s = 1.0
+    made = settings(start_tls=True, ca_file=str(authority.ca_file), connect_timeout_s=0.9)
+    with opened(server, made) as session:
+        assert session.tls()[1]
 
 
 def test_without_start_tls_nothing_is_secured_later(settings: Settings) -> None:
@@ -377,7 +412,17 @@ def no(_entry: Entry) -> bool:
         ([([A], b"", 4)], yes, True, 1),
         ([([A], b"", 11)], yes, True, 1),
         # Where nobody of 10,000 shows it, nobody is taken to.
-        ([([A] * 5000, b"more", 0), ([A] * 4999, b"more", 0), ([A], b"more", 0)], no, False, 3),
+        (
+            [
+                ([A] * 5000, b"more", 0),
+                ([A] * 4999, b"more", 0),
+                ([A], b"more", 0),
+                ([A], b"more", 0),
+            ],
+            no,
+            False,
+            3,
+        ),
     ],
 )
 def test_whether_anybody_shows_an_attribute(

@@ -352,10 +352,8 @@ class LDAPSession:
             sasl_mechanism=ldap3.KERBEROS if kerberos else None,
             client_strategy=ldap3.SYNC,
             auto_referrals=False,  # a followed referral takes the password wherever it points
-            check_names=False,
             read_only=True,
             raise_exceptions=True,
-            return_empty_attributes=False,
             receive_timeout=max(1, math.ceil(patience_s)),  # ldap3 takes whole seconds
         )
 
