@@ -171,6 +171,7 @@ def test_an_empty_domain_is_none_and_a_slash_is_a_backslash(written: str, meant:
         (f"NTLM {b64(ntlm3('', 'anna'))}", "anna"),
         (f"NTLM {b64(ntlm3('', 'anna', extra=b''))}", "anna"),  # where the fixed part ends
         (f"NTLM {b64(ntlm3('CONTOSO', 'jürgen', unicode=False))}", "CONTOSO\\jürgen"),
+        (f"NTLM {b64(ntlm3('', 'a', unicode=False))}", "a"),
         (f"NTLM {b64(ntlm3('CONTOSO', 'жанна'))}", "CONTOSO\\жанна"),
         (f"Negotiate {b64(ntlm3('CONTOSO', 'anna'))}", "CONTOSO\\anna"),
         (f"Negotiate {b64(spnego(ntlm3('CONTOSO', 'anna')))}", "CONTOSO\\anna"),

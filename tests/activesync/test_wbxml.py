@@ -236,6 +236,7 @@ def test_character_sets(charset: bytes, raw: bytes) -> None:
         ("03 01 6a 05 61 62", "cut short"),
         ("03 01 6a 8f ff ff ff 7f", "cut short"),
         ("03 01 6a ff ff ff ff 7f", "more than 32 bits"),
+        ("03 01 6a 90 80 80 80 00", "more than 32 bits"),
         ("03 01 6a 80 80 80 80 80 00 05", "more than 32 bits"),
         ("03 01 6a 00", "cut short"),
         ("03 01 6a 00 01", "no tag"),
@@ -373,6 +374,14 @@ def test_a_megabyte_of_the_dearest_input_is_read_in_linear_time(unit: bytes) -> 
 def test_what_no_bytes_can_stand_for(broken: Document, problem: str) -> None:
     with pytest.raises(WBXMLError, match=problem):
         write(broken)
+
+
+def test_what_lies_beside_the_global_tokens_and_the_surrogates() -> None:
+    """WAP-192 7.1: 40 to 44 and C0 to C4 are the same in every code space."""
+    values = (AttributeValue(0, 0xBF), AttributeValue(0, 0xC5), Entity(0xD7FF), Entity(0xE000))
+    attributes = (Attribute(0, 0x3F, values), Attribute(0, 0x45, values))
+    document = Document(Element(0, 5, (), attributes))
+    assert parse(write(document)) == document
 
 
 def test_elements_by_name() -> None:
