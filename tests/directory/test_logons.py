@@ -376,7 +376,9 @@ def test_an_object_that_could_not_be_read_may_be_the_one(name: str) -> None:
     nobody = replace(forest, accounts_held=())
     assert resolve(asked, nobody, None, []) == Ambiguous(dns=(UNREAD.dn,), left_out=UNREAD.why)
     two = replace(forest, accounts_held=(ANNA, replace(ANNA, dn="CN=B")))
-    assert resolve(asked, two, None, []) == Ambiguous(dns=(ANNA.dn, "CN=B")), "as it is anyway"
+    steps.clear()
+    assert resolve(asked, two, None, steps) == Ambiguous(dns=(ANNA.dn, "CN=B")), "as it is anyway"
+    assert steps[0].endswith(": 2 objects")
     other = replace(forest, unread=("anna.smith@else.example",))
     assert resolve(asked, other, None, []) == Found(recipient=ANNA)
 

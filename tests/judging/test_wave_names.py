@@ -190,7 +190,8 @@ def test_what_is_in_doubt_in_words() -> None:
     refused = in_doubt("except", users, starting=True)
     assert "nobody called a: correct the name, or take it out" in refused[0]
     assert "several called b, c: write the UPN, or DOMAIN\\user" in refused[1]
-    assert "could not be asked for 1 name" in doubts[2]
+    assert "could not be asked for 1 name:" in doubts[2]
+    assert "for 2 names:" in in_doubt("only", UserNames(unasked=("d", "e")))[0]
     many = in_doubt("only", UserNames(nobody=tuple(f"u{n}" for n in range(12))))
     assert many[0].endswith("u9 and 2 more: they name nobody")
     assert in_doubt("only", None) == ()

@@ -124,7 +124,7 @@ def _mistakes(function: Function) -> Iterator[tuple[int, str, str]]:  # noqa: C9
             elif field == "ifs":  # of a comprehension
                 for place in range(len(value)):
                     yield from _made(owner, field, value, [*value[:place], *value[place + 1 :]])
-            elif isinstance(value, list) and field in ("elts", "args", "values"):
+            elif isinstance(value, list) and field in ("elts", "args", "values", "comparators"):
                 for place, item in enumerate(value):
                     for wrong in _wrong_expressions(owner, field, item):
                         changed = [*value[:place], wrong, *value[place + 1 :]]

@@ -42,6 +42,8 @@ def probe(
         (Answered(status=401), "known", ASK_EVERY_S),
         (Answered(status=403), "not", ASK_EVERY_S),
         (Answered(status=200), "not", ASK_EVERY_S),
+        (Answered(status=499), "not", ASK_EVERY_S),
+        (Answered(status=500), "not", TRY_AGAIN_S),
         (Answered(status=503), "not", TRY_AGAIN_S),
         (NoAnswer(why="nobody is there"), "not", TRY_AGAIN_S),
     ],

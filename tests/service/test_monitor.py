@@ -219,6 +219,10 @@ async def test_a_domain_that_is_claimed_twice_is_sent_to_nobody_there_too() -> N
     assert ours.eas_host == "outlook.office365.com"
     assert (taken.eas_host, taken.contested) == (None, ("contoso.example",))
     assert "the configuration's relationship decides for b.example" in taken.note
+    four = tuple(f"{name}.example" for name in "dcab")
+    many = tuple(replace(RELATIONSHIP, name=name, domain_names=four) for name in "AB")
+    note = relationship_lines(many, POLICY)[0].note
+    assert "a.example, b.example, c.example and 1 more is sent to nobody" in note
     disabled = replace(other, enabled=False)
     assert relationship_lines((RELATIONSHIP, disabled), POLICY)[0].contested == ()
 

@@ -165,6 +165,31 @@ async def test_a_fresh_proxy_that_cannot_reach_it_goes_on_asking() -> None:
     assert seen.line().reachable
 
 
+async def test_it_is_not_asked_again_before_its_time() -> None:
+    """Half a second is left of the pause between two requests of our own."""
+    world = World(outcome=Answered(status=401))
+    seen = world.made()
+    await seen.look()
+    world.now_s += upstream.RETRY_S - 0.5
+    seen.doubt("expired")
+    await world.pass_time()
+    await world.settle()
+    assert world.asked == [1000.0, 1000.0 + upstream.RETRY_S]
+    seen.close()
+
+
+@pytest.mark.parametrize(("status", "problem"), [(400, "speaks TLS"), (401, None)])
+async def test_what_a_tls_port_says_to_plain_http_is_no_answer_of_exchange(
+    monkeypatch: pytest.MonkeyPatch, status: int, problem: str | None
+) -> None:
+    monkeypatch.setattr(upstream, "diagnose", lambda _peer, _timeout_s: "speaks TLS")
+    world = World(outcome=Answered(status=status))
+    seen = world.made()
+    await seen.look()
+    assert (seen.line().reachable, seen.line().problem) == (problem is None, problem)
+    seen.close()
+
+
 async def test_nobody_waits_for_a_slow_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "LOOK_S", 0.01)
 

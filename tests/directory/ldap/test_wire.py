@@ -47,6 +47,13 @@ def test_a_request_is_what_ldap3_sends(message_id: int, search: Search) -> None:
     assert search_request(message_id, search) == ldap3_request(message_id, search)
 
 
+def test_lengths_are_written_as_ldap3_writes_them() -> None:
+    """X.690 8.1.3: one byte to 127, more from 128 on."""
+    for size in (*range(100, 140), 255, 256):
+        search = replace(ANY, base="x" * size)
+        assert search_request(1, search) == ldap3_request(1, search)
+
+
 @pytest.mark.parametrize(
     "value", ["*", "*)(objectClass=*", "a\\2ab", "a\0b", "(|", "\uff0a", "\\", "Müller"]
 )
