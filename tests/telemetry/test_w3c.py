@@ -253,6 +253,27 @@ def test_events_are_no_lines() -> None:
     assert iis_line(event) is None
 
 
+def test_a_question_to_autodiscover_is_a_line_that_no_report_counts_as_activesync() -> None:
+    path = "/Autodiscover/Autodiscover.xml"
+    asked = Record(
+        timestamp_s=1_770_000_000.0,
+        action="eas.autodiscover",
+        message="",
+        method="POST",
+        url_path=path,
+        user_email="anna@contoso.example",
+        status_code=200,
+        decision="redirect",
+        reason="mailbox_moved",
+    )
+    line = iis_line(asked)
+    assert line is not None
+    assert f" POST {path} " in line
+    assert "anna@contoso.example" in line
+    assert "Reason:mailbox-moved" in line
+    assert read_line(FIELDS, line) is None
+
+
 def test_the_log_begins_with_its_fields_and_follows_rotation(tmp_path: Path) -> None:
     path = tmp_path / "eas.log"
     log = IISLog(str(path), Redaction(users="hash", key=b"k"))

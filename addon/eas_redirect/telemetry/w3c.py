@@ -58,7 +58,8 @@ def directives(now: datetime) -> bytes:
 
 def iis_line(record: Record) -> str | None:
     """One line without its end, or None for a record that is not an exchange."""
-    is_exchange = record.action.endswith(("exchange", "redirect")) or record.decision == "end_wait"
+    named = record.action.endswith(("exchange", "redirect", "autodiscover"))
+    is_exchange = named or record.decision == "end_wait"
     if record.method is None or not is_exchange:
         return None
     at = datetime.fromtimestamp(record.timestamp_s, UTC)
