@@ -81,10 +81,17 @@ def put_back(addons: AddonManager) -> None:
         _put_back(name, addons)
 
 
+_IN_WORDS: dict[Engine, str] = {
+    "full": "its HTTP/1 fixed, its hooks and connections quicker",
+    "safe": "its HTTP/1 fixed, its hooks quicker",
+    "off": "its HTTP/1 fixed",
+    "stock": "nothing of it replaced",
+}
+
+
 def say(engine: Engine, states: dict[str, PartState]) -> None:
     """For the log of the start."""
-    lines = ", ".join(f"{name} {state}" for name, state in states.items())
-    logger.info("eas-redirect: eas_engine=%s: %s", engine, lines)
+    logger.info("eas-redirect: mitmproxy as it is used here: %s (%s)", _IN_WORDS[engine], engine)
     left_out = [name for name, state in states.items() if state == "does not fit"]
     if left_out:
         logger.warning(
