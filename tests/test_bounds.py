@@ -72,7 +72,7 @@ OUR_OWN = {
     "policy.target._named_host": "URLs of relationships and of the configuration, to MAX_URL",
     "policy.relationship._smtp_domain": "addresses in the directory",
     "policy.target._host_of": "URLs of relationships in the directory",
-    "telemetry.clients.families": "one table",
+    "telemetry.clients.client_families": "one table",
     "telemetry.clients.words": "of one table",
     "telemetry.html_pages._digest": "our own files",
     "telemetry.html_pages._environment": "one",

@@ -222,6 +222,18 @@ def test_no_public_type_has_the_name_of_another() -> None:
     assert {found: at for found, at in places.items() if len(at) > 1} == {}
 
 
+def test_no_public_function_has_the_name_of_another() -> None:
+    """grep finds one. The function of a command is called as the command is."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        if not module.name.endswith("_command.py"):
+            for function in ast.parse(module.read_text("utf-8")).body:
+                if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                    places.setdefault(function.name, []).append(name(module))
+    twice = {found: at for found, at in places.items() if len(at) > 1}
+    assert {found: at for found, at in twice.items() if not found.startswith("_")} == {}
+
+
 def types(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         match node:

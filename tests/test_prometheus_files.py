@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eas_redirect.engine.supervisor import Supervisor
-from eas_redirect.telemetry.metrics import Metrics, families
+from eas_redirect.telemetry.metrics import Metrics, metric_families
 from tests.support import ROOT, require
 
 FOLDER = ROOT / "docs" / "prometheus"
@@ -26,7 +26,7 @@ FURTHER = {
 
 def known() -> set[str]:
     supervisor = Supervisor([], workers=2, stop_timeout_s=1.0, metrics_listen=None)
-    every = (*families(Metrics()), *supervisor._own_metrics())
+    every = (*metric_families(Metrics()), *supervisor._own_metrics())
     return FURTHER | {f"{f.name}{suffix}" for f in every for suffix in SUFFIXES[f.type]}
 
 
@@ -59,7 +59,10 @@ def test_the_dashboard_names_existing_metrics() -> None:
 def test_every_label_value_in_a_query_exists() -> None:
     metrics = Metrics()
     states = {
-        s.labels["state"] for f in families(metrics) for s in f.samples if "state" in s.labels
+        s.labels["state"]
+        for f in metric_families(metrics)
+        for s in f.samples
+        if "state" in s.labels
     }
     asked = set(
         re.findall(r'state="(\w+)"', (FOLDER / "grafana.json").read_text().replace("\\", ""))

@@ -358,7 +358,7 @@ class EASRedirect:
         if now >= self._listeners_until:
             self._listeners_until = now + LISTENERS_S
             options = {name: option.current() for name, option in ctx.options.items()}
-            found = listeners.find(ctx.master.addons.chain, options)
+            found = listeners.find_listeners(ctx.master.addons.chain, options)
             for name in found.names:
                 if name not in self._heard.names:
                     logger.warning(

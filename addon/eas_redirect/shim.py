@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def find() -> Path | None:
+def find_shim() -> Path | None:
     """Inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     candidates = (package / "redirect.py", package.parent / "redirect.py")

@@ -13,7 +13,7 @@ from eas_redirect.autodiscover.answer import (
     RedirectAddress,
     User,
     may_say_more,
-    read_answer,
+    read_discovery_answer,
     write_settings,
 )
 from eas_redirect.autodiscover.document import read_document
@@ -37,7 +37,7 @@ XML = "text/xml; charset=utf-8"
 
 
 def read(body: str, status: int = 200, content_type: str = XML) -> object:
-    return read_answer(status, content_type, "", body.encode())
+    return read_discovery_answer(status, content_type, "", body.encode())
 
 
 def test_a_redirect_names_the_address_and_the_user() -> None:
@@ -48,9 +48,11 @@ def test_a_redirect_names_the_address_and_the_user() -> None:
 def test_compressed_and_in_other_encodings() -> None:
     whole = answer(USER + redirect())
     packed = gzip.compress(whole.encode())
-    assert read_answer(200, XML, "gzip", packed) == RedirectAddress(address=MOVED_TO, user=ANNA)
+    assert read_discovery_answer(200, XML, "gzip", packed) == RedirectAddress(
+        address=MOVED_TO, user=ANNA
+    )
     utf16 = answer(USER + redirect(), declaration="").encode("utf-16")
-    assert isinstance(read_answer(200, "application/xml", "", utf16), RedirectAddress)
+    assert isinstance(read_discovery_answer(200, "application/xml", "", utf16), RedirectAddress)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_what_is_not_xml_is_not_read(content_type: str) -> None:
 
 def test_a_bomb_and_a_stream_are_not_read() -> None:
     bomb = gzip.compress(answer(redirect()).encode() + b" " * 10_000_000)
-    assert isinstance(read_answer(200, XML, "gzip", bomb), OtherAnswer)
-    assert isinstance(read_answer(200, XML, "br", b"x"), OtherAnswer)
-    assert isinstance(read_answer(200, XML, "", None), OtherAnswer)
+    assert isinstance(read_discovery_answer(200, XML, "gzip", bomb), OtherAnswer)
+    assert isinstance(read_discovery_answer(200, XML, "br", b"x"), OtherAnswer)
+    assert isinstance(read_discovery_answer(200, XML, "", None), OtherAnswer)
 
 
 def test_the_settings_byte_for_byte() -> None:

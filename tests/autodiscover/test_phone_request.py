@@ -8,7 +8,7 @@ from eas_redirect.autodiscover.phone_request import (
     PhoneRequest,
     is_autodiscover,
     is_outlooks,
-    read_request,
+    read_phone_request,
 )
 from tests.autodiscover.vectors import DOCTYPE, OUTLOOK_REQUEST, N, request
 
@@ -71,7 +71,7 @@ def test_the_path(method: str, target: str, expected: bool) -> None:
     ],
 )
 def test_reads_what_clients_write(body: bytes, expected: PhoneRequest) -> None:
-    assert read_request(body) == expected
+    assert read_phone_request(body) == expected
 
 
 OTHERS = {
@@ -114,14 +114,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("body", OTHERS.values(), ids=OTHERS)
 def test_everything_else_is_not_for_phones(body: str) -> None:
-    read = read_request(body.encode())
+    read = read_phone_request(body.encode())
     assert isinstance(read, NotForPhones)
     assert read.why.endswith(".")
     assert "anna" not in read.why
 
 
 def test_the_longest_address() -> None:
-    assert read_request(request("a" * 256).encode()) == PhoneRequest(email_address="a" * 256)
+    assert read_phone_request(request("a" * 256).encode()) == PhoneRequest(email_address="a" * 256)
 
 
 @pytest.mark.parametrize(

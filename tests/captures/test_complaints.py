@@ -14,8 +14,8 @@ from mitmproxy import http
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
 from eas_redirect.captures.complaints import Complaint, complaints
-from eas_redirect.captures.device_timeline import Filter, report
-from eas_redirect.captures.timeline_text import in_lines
+from eas_redirect.captures.device_timeline import Filter, capture_report
+from eas_redirect.captures.timeline_text import capture_lines
 from eas_redirect.redaction.redact import redact
 from tests.activesync.vectors import VECTORS
 from tests.captures.captures import START, WBXML, eas_flow, status, write_flows, write_har
@@ -611,9 +611,9 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
 
 async def found_in(tmp_path: Path, flows: Flows) -> list[Complaint]:
     path = write_flows(tmp_path / "capture.flows", flows)
-    whole = await report(read_exchanges(path), None, Filter())
+    whole = await capture_report(read_exchanges(path), None, Filter())
     assert whole.troubles == []
-    said = "\n".join(in_lines(whole))
+    said = "\n".join(capture_lines(whole))
     told = [found for timeline in whole.timelines for found in complaints(timeline)]
     assert ("nothing is wrong" in said) is (told == [])
     return told
@@ -633,7 +633,7 @@ async def test_a_redacted_capture_has_the_same(name: str, tmp_path: Path) -> Non
     source, clean = write_flows(tmp_path / "source.flows", make()), tmp_path / "clean.flows"
     done = redact(source, clean, lambda _read: None)
     assert (done.troubles, done.leaks) == ((), ())
-    whole = await report(read_exchanges(clean), None, Filter())
+    whole = await capture_report(read_exchanges(clean), None, Filter())
     told = [found for timeline in whole.timelines for found in complaints(timeline)]
     assert [found.kind for found in told] == right
 
@@ -687,7 +687,7 @@ async def test_errors_as_browsers_write_them(tmp_path: Path) -> None:
         har = json.loads(path.read_text())
         har["log"]["entries"][0]["response"]["_error"] = error
         path.write_text(json.dumps(har))
-        whole = await report(read_exchanges(path), None, Filter())
+        whole = await capture_report(read_exchanges(path), None, Filter())
         [found] = [found for timeline in whole.timelines for found in complaints(timeline)]
         assert (found.kind, error in found.text) == (kind, True)
 
@@ -715,7 +715,7 @@ async def test_waits_in_a_har_without_an_answer(tmp_path: Path) -> None:
             for n, answered in enumerate(codes)
         ]
         path = write_har(tmp_path / f"{name}.har", pings)
-        whole = await report(read_exchanges(path), None, Filter())
+        whole = await capture_report(read_exchanges(path), None, Filter())
         [found] = [found for timeline in whole.timelines for found in complaints(timeline)]
         assert found.kind == "wait_cut_short", name
         assert "6 times at the same age, 240 s" in found.text

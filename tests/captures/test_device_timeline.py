@@ -8,7 +8,7 @@ import pytest
 from mitmproxy import http
 
 from eas_redirect.captures.capture import read_exchanges
-from eas_redirect.captures.device_timeline import Filter, Timeline, report, skew_of, total
+from eas_redirect.captures.device_timeline import Filter, Timeline, capture_report, skew_of, total
 from tests.captures.captures import START, eas_flow, status, write_flows
 from tests.captures.test_timeline_text_folding import lines_of
 
@@ -57,7 +57,7 @@ def waiting(at: float, waited: float, number: int = 1) -> http.HTTPFlow:
 
 async def timelines(tmp_path: Path, *flows: http.HTTPFlow, **wanted: str) -> list[Timeline]:
     path = write_flows(tmp_path / "capture.flows", flows)
-    return (await report(read_exchanges(path), None, Filter(**wanted))).timelines
+    return (await capture_report(read_exchanges(path), None, Filter(**wanted))).timelines
 
 
 async def test_equal_exchanges_in_a_row_are_one_entry_with_its_times(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from mitmproxy import http
 
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_exchanges
-from eas_redirect.captures.device_timeline import Filter, report
-from eas_redirect.captures.timeline_text import in_lines
+from eas_redirect.captures.device_timeline import Filter, capture_report
+from eas_redirect.captures.timeline_text import capture_lines
 from tests.captures.captures import eas_flow, status, write_flows
 
 
 async def lines_of(tmp_path: Path, flows: list[http.HTTPFlow]) -> list[str]:
     path = write_flows(tmp_path / "capture.flows", flows)
-    return list(in_lines(await report(read_exchanges(path), None, Filter())))
+    return list(capture_lines(await capture_report(read_exchanges(path), None, Filter())))
 
 
 def ping(at: float, number: int = 2) -> http.HTTPFlow:

@@ -26,7 +26,7 @@ def test_what_the_command_says_takes_the_place_of_the_file(
         started.append((path, getattr(config, "judge").listen, overrides))  # noqa: B009 - an object
         return 3
 
-    monkeypatch.setattr(process, "run", running)
+    monkeypatch.setattr(process, "run_judge", running)
     assert judge(tmp_path, "--listen", "unix:/run/j.sock").code == 3
     assert judge(tmp_path).code == 3
     given, plain = started
@@ -49,7 +49,7 @@ def test_what_it_cannot_start_with_is_one_sentence(
     def failing(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(process, "run", failing)
+    monkeypatch.setattr(process, "run_judge", failing)
     ran = judge(tmp_path)
     assert ran.code == 2
     assert ran.err == f"eas-redirect judge cannot start: {error}\n"

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from eas_redirect.configuration.config import Config, ConfigError, load_config
 from eas_redirect.configuration.kinds import Listen
-from eas_redirect.configuration.problems import is_text, leaves
+from eas_redirect.configuration.problems import is_text_key, leaves
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
     PREFIX,
     AllSources,
     key_lines,
-    read_document,
     set_by_environment,
+    take_in_document,
 )
 
 HEAD = 'mode = "observe"\n[directory]\nsnapshot = "people.ldif"\n'
@@ -125,7 +125,7 @@ def test_no_sentence_of_a_librarys_comes_through(parts: list[str]) -> None:
     folder = Path(__file__).parent.parent / "data"
     text = "".join(parts)
     said = AllSources(folder / "e.toml")
-    read_document(said, text)
+    take_in_document(said, text)
     for problem in said.problems:
         assert not any(word in problem.text for word in WORDS_OF_OTHERS), problem
 
@@ -176,7 +176,7 @@ def test_every_key_can_be_set_and_a_relative_path_is_relative_to_the_file(file: 
     for key, kind in leaves(Config).items():
         name = PREFIX + key.upper().replace(".", "__")
         assert set_by_environment({name: "x"}) == (key,)
-        found = problems(file, None, **{name: "\x07"}) if is_text(kind) else []
+        found = problems(file, None, **{name: "\x07"}) if is_text_key(kind) else []
         assert all("unknown" not in problem for problem in found)
     (file.parent / "mail.pem").write_text("x")
     config = load(file, EAS_REDIRECT__PROXY__CERT="mail.pem")

@@ -65,7 +65,7 @@ def test_a_workers_words(
 
     monkeypatch.setattr(proxy_process, "run", running)
     monkeypatch.setattr(sys, "argv", ["worker", *arguments])
-    assert proxy_process.main() == 0
+    assert proxy_process.worker_main() == 0
     limit_s = 3.0 if "3" in arguments else proxy_process.STOP_TIMEOUT_S
     assert run == [(mitmdumps, limit_s, True)]
 

@@ -12,11 +12,11 @@ from eas_redirect.autodiscover.answer import (
     NoMailboxHere,
     OtherAnswer,
     RedirectAddress,
-    read_answer,
+    read_discovery_answer,
     write_settings,
 )
 from eas_redirect.autodiscover.document import MAX_BYTES
-from eas_redirect.autodiscover.phone_request import PhoneRequest, read_request
+from eas_redirect.autodiscover.phone_request import PhoneRequest, read_phone_request
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import CacheSettings
@@ -71,7 +71,7 @@ TOKENS = (
 )
 def fuzz_autodiscover_request(data: bytes) -> None:
     """Any bytes are a phone's question with one printable address, or not for phones."""
-    read = read_request(data)
+    read = read_phone_request(data)
     if isinstance(read, PhoneRequest):
         assert read.email_address.isprintable()
         assert len(data) <= MAX_BYTES
@@ -93,10 +93,10 @@ def fuzz_autodiscover_request(data: bytes) -> None:
 def fuzz_autodiscover_answer(data: bytes) -> None:
     """Any bytes are evidence or none; whoever is named in them can be written again, and what is
     written is Settings, which are no evidence."""
-    read = read_answer(200, "text/xml", "", data)
+    read = read_discovery_answer(200, "text/xml", "", data)
     if isinstance(read, RedirectAddress):
         assert read.address.strip() == read.address != ""
-        ours = read_answer(200, "text/xml", "", write_settings(LOCATION, read.user))
+        ours = read_discovery_answer(200, "text/xml", "", write_settings(LOCATION, read.user))
         assert not isinstance(ours, RedirectAddress)
 
 
@@ -137,10 +137,10 @@ def fuzz_autodiscover_way(data: bytes) -> None:
     head, asked, said = (data.split(SEPARATOR, 2) + [b""] * 3)[:3]
     status, _, logon = head.decode("utf-8", "replace").partition(" ")
     credentials = read_authorization(f"Basic {b64encode(logon.encode() + b':hunter2').decode()}")
-    question, code = read_request(asked), 403 if status == "403" else 200
+    question, code = read_phone_request(asked), 403 if status == "403" else 200
     found = discovery(
         question,
-        read_answer(code, "text/xml", "", said),
+        read_discovery_answer(code, "text/xml", "", said),
         status_code=code,
         credentials=credentials,
         user_agent="Android/14-EAS-2.0",
@@ -157,7 +157,7 @@ def fuzz_autodiscover_way(data: bytes) -> None:
         assert credentials.logon is not None
         assert {_who(credentials.logon.text), _who(question.email_address)} == {"anna"}
         assert f"<Url>https://{ALLOWED}/Microsoft-Server-ActiveSync</Url>".encode() in told
-        assert isinstance(read_answer(200, "text/xml", "", told), OtherAnswer)
+        assert isinstance(read_discovery_answer(200, "text/xml", "", told), OtherAnswer)
         assert len(told) < 8192
     line = journal_line(exchange_record(judgement, WireFacts(started_s=1.0, ended_s=2.0)))
     assert line.count(b"\n") == 1
@@ -180,11 +180,11 @@ def fuzz_autodiscover_redaction(data: bytes) -> None:
     was taken out is left in it."""
     names = Pseudonyms(b"k" * 32)
     clean = redacted_xml(data, "text/xml", names)
-    assert type(read_answer(200, "text/xml", "", clean)) is type(
-        read_answer(200, "text/xml", "", data)
+    assert type(read_discovery_answer(200, "text/xml", "", clean)) is type(
+        read_discovery_answer(200, "text/xml", "", data)
     )
-    assert not isinstance(read_request(data), PhoneRequest) or isinstance(
-        read_request(clean), PhoneRequest
+    assert not isinstance(read_phone_request(data), PhoneRequest) or isinstance(
+        read_phone_request(clean), PhoneRequest
     )
     codec = "utf-16" if clean[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     assert not names.taken.holds(clean.decode(codec, "replace"))

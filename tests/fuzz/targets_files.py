@@ -21,7 +21,7 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.judging.callers import forwarded_address
 from eas_redirect.policy.target import EAS_PATH, Refused, endpoint
-from eas_redirect.telemetry.clients import client_family, families
+from eas_redirect.telemetry.clients import client_families, client_family
 from tests.fuzz.scratch import written
 from tests.fuzz.seeds import column, lines, whole
 from tests.fuzz.target import target
@@ -161,7 +161,7 @@ def user_agents() -> list[bytes]:
 def fuzz_client(data: bytes) -> None:
     """Any User-Agent and DeviceType are a family of the table or none."""
     agent, _, device_type = data.decode("utf-8", "surrogateescape").partition("\n")
-    assert client_family(agent, device_type) in {None, *(row.name for row in families())}
+    assert client_family(agent, device_type) in {None, *(row.name for row in client_families())}
 
 
 NETWORKS = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))

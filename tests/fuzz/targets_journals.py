@@ -3,10 +3,10 @@
 import json
 
 from eas_redirect.configuration.user_list import UserListError, read_users
-from eas_redirect.report.exports import to_json
+from eas_redirect.report.exports import report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import SourceError, find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.store import StoreError
 from eas_redirect.telemetry.record import Record, journal_line
 from eas_redirect.telemetry.w3c import FIELDS, iis_line, read_line
@@ -65,8 +65,8 @@ def fuzz_report(data: bytes) -> None:
     except (SourceError, StoreError) as error:
         assert str(error)
         return
-    json.dumps(to_json(report), allow_nan=False)
-    assert "<script>alert" not in render(report)
+    json.dumps(report_json(report), allow_nan=False)
+    assert "<script>alert" not in report_page(report)
 
 
 @target(

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from tests.benchmarks.crowd import Crowd
 from tests.browser import accessibility_faults, complaints, open_browser, screenshot, seen_as
 from tests.report.simulator import START, Simulation, write_journal
@@ -29,7 +29,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 def shown(browser: webdriver.Chrome, journal: Path) -> None:
     page = journal.with_suffix(".html")
-    page.write_text(render(make_report(find_sources([str(journal)]), NOW)), encoding="utf-8")
+    page.write_text(report_page(make_report(find_sources([str(journal)]), NOW)), encoding="utf-8")
     assert page.stat().st_size < 5_000_000
     browser.get(page.as_uri())
     assert complaints(browser) == []

@@ -22,11 +22,11 @@ from eas_redirect.judging.explanation import (
     ASSUMED,
     AskedDevice,
     Explanation,
-    as_json,
     explain_user,
-    in_lines,
+    explanation_json,
+    explanation_lines,
     open_judge,
-    remarks,
+    recipient_remarks,
 )
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.verdict import DiscoveryPolicy, Mode, Policy
@@ -69,7 +69,7 @@ async def explained(
 
 async def test_a_moved_user_in_words_and_in_json() -> None:
     found = await explained()
-    assert list(in_lines(found)) == [
+    assert list(explanation_lines(found)) == [
         "anna@contoso.example: a logon of the form upn",
         f"  assumed: {ASSUMED}",
         "  asked dc1:636:",
@@ -77,7 +77,7 @@ async def test_a_moved_user_in_words_and_in_json() -> None:
         *(f"  ✓ {step.question} {step.finding}" for step in found.steps),
         f"  → 451 to {LOCATION} (mailbox_moved)",
     ]
-    said = json.loads(json.dumps(as_json(found)))
+    said = json.loads(json.dumps(explanation_json(found)))
     assert (said["decision"], said["reason"], said["location"]) == (
         "redirect",
         "mailbox_moved",
@@ -112,14 +112,14 @@ async def test_a_moved_user_in_words_and_in_json() -> None:
 async def test_what_comes_of_it_and_what_to_do(
     lookup: Lookup, policy: Policy, mode: Mode, outcome: str, advice: str | None
 ) -> None:
-    lines = list(in_lines(await explained(lookup, policy, mode)))
+    lines = list(explanation_lines(await explained(lookup, policy, mode)))
     assert any(outcome in line for line in lines)
     assert lines[-1].startswith(advice or "  →")
 
 
 async def test_a_directory_that_is_down_is_an_error_and_nobodys_recipient() -> None:
     found = await explained(DOWN)
-    said = as_json(found)
+    said = explanation_json(found)
     assert said["error"] == {"type": "timeout", "message": "Start DC1."}
     assert (found.recipient, found.location, said["recipient"]) == (None, None, None)
 
@@ -154,10 +154,10 @@ async def test_an_account_that_is_added_again(
     told = DiscoveryPolicy(phones=phones, listed=("Android",))  # type: ignore[arg-type]
     policy = replace(POLICY, discovery=told)
     found = await explained(policy=policy, mode=mode, device=AskedDevice(user_agent=agent))
-    (line,) = (line for line in in_lines(found) if "added again" in line)
+    (line,) = (line for line in explanation_lines(found) if "added again" in line)
     assert words in line
     assert found.added_again is not None
-    assert as_json(found)["added_again"] == {
+    assert explanation_json(found)["added_again"] == {
         "decision": found.added_again.decision,
         "reason": str(found.added_again.verdict.reason),
     }
@@ -185,7 +185,7 @@ def test_what_does_not_decide_is_remarked(
     recipient = replace(
         MOVED, user_account_control=control, ms_exch_oma_admin_wireless_enable=wireless
     )
-    said = list(remarks(recipient))
+    said = list(recipient_remarks(recipient))
     assert len(said) == len(words)
     assert all(word in line for word, line in zip(words, said, strict=True))
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from eas_redirect.autodiscover.answer import RedirectAddress, read_answer
-from eas_redirect.autodiscover.phone_request import PATH, PhoneRequest, read_request
+from eas_redirect.autodiscover.answer import RedirectAddress, read_discovery_answer
+from eas_redirect.autodiscover.phone_request import PATH, PhoneRequest, read_phone_request
 from eas_redirect.lab.autodiscovery import (
     XML_TYPE,
     host_of,
@@ -31,10 +31,10 @@ ACCOUNTS = [
 
 
 def test_the_product_reads_what_phones_and_servers_write() -> None:
-    assert read_request(question("a&b@contoso.example"), XML_TYPE) == PhoneRequest(
+    assert read_phone_request(question("a&b@contoso.example"), XML_TYPE) == PhoneRequest(
         email_address="a&b@contoso.example"
     )
-    said = read_answer(200, XML_TYPE, "", redirect_answer(ANNA, NEW))
+    said = read_discovery_answer(200, XML_TYPE, "", redirect_answer(ANNA, NEW))
     assert isinstance(said, RedirectAddress)
     assert (said.address, said.user.email_address) == (NEW, ANNA)
 

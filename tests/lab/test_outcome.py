@@ -9,7 +9,14 @@ from rich.console import Console
 from eas_redirect.activesync.wbxml import WBXML_TYPE
 from eas_redirect.lab.http_server import Exchanged, Reply, Request
 from eas_redirect.lab.legacy_exchange import status_answer
-from eas_redirect.lab.outcome import SENT_ON, JournalLine, OutcomeRow, judge, print_outcome, to_json
+from eas_redirect.lab.outcome import (
+    SENT_ON,
+    JournalLine,
+    OutcomeRow,
+    outcome_json,
+    outcome_of,
+    print_outcome,
+)
 from eas_redirect.lab.personas import CLOUD, FABRIKAM, PERSONAS
 from eas_redirect.lab.phone import Got
 from eas_redirect.lab.walk import Walk
@@ -36,7 +43,7 @@ def outcome(walk: Walk, reply: Reply | None = NO_MAILBOX, *lines: JournalLine) -
     exchanged = [Exchanged(request, reply)] if reply else []
     here = walk.persona.arrives != 200
     arrived = [] if here else [walk.persona.user_principal_name]
-    return judge([walk], exchanged, lines or (LINE,), arrived)[0]
+    return outcome_of([walk], exchanged, lines or (LINE,), arrived)[0]
 
 
 def test_what_was_expected() -> None:
@@ -106,7 +113,7 @@ def test_an_answer_that_was_changed_on_its_way(received: Got) -> None:
     ],
 )
 def test_what_the_target_says_instead(walk: Walk, arrived: list[str], problem: str) -> None:
-    assert problem in judge([walk], [], [], arrived)[0].problems
+    assert problem in outcome_of([walk], [], [], arrived)[0].problems
 
 
 def test_somebody_who_is_sent_back_calls_from_several_ports() -> None:
@@ -115,10 +122,10 @@ def test_somebody_who_is_sent_back_calls_from_several_ports() -> None:
     walk = Walk(uma, (first, again), arrived=got(451))
     headers = (("Authorization", uma.make_device().authorization or ""),)
     exchanged = [Exchanged(Request("POST", "/", headers), NO_MAILBOX)] * 2
-    (row,) = judge([walk], exchanged, [LINE, replace(LINE, client_port=PORT + 1)], [])
+    (row,) = outcome_of([walk], exchanged, [LINE, replace(LINE, client_port=PORT + 1)], [])
     assert row.problems == ()
     assert row.device_got == f"451 → {FABRIKAM}, and back, 2 times"
-    (row,) = judge([walk], exchanged, [LINE], [])
+    (row,) = outcome_of([walk], exchanged, [LINE], [])
     assert "2 requests have 1 journal lines" in row.problems
 
 
@@ -136,7 +143,7 @@ def test_an_arrival_that_the_journal_should_have_confirmed() -> None:
             f"451 → {CLOUD}, let in",
         ),
     ):
-        (row,) = judge([there], exchanged, lines, arrived, both_sides_seen=True)
+        (row,) = outcome_of([there], exchanged, lines, arrived, both_sides_seen=True)
         assert (row.problems, row.device_got) == (problems, got_text)
 
 
@@ -194,7 +201,7 @@ def test_no_line_is_cut(width: int) -> None:
 
 
 def test_json_holds_the_same() -> None:
-    value = to_json([GOOD, BAD], JOURNAL)
+    value = outcome_json([GOOD, BAD], JOURNAL)
     assert value["as_expected"] is False
     people = value["people"]
     assert isinstance(people, list)

@@ -19,8 +19,8 @@ from eas_redirect.planning.approvals import (
     ScriptForm,
     allow_script,
     approvals,
+    approvals_csv,
     block_script,
-    to_csv,
     undo_script,
 )
 from eas_redirect.planning.plan import KnownDevice, PlannedDevice, PlannedUser, Planner
@@ -108,7 +108,7 @@ def test_who_is_let_in(known: bool, from_logs: bool, ids: tuple[str, ...]) -> No
     assert found.user == "anna@contoso.example"
     assert found.ids == ids
     assert found.blocked == ("OUT", "BAD")
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv([found])))))
+    rows = list(csv.DictReader(io.StringIO("".join(approvals_csv([found])))))
     assert {row["device_id"] for row in rows if row["access"] == "allow"} == set(ids)
 
 

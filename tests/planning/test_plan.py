@@ -12,7 +12,7 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Recipient, Unavailable
 from eas_redirect.judging.explanation import judge_over
 from eas_redirect.planning.plan import PlannedUser, Planner, SeenDevices, everyone_moved
-from eas_redirect.planning.plan_output import to_csv, to_json
+from eas_redirect.planning.plan_output import plan_csv, plan_json
 from eas_redirect.policy.verdict import DiscoveryPolicy
 from eas_redirect.report.report_values import Device as SeenDevice
 from eas_redirect.telemetry.ledger import LedgerState
@@ -146,7 +146,7 @@ async def test_devices_that_journals_saw_are_planned_too(planner: Planner) -> No
         "NEW": ("journal", "apple_mail", "asked_to_sign_in"),
     }
     assert [finding.code for finding in anna.findings] == ["logon_down_level"]
-    devices = to_json([anna], "14.1")["users"][0]["devices"]  # type: ignore[index]
+    devices = plan_json([anna], "14.1")["users"][0]["devices"]  # type: ignore[index]
     row = next(row for row in devices if row["device_id"] == "NEW")
     assert (row["auth_scheme"], row["last_seen"]) == ("basic", "2026-03-02T00:00:00.000Z")
 
@@ -156,7 +156,7 @@ async def test_an_account_under_several_logons_is_planned_once(planner: Planner)
         ["CONTOSO\\anna", "nobody", "anna@contoso.example", "nobody2", "anna"]
     )
     assert [user.user for user in planned] == ["CONTOSO\\anna", "nobody", "nobody2"]
-    assert to_json(planned, "14.1")["totals"]["readiness"]["refused"] == 1  # type: ignore[index]
+    assert plan_json(planned, "14.1")["totals"]["readiness"]["refused"] == 1  # type: ignore[index]
 
 
 async def test_devices_of_somebody_whom_the_directory_does_not_know(planner: Planner) -> None:
@@ -189,5 +189,5 @@ async def test_an_account_that_is_added_again(planner: Planner) -> None:
     assert set(again.values()) <= {"mailbox_moved", "autodiscover_client_not_listed"}
     for agent, reason in again.items():
         assert (reason == "mailbox_moved") == (agent or "").startswith("Apple-iPhone")
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv([after])))))
+    rows = list(csv.DictReader(io.StringIO("".join(plan_csv([after])))))
     assert [row["added_again"] for row in rows] == [one.added_again for one in after.devices]

@@ -12,7 +12,7 @@ from eas_redirect.directory.snapshot import Snapshot
 from eas_redirect.directory.values import Unavailable
 from eas_redirect.judging.explanation import judge_over
 from eas_redirect.planning.plan import Planner, everyone_moved
-from eas_redirect.planning.plan_output import COLUMNS, letters, to_csv, to_json
+from eas_redirect.planning.plan_output import COLUMNS, letters, plan_csv, plan_json
 from tests.planning.test_plan import planner
 from tests.support import DATA
 
@@ -23,8 +23,8 @@ async def test_json_and_csv_agree(planner: Planner) -> None:
     names = await everyone_moved(planner.census)
     assert not isinstance(names, Unavailable)
     planned = await planner.plan([*names, "nobody", "=cmd|x"])
-    as_json = json.loads(json.dumps(to_json(planned, "14.1")))
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv(planned)))))
+    as_json = json.loads(json.dumps(plan_json(planned, "14.1")))
+    rows = list(csv.DictReader(io.StringIO("".join(plan_csv(planned)))))
     assert tuple(rows[0]) == COLUMNS
     assert as_json["assumed_protocol_version"] == "14.1"
     assert as_json["totals"]["users"] == len({row["user"] for row in rows}) == len(names) + 2

@@ -10,7 +10,7 @@ from rich.console import Console
 from eas_redirect.captures.complaints import complaints
 from eas_redirect.captures.device_timeline import Decision, Timeline, TimelineEntry
 from eas_redirect.checking.everything import check_user
-from eas_redirect.judging.explanation import Explanation, as_json, in_lines
+from eas_redirect.judging.explanation import Explanation, explanation_json, explanation_lines
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.planning.plan import PlannedUser
 from eas_redirect.planning.plan_output import print_table
@@ -69,7 +69,7 @@ def test_a_redirect_and_what_nobody_decided_are_in_order() -> None:
 
 
 def test_what_keeps_a_whole_domain_where_it_is_is_an_obstacle() -> None:
-    assert reasons.obstacles() == (
+    assert reasons.obstacle_reasons() == (
         "no_relationship",
         "relationship_disabled",
         "relationship_ambiguous",
@@ -119,8 +119,8 @@ class TestANewRowShows:
     def test_in_explain_and_check(self) -> None:
         judgement = Judgement(exchange=exchange(), verdict=Pass(reason=EXAMPLE), mode="enforce")
         explained = Explanation(logon=logon("anna"), judgement=judgement, steps=())
-        assert list(in_lines(explained))[-1] == "  What to do: Wait a fortnight."
-        assert as_json(explained)["advice"] == "Wait a fortnight."
+        assert list(explanation_lines(explained))[-1] == "  What to do: Wait a fortnight."
+        assert explanation_json(explained)["advice"] == "Wait a fortnight."
         assert check_user("anna", explained).state == "failed"
 
     def test_in_a_plan(self) -> None:

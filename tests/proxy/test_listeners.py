@@ -7,7 +7,7 @@ from mitmproxy.addons import blocklist, dumper, modifybody
 from mitmproxy.test import tflow
 
 from eas_redirect.addon import EASRedirect
-from eas_redirect.proxy.listeners import MAX_HELD, find, is_held
+from eas_redirect.proxy.listeners import MAX_HELD, find_listeners, is_held
 
 
 class Requests:
@@ -55,17 +55,17 @@ def script(**hooks: object) -> ModuleType:
     ],
 )
 def test_scripts_by_their_hooks(addon: object, requests: list[str], answers: list[str]) -> None:
-    found = find([addon], {})
+    found = find_listeners([addon], {})
     assert (list(found.of_requests), list(found.of_answers)) == (requests, answers)
 
 
 def test_mitmproxys_own_by_their_options() -> None:
     chain = [blocklist.BlockList(), modifybody.ModifyBody()]
-    assert find(chain, {}).names == ()
-    assert find(chain, {"block_list": [], "modify_body": []}).names == ()
-    blocking = find(chain, {"block_list": [":~u x:404"]})
+    assert find_listeners(chain, {}).names == ()
+    assert find_listeners(chain, {"block_list": [], "modify_body": []}).names == ()
+    blocking = find_listeners(chain, {"block_list": [":~u x:404"]})
     assert (blocking.of_requests, blocking.of_answers) == (("blocklist",), ())
-    changing = find(chain, {"modify_body": ["/a/b"]})
+    changing = find_listeners(chain, {"modify_body": ["/a/b"]})
     assert changing.of_requests == changing.of_answers == ("modifybody",)
     assert changing.names == ("modifybody",)
 
@@ -89,7 +89,7 @@ def test_only_bodies_that_say_that_they_are_short_are_held(length: str | None, h
     if length is not None:
         flow.request.headers.fields = ((b"Content-Length", length.encode()),)
     assert is_held(flow.request, flow.request) is held
-    listening, deaf = find([Requests()], {}), find([], {})
+    listening, deaf = find_listeners([Requests()], {}), find_listeners([], {})
     assert listening.want_request(flow.request) is held
     assert not deaf.want_request(flow.request)
 

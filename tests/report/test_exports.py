@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from eas_redirect.report.exports import csv_rows, json_pieces, to_csv, to_json
+from eas_redirect.report.exports import csv_rows, json_pieces, report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.report_values import Report
 from eas_redirect.telemetry.printable import number
 from tests.report.simulator import write_journal
@@ -22,9 +22,9 @@ __all__ = ["journal", "report"]  # fixtures
 def test_page_json_and_csv_agree(report: Report) -> None:
     truths = Counter(MONTH.truths().values())
     truths["seen"] += 1  # the probe
-    as_json = json.loads(json.dumps(to_json(report)))
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv(report.devices)))))
-    page = render(report)
+    as_json = json.loads(json.dumps(report_json(report)))
+    rows = list(csv.DictReader(io.StringIO("".join(report_csv(report.devices)))))
+    page = report_page(report)
     assert as_json["totals"]["states"] == dict(truths)
     assert Counter(row["state"] for row in as_json["devices"]) == truths
     assert Counter(row["state"] for row in rows) == truths
@@ -52,7 +52,7 @@ def test_json_in_pieces_is_the_same_json(report: Report, tmp_path: Path) -> None
     nobody = write_journal(tmp_path / "nobody.jsonl", [])
     for made in (report, make_report(find_sources([str(nobody)]), report.now_s)):
         text = "".join(json_pieces(made))
-        assert json.loads(text) == json.loads(json.dumps(to_json(made)))
+        assert json.loads(text) == json.loads(json.dumps(report_json(made)))
         assert max(map(len, json_pieces(made))) < 100_000
 
 

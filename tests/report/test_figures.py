@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from eas_redirect.report.exports import json_pieces, to_csv, to_json
+from eas_redirect.report.exports import json_pieces, report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import each_day, render
+from eas_redirect.report.page import each_day, report_page
 from eas_redirect.report.report_values import Report, Silence
 from eas_redirect.report.terminal import print_summary
 from eas_redirect.telemetry.journal import IISLog, Redaction
@@ -116,7 +116,11 @@ def test_hashed_users_stay_hashed(tmp_path: Path) -> None:
     made = made_of(tmp_path, *records)
     assert Counter(device.state.value for device in made.devices)["stuck"] > 0
     assert made.totals.states["stuck"] == Counter(MONTH.truths().values())["stuck"]
-    for output in (render(made), json.dumps(to_json(made)), "".join(to_csv(made.devices))):
+    for output in (
+        report_page(made),
+        json.dumps(report_json(made)),
+        "".join(report_csv(made.devices)),
+    ):
         assert "user1@" not in output
         assert "Appl000" not in output
 
@@ -213,7 +217,7 @@ def test_a_missing_relationship_shows(tmp_path: Path) -> None:
         ("no_relationship", "fabrikam.example", 2, 2, 3),
         ("relationship_disabled", "tailspin.example", 1, 1, 1),
     ]
-    assert "fabrikam.example" in render(made)
+    assert "fabrikam.example" in report_page(made)
 
 
 def test_options_belongs_to_the_device(tmp_path: Path) -> None:
@@ -278,7 +282,7 @@ def test_what_exchange_did_not_answer_makes_and_moves_no_device(
         START,
     )
     assert made.arrivals.can_go
-    page = render(made)
+    page = report_page(made)
     assert "their mailboxes are here" not in page
 
 
@@ -327,7 +331,7 @@ def test_who_still_calls_and_why(tmp_path: Path) -> None:
     assert "4 devices of 3 users" in arrivals.verdict
     assert arrivals.earliest_s == START + 16 * day
     assert "it can go on 2026-03-18" in arrivals.verdict
-    page = render(made)
+    page = report_page(made)
     assert "Add the domain to a relationship" in page
     assert "followed (presumed), and silent for less than a week" in page
 
@@ -509,7 +513,11 @@ def test_what_a_journal_should_never_hold_goes_no_further(tmp_path: Path) -> Non
     )
     made = make_report(find_sources([str(journal), str(log)]), START + 86400)
     assert made.totals.exchanges == 2
-    for output in (render(made), json.dumps(to_json(made)), "".join(to_csv(made.devices))):
+    for output in (
+        report_page(made),
+        json.dumps(report_json(made)),
+        "".join(report_csv(made.devices)),
+    ):
         assert not [secret for secret in secrets if secret in output]
 
 
@@ -548,7 +556,7 @@ def test_accounts_that_were_added_again(tmp_path: Path) -> None:
         ("anna", "SAMSUNG", "redirect", 1),
         ("anna", "Android/9", "redirect", 2),
     ]
-    page = render(report)
+    page = report_page(report)
     assert "Accounts that were added again" in page
     assert "&lt;b&gt;Apple" in page
     assert "<b>Apple" not in page
@@ -611,7 +619,7 @@ def test_waits_that_were_ended(tmp_path: Path) -> None:
         ("<b>carl", "D<b>carl", 1)
     ]
     assert (report.totals.exchanges, report.input.lines) == (4, 10)
-    page = render(report)
+    page = report_page(report)
     assert "Waits that were ended" in page
     assert "all: 329 s" in page
     assert "Ended, and Exchange does not know yet" in page
@@ -692,15 +700,15 @@ def test_exchanges_without_an_answer_are_told_by_cause_and_exchanges_own_503_apa
         Silence.OWN_503: (1, 1, 1),
     }
     assert [row.silence for row in made.silence] == [s for s in Silence if s in told]
-    page = render(made)
+    page = report_page(made)
     for words in ("the device left first", "Exchange itself answered 503", "MSExchangeSyncAppPool"):
         assert words in page
-    found = to_json(made)["no_answer"]
+    found = report_json(made)["no_answer"]
     assert isinstance(found, list)
     assert found[0]["silence"] == "upstream_failed"
     quiet = make_report(find_sources([str(write_journal(tmp_path / "q.jsonl", [call(0)]))]), END)
     assert quiet.silence == ()
-    assert "What got no answer" not in render(quiet)
+    assert "What got no answer" not in report_page(quiet)
 
 
 def test_callers_without_a_name_are_listed_by_address_and_client(tmp_path: Path) -> None:
@@ -722,7 +730,7 @@ def test_callers_without_a_name_are_listed_by_address_and_client(tmp_path: Path)
     assert "203.0.113.8" not in {one.address for one in made.anonymous}
     front = [one.address for one in made.anonymous if one.user_agent == "<b>Apple"]
     assert front in ([], ["198.51.100.9"])
-    page = render(made)
+    page = report_page(made)
     assert "Who called without a name" in page
     assert "203.0.113.7" in page
     assert "The first 50 of 62" in page

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.report.exports import to_csv, to_json
+from eas_redirect.report.exports import report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import Account, names_in_doubt, unjoinable, with_target
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.report_values import Device, Handover, Report
 from eas_redirect.report.target_export import TargetFile, TargetRow, TargetRows
 from eas_redirect.report.target_rows import read_target
@@ -123,8 +123,8 @@ def test_every_verdict_of_the_month_is_right(report: Report) -> None:
 
 
 def test_page_json_and_csv_say_the_same_and_the_counts_add_up(report: Report) -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv(report.devices)))))
-    said = to_json(report)
+    rows = list(csv.DictReader(io.StringIO("".join(report_csv(report.devices)))))
+    said = report_json(report)
     devices = said["devices"]
     assert isinstance(devices, list)
     assert [row["verdict"] for row in rows] == [one["verdict"] or "" for one in devices]
@@ -132,7 +132,7 @@ def test_page_json_and_csv_say_the_same_and_the_counts_add_up(report: Report) ->
     assert target is not None
     people = [device for device in report.devices if not device.machine]
     assert sum(count.devices for count in target.counts) == len(people)
-    page = render(report)
+    page = report_page(report)
     assert "Who arrived" in page
     assert "Quarantined / blocked" in page
     for device in people:

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eas_redirect.report.certificate import Outcome, certify, render_certificate
-from eas_redirect.report.exports import to_csv, to_json
+from eas_redirect.report.exports import report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import Account, with_target
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.report_values import Report
 from eas_redirect.report.target_rows import read_target
 from eas_redirect.report.words import stamp
@@ -256,10 +256,10 @@ def test_every_verdict_is_right_in_every_output(
         for person in world.people
         for phone in person.phones
     )
-    as_json = to_json(report)
+    as_json = report_json(report)
     devices = as_json["devices"]
     assert isinstance(devices, list)
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv(report.devices)))))
+    rows = list(csv.DictReader(io.StringIO("".join(report_csv(report.devices)))))
     for said in (devices, rows):
         found = Counter(
             (row["user"], row["device_id"], row["verdict"]) for row in said if row["verdict"]
@@ -274,7 +274,7 @@ def test_every_verdict_is_right_in_every_output(
     assert {c.handover.value: c.users for c in report.target.counts if c.users} == {
         verdict: len(some) for verdict, some in owners.items()
     }
-    page = listed(render(report))
+    page = listed(report_page(report))
     for user, device, verdict in truth.elements():
         there = (user, device) in page.get(verdict, set())
         assert there is (verdict not in ("confirmed", "elsewhere_already"))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from eas_redirect.report.exports import to_csv, to_json
+from eas_redirect.report.exports import report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.report_values import Report
 from eas_redirect.telemetry.record import journal_line as line
 from tests.report.simulator import START
@@ -60,8 +60,8 @@ def test_an_empty_journal_says_so(tmp_path: Path) -> None:
     assert made.notes == (
         "No exchange of a device in any of the files: there is nothing to report yet.",
     )
-    Balanced(render(made))
-    assert json.loads(json.dumps(to_json(made)))["devices"] == []
+    Balanced(report_page(made))
+    assert json.loads(json.dumps(report_json(made)))["devices"] == []
 
 
 def test_a_line_of_twenty_megabytes_is_foreign(tmp_path: Path) -> None:
@@ -128,15 +128,15 @@ def test_hostile_names_are_text(tmp_path: Path, text: str) -> None:
     ]
     made = read(tmp_path, b"".join(map(line, (hostile, *others))))
     assert len(made.devices) == 1
-    page = render(made)
+    page = report_page(made)
     Balanced(page)
     page.encode("utf-8")
     for char in ("\u202e", "\x00", "\x1b"):
         assert char not in page
-    rows = list(csv.DictReader(io.StringIO("".join(to_csv(made.devices)))))
+    rows = list(csv.DictReader(io.StringIO("".join(report_csv(made.devices)))))
     assert len(rows) == 1
     assert not any(value.startswith(("=", "+", "-", "@")) for value in rows[0].values())
-    json.dumps(to_json(made), ensure_ascii=False).encode("utf-8")
+    json.dumps(report_json(made), ensure_ascii=False).encode("utf-8")
 
 
 def test_endless_distinct_reasons_are_counted_not_listed(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_endless_distinct_reasons_are_counted_not_listed(tmp_path: Path) -> None
     assert len(made.by_wave) == len(made.by_device_type) == 41
     assert sum(group.devices for group in made.by_wave) == 3000
     assert any("3000 distinct reasons" in note for note in made.notes)
-    page = render(made)
+    page = report_page(made)
     Balanced(page)
     assert "2\u202f960 more distinct reasons" in page
     assert "The first 1\u202f000 of 3\u202f000" in page
@@ -179,6 +179,6 @@ def test_a_gzip_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None
 def test_hostile_reasons_and_domains_are_text(tmp_path: Path, text: str) -> None:
     made = read(tmp_path, line(call(0, reason=text)) + line(call(1, reason=text, device_id="B")))
     assert sum(row.devices for row in made.arrivals.still_calling) in (0, 2)
-    Balanced(render(made))
+    Balanced(report_page(made))
     blocked = {"reason": "no_relationship", "directory_target_domain": text}
-    Balanced(render(read(tmp_path, line(call(0, **blocked)) + GOOD)))
+    Balanced(report_page(read(tmp_path, line(call(0, **blocked)) + GOOD)))

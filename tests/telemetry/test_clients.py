@@ -31,7 +31,7 @@ def test_known_client(row: dict[str, str]) -> None:
 def test_any_text_is_a_known_family_or_none(
     user_agent: str | None, device_type: str | None
 ) -> None:
-    names = {row.name for row in clients.families()}
+    names = {row.name for row in clients.client_families()}
     assert clients.client_family(user_agent, device_type) in names | {None}
 
 
@@ -42,7 +42,7 @@ def test_absurd_numbers_do_not_raise() -> None:
 
 
 def test_each_row_names_its_source_and_once() -> None:
-    rows = clients.families()
+    rows = clients.client_families()
     assert all(row.source.startswith("https://") for row in rows)
     assert len({row.name for row in rows}) == len(rows)
     assert all(row.user_agent or row.device_type for row in rows)
@@ -70,7 +70,9 @@ def test_user_agents_and_device_types_of_public_lists() -> None:
 
 def test_the_list_is_long_and_knows_every_family() -> None:
     assert len({(row["user_agent"], row["device_type"]) for row in PAIRS}) >= 250
-    assert {row["family"] for row in PAIRS} - {""} == {row.name for row in clients.families()}
+    assert {row["family"] for row in PAIRS} - {""} == {
+        row.name for row in clients.client_families()
+    }
 
 
 @pytest.mark.parametrize("version", ["4.4.2", "IceCreamSandwich", "", "MIUI_V5", "Eng. build", "R"])
@@ -97,7 +99,7 @@ VERDICTS = {
 
 def test_every_family_has_its_readiness() -> None:
     found: dict[str, set[str]] = {}
-    for row in clients.families():
+    for row in clients.client_families():
         readiness = readiness_of(clients.Client(family=row), host="outlook.office365.com")
         assert row.title in readiness.rule
         assert readiness.source.startswith("https://")

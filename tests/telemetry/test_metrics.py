@@ -13,8 +13,8 @@ from eas_redirect.telemetry.metrics import (
     Exposition,
     Gauges,
     Metrics,
-    families,
     fold_command,
+    metric_families,
     upstream_class,
 )
 from eas_redirect.telemetry.record import Record
@@ -199,7 +199,9 @@ def test_no_user_device_or_location_is_exposed() -> None:
 def test_label_names_are_of_a_fixed_set() -> None:
     metrics = Metrics()
     metrics.observe(REDIRECT)
-    names = {label for family in families(metrics) for s in family.samples for label in s.labels}
+    names = {
+        label for family in metric_families(metrics) for s in family.samples for label in s.labels
+    }
     assert names <= {
         "command", "upstream_class", "mode", "decision", "reason", "source", "result", "outcome",
         "state", "kind", "le", "version", "mitmproxy", "python", "meant", "table", "standing",
@@ -208,7 +210,7 @@ def test_label_names_are_of_a_fixed_set() -> None:
 
 def test_every_metric_is_documented() -> None:
     documented = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    for family in (*families(Metrics()), *_supervisor()._own_metrics()):
+    for family in (*metric_families(Metrics()), *_supervisor()._own_metrics()):
         assert f"`{family.name}" in documented, f"{family.name} is missing in docs/reference.md"
 
 

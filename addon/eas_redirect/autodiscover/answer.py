@@ -72,7 +72,7 @@ def may_say_more(status_code: int, headers: Headers) -> bool:
     return status_code == 200 and len(types) == 1 and _is_xml(types[0])
 
 
-def read_answer(
+def read_discovery_answer(
     status_code: int, content_type: str, content_encoding: str, body: bytes | None
 ) -> AutodiscoverEvidence:
     """The evidence of an answer. Total.

@@ -40,7 +40,7 @@ def is_outlooks(body: bytes) -> bool:
     return b"/outlook/requestschema/" in body[:MAX_BYTES].replace(b"\0", b"")
 
 
-def read_request(body: bytes, content_type: str = "") -> PhoneRequest | NotForPhones:
+def read_phone_request(body: bytes, content_type: str = "") -> PhoneRequest | NotForPhones:
     """The question in a body. Total: anything that is not exactly a phone's question is
     NotForPhones."""
     try:

@@ -230,7 +230,7 @@ def _captured_question(
         said,
         status_code=status,
         credentials=credentials,
-        user_agent=", ".join(flows.header_values(flow.request, b"user-agent")),
+        user_agent=", ".join(flows.field_values(flow.request, b"user-agent")),
         device_names=seen.device_names(),
         called_names=(*flows.called_names(flow, trusted), *flows.further_names(flow)),
         client_address=flows.client_address(flow, trusted),

@@ -228,7 +228,7 @@ def _in_time(waiting: list[_Waiting]) -> list[_Waiting]:
     return sorted(waiting, key=lambda one: one.entry.time_s)
 
 
-async def report(
+async def capture_report(
     found: Iterable[Captured | CaptureTrouble], judge: Judge | None, wanted: Filter
 ) -> CaptureReport:
     """Timelines in the order in which the devices appear. An exchange that names no device

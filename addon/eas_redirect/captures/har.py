@@ -326,14 +326,14 @@ class HARWriter:
         self._file.write(b'{"log": ' + json.dumps(head).encode()[:-1] + b', "entries": [')
 
     def add(self, flow: http.HTTPFlow) -> None:
-        self._file.write(self._between + json.dumps(entry_of(flow)).encode())
+        self._file.write(self._between + json.dumps(read_har_entry(flow)).encode())
         self._between = b",\n"
 
     def end(self) -> None:
         self._file.write(b"\n]}}\n")
 
 
-def entry_of(flow: http.HTTPFlow) -> dict[str, object]:
+def read_har_entry(flow: http.HTTPFlow) -> dict[str, object]:
     """What `flow_of` reads. Bodies are written without their Content-Encoding, as browsers do."""
     request, response = flow.request, flow.response
     started = request.timestamp_start

@@ -95,10 +95,10 @@ def _are_saved() -> bool:
 def _commented(comment: str, today: Today) -> str:
     """An existing comment stays in front; an earlier verdict is replaced."""
     kept = comment.partition(_TODAY)[0].removesuffix(_BETWEEN)
-    return f"{kept}{_BETWEEN if kept else ''}{_TODAY}{in_words(today)}"
+    return f"{kept}{_BETWEEN if kept else ''}{_TODAY}{verdict_in_words(today)}"
 
 
-def in_words(today: Today) -> str:
+def verdict_in_words(today: Today) -> str:
     """`451 → outlook.office365.com (mailbox_moved)`, as live flows are commented."""
     if today.decision is None:
         return f"no verdict ({today.reason})"

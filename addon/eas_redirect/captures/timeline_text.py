@@ -226,7 +226,7 @@ class Each(list[dict[str, object]]):
         return True
 
 
-def in_lines(report: CaptureReport) -> Iterator[str]:
+def capture_lines(report: CaptureReport) -> Iterator[str]:
     """One block per device, then what could not be read. Of many devices an overview: nobody reads
     thousands of lines."""
     found = [complaints(timeline) for timeline in report.timelines]
@@ -311,7 +311,7 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def as_json(report: CaptureReport) -> dict[str, object]:
+def capture_json(report: CaptureReport) -> dict[str, object]:
     """In the words of the journal. Write it once, with `iterencode`."""
     return {
         "devices": [_timeline_json(timeline) for timeline in report.timelines],

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from eas_redirect.certificates.x509 import (
     CertificateFileError,
     bears,
+    certificate_title,
     issuer_title,
     names_of,
     read_bytes,
-    title,
 )
 
 SOON_DAYS = 21  # a certificate that ends within three weeks is worth a line
@@ -71,13 +71,14 @@ def read_front(path: Path, passphrase: str | None = None) -> Front:
     fits = [number for number, each in enumerate(certificates) if _fits(each, key.public_key())]
     if not fits:
         raise CertificateFileError(
-            f"{path}: the private key does not fit the certificate of {title(certificates[0])}: "
-            "take the key with which that certificate was requested"
+            f"{path}: the private key does not fit the certificate of"
+            f" {certificate_title(certificates[0])}: take the key with which that certificate was"
+            " requested"
         )
     if fits[0] != 0:
         raise CertificateFileError(
-            f"{path}: the certificate of {title(certificates[fits[0]])}, which the key fits, must "
-            "be the first one in the file: put the others behind it"
+            f"{path}: the certificate of {certificate_title(certificates[fits[0]])}, which the key"
+            " fits, must be the first one in the file: put the others behind it"
         )
     return Front(path=path, certificates=certificates)
 
@@ -134,8 +135,8 @@ def _chain(front: Front) -> Iterator[FrontRemark]:
     for lower, upper in zip(front.certificates, front.certificates[1:], strict=False):
         if lower.issuer != upper.subject:
             yield FrontRemark(
-                finding=f"its chain is torn: behind “{title(lower)}” belongs the certificate of "
-                f"“{issuer_title(lower)}”, not “{title(upper)}”",
+                finding=f"its chain is torn: behind “{certificate_title(lower)}” belongs the"
+                f" certificate of “{issuer_title(lower)}”, not “{certificate_title(upper)}”",
                 advice="put each certificate behind the one that it signed",
             )
             return

@@ -19,10 +19,10 @@ from eas_redirect.certificates.handshake import ServerTLS, http_status, look
 from eas_redirect.certificates.x509 import (
     CertificateFileError,
     bears,
+    certificate_title,
     issuer_title,
     names_of,
     read_trusted,
-    title,
 )
 
 type TroubleKind = Literal[
@@ -106,12 +106,12 @@ def examine(peer: Peer, timeout_s: float) -> ServerTLS | Trouble | None:
     except ssl.SSLError as error:
         return _no_handshake(peer, timeout_s, error)
     except OSError as error:
-        return unreachable(peer, error)
-    trouble = judge(seen, peer, trusted, datetime.datetime.now(datetime.UTC))
+        return trouble_of_error(peer, error)
+    trouble = trouble_seen(seen, peer, trusted, datetime.datetime.now(datetime.UTC))
     return seen if trouble is None else replace(trouble, seen=seen)
 
 
-def judge(
+def trouble_seen(
     seen: ServerTLS, peer: Peer, trusted: Sequence[x509.Certificate], now: datetime.datetime
 ) -> Trouble | None:
     """What is wrong with what a handshake showed. Pure."""
@@ -129,7 +129,7 @@ def judge(
     return None
 
 
-def unreachable(peer: Peer, error: OSError) -> Trouble:
+def trouble_of_error(peer: Peer, error: OSError) -> Trouble:
     words = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
     if isinstance(error, socket.gaierror):
         words = f"the name {peer.host} is not known here"
@@ -277,7 +277,7 @@ def _unknown(
             finding=f"its certificate is signed by {who}, which this system does not trust",
             advice=f"set proxy.upstream_ca to {what}",
         )
-    held = ", ".join(f"“{title(each)}”" for each in trusted[:3])
+    held = ", ".join(f"“{certificate_title(each)}”" for each in trusted[:3])
     if any(names_of(each) == names_of(certificate) for each in trusted):
         since = _day(certificate.not_valid_before_utc)
         return Trouble(
@@ -305,7 +305,7 @@ def _other_name(certificate: x509.Certificate, names: Sequence[str]) -> Trouble:
 
 def _whose(certificate: x509.Certificate, leaf: x509.Certificate) -> str:
     whose = "its certificate" if certificate == leaf else "that of its authority"
-    return f"{whose} (“{title(certificate)}”)"
+    return f"{whose} (“{certificate_title(certificate)}”)"
 
 
 def _day(moment: datetime.datetime) -> str:

@@ -31,7 +31,7 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(sorted(names or _common_names(certificate)) + sorted(map(str, addresses)))
 
 
-def title(certificate: x509.Certificate) -> str:
+def certificate_title(certificate: x509.Certificate) -> str:
     """How people know a certificate: by its common name, or else by its first other name."""
     return next(iter((*_common_names(certificate, as_written=True), *names_of(certificate))), "?")
 

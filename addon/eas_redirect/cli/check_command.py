@@ -245,13 +245,13 @@ def _print_json(
 ) -> None:
     from dataclasses import asdict
 
-    from eas_redirect.judging.explanation import as_json
+    from eas_redirect.judging.explanation import explanation_json
 
     print_json(
         {
             "config": str(path),
             "exit_code": code,
             "checks": [asdict(done) for done in checks],
-            "users": [as_json(explanation) for explanation in explanations],
+            "users": [explanation_json(explanation) for explanation in explanations],
         }
     )

@@ -58,16 +58,16 @@ def explain_capture(
 
 def _timelines(path: Path, config: Path | None, wanted: "Filter", *, as_json: bool) -> int:
     from eas_redirect.captures import timeline_text as room
-    from eas_redirect.captures.device_timeline import report
+    from eas_redirect.captures.device_timeline import capture_report
 
     loaded = None if config is None else load(config)
     size = path.stat().st_size
     with _judge(loaded) as judge, progress_bar(path.name, size) as advance:
-        whole = asyncio.run(report(_exchanges(path, loaded, advance), judge, wanted))
+        whole = asyncio.run(capture_report(_exchanges(path, loaded, advance), judge, wanted))
     if as_json:
-        print_json(room.as_json(whole))
+        print_json(room.capture_json(whole))
     else:
-        print_lines(room.in_lines(whole))
+        print_lines(room.capture_lines(whole))
     if room.directory_was_unreachable(whole):
         return UNREACHABLE
     return FINDINGS if room.something_is_wrong(whole) else GOOD
@@ -201,9 +201,9 @@ def _explain_user(user: str, config: Path, device: "AskedDevice", *, as_json: bo
             "If you meant DOMAIN\\user: a shell takes the backslash away, so quote 'DOMAIN\\user'."
         )
     if as_json:
-        print_json(room.as_json(explanation))
+        print_json(room.explanation_json(explanation))
     else:
-        print_text("\n".join(room.in_lines(explanation)))
+        print_text("\n".join(room.explanation_lines(explanation)))
     return _exit_code(explanation)
 
 

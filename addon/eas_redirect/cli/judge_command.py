@@ -36,6 +36,6 @@ def judge(
     path = config if config == ENVIRONMENT_ALONE else config.absolute()
     given = {key: value for key, value in options.items() if value is not None}
     try:
-        raise typer.Exit(process.run(path, settings, given))
+        raise typer.Exit(process.run_judge(path, settings, given))
     except (ConfigError, SnapshotError, ListenError, OSError) as error:
         fail(f"eas-redirect judge cannot start: {error}", USAGE)

@@ -143,7 +143,7 @@ def _walk(running: "Lab", *, as_json: bool) -> bool:
 
     rows = running.walk()
     if as_json:
-        print_json(outcome.to_json(rows, running.journal))
+        print_json(outcome.outcome_json(rows, running.journal))
     else:
         outcome.print_outcome(console(), rows, running.journal, running.proxy.child.name)
     return all(row.as_expected for row in rows)

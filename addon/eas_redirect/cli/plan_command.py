@@ -264,12 +264,12 @@ def _print(
 
     waiting = plan_output.not_in_only_yet(planned)
     if as_json:
-        print_json(plan_output.to_json(planned, spoken))
+        print_json(plan_output.plan_json(planned, spoken))
     elif as_csv:
-        for piece in plan_output.to_csv(planned):
+        for piece in plan_output.plan_csv(planned):
             sys.stdout.write(piece)
     elif separator is not None:
-        write_for_excel(plan_output.to_csv(planned, separator))
+        write_for_excel(plan_output.plan_csv(planned, separator))
     else:
         plan_output.print_table(console(), planned)
         if assumed := plan_output.assumed_in_words(planned, spoken):
@@ -326,7 +326,7 @@ def _write_scripts(
     chosen = approvals.ScriptForm(form)
     names = _Scripts(path)
     _write(names.allow, approvals.allow_script(found, chosen))
-    _write(names.devices, "".join(approvals.to_csv(found)))
+    _write(names.devices, "".join(approvals.approvals_csv(found)))
     if chosen is approvals.ScriptForm.RULE:
         _write(names.undo, approvals.undo_script())
     if any(one.blocked for one in found):

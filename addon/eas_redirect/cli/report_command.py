@@ -125,13 +125,13 @@ def report(
 
         write_pieces(json_pieces(made))
     elif as_csv:
-        from eas_redirect.report.exports import to_csv
+        from eas_redirect.report.exports import report_csv
 
-        write_pieces(to_csv(made.devices))
+        write_pieces(report_csv(made.devices))
     elif separator is not None:
-        from eas_redirect.report.exports import to_csv
+        from eas_redirect.report.exports import report_csv
 
-        write_for_excel(to_csv(made.devices, separator))
+        write_for_excel(report_csv(made.devices, separator))
     elif output is None and certificate is None:
         from eas_redirect.report.terminal import print_summary
 
@@ -328,9 +328,9 @@ def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:
 
 
 def _write_page(path: Path, made: "Report") -> None:
-    from eas_redirect.report.page import render
+    from eas_redirect.report.page import report_page
 
-    _write_text(path, render(made))
+    _write_text(path, report_page(made))
 
 
 def _write_text(path: Path, text: str) -> None:

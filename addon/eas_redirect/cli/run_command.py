@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, load
-from eas_redirect.shim import find
+from eas_redirect.shim import find_shim
 
 if TYPE_CHECKING:
     from eas_redirect.configuration.config import MetricsConfig, ProxyConfig
@@ -117,7 +117,7 @@ def _plan(config: Path, proxy: "ProxyConfig", further: list[str], *, stock: bool
             "Which Exchange? Set proxy.upstream in the configuration, or give --upstream URL.",
             USAGE,
         )
-    script = find()
+    script = find_shim()
     if script is None:
         fail("The script is missing beside the package; install eas-redirect again.", USAGE)
     return Plan(

@@ -40,7 +40,13 @@ from eas_redirect.configuration.kinds import (
     UsersFile,
     WeakStatus,
 )
-from eas_redirect.configuration.problems import KeyPath, in_words, is_text, known_keys, leaves
+from eas_redirect.configuration.problems import (
+    KeyPath,
+    is_text_key,
+    known_keys,
+    leaves,
+    problem_in_words,
+)
 from eas_redirect.configuration.sources import (
     ENVIRONMENT_ALONE,
     AllSources,
@@ -256,10 +262,10 @@ def _in_words(error: ErrorDetails, said: AllSources) -> str:
     if error["type"] == "extra_forbidden":
         name = str(error["loc"][-1])
         tables = {key.rpartition(".")[0] for key in known_keys(Config) if key.endswith(f".{name}")}
-        free = {key for key, kind in leaves(Config).items() if not is_text(kind)}
+        free = {key for key, kind in leaves(Config).items() if not is_text_key(kind)}
         if (line := said.commented_head(error["loc"], tables | free)) is not None:
             return _below_a_comment(said, line)
-    return in_words(error, Config)
+    return problem_in_words(error, Config)
 
 
 def _below_a_comment(said: AllSources, line: int) -> str:

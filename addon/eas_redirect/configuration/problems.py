@@ -52,7 +52,7 @@ def dotted(place: KeyPath) -> str:
     return text
 
 
-def in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
+def problem_in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
     """One of pydantic's errors as a clause that follows the place."""
     kind = error["type"]
     if kind == "missing" and error["loc"] == ("mode",):
@@ -102,16 +102,16 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
-def is_text(annotation: Any) -> bool:
+def is_text_key(annotation: Any) -> bool:
     """Whether a key's value is written in quotes, as a name, a path or one of several words is."""
     annotation = getattr(annotation, "__value__", annotation)
     if get_origin(annotation) is Literal:
         return True
     if get_origin(annotation) is Annotated:
-        return is_text(get_args(annotation)[0])
+        return is_text_key(get_args(annotation)[0])
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     if kinds:
-        return get_origin(annotation) in (Union, UnionType) and all(map(is_text, kinds))
+        return get_origin(annotation) in (Union, UnionType) and all(map(is_text_key, kinds))
     return isinstance(annotation, type) and issubclass(annotation, str | Path | Listen)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from eas_redirect.configuration.problems import KeyPath, dotted, is_text, leaves, unknown_key
+from eas_redirect.configuration.problems import KeyPath, dotted, is_text_key, leaves, unknown_key
 
 type Override = str | int | float | Path
 
@@ -170,7 +170,7 @@ def _read_variable(said: AllSources, name: str, text: str, model: type[BaseModel
         said.problems.append(Problem(f"{name}: is empty: give it a value, or do not set it"))
     else:
         try:
-            value = _value(text, text_key=is_text(known[key]))
+            value = _value(text, text_key=is_text_key(known[key]))
         except ValueError as error:
             said.problems.append(Problem(f"{name}: {error}"))
             said.unread.add(key)
@@ -230,13 +230,13 @@ def read_text(path: Path) -> str:
 
 def _read_file(said: AllSources) -> None:
     try:
-        read_document(said, read_text(said.path))
+        take_in_document(said, read_text(said.path))
     except UnreadableFileError as error:
         said.problems.append(Problem(str(error)))
         said.unread.add("")
 
 
-def read_document(said: AllSources, text: str) -> None:
+def take_in_document(said: AllSources, text: str) -> None:
     """Take in a file's text, without the statements that are no TOML: each is a problem."""
     lines = text.splitlines()
     heads = ((n, _COMMENTED_HEAD.match(line)) for n, line in enumerate(lines, start=1))

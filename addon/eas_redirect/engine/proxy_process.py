@@ -129,7 +129,7 @@ class _SharedPortLoop(asyncio.SelectorEventLoop):
         return await super().create_server(*args, **{"reuse_port": True, **kwargs})
 
 
-def main() -> int:
+def worker_main() -> int:
     """The command line of a worker; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="eas_redirect.engine.proxy_process")
     parser.add_argument("--stop-timeout", type=float, default=STOP_TIMEOUT_S)
@@ -140,4 +140,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker_main())

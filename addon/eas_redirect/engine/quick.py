@@ -47,7 +47,7 @@ def _wanted(name: str | bytes) -> bytes:
     return always_bytes(name, "utf-8", "surrogateescape").lower()
 
 
-def header_values(self: http.Headers, name: str | bytes) -> list[str]:
+def all_values(self: http.Headers, name: str | bytes) -> list[str]:
     """`Headers.get_all`: every value of a header, whatever its case."""
     wanted = _wanted(name)
     size = len(wanted)
@@ -60,13 +60,13 @@ def header_values(self: http.Headers, name: str | bytes) -> list[str]:
 
 def header(self: http.Headers, key: str | bytes, default: Any = None) -> Any:
     """`Headers.get`: all values in one; an absent header costs no exception."""
-    values = header_values(self, key)
+    values = all_values(self, key)
     return ", ".join(values) if values else default
 
 
 def has_header(self: http.Headers, key: str | bytes) -> bool:
     """`key in headers`."""
-    return bool(header_values(self, key))
+    return bool(all_values(self, key))
 
 
 def make_headers(self: http.Headers, fields: Any = (), **headers: Any) -> None:
@@ -438,7 +438,7 @@ VALUES = Part(
     (
         (hooks.Hook, "args", hook_arguments),
         (http.Headers, "__init__", make_headers),
-        (http.Headers, "get_all", header_values),
+        (http.Headers, "get_all", all_values),
         (http.Headers, "get", header),
         (http.Headers, "__contains__", has_header),
         (http.MessageData, "__post_init__", checked_fields),

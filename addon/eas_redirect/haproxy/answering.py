@@ -139,7 +139,7 @@ class Answering:
     ) -> Discovery:
         headers, trusted = _headers(question), self._service.trusted_proxies
         status = question.number("status") or 0
-        said = autodiscover_answer.read_answer(
+        said = autodiscover_answer.read_discovery_answer(
             status,
             ", ".join(header_values(headers, "content-type")),
             ", ".join(header_values(headers, "content-encoding")),
@@ -222,7 +222,7 @@ def _asked(question: Question) -> PhoneRequest | NotForPhones:
     if (question.number("question_types") or 0) > 1:
         return NotForPhones("The request names more than one type of its body.")
     body = question.facts.get("question", b"")
-    return phone_request.read_request(body, question.text("question_type") or "")
+    return phone_request.read_phone_request(body, question.text("question_type") or "")
 
 
 def _headers(question: Question) -> Headers:
@@ -269,7 +269,7 @@ def _called(question: Question) -> str | None:
     if (question.number("hosts") or 0) > 1:
         return None
     named = [value for value in (question.text("host"), _authority(question)) if value]
-    return callers.called_host(named)
+    return callers.agreed_host(named)
 
 
 def _authority(question: Question) -> str | None:

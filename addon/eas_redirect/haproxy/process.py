@@ -35,7 +35,7 @@ from eas_redirect.telemetry.writing import queue_standard_streams, stop_within
 logger = logging.getLogger(__name__)
 
 
-def run(path: Path, config: Config, overrides: Mapping[str, Override]) -> int:
+def run_judge(path: Path, config: Config, overrides: Mapping[str, Override]) -> int:
     """Run until a signal ends it. Raises ConfigError, SnapshotError, OSError and ListenError if it
     cannot start."""
     queue_standard_streams()
@@ -71,7 +71,7 @@ async def _serve(
     overrides: Mapping[str, Override],
     stopped: asyncio.Event,
 ) -> None:
-    server, challenges, of_autodiscover = server_of(config), Challenges(), Challenges()
+    server, challenges, of_autodiscover = legacy_server_of(config), Challenges(), Challenges()
     listener = Listener(Answering(service, server, challenges, of_autodiscover).reply)
     ask = asker(lambda: peer_of(service.config))
     monitor = Monitor(
@@ -132,7 +132,7 @@ async def _stop(listener: Listener, within_s: float) -> None:
 # -- the Exchange behind HAProxy ----------------------------------------------------------------
 
 
-def server_of(config: Config) -> LegacyServer:
+def legacy_server_of(config: Config) -> LegacyServer:
     """From `proxy.upstream`, which a reload may have removed."""
     url = config.proxy.upstream_url
     host, port = url.address if url else ("", 443)
@@ -140,7 +140,7 @@ def server_of(config: Config) -> LegacyServer:
 
 
 def peer_of(config: Config) -> Peer:
-    server = server_of(config)
+    server = legacy_server_of(config)
     name = config.proxy.upstream_name
     return Peer(
         host=server.host,

@@ -40,7 +40,7 @@ def _bare_host(authority: str) -> str | None:
     return host if _HOST.fullmatch(host) else None
 
 
-def called_host(named: Iterable[str]) -> str | None:
+def agreed_host(named: Iterable[str]) -> str | None:
     """The one name by which a client called, by its Host headers and the request's authority."""
     hosts = {bare_host(name) for name in named}
     return hosts.pop() if len(hosts) == 1 else None

@@ -136,7 +136,7 @@ def _exchange(logon: Logon, device: AskedDevice, judge: Judge) -> Exchange:
     )
 
 
-def remarks(recipient: Recipient) -> Iterator[str]:
+def recipient_remarks(recipient: Recipient) -> Iterator[str]:
     """What does not affect the decision but explains why a device fails."""
     if (recipient.user_account_control or 0) & _ACCOUNT_OFF:
         yield "The account is disabled (userAccountControl)."
@@ -144,7 +144,7 @@ def remarks(recipient: Recipient) -> Iterator[str]:
         yield "ActiveSync is disabled for this user (msExchOmaAdminWirelessEnable)."
 
 
-def in_lines(explanation: Explanation) -> Iterator[str]:
+def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """For people: each question with its finding, then the result."""
     logon, judgement = explanation.logon, explanation.judgement
     yield f"{logon.text}: a logon of the form {logon.format}"
@@ -157,7 +157,7 @@ def in_lines(explanation: Explanation) -> Iterator[str]:
     for step in explanation.steps:
         yield f"  {'✓' if step.ok else '✗'} {step.question} {step.finding}"
     if explanation.recipient is not None:
-        yield from (f"  ! {remark}" for remark in remarks(explanation.recipient))
+        yield from (f"  ! {remark}" for remark in recipient_remarks(explanation.recipient))
     yield f"  {_outcome(explanation)}"
     if explanation.watch_s is not None:
         yield f"  {_waits(explanation, explanation.watch_s)}"
@@ -215,7 +215,7 @@ def _added_again(judgement: Judgement) -> str:
             return f"Autodiscover's own answer passes ({verdict.reason}): {verdict.detail}"
 
 
-def as_json(explanation: Explanation) -> dict[str, object]:
+def explanation_json(explanation: Explanation) -> dict[str, object]:
     """For machines, in the words of the journal."""
     judgement = explanation.judgement
     verdict, asked, recipient = judgement.verdict, judgement.asked, explanation.recipient
@@ -245,7 +245,7 @@ def as_json(explanation: Explanation) -> dict[str, object]:
             "asked": list(asked.steps),
         },
         "recipient": None if recipient is None else asdict(recipient),
-        "remarks": [] if recipient is None else list(remarks(recipient)),
+        "remarks": [] if recipient is None else list(recipient_remarks(recipient)),
         "steps": [asdict(step) for step in explanation.steps],
         "error": None
         if judgement.error_type is None

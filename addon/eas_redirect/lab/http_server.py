@@ -72,7 +72,7 @@ class Reply:
         return field_value(self.headers, name)
 
 
-async def read_request(reader: asyncio.StreamReader, client: tuple[str, int]) -> Request | None:
+async def read_lab_request(reader: asyncio.StreamReader, client: tuple[str, int]) -> Request | None:
     """The next request of a connection, or None when the client has closed it."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -287,7 +287,7 @@ class Server:
         client = writer.get_extra_info("peername")
         while True:
             try:
-                request = await read_request(reader, (client[0], client[1]))
+                request = await read_lab_request(reader, (client[0], client[1]))
             except BadRequestError as error:
                 await write_reply(writer, Reply(400, body=str(error).encode()), "GET")
                 await _finish(writer)

@@ -24,8 +24,11 @@ from eas_redirect.activesync.wbxml import (
     parse,
     write,
 )
-from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
-from eas_redirect.autodiscover.phone_request import read_request as read_question
+from eas_redirect.autodiscover.phone_request import (
+    NotForPhones,
+    is_autodiscover,
+    read_phone_request,
+)
 from eas_redirect.lab.autodiscovery import (
     INVALID_REQUEST,
     XML_TYPE,
@@ -438,7 +441,7 @@ class LegacyExchange:
         if self._accounts.authenticate(request.header("Authorization")) is None:
             return self._refuse_logon()
         headers = (("Cache-Control", "private"), ("Content-Type", XML_TYPE), *self._headers())
-        asked = read_question(request.body, request.header("Content-Type") or "")
+        asked = read_phone_request(request.body, request.header("Content-Type") or "")
         if isinstance(asked, NotForPhones):
             return Reply(200, headers, INVALID_REQUEST)
         address = asked.email_address

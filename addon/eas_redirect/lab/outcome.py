@@ -103,7 +103,7 @@ def tells_of(
     )
 
 
-def judge(
+def outcome_of(
     walks: Sequence[Walk],
     exchanged: Iterable[Exchanged],
     journal: Iterable[JournalLine],
@@ -317,7 +317,7 @@ def _verdict(row: OutcomeRow) -> Text:
     return Text("yes", "green") if row.as_expected else Text("NO", "bold red")
 
 
-def to_json(rows: Sequence[OutcomeRow], journal: Path) -> dict[str, object]:
+def outcome_json(rows: Sequence[OutcomeRow], journal: Path) -> dict[str, object]:
     """The same facts for programs, in plain JSON types."""
     return {
         "as_expected": all(row.as_expected for row in rows),

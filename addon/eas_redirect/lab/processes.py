@@ -116,9 +116,9 @@ class ProxyProcess:
     address: tuple[str, int]
 
 
-def script() -> Path:
+def shim_path() -> Path:
     """The shim, or NotStartedError."""
-    found = shim.find()
+    found = shim.find_shim()
     if found is None:
         raise NotStartedError("redirect.py is missing beside the package.")
     return found
@@ -155,7 +155,7 @@ def start_proxy(
         "flow_detail": "0",
         **({"tls_version_client_min": "TLS1"} if old_phones else {}),
     }
-    command = [mitmdump(), "-s", str(script()), "--mode", mode]
+    command = [mitmdump(), "-s", str(shim_path()), "--mode", mode]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     for certificate in certificates:

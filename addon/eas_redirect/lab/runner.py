@@ -22,7 +22,7 @@ from eas_redirect.lab.legacy_exchange import (
     ProductVersion,
 )
 from eas_redirect.lab.lent_interface import lent
-from eas_redirect.lab.outcome import JournalLine, OutcomeRow, judge, read_journal, tells_of
+from eas_redirect.lab.outcome import JournalLine, OutcomeRow, outcome_of, read_journal, tells_of
 from eas_redirect.lab.personas import (
     AUTODISCOVER,
     CLOUD,
@@ -306,7 +306,7 @@ class Lab:
             knock(self.network)
         walks = walk_all(personas, self.network)
         journal = self._await_journal(walks)
-        return judge(
+        return outcome_of(
             walks,
             self.exchange.exchanged,
             journal,

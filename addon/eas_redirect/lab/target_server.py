@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from eas_redirect.activesync.request import is_eas_path, read_request
 from eas_redirect.activesync.wbxml import WBXML_TYPE
-from eas_redirect.autodiscover.phone_request import NotForPhones, is_autodiscover
-from eas_redirect.autodiscover.phone_request import read_request as read_question
+from eas_redirect.autodiscover.phone_request import (
+    NotForPhones,
+    is_autodiscover,
+    read_phone_request,
+)
 from eas_redirect.lab import legacy_exchange
 from eas_redirect.lab.autodiscovery import INVALID_REQUEST, XML_TYPE, settings_answer
 from eas_redirect.lab.http_server import Reply, Request
@@ -64,7 +67,7 @@ class TargetServer:
     def _discover(self, request: Request) -> Reply:
         """As an old Exchange's Redirect sends phones here."""
         host = (request.header("Host") or "").partition(":")[0].lower()
-        asked = read_question(request.body, request.header("Content-Type") or "")
+        asked = read_phone_request(request.body, request.header("Content-Type") or "")
         if self._user(request, host) is None:
             return self._ask_to_sign_in(host)
         if isinstance(asked, NotForPhones):

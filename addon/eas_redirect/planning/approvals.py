@@ -122,7 +122,7 @@ def block_script(found: Sequence[Approval]) -> str:
     return "\n".join((_HEAD + _BLOCKS, "param([switch]$Apply)", lists, _ONCE, ""))
 
 
-def to_csv(found: Sequence[Approval]) -> Iterator[str]:
+def approvals_csv(found: Sequence[Approval]) -> Iterator[str]:
     """One row per user and id."""
     rows: Iterator[dict[str, object]] = (
         {"user": one.user, "device_id": device, "access": access}

@@ -17,7 +17,12 @@ from eas_redirect.directory.values import (
     Recipient,
     Unavailable,
 )
-from eas_redirect.judging.explanation import AskedDevice, Explanation, explain_user, remarks
+from eas_redirect.judging.explanation import (
+    AskedDevice,
+    Explanation,
+    explain_user,
+    recipient_remarks,
+)
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.reasons import Reason, in_order
 from eas_redirect.policy.target import Endpoint, leads_to
@@ -319,7 +324,7 @@ def _findings(found: Explanation) -> tuple[Finding, ...]:
     recipient = found.recipient
     if recipient is None:
         return ()
-    told = tuple(Finding(code="account", message=remark) for remark in remarks(recipient))
+    told = tuple(Finding(code="account", message=remark) for remark in recipient_remarks(recipient))
     if found.location is None:
         return told
     addresses = address_findings(

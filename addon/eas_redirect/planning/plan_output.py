@@ -44,7 +44,7 @@ COLUMNS = (
 )
 
 
-def to_json(planned: Sequence[PlannedUser], assumed: str) -> dict[str, object]:
+def plan_json(planned: Sequence[PlannedUser], assumed: str) -> dict[str, object]:
     """In the words of the journal; `totals` counts users and what awaits their devices. `assumed`:
     the protocol version by which devices were judged of which none is known."""
     return {
@@ -58,7 +58,7 @@ def to_json(planned: Sequence[PlannedUser], assumed: str) -> dict[str, object]:
     }
 
 
-def to_csv(planned: Sequence[PlannedUser], separator: str = ",") -> Iterator[str]:
+def plan_csv(planned: Sequence[PlannedUser], separator: str = ",") -> Iterator[str]:
     """One row per user and device; a user without a known device has one row."""
     return csv_rows(COLUMNS, (row for user in planned for row in _rows(user)), separator)
 

@@ -258,7 +258,7 @@ def everyday(reason: str) -> bool:
     return reason in REASONS and REASONS[reason].everyday
 
 
-def obstacles() -> tuple[str, ...]:
+def obstacle_reasons() -> tuple[str, ...]:
     """The reasons that keep everybody in a domain where they are."""
     return tuple(str(reason) for reason, words in REASONS.items() if words.obstacle)
 

@@ -19,7 +19,7 @@ from eas_redirect.autodiscover.answer import (
     may_say_more,
 )
 from eas_redirect.autodiscover.document import MAX_BYTES
-from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, read_request
+from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, read_phone_request
 from eas_redirect.judging.challenges import Challenges, shared_folder
 from eas_redirect.judging.judge import Judgement
 from eas_redirect.policy.decision import Redirect
@@ -56,7 +56,7 @@ class OpenDiscovery:
     def ends(self, body: bytes) -> None:
         if not self.whole:
             self.whole = True
-            self.asked = read_request(body, self.content_type)
+            self.asked = read_phone_request(body, self.content_type)
             self._body.clear()
 
 
@@ -166,7 +166,7 @@ class Discoveries:
             said,
             status_code=status if status_code is None else status_code,
             credentials=question.credentials,
-            user_agent=", ".join(flows.header_values(flow.request, b"user-agent")),
+            user_agent=", ".join(flows.field_values(flow.request, b"user-agent")),
             device_names=self._device_names(),
             called_names=(*flows.called_names(flow, trusted), *flows.further_names(flow)),
             client_address=flows.client_address(flow, trusted),

@@ -123,7 +123,7 @@ class Exchanges:
     def passed_by(self, flow: http.HTTPFlow) -> None:
         """Something else on a connection: whoever logs on by it is not the one that is remembered,
         and what follows on the connection may be about that one."""
-        if flows.header_values(flow.request, b"authorization"):
+        if flows.field_values(flow.request, b"authorization"):
             self._logons.somebody(flow.client_conn.id)
 
     def begin(self, flow: http.HTTPFlow) -> SyncBody | None:

@@ -16,20 +16,23 @@ from eas_redirect.activesync.host_name import same_host
 from eas_redirect.activesync.request import (
     EASRequest,
     Headers,
+    header_values,
     is_eas_path,
     read_request,
 )
-from eas_redirect.activesync.request import header_values as values_of
 from eas_redirect.activesync.response import Answer, Evidence, read_answer
-from eas_redirect.autodiscover.answer import CONTENT_TYPE, AutodiscoverEvidence
-from eas_redirect.autodiscover.answer import read_answer as read_autodiscover
+from eas_redirect.autodiscover.answer import (
+    CONTENT_TYPE,
+    AutodiscoverEvidence,
+    read_discovery_answer,
+)
 from eas_redirect.autodiscover.phone_request import (
     NotForPhones,
     PhoneRequest,
     is_autodiscover,
     is_outlooks,
+    read_phone_request,
 )
-from eas_redirect.autodiscover.phone_request import read_request as read_question
 from eas_redirect.judging import callers
 from eas_redirect.judging.callers import bare_host
 from eas_redirect.policy.waves import Network
@@ -102,15 +105,15 @@ def is_exchange(flow: http.HTTPFlow) -> bool:
 def asked_of_autodiscover(request: http.Request) -> PhoneRequest | NotForPhones:
     if request.raw_content is None:
         return NotForPhones("The body of the request was not kept.")
-    content_type = ", ".join(header_values(request, b"content-type"))
-    return read_question(request.raw_content, content_type)
+    content_type = ", ".join(field_values(request, b"content-type"))
+    return read_phone_request(request.raw_content, content_type)
 
 
 def said_by_autodiscover(response: http.Response) -> AutodiscoverEvidence:
-    return read_autodiscover(
+    return read_discovery_answer(
         response.status_code,
-        ", ".join(header_values(response, b"content-type")),
-        ", ".join(header_values(response, b"content-encoding")),
+        ", ".join(field_values(response, b"content-type")),
+        ", ".join(field_values(response, b"content-encoding")),
         response.raw_content,
     )
 
@@ -131,7 +134,7 @@ def headers_of(message: http.Message) -> Headers:
     )
 
 
-def header_values(message: http.Message, name: bytes) -> list[str]:
+def field_values(message: http.Message, name: bytes) -> list[str]:
     """All values of a header (`name` in lower case). mitmproxy's own way lowers every name each
     time, and every exchange asks for several."""
     size = len(name)
@@ -186,17 +189,17 @@ def mark_command(flow: http.HTTPFlow, request: EASRequest) -> None:
 
 
 def credentials_of(headers: Headers) -> Credentials:
-    return read_authorizations(values_of(headers, "authorization"))
+    return read_authorizations(header_values(headers, "authorization"))
 
 
 def called_host(flow: http.HTTPFlow) -> str | None:
     """The one name by which the client called: lower case, no port, no trailing dot, else None."""
-    named = header_values(flow.request, b"host")
+    named = field_values(flow.request, b"host")
     if len(named) > 1:
         return None
     if authority := flow.request.data.authority:  # HTTP/2, and the absolute form
         named.append(authority.decode("utf-8", "surrogateescape"))
-    return callers.called_host(named)
+    return callers.agreed_host(named)
 
 
 def called_names(flow: http.HTTPFlow, trusted: Sequence[Network] = ()) -> tuple[str, ...]:
@@ -205,8 +208,8 @@ def called_names(flow: http.HTTPFlow, trusted: Sequence[Network] = ()) -> tuple[
     told = () if called is None else (called,)
     if not trusted or not peer:
         return told
-    named = [v for name in callers.NAME_HEADERS for v in header_values(flow.request, name.encode())]
-    forwarded = header_values(flow.request, b"forwarded")
+    named = [v for name in callers.NAME_HEADERS for v in field_values(flow.request, name.encode())]
+    forwarded = field_values(flow.request, b"forwarded")
     return (*told, *callers.forwarded_names(peer[0], named, forwarded, trusted))
 
 
@@ -267,7 +270,7 @@ def wire_facts(
         server_port=upstream[1] if upstream else None,
         url_domain=called_host(flow),
         url_path=flow.request.path.partition("?")[0],
-        user_agent=", ".join(header_values(flow.request, b"user-agent")) or None,
+        user_agent=", ".join(field_values(flow.request, b"user-agent")) or None,
         contradiction=contradicts(request, credentials),
         proxy_status=failure.status_code if failure else None,
         error_type=failure.type if failure else None,
@@ -278,7 +281,7 @@ def wire_facts(
 def client_address(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None:
     """The device's own; None behind a trusted proxy that does not say it."""
     peer = flow.client_conn.peername
-    forwarded_for = header_values(flow.request, b"x-forwarded-for")
+    forwarded_for = field_values(flow.request, b"x-forwarded-for")
     return callers.device_address(peer[0] if peer else None, forwarded_for, trusted)
 
 
@@ -286,7 +289,7 @@ def _forwarded_ip(flow: http.HTTPFlow, trusted: Sequence[Network]) -> str | None
     peer = flow.client_conn.peername
     if not trusted or not peer:
         return None
-    forwarded_for = header_values(flow.request, b"x-forwarded-for")
+    forwarded_for = field_values(flow.request, b"x-forwarded-for")
     return callers.forwarded_address(peer[0], forwarded_for, trusted)
 
 
@@ -355,13 +358,13 @@ def _in_place_of(
     fields = [
         *(
             (b"Date", date.encode("utf-8", "surrogateescape"))
-            for date in header_values(old, b"date")[:1]
+            for date in field_values(old, b"date")[:1]
         ),
         (b"Cache-Control", b"private"),
         *own,
         (b"Content-Length", b"%d" % len(body)),
     ]
-    if "close" in ", ".join(header_values(old, b"connection")).lower():
+    if "close" in ", ".join(field_values(old, b"connection")).lower():
         fields.append((b"Connection", b"close"))
     return http.Response(
         http_version=old.data.http_version,

@@ -60,7 +60,7 @@ class Listeners:
         return tuple(dict.fromkeys((*self.of_requests, *self.of_answers)))
 
 
-def find(chain: Iterable[object], options: Mapping[str, object]) -> Listeners:
+def find_listeners(chain: Iterable[object], options: Mapping[str, object]) -> Listeners:
     """Search all addons. `options` are mitmproxy's, by name."""
     requests: list[str] = []
     answers: list[str] = []

@@ -52,7 +52,7 @@ COLUMNS = (
 )
 
 
-def to_json(report: Report) -> dict[str, object]:
+def report_json(report: Report) -> dict[str, object]:
     """The report as plain values. Times are UTC strings, lengths seconds, absent facts null."""
     return {**_figures(report), "devices": [device_row(device) for device in report.devices]}
 
@@ -201,7 +201,7 @@ def device_row(device: Device) -> dict[str, object]:
     }
 
 
-def to_csv(devices: Sequence[Device], separator: str = ",") -> Iterator[str]:
+def report_csv(devices: Sequence[Device], separator: str = ",") -> Iterator[str]:
     """A header and one row per device, as in RFC 4180. Yields pieces."""
     yield from csv_rows(COLUMNS, (device_row(device) for device in devices), separator)
 

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from eas_redirect.report.packing import (
     Encoding,
     Packing,
-    encoding_of,
     head_of,
     keep,
     packing_of,
+    text_encoding,
 )
 
 STANDARD_INPUT = "-"
@@ -132,7 +132,7 @@ def _source(path: Path, name: str) -> Source:
         name=name,
         kind=_kind(head),
         packing=packing,
-        encoding=encoding_of(head),
+        encoding=text_encoding(head),
         size=path.stat().st_size,
         head=head,
     )
@@ -140,7 +140,7 @@ def _source(path: Path, name: str) -> Source:
 
 def _kind(head: bytes) -> InputKind:
     """IIS writes directives first (W3C Extended Log File Format); an excerpt may have none."""
-    begin = head.decode(encoding_of(head), "replace").encode().lstrip()
+    begin = head.decode(text_encoding(head), "replace").encode().lstrip()
     if begin.startswith(_OUR_LOG):
         return InputKind.TWIN
     if _DIRECTIVE.match(begin):

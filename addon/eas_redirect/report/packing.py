@@ -75,7 +75,7 @@ def packing_of(head: bytes) -> Packing:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), Packing.NONE)
 
 
-def encoding_of(head: bytes) -> Encoding:
+def text_encoding(head: bytes) -> Encoding:
     return next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), Encoding.UTF8)
 
 

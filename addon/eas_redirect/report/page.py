@@ -84,7 +84,7 @@ def section(title: str, words: str | None, *parts: PagePart | None) -> PageSecti
 STUCK_CLIENTS = 12
 
 
-def verdict(report: Report) -> PageSection:
+def verdict_section(report: Report) -> PageSection:
     """The answer, then who keeps the old server and what to do about them."""
     arrivals = report.arrivals
     times = ""
@@ -141,7 +141,7 @@ def tiles(report: Report) -> tuple[tuple[str, int, str, str], ...]:
     return rows
 
 
-def stuck(report: Report) -> PageSection:
+def stuck_section(report: Report) -> PageSection:
     found = [device for device in report.devices if device.state is LedgerState.STUCK]
     title = "Who is stuck"
     if not found:
@@ -160,7 +160,7 @@ def stuck(report: Report) -> PageSection:
     )
 
 
-def obstacles(report: Report) -> PageSection | None:
+def obstacles_section(report: Report) -> PageSection | None:
     if not report.obstacles:
         return None
     return section(
@@ -170,7 +170,7 @@ def obstacles(report: Report) -> PageSection | None:
     )
 
 
-def silence(report: Report) -> PageSection | None:
+def silence_section(report: Report) -> PageSection | None:
     if not report.silence:
         return None
     return section(
@@ -181,7 +181,7 @@ def silence(report: Report) -> PageSection | None:
     )
 
 
-def anonymous(report: Report) -> PageSection | None:
+def anonymous_section(report: Report) -> PageSection | None:
     if not report.anonymous:
         return None
     return section(
@@ -198,7 +198,7 @@ _STATE_SERIES = tuple(Series(title=STATE_TITLES[s], colour=s.value) for s in STA
 _DAY_S = DAY_MS / 1000
 
 
-def states(report: Report) -> PageSection | None:
+def states_section(report: Report) -> PageSection | None:
     if not report.states_over_time:
         return None
     columns = [
@@ -220,7 +220,7 @@ def states(report: Report) -> PageSection | None:
     )
 
 
-def arrivals(report: Report) -> PageSection | None:
+def arrivals_section(report: Report) -> PageSection | None:
     if not report.days:
         return None
     series = (Series(title="devices that called the old server", colour="c0"),)
@@ -236,7 +236,7 @@ def arrivals(report: Report) -> PageSection | None:
     )
 
 
-def decisions(report: Report) -> PageSection | None:
+def decisions_section(report: Report) -> PageSection | None:
     if not report.days:
         return None
     names = sorted({reason for one in report.days for reason in one.reasons})
@@ -283,7 +283,7 @@ def each_day(days: Sequence[Day]) -> tuple[Day, ...]:
 # Everything by kind: groups, readiness, look-ups, and the devices one by one.
 
 
-def groups(report: Report) -> PageSection | None:
+def groups_section(report: Report) -> PageSection | None:
     if not report.devices:
         return None
     waves = any(group.name != NAMELESS for group in report.by_wave)
@@ -304,7 +304,7 @@ def _unless(nameless: str) -> Callable[[str], str]:
     return lambda name: nameless if name == NAMELESS else name
 
 
-def readiness(report: Report) -> PageSection | None:
+def readiness_section(report: Report) -> PageSection | None:
     judged = sum(report.readiness.values())
     if not judged:
         return None
@@ -320,7 +320,7 @@ def readiness(report: Report) -> PageSection | None:
     )
 
 
-def discoveries(report: Report) -> PageSection | None:
+def discoveries_section(report: Report) -> PageSection | None:
     asked = report.discoveries
     if not asked.shown:
         return None
@@ -332,7 +332,7 @@ def discoveries(report: Report) -> PageSection | None:
     )
 
 
-def waits(report: Report) -> PageSection | None:
+def waits_section(report: Report) -> PageSection | None:
     ended = report.waits
     if not ended.waves and not ended.would_end:
         return None
@@ -348,7 +348,7 @@ def waits(report: Report) -> PageSection | None:
     )
 
 
-def latency(report: Report) -> PageSection | None:
+def latency_section(report: Report) -> PageSection | None:
     latency = report.latency
     if not latency.lookups:
         return None
@@ -367,7 +367,7 @@ def latency(report: Report) -> PageSection | None:
     )
 
 
-def devices(report: Report) -> PageSection | None:
+def devices_section(report: Report) -> PageSection | None:
     if not report.devices:
         return None
     return section(
@@ -391,7 +391,7 @@ _HEADS = (
 )
 
 
-def handover(report: Report) -> PageSection | None:
+def handover_section(report: Report) -> PageSection | None:
     target = report.target
     if target is None:
         return None
@@ -433,7 +433,7 @@ def _list(devices: tuple[Device, ...], verdict: Handover) -> PageTable | None:
     return table(TITLES[verdict].capitalize(), _HEADS, rows, total=len(found))
 
 
-def render(report: Report) -> str:
+def report_page(report: Report) -> str:
     """The whole file."""
     return render_page(
         "report.html",
@@ -442,7 +442,7 @@ def render(report: Report) -> str:
             "heading": "Who followed, who did not",
             "period": _period(report),
             "notes": (*report.notes, *(report.target.notes if report.target else ())),
-            "verdict": verdict(report),
+            "verdict": verdict_section(report),
             "tiles": tiles(report),
             "sections": [one for one in _sections(report) if one is not None],
             "made": _made(report),
@@ -453,20 +453,20 @@ def render(report: Report) -> str:
 
 def _sections(report: Report) -> Iterator[PageSection | None]:
     """What to do first, then the history, then everything."""
-    yield stuck(report)
-    yield handover(report)
-    yield obstacles(report)
-    yield silence(report)
-    yield anonymous(report)
-    yield states(report)
-    yield arrivals(report)
-    yield decisions(report)
-    yield readiness(report)
-    yield groups(report)
-    yield discoveries(report)
-    yield waits(report)
-    yield latency(report)
-    yield devices(report)
+    yield stuck_section(report)
+    yield handover_section(report)
+    yield obstacles_section(report)
+    yield silence_section(report)
+    yield anonymous_section(report)
+    yield states_section(report)
+    yield arrivals_section(report)
+    yield decisions_section(report)
+    yield readiness_section(report)
+    yield groups_section(report)
+    yield discoveries_section(report)
+    yield waits_section(report)
+    yield latency_section(report)
+    yield devices_section(report)
 
 
 def _made(report: Report) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from eas_redirect.policy.reasons import REASONS as WORDS
-from eas_redirect.policy.reasons import obstacles as obstacle_reasons
+from eas_redirect.policy.reasons import obstacle_reasons
 from eas_redirect.report.devices import user_text
 from eas_redirect.report.groups import RANKS
 from eas_redirect.report.lines import LET_IN, LineClass

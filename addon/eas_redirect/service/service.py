@@ -32,7 +32,7 @@ from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.reasons import everyday
 from eas_redirect.policy.relationship import findings
 from eas_redirect.policy.waves import Network
-from eas_redirect.telemetry.clients import families
+from eas_redirect.telemetry.clients import client_families
 from eas_redirect.telemetry.journal import Journals, Redaction
 from eas_redirect.telemetry.ledger import Ledger
 from eas_redirect.telemetry.record import JSONLine, Record, drift_record, fault_record
@@ -172,7 +172,7 @@ class Service:
         """Begin what needs the event loop: read the relationships and look up the names of waves
         in the background."""
         self._started = True
-        families()  # reads a file once: later no descriptor may be left for it
+        client_families()  # reads a file once: later no descriptor may be left for it
         self.judge.directory.start()
         self._ask_names_again()
 

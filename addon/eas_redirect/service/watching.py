@@ -119,10 +119,10 @@ class Reloader:
         return Loaded(config=config, changed=changed)
 
     def _signatures(self) -> dict[Path, Signature | None]:
-        return {path: _signature(path) for path in watched(self._path, self._config)}
+        return {path: _signature(path) for path in watched_files(self._path, self._config)}
 
 
-def watched(path: Path, config: Config) -> tuple[Path, ...]:
+def watched_files(path: Path, config: Config) -> tuple[Path, ...]:
     """The files whose changes matter. Passwords are read at each connect and need no watching."""
     tables = (config.redirect.only, config.redirect.except_)
     named = [table.users_file for table in tables if table is not None]

@@ -93,18 +93,18 @@ def client_of(user_agent: str | None, device_type: str | None) -> Client | None:
 @lru_cache(maxsize=4096)
 def _identified(user_agent: str | None, device_type: str | None) -> Client | None:
     if user_agent:
-        for row in families():
+        for row in client_families():
             if (found := _first(row.user_agent, user_agent)) is not None:
                 return Client(family=row, os_version=_os_version(found))
     if device_type:
-        for row in families():
+        for row in client_families():
             if _first(row.device_type, device_type) is not None:
                 return Client(family=row)
     return None
 
 
 @cache
-def families() -> tuple[Family, ...]:
+def client_families() -> tuple[Family, ...]:
     """The table, in its order."""
     text = files("eas_redirect").joinpath("data/client_families.toml").read_text("utf-8")
     return tuple(_family(row) for row in tomllib.loads(text)["family"])
@@ -114,7 +114,9 @@ def families() -> tuple[Family, ...]:
 def words() -> frozenset[str]:
     """What apps, makers and systems call themselves in the table, in lower case."""
     patterns = (
-        pattern.pattern for row in families() for pattern in (*row.user_agent, *row.device_type)
+        pattern.pattern
+        for row in client_families()
+        for pattern in (*row.user_agent, *row.device_type)
     )
     plain = [re.sub(r"\(\?P<\w+>|\(\?[:!=]|\\.", " ", pattern) for pattern in patterns]
     joined = [pattern.replace(" ?", "") for pattern in plain]  # `Secure ?Mail`
@@ -124,7 +126,7 @@ def words() -> frozenset[str]:
 
 def family(name: str) -> Family | None:
     """The row of that name."""
-    return next((row for row in families() if row.name == name), None)
+    return next((row for row in client_families() if row.name == name), None)
 
 
 def _family(row: dict[str, object]) -> Family:

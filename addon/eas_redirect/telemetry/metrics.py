@@ -200,7 +200,7 @@ class Exposition:
 
     def __init__(self, metrics: Metrics) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collected(lambda: families(metrics)))
+        self._registry.register(_Collected(lambda: metric_families(metrics)))
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
@@ -208,7 +208,7 @@ class Exposition:
         return generate_latest(self._registry)
 
 
-def families(metrics: Metrics) -> Iterator[Metric]:
+def metric_families(metrics: Metrics) -> Iterator[Metric]:
     """Each of our metrics, in the order of the page."""
     yield from _counted(metrics)
     yield from _measured(metrics)

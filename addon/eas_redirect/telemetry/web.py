@@ -201,7 +201,7 @@ class WebServer:
             kept = self._elsewhere[path]
         if kept is None:
             return method, _error(HTTPStatus.NOT_FOUND)
-        if path in self._for_people and not is_own_name(_hosts(head), self._host_names()):
+        if path in self._for_people and not is_called_by_own_name(_hosts(head), self._host_names()):
             return method, _error(HTTPStatus.MISDIRECTED_REQUEST, advice=_NOT_OUR_NAME)
         if method not in ("GET", "HEAD"):
             return method, _error(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
@@ -251,7 +251,7 @@ def _hosts(head: bytes) -> list[str]:
     return [value.decode("latin-1") for name, _, value in lines if name.lower() == b"host"]
 
 
-def is_own_name(hosts: Collection[str], host_names: Collection[str]) -> bool:
+def is_called_by_own_name(hosts: Collection[str], host_names: Collection[str]) -> bool:
     """Whether a page for people may answer to these Host headers: every browser sends one."""
     if len(hosts) > 1:
         return False

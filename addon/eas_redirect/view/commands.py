@@ -10,7 +10,12 @@ from mitmproxy import command, flow, http
 
 from eas_redirect.captures.capture import Captured, Seen, captured
 from eas_redirect.captures.recorded import RecordedExchange
-from eas_redirect.judging.explanation import AskedDevice, Explanation, explain_user, in_lines
+from eas_redirect.judging.explanation import (
+    AskedDevice,
+    Explanation,
+    explain_user,
+    explanation_lines,
+)
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.decision import Step
 from eas_redirect.proxy import flows
@@ -69,7 +74,7 @@ async def _lines(found: Captured, judge: Judge) -> AsyncIterator[str]:
         yield f"→ {judgement.decision} ({judgement.verdict.reason}): {judgement.verdict.detail}"
         return
     explanation = Explanation(logon=found.exchange.logon, judgement=judgement, steps=tuple(steps))
-    for line in in_lines(explanation):
+    for line in explanation_lines(explanation):
         yield line
 
 
@@ -140,7 +145,7 @@ class ConsoleCommands:
 
 async def _explain(judge: Judge, user: str) -> None:
     explanation = await explain_user(judge, user, AskedDevice())
-    lines = in_lines(explanation) if explanation else ("This is no logon.",)
+    lines = explanation_lines(explanation) if explanation else ("This is no logon.",)
     logger.info("eas-redirect: %s", "\n".join(lines))
 
 

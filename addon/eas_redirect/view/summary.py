@@ -15,7 +15,7 @@ from eas_redirect.autodiscover.answer import (
     RedirectAddress,
 )
 from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest
-from eas_redirect.captures.looking import in_words, verdict_of_today
+from eas_redirect.captures.looking import verdict_in_words, verdict_of_today
 from eas_redirect.captures.recorded import recorded_exchange
 from eas_redirect.proxy import flows
 
@@ -62,7 +62,7 @@ def decision_lines(flow: http.HTTPFlow) -> list[str]:
             lines.append(f"Exchange answered {record.status_code}{status}")
     today = verdict_of_today(flow)
     if today is not None:
-        lines.append(f"today's configuration: {in_words(today)}")
+        lines.append(f"today's configuration: {verdict_in_words(today)}")
         lines += _way(today.target_domain, today.relationship, today.location)
     return lines
 

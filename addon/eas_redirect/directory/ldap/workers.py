@@ -17,7 +17,7 @@ from eas_redirect.directory.ldap.faults import Fault
 _PATIENCE_S = 0.25  # for all threads together when closing: the event loop may be waiting
 
 
-def closed() -> Fault:
+def closed_fault() -> Fault:
     return Fault("closed", "the directory has been closed", "question")
 
 
@@ -83,7 +83,7 @@ class Job[T: Tool, R]:
     def refuse(self) -> None:
         """Called in place of `run` when the workers close."""
         if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(closed())
+            self.future.set_exception(closed_fault())
 
     def abandon(self) -> None:
         """Nobody waits any more: free the thread. Thread-safe."""
@@ -116,7 +116,7 @@ class Workers[T: Tool]:
         job = Job(question, deadline)
         with self._lock:
             if self._closed:
-                raise closed()
+                raise closed_fault()
             if self._idle <= self._jobs.qsize() and len(self._threads) < self._size:
                 self._start_thread()
             self._jobs.put(job)
