@@ -232,3 +232,11 @@ def test_kinds_of_files_by_their_first_lines(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, "utf-8")
     kinds = [source.kind for source in find_sources([str(tmp_path)])]
     assert kinds == [kind for _, kind in texts.values()]
+
+
+def test_an_excerpt_that_begins_with_a_time_is_no_capture(tmp_path: Path) -> None:
+    """mitmproxy's flows begin with numbers and colons too."""
+    query = "Cmd=Sync&User=anna&DeviceId=A1&DeviceType=iPhone"
+    made = read(tmp_path, u_ex=f"10:00:01 POST {EAS} {query} CONTOSO\\anna\n" * 3)
+    assert not any("is a capture" in note for note in made.notes)
+    assert any("#Fields:" in note for note in made.notes)

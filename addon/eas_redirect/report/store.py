@@ -90,7 +90,7 @@ MEMORY = "1GB"  # of DuckDB; with Python and the answers the whole stays below 2
 THREADS = 2
 FUTURE_MS = 86_400_000  # what is dated further ahead of now than a day has a wrong clock
 _CAPTURE = re.compile(
-    rb"[0-9]+:[0-9]+:"  # tnetstrings, as mitmproxy writes flows
+    rb"[0-9]+:[0-9]+:[a-z_]+;"  # a tnetstring of names and values, as mitmproxy writes flows
     rb"|(?:\xef\xbb\xbf)?\s*\{\s*\"log\"\s*:\s*\{"  # HTTP Archive 1.2
 )
 _NCSA = re.compile(rb"\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:")  # a common log's time
