@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ldap3
 import pytest
 from ldap3.core.exceptions import (
     LDAPExtensionError,
@@ -73,6 +74,7 @@ class Controller(RangeServer):
 
     bind_code: int = 0
     bind_words: str = ""
+    refers_to: str = ""
     context: ssl.SSLContext | None = None
     tls_at_once: bool = False
     silent: bool = False
@@ -106,9 +108,10 @@ class Controller(RangeServer):
     def _secured(self, connection: socket.socket, request: bytes) -> socket.socket:
         self.start_tls += 1
         [(_, whole)] = parts_of(request)
-        code = 0 if self.context is not None else 2  # protocolError
+        code = 0 if self.context is not None else 10 if self.refers_to else 2  # protocolError
         threading.Event().wait(self.thinks_s)
-        answer = tlv(0x78, tlv(0x0A, bytes([code])), tlv(0x04), tlv(0x04))
+        referral = [tlv(0xA3, tlv(0x04, self.refers_to.encode()))] if self.refers_to else []
+        answer = tlv(0x78, tlv(0x0A, bytes([code])), tlv(0x04), tlv(0x04), *referral)
         connection.sendall(message(parts_of(whole)[0][1][-1], answer))
         if self.context is None:
             return connection
@@ -120,7 +123,8 @@ class Controller(RangeServer):
         if operation == 0x60:
             self.binds.append((isinstance(connection, ssl.SSLSocket), content))
             words = tlv(0x04, self.bind_words.encode())
-            done = tlv(0x61, tlv(0x0A, bytes([self.bind_code])), tlv(0x04), words)
+            referral = [tlv(0xA3, tlv(0x04, self.refers_to.encode()))] if self.refers_to else []
+            done = tlv(0x61, tlv(0x0A, bytes([self.bind_code])), tlv(0x04), words, *referral)
             connection.sendall(message(number[-1], done, wide=True))
         elif operation == 0x42:
             self.unbound.set()
@@ -243,6 +247,48 @@ def test_kerberos_needs_its_package(settings: Settings) -> None:
     fault = refused(server, settings(bind="kerberos"))
     assert (fault.error_type, fault.scope) == ("kerberos", "account")
     assert server.binds == []
+
+
+def test_what_gssapi_raises_is_told_in_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bind(*_: object, **__: object) -> None:
+        raise GSSError("no ticket")
+
+    def bind_with_a_result(*_: object, **__: object) -> None:
+        try:
+            raise GSSError("no ticket")
+        except GSSError:
+            raise LDAPOperationResult from None
+
+    for way in (bind, bind_with_a_result):
+        monkeypatch.setattr(ldap3.Connection, "bind", way)
+        fault = refused(controller(), settings(bind="anonymous"))
+        assert (fault.error_type, fault.scope) == ("kerberos", "account")
+
+
+def test_a_password_is_sent_nowhere_else(settings: Settings) -> None:
+    """Whatever the server refers to (RFC 4511 4.1.10)."""
+    other = controller()
+    with serving(other):
+        for start_tls, binds in ((False, 1), (True, 0)):
+            server = controller(bind_code=10, refers_to=f"{other.url}/{ROOT}")
+            refused(server, settings(start_tls=start_tls))
+            assert len(server.binds) == binds
+    assert other.connections == 0
+
+
+def test_what_ends_the_program_is_no_fault(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BindCredentials, "trying", interrupted)
+    server = controller()
+    with pytest.raises(KeyboardInterrupt), opened(server, settings()):
+        pass
+    assert server.unbound.wait(SOON_S)
 
 
 def test_a_busy_server_says_nothing_of_the_password(settings: Settings) -> None:
@@ -453,10 +499,13 @@ def test_a_look_that_is_refused_is_a_fault(settings: Settings) -> None:
 
 def test_each_step_has_its_own_time_and_bytes(settings: Settings) -> None:
     """Of one that took long or much the next one is no shorter."""
-    server = controller(pages=[([A] * 30, b"", 0), ([A] * 30, b"", 0), ([A], b"", 0)])
+    much = ([A] * 30, b"", 0)
+    server = controller(pages=[much, much, much, much, ([A], b"", 0)])
     with opened(server, settings()) as session:
         for _ in range(2):
             assert len(session.find(ROOT, "user", None, ("cn",), SOON_S, most_bytes=3000)) == 30
+        assert session.shows(ROOT, ("cn",), yes, SOON_S)
+        assert session.holds(ROOT, SOON_S)
         with pytest.raises(Fault) as caught:
             session.find(ROOT, "user", None, ("cn",), SOON_S, most_bytes=30)
     assert caught.value.error_type == "answer_too_long"
@@ -592,6 +641,7 @@ GSSError.__module__ = "gssapi.raw.misc"
         (LDAPSocketOpenError("failed", [(TimeoutError(), 1), (OSError(113, "x"), 1)]), "timeout",
          "server"),
         (LDAPSocketOpenError("failed", [("in words", 1)]), "disconnected", "server"),
+        (LDAPSocketOpenError("failed", 5), "disconnected", "server"),
         (TooLongError(), "answer_too_long", "server"),
         (WireError("x"), "protocol", "server"),
         (ValueError("x"), "protocol", "server"),

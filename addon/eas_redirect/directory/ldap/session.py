@@ -477,7 +477,7 @@ def connect_fault(error: Exception) -> Fault:
 
 def kerberos_fault(error: BaseException | None) -> Fault | None:
     """GSSAPI's errors are not ldap3's, and their classes exist only with the extra."""
-    if error is None or not type(error).__module__.startswith("gssapi."):
+    if not type(error).__module__.startswith("gssapi."):
         return None
     message = f"the Kerberos bind failed ({error}): check the ticket (klist) and the DNS names"
     return Fault("kerberos", message, "account")
