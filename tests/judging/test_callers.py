@@ -90,6 +90,11 @@ def test_names_without_end_are_bounded() -> None:
     assert len(forwarded_names("10.0.0.1", told, [], TRUSTED)) == 16
 
 
+def test_an_authority_of_the_greatest_length_has_a_host() -> None:
+    longest = "a" * callers.MAX_AUTHORITY
+    assert callers.bare_host(longest) == longest
+
+
 @pytest.mark.parametrize("authority", [None, "", "a" * (callers.MAX_AUTHORITY + 1)])
 def test_what_is_no_authority_has_no_host(authority: str | None) -> None:
     assert callers.bare_host(authority) is None

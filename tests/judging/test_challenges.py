@@ -72,3 +72,30 @@ def test_servers_without_end_are_bounded() -> None:
         challenges.met(f"{number}.example:443")
     assert len(challenges) == MAX_SERVERS
     assert not challenges.known("0.example:443")
+
+
+def test_a_server_that_was_met_again_outlasts_the_others() -> None:
+    challenges = Challenges()
+    for number in (*range(MAX_SERVERS), 0, MAX_SERVERS):
+        challenges.met(f"{number}.example:443")
+    assert challenges.known("0.example:443")
+    assert not challenges.known("1.example:443")
+
+
+def test_the_shared_file_is_read_each_second_and_written_each_minute(tmp_path: Path) -> None:
+    """However many answers come."""
+    clock = Clock()
+    one, other = (Challenges(tmp_path, clock) for _ in range(2))
+    assert not other.known(SERVER)
+    one.met(SERVER)
+    written = (tmp_path / "challenge").read_text()
+    clock.now += 0.5
+    assert not other.known(SERVER)
+    clock.now += 0.5
+    assert other.known(SERVER)
+    clock.now += 58.5
+    one.met(SERVER)
+    assert (tmp_path / "challenge").read_text() == written
+    clock.now += 0.5
+    one.met(SERVER)
+    assert (tmp_path / "challenge").read_text() != written

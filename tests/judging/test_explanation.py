@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from eas_redirect.activesync.authorization import Logon
+from eas_redirect.activesync.authorization import Logon, parse_logon
+from eas_redirect.activesync.response import Answer, Evidence
+from eas_redirect.autodiscover.phone_request import PhoneRequest
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.cache import CachedDirectory
 from eas_redirect.directory.values import (
@@ -15,6 +18,7 @@ from eas_redirect.directory.values import (
     Found,
     Lookup,
     NotFound,
+    Recipient,
     RelationshipsAnswer,
     Unavailable,
 )
@@ -91,6 +95,8 @@ async def test_a_moved_user_in_words_and_in_json() -> None:
     }
     assert said["recipient"]["target_address"] == "SMTP:anna@cloud.example"
     assert (said["remarks"], said["error"], said["added_again"]) == ([], None, None)
+    assert said["assumed"] == ASSUMED
+    assert explanation_json(replace(found, assumed=False))["assumed"] is None
     assert len(said["steps"]) == len(found.steps) == 9
 
 
@@ -122,6 +128,28 @@ async def test_a_directory_that_is_down_is_an_error_and_nobodys_recipient() -> N
     said = explanation_json(found)
     assert said["error"] == {"type": "timeout", "message": "Start DC1."}
     assert (found.recipient, found.location, said["recipient"]) == (None, None, None)
+
+
+async def test_who_was_asked_is_said_where_there_is_something_to_say() -> None:
+    found = await explained()
+    asked = found.judgement.asked
+    assert asked is not None
+    for answer, line in (
+        (replace(asked, server=None), "  asked ldap:"),
+        (replace(asked, steps=()), None),
+        (None, None),
+    ):
+        one = replace(found, judgement=replace(found.judgement, asked=answer))
+        assert next((said for said in explanation_lines(one) if "asked" in said), None) == line
+
+
+async def test_the_exchange_that_is_made_up_is_the_clearest_case() -> None:
+    """As ASSUMED says it: logged on with a password, and UserHasNoMailbox."""
+    made = (await explained()).judgement.exchange
+    assert made.answer == Answer(status_code=200, evidence=Evidence.CERTAIN, eas_status=123)
+    assert (made.credentials.scheme, made.credentials.logon) == ("basic", made.identity.logon)
+    assert (made.identity.proven, made.challenged) == (True, True)
+    assert made.identity.logon == parse_logon("anna@contoso.example")
 
 
 async def test_the_device_that_is_made_up() -> None:
@@ -161,6 +189,36 @@ async def test_an_account_that_is_added_again(
         "decision": found.added_again.decision,
         "reason": str(found.added_again.verdict.reason),
     }
+
+
+@pytest.mark.parametrize(
+    ("recipient", "address"),
+    [
+        (MOVED, "anna.alt@contoso.example"),
+        (replace(MOVED, mail=None), "anna.alt@contoso.example"),
+        (replace(MOVED, mail="a.alt@contoso.example"), "a.alt@contoso.example"),
+        (replace(MOVED, mail=None, proxy_addresses=()), "anna@contoso.example"),
+        (replace(MOVED, target_address=None), "anna.alt@contoso.example"),
+    ],
+)
+async def test_the_user_adds_the_account_by_the_address_that_mail_comes_to(
+    recipient: Recipient, address: str
+) -> None:
+    policy = replace(
+        POLICY,
+        discovery=DiscoveryPolicy(phones="all", listed=("Android",)),
+        wave=Wave(only=Criteria(networks=(ip_network("192.0.2.0/24"),))),
+    )
+    device = AskedDevice(client_address="192.0.2.7")
+    again = (await explained(Found(recipient=recipient), policy, device=device)).added_again
+    assert again is not None
+    assert again.discovery is not None
+    asked, answer = again.discovery.asked, again.discovery.exchange.answer
+    assert isinstance(asked, PhoneRequest)
+    assert asked.email_address == address
+    assert answer.status_code == 200
+    assert again.decision == ("pass" if recipient.target_address is None else "redirect")
+    assert again.error_type is None
 
 
 @pytest.mark.parametrize("user", ["", "x" * 2000, "anna\x00", "CONTOSO\\"])

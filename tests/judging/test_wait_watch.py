@@ -28,9 +28,15 @@ from eas_redirect.directory.values import (
     Unavailable,
     Watched,
 )
-from eas_redirect.judging.ended_waits import EndedWaits, beside
+from eas_redirect.judging.ended_waits import EndedWaits, Ending, beside
 from eas_redirect.judging.judge import Judge
-from eas_redirect.judging.wait_watch import JUDGED_AGAIN_S, Wait, WaitOutcome, WaitWatch
+from eas_redirect.judging.wait_watch import (
+    JUDGED_AGAIN_S,
+    Wait,
+    WaitOutcome,
+    WaitStatistics,
+    WaitWatch,
+)
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.waves import Criteria, Wave
 from tests.directory.fakes import CLOUD, DOWN
@@ -74,6 +80,7 @@ class Forest:
         self.known: Relationships = (CLOUD,)
         self.looking_moved: tuple[str, ...] | Unavailable | None = None
         self.questions: list[int] = []
+        self.looked_up = 0
         self.slow = False
 
     def put(self, *people: Recipient) -> None:
@@ -81,6 +88,7 @@ class Forest:
             self.people[person.dn.removeprefix("CN=")] = Found(recipient=person)
 
     async def recipient(self, logon: Logon) -> DirectoryAnswer:
+        self.looked_up += 1
         return DirectoryAnswer(lookup=self.people.get(logon.user, NotFound()), source="ldap")
 
     async def relationships(self) -> RelationshipsAnswer:
@@ -91,8 +99,7 @@ class Forest:
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
         self.questions.append(len(users))
-        if self.slow:
-            await asyncio.sleep(3600)
+        await asyncio.sleep(3600 if self.slow else 0)
         said = self.looking_moved
         if isinstance(said, Unavailable):
             return MovedAnswer(moved=said, source="ldap")
@@ -123,14 +130,14 @@ class Bench:
         self.ended: list[WaitOutcome] = []
         self.going_on: list[WaitOutcome] = []
         self.unknown: set[str] = set()
-        self._ended_waits = EndedWaits(
+        self.ended_waits = EndedWaits(
             journal if mode == "enforce" else None, clock=lambda: 1.8e9 + self.clock.now
         )
         self.watch = WaitWatch(
             self,
             self,
             lambda: self.judge,
-            lambda: self._ended_waits,
+            lambda: self.ended_waits,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
@@ -264,6 +271,10 @@ async def test_a_request_without_a_device_goes_on(bench: Bench) -> None:
     bench.begin("anna", None)
     await bench.look()
     assert bench.held_back == [("anna", "no_device", "mailbox_moved")]
+    bench.forest.put(HALF_MOVED)
+    bench.forest.looking_moved = ("CN=anna",)
+    await bench.look(JUDGED_AGAIN_S)
+    assert bench.held_back[1:] == [("anna", "decision", "recipient_has_mailbox")]
 
 
 HALF_MOVED = replace(here("anna"), target_address="SMTP:anna@contoso.mail.example")
@@ -364,6 +375,48 @@ async def test_a_hundred_users_in_a_question_each_once(bench: Bench) -> None:
     assert bench.forest.questions == [100, 100, 50]
     assert bench.watch.statistics.watched == 500
     assert bench.watch.statistics.moved == 0
+    bench.forest.looking_moved = DOWN
+    await bench.look()
+    assert bench.forest.questions[3:] == [100], "neither would the next one be answered"
+
+
+class FullSeconds(EndedWaits):
+    """Other workers have ended twenty waits in each second."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.claims = 0
+
+    def claim(self, waits: Sequence[str]) -> tuple[Ending, ...]:
+        self.claims += 1
+        later: Ending = "later"
+        return (later,) * len(waits)
+
+
+async def test_a_look_that_ends_nothing_is_over_when_the_next_is_due(bench: Bench) -> None:
+    bench.ended_waits = full = FullSeconds()
+    for number in range(25):
+        bench.forest.put(gone(f"user{number}"))
+        bench.begin(f"user{number}")
+    await bench.look()
+    assert full.claims == WATCH_S
+    assert bench.forest.looked_up == 20, "nobody else is judged, to wait for the next look"
+    assert bench.clock.now == 1000 + 2 * WATCH_S
+
+
+async def test_a_user_is_known_by_any_name_and_another_move_is_another(bench: Bench) -> None:
+    """Renamed between two looks it is the same move; to another target it is not."""
+    anna = replace(gone("anna"), object_guid="01234567-89ab-cdef-0123-456789abcdef")
+    renamed = replace(anna, dn="CN=anna,OU=Staff")
+    elsewhere = replace(anna, target_address="SMTP:a@contoso.mail.example")
+    bench.forest.looking_moved = ("CN=anna",)
+    for person, count in ((anna, 1), (renamed, 2), (anna, 2), (elsewhere, 3)):
+        bench.forest.people["anna"] = Found(recipient=person)
+        bench.waiting.clear()
+        bench.begin("anna")
+        await bench.look(250)
+        assert len(bench.ended) == count
+    assert [held for _, held, _ in bench.held_back] == ["ended_twice"]
 
 
 async def test_twenty_a_second_the_oldest_first(bench: Bench) -> None:
@@ -415,13 +468,17 @@ async def test_an_answer_that_comes_first_stands(bench: Bench) -> None:
     assert bench.held_back == [("anna", "answered", "mailbox_moved")]
 
 
-async def test_without_its_file_nothing_ends(bench: Bench, tmp_path: Path) -> None:
+async def test_without_its_file_nothing_ends(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     beside(str(tmp_path / "journal.jsonl")).write_text("somebody else's\n", "utf-8")
     bench.forest.put(gone("anna"))
     bench.begin("anna")
     await bench.look()
     assert bench.ended == []
     assert bench.held_back == [("anna", "state_file", "mailbox_moved")]
+    await bench.look(JUDGED_AGAIN_S)
+    assert caplog.text.count("so no wait is ended. Look at it, and delete it") == 1
 
 
 async def test_observing_says_once_what_would_end(tmp_path: Path) -> None:
@@ -483,6 +540,9 @@ async def test_it_looks_as_often_as_it_is_told_and_when_a_snapshot_is_adopted(
             await bench.watch.run(lambda: _until(at))
 
     def _until(at: float) -> float | None:
+        if bench.clock.now == 1203:
+            adopted = CachedDirectory(bench.forest, CacheSettings())
+            bench.judge = replace(bench.judge, directory=adopted)
         if bench.clock.now >= at:
             raise StopAsyncIteration
         return every[0]
@@ -492,6 +552,13 @@ async def test_it_looks_as_often_as_it_is_told_and_when_a_snapshot_is_adopted(
     every[0] = None
     await run_until(1200)
     assert len(looks) == 4
+    assert bench.watch.statistics == WaitStatistics()
+    assert not bench.watch.accounts
+    every[0] = 20.0
+    await run_until(1206)
+    assert looks[4:] == [1200, 1203]
+    assert bench.watch.accounts == {"CN=anna": 1}
+    assert bench.watch.statistics.watched == 1
 
 
 async def test_a_fault_of_ours_does_not_end_the_watch(

@@ -8,7 +8,14 @@ import pytest
 
 from eas_redirect.configuration.config import load_config
 from eas_redirect.directory.snapshot import Snapshot
-from eas_redirect.directory.values import Found, Lookup, NotFound, Recipient, Unavailable
+from eas_redirect.directory.values import (
+    Ambiguous,
+    Found,
+    Lookup,
+    NotFound,
+    Recipient,
+    Unavailable,
+)
 from eas_redirect.judging.explanation import AskedDevice, explain_user, open_judge
 from eas_redirect.judging.wave_names import ask_names, in_doubt, with_waves
 from eas_redirect.policy.reasons import Reason
@@ -152,13 +159,13 @@ def test_who_is_redirected(folder: Path, table: str, redirected: str | None) -> 
 def test_a_directory_that_is_away_forgets_nothing() -> None:
     found = Found(recipient=Recipient(dn="CN=Anna,DC=x"))
     down = Unavailable(error_type="timeout", message="down")
-    answers: dict[str, Lookup] = {"anna": found, "zoe": NotFound()}
-    wave = Wave(exclude=Criteria(users=user_names(["anna", "zoe", "late"])))
+    answers: dict[str, Lookup] = {"anna": found, "zoe": NotFound(), "twin": Ambiguous()}
+    wave = Wave(exclude=Criteria(users=user_names(["anna", "zoe", "twin", "late"])))
     first = ask_names(wave, lambda name: answers.get(name, down), 10)
     again = ask_names(first, lambda _: down, 10)
     assert first == again
     assert again.exclude.users == UserNames(
-        known={"anna": "cn=anna,dc=x"}, nobody=("zoe",), unasked=("late",)
+        known={"anna": "cn=anna,dc=x"}, nobody=("zoe",), several=("twin",), unasked=("late",)
     )
 
 
@@ -173,6 +180,19 @@ def test_an_account_that_vanished_keeps_whom_it_meant() -> None:
         10,
     ).exclude.users
     assert back == UserNames(known={"anna": "cn=anna,ou=new,dc=x"})
+
+
+@pytest.mark.parametrize(
+    "answer", [NotFound(), Ambiguous(), Unavailable(error_type="timeout", message="down")]
+)
+def test_one_name_in_doubt_keeps_whom_the_others_meant(answer: Lookup) -> None:
+    users = UserNames(known={"bert": "cn=bert,dc=x"}, unasked=("anna",), former=frozenset({"old"}))
+    found = Found(recipient=Recipient(dn="CN=Bert,DC=x"))
+    for said, former in ((answer, users.former), (found, frozenset[str]())):
+        wave = Wave(exclude=Criteria(users=users))
+        asked = ask_names(wave, lambda name, said=said: found if name == "bert" else said, 10)  # type: ignore[misc]
+        assert asked.exclude.users is not None
+        assert asked.exclude.users.former == former
 
 
 def test_no_question_begins_after_its_time() -> None:
@@ -194,4 +214,6 @@ def test_what_is_in_doubt_in_words() -> None:
     assert "for 2 names:" in in_doubt("only", UserNames(unasked=("d", "e")))[0]
     many = in_doubt("only", UserNames(nobody=tuple(f"u{n}" for n in range(12))))
     assert many[0].endswith("u9 and 2 more: they name nobody")
+    ten = in_doubt("only", UserNames(nobody=tuple(f"u{n}" for n in range(10))))
+    assert ten[0].endswith("u8, u9: they name nobody")
     assert in_doubt("only", None) == ()

@@ -55,7 +55,7 @@ class EndedWaits:
         """`journal`: the journal that the file belongs to; None if nothing is really ended
         (observe mode): then this process only remembers. `secret`: the key of the hashes; empty:
         the file holds one."""
-        self._path = None if journal is None or is_stream(journal) else beside(journal)
+        self._path = None if journal is None else beside(journal)
         self._is_piped = journal is not None and is_stream(journal)
         self._secret = secret
         self._clock = clock
@@ -99,9 +99,7 @@ class EndedWaits:
         endings, lines = self._decided(waits)
         if lines:
             head = "" if self._read.size else self._read.head
-            _append(file, head + "".join(lines))
-            self._read.size += len(head)
-            self._read.add(lines)
+            _append(file, head + "".join(lines))  # and the next claim reads them
         return endings
 
     def _forget_old(self, path: Path) -> None:
@@ -176,7 +174,7 @@ def why_not_usable(file: Path) -> str | None:
         return None if os.access(file.parent, os.W_OK) else f"{file} cannot be made"
     try:
         with _locked(file) as opened:
-            _read(opened, file, _Endings(head=_new_head("0" * 32)))
+            _read(opened, file, _Endings(head=""))
     except EndedWaitsError as error:
         return str(error)
     except OSError as error:

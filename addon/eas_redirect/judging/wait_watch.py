@@ -107,7 +107,7 @@ class _Seen:
 
     moved_at: float | None = None
     judge_at: float = float("-inf")
-    told: set[WhyItWaits | Literal["would_end_wait"]] = field(default_factory=set)
+    told: set[WhyItWaits | None] = field(default_factory=set)  # None: it would be ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,13 +289,13 @@ class WaitWatch:
 
     def _hold_back(self, outcome: WaitOutcome) -> None:
         """It goes on, and is judged again later. Reported once for each wait and reason."""
-        seen, why = self._seen[outcome.wait.id], outcome.held_back or "would_end_wait"
+        seen = self._seen[outcome.wait.id]
         if outcome.held_back is None:
             seen.judge_at = float("inf")
         elif outcome.judgement.verdict.reason not in _PASSING:
             seen.judge_at = self._clock() + JUDGED_AGAIN_S
-        if why not in seen.told:
-            seen.told.add(why)
+        if outcome.held_back not in seen.told:
+            seen.told.add(outcome.held_back)
             self._open.wait_goes_on(outcome)
 
     def _say(self, problem: str) -> None:
