@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.directory.adoption import SIBLINGS
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.service.challenge_probe import ASK_EVERY_S, TRY_AGAIN_S, ChallengeProbe
 from eas_redirect.service.upstream import Answered, NoAnswer, UpstreamOutcome
@@ -71,7 +72,7 @@ async def test_another_answer_is_said_once(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_without_one_server_behind_nobody_is_asked() -> None:
     server = Server(Answered(status=401))
-    await probe(server, Challenges(), name=None).ask()
+    assert await probe(server, Challenges(), name=None).ask() == TRY_AGAIN_S
     assert server.asked == 0
 
 
@@ -85,6 +86,8 @@ async def test_a_fault_of_ours_does_not_end_it(caplog: pytest.LogCaptureFixture)
     assert asking._task is not None
     assert not asking._task.done()
     asking.close()
+    await asyncio.sleep(0)
+    assert asking._task.cancelled()
 
 
 async def test_of_several_workers_one_asks_and_all_know(tmp_path: Path) -> None:
@@ -98,6 +101,23 @@ async def test_of_several_workers_one_asks_and_all_know(tmp_path: Path) -> None:
     assert all(challenges.known(SERVER) for challenges in known)
     for one in probes:
         one.close()
+
+
+def test_workers_find_each_other_by_the_supervisor_s_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SIBLINGS, str(tmp_path))
+    one, other = (probe(Server(Answered(status=401)), Challenges()) for _ in range(2))
+    assert one._is_our_turn()
+    assert one._is_our_turn(), "it stays so"
+    assert not other._is_our_turn()
+    one.close()
+    assert other._is_our_turn()
+    other.close()
+
+
+def test_where_no_lock_can_be_made_each_worker_asks(tmp_path: Path) -> None:
+    assert probe(Server(Answered(status=401)), Challenges(), tmp_path / "gone")._is_our_turn()
 
 
 def test_when_that_worker_has_died_it_is_another_s_turn(tmp_path: Path) -> None:

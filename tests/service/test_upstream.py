@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -98,6 +99,133 @@ async def test_what_says_nothing_about_exchange(exchanges: Sequence[Record]) -> 
     for exchange in exchanges:
         seen.observe(exchange)
     assert seen.line().reachable
+
+
+@pytest.mark.parametrize(
+    ("clients", "reachable"),
+    [
+        ([("A", "192.0.2.1", "10.0.0.1"), ("A", "192.0.2.2", "10.0.0.2"), ("A", None, None)], True),
+        ([("A", None, "10.0.0.1"), ("B", None, "10.0.0.1"), ("B", None, "10.0.0.1")], False),
+        ([(None, "192.0.2.1", "10.0.0.1"), (None, "192.0.2.1", "10.0.0.2")] * 2, True),
+        ([(None, "192.0.2.1", "10.0.0.1"), (None, "192.0.2.2", "10.0.0.1")] * 2, False),
+        ([(None, None, "10.0.0.1"), (None, None, "10.0.0.2")] * 2, False),
+        ([(None, None, None)] * 3, True),
+    ],
+)
+async def test_a_client_is_its_device_or_else_the_address_that_is_known(
+    clients: Sequence[tuple[str | None, str | None, str | None]], reachable: bool
+) -> None:
+    seen = World().made()
+    seen.observe(EXCHANGE)
+    for device, forwarded, address in clients:
+        seen.observe(
+            replace(
+                FAILED,
+                device_id=device,
+                forwarded_ip=forwarded,
+                client_address=address,
+                error_message=None,
+            )
+        )
+    problem = None if reachable else "the last 3 exchanges failed: no answer"
+    assert (seen.line().reachable, seen.line().problem) == (reachable, problem)
+    seen.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tls", "cause", "problem"),
+    [
+        (NoAnswer(why="refused"), False, None, "refused"),
+        (NoAnswer(why="refused"), False, "Correct the name.", "Correct the name."),
+        (Answered(status=400), False, "Say https.", "Say https."),
+        (Answered(status=400), False, None, None),
+        (Answered(status=400), True, "Say https.", None),
+        (Answered(status=401), False, "Say https.", None),
+    ],
+)
+async def test_the_true_cause_is_told_where_the_answer_does_not_help_a_phone(
+    outcome: UpstreamOutcome,
+    tls: bool,
+    cause: str | None,
+    problem: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upstream, "diagnose", lambda _peer, _timeout_s: cause)
+    world = World(outcome=outcome)
+    peer = Peer(host="127.0.0.1", port=9, tls=tls)
+    seen = Upstream(lambda: peer, world.ask, clock=lambda: world.now_s, sleep=world.sleep)
+    await seen.look()
+    assert seen.line().problem == problem
+    seen.close()
+
+
+async def test_when_it_was_seen_and_until_when_its_certificate_is_good() -> None:
+    end, later = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+    world = World(outcome=Answered(status=401, expires=end))
+    seen = world.made()
+    await seen.look()
+    world.now_s += 7
+    assert (seen.line().age_s, seen.expires) == (7, end)
+    world.now_s += upstream.SEEN_S
+    world.outcome = Answered(status=401)
+    await seen.look()
+    assert (seen.line().age_s, seen.expires) == (0, end), "plain HTTP shows none"
+    seen.shown(later)
+    assert seen.expires == later
+
+
+async def test_a_fault_of_ours_does_not_end_the_asking(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+
+    async def broken(_timeout_s: float) -> UpstreamOutcome:
+        if len(world.asked) < 1:
+            world.asked.append(world.now_s)
+            raise RuntimeError("broken")
+        return Answered(status=401)
+
+    peer = Peer(host="127.0.0.1", port=9, tls=False)
+    seen = Upstream(lambda: peer, broken, clock=lambda: world.now_s, sleep=world.sleep)
+    await seen.look()
+    assert seen.line().problem == "an internal error (RuntimeError); see the log"
+    assert "Traceback" in caplog.text
+    await world.pass_time()
+    assert seen.line().reachable
+    error = seen.line().error
+    assert error is not None
+    assert error.until_s is not None, "it is over, and still shown"
+
+
+async def test_each_cause_is_told_once_until_it_answers_and_not_without_bound(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    seen = world.made()
+    for outage in range(2):
+        world.outcome = NoAnswer(why="cause 0")
+        seen.doubt("odd")
+        for number in range(20):
+            world.outcome = NoAnswer(why=f"cause {number}")
+            await (world.pass_time() if outage or number else world.settle())
+        world.outcome = Answered(status=401)
+        await world.pass_time()
+        assert seen.line().reachable
+        told = [r for r in caplog.records if "Exchange cannot be reached" in r.getMessage()]
+        assert len(told) == upstream.MOST_TOLD * (outage + 1)
+    world.now_s += upstream.RETRY_S
+    seen.doubt("unrecognized name")
+    await world.settle()
+    assert caplog.text.count("Exchange answers all the same: unrecognized name") == 1
+
+
+async def test_closed_it_asks_no_more() -> None:
+    World().made().close()
+    world = World()
+    seen = world.made()
+    seen.doubt("x")
+    await world.settle()
+    seen.close()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_it_depends_on_our_own_request_until_the_first_that_is_answered(

@@ -326,6 +326,41 @@ async def test_it_looks_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     assert await bench.reason("anna") == "mailbox_moved"
 
 
+async def test_a_fault_of_ours_does_not_end_the_watch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.01)
+    ticks, enough = 0, asyncio.Event()
+
+    async def broken() -> None:
+        nonlocal ticks
+        ticks += 1
+        if ticks == 1:
+            raise RuntimeError("broken")
+        enough.set()
+
+    monkeypatch.setattr(bench.watcher, "tick", broken)
+    assert not bench.watcher.running
+    bench.watcher.start()
+    assert bench.watcher.running
+    async with asyncio.timeout(20):
+        await enough.wait()
+    assert "could not be looked at" in caplog.text
+    bench.watcher.close()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_fault_says_nothing_of_redirects_where_there_are_none(bench: Bench) -> None:
+    observing = CONFIG.replace("enforce", "observe")
+    write(bench.config, observing)
+    await bench.look()
+    write(bench.config, observing + "[proxy]\nworkers = 'two'\n")
+    [record] = await bench.look()
+    assert record.outcome == "failure"
+    assert "nobody is redirected" not in (record.error_message or "")
+
+
 async def test_devices_fall_quiet_by_mere_time(bench: Bench) -> None:
     long_ago = time.time() - 7200
     redirected = Record(

@@ -80,6 +80,59 @@ def test_a_stuck_device_with_its_last_decisions_and_what_to_do() -> None:
     assert line.advice == "Exchange serves it here again: was the mailbox moved back?"
 
 
+def test_a_line_says_what_is_known_of_a_device() -> None:
+    other = TARGET.replace("outlook", "eas")
+    world = World()
+    line = world.get_stuck(device_type=None, client_family="Outlook", user_email="anna@x.example")
+    assert (line.user, line.device_id, line.device) == ("CONTOSO\\anna", "ID-anna", "iPhone")
+    line = world.get_stuck("bert", redirect_location=other, command=None, method="OPTIONS")
+    assert line.location == other
+    assert [(one.command, one.location) for one in line.decisions[3:]] == (
+        [("OPTIONS", other), ("Sync", TARGET)]
+    )
+    for _ in range(4):
+        world.call("cleo", after_s=300.0, device_type=None, client_family="Outlook")
+    world.call("cleo", told=False, device_type=None, client_family="Outlook")
+    cleo = next(line for line in world.sink.stuck() if line.device_id == "ID-cleo")
+    assert (cleo.device, cleo.location) == ("Outlook", TARGET)
+    assert cleo.decisions[0].location is None
+    assert [line.device_id for line in world.sink.stuck()] == ["ID-cleo", "ID-bert", "ID-anna"]
+    quiet_s = world.now_s + 86_400
+    world.settle(after_s=86_400)
+    moved = {line.device_id: line for line in world.sink.moved()}
+    assert moved.keys() == {"ID-anna", "ID-bert", "ID-cleo"}
+    assert [moved[key].device for key in sorted(moved)] == ["iPhone", "iPhone", "Outlook"]
+    assert all(line.location in (TARGET, other) for line in moved.values())
+    assert all(line.since_s == line.last_s == quiet_s for line in moved.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ({"protocol_version": "12.1"}, "Speaks 12.1"),
+        ({"reason": "recipient_has_mailbox", "told": False}, "Exchange serves it here again"),
+        ({"reason": "directory_unavailable", "told": False}, "No directory could be asked"),
+        ({"redirect_location": None}, "The"),
+    ],
+)
+def test_the_likely_cause_is_that_of_what_it_did(said: dict[str, Any], advice: str) -> None:
+    assert World().get_stuck(**said).advice.startswith(advice)
+
+
+def test_devices_are_told_apart_by_user_domain_and_id() -> None:
+    world = World()
+    for _ in range(5):
+        world.call("anna", after_s=300)
+        world.call("anna", device_id="another")
+        world.call("bert", device_id="ID-anna")
+    stuck = {(line.user, line.device_id) for line in world.sink.stuck()}
+    assert stuck == {
+        ("CONTOSO\\anna", "ID-anna"),
+        ("CONTOSO\\anna", "another"),
+        ("CONTOSO\\bert", "ID-anna"),
+    }
+
+
 def test_a_password_that_exchange_refuses_is_told() -> None:
     world = World()
     world.get_stuck()
