@@ -259,7 +259,8 @@ class EngineMaster(master.Master):
 
 class _Settle:
     """Once everything runs, exclude what stays for good from garbage collection. A full collection
-    walks every object that mitmproxy and its libraries ever made, and every exchange waits for it.
+    walks every object that mitmproxy and its libraries ever made, and every exchange waits for it:
+    66 ms for 112,000 objects, too little to measure once they are excluded (docs/performance.md).
     """
 
     def running(self) -> None:

@@ -50,7 +50,7 @@ class Explanation:
     judgement: Judgement
     steps: tuple[Step, ...]
     assumed: bool = False  # the exchange is made up: see ASSUMED
-    waits: int | None = None  # devices of the user that wait at the running proxy; see `in_lines`
+    waits: int | None = None  # devices of the user that wait at the running proxy
     watch_s: float | None = None  # how often it looks at them; None: no wait is ended
     added_again: Judgement | None = None  # of Autodiscover's answer then, where phones are told
 
