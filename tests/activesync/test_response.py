@@ -186,6 +186,9 @@ def test_a_location_and_diagnostics_count_only_where_exchange_puts_them() -> Non
         (False, "POST", 200, [WBXML, ("Content-Length", "0")]),
         (True, "POST", 200, [WBXML, ("Content-Length", "0"), DIAGNOSED]),
         (True, "POST", 200, [DIAGNOSED]),
+        (False, "GET", 200, [DIAGNOSED]),
+        (False, "POST", 500, [DIAGNOSED]),
+        (False, "GET", 500, [DIAGNOSED]),
         (False, "POST", 200, [("Content-Length", "5"), DIAGNOSED]),
     ],
 )
