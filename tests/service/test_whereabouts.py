@@ -113,7 +113,13 @@ def test_a_line_says_what_is_known_of_a_device() -> None:
         ({"protocol_version": "12.1"}, "Speaks 12.1"),
         ({"reason": "recipient_has_mailbox", "told": False}, "Exchange serves it here again"),
         ({"reason": "directory_unavailable", "told": False}, "No directory could be asked"),
-        ({"redirect_location": None}, "The"),
+        ({}, "The target wants a sign-in"),
+        ({"auth_scheme": "bearer"}, "The app seems to ignore the redirect"),
+        ({"user_agent": None}, "The app seems to ignore the redirect"),
+        (
+            {"redirect_location": "https://mail.fabrikam.example/Microsoft-Server-ActiveSync"},
+            "The app seems to ignore the redirect",
+        ),
     ],
 )
 def test_the_likely_cause_is_that_of_what_it_did(said: dict[str, Any], advice: str) -> None:
