@@ -180,7 +180,12 @@ def _difference(before: str, after: str) -> tuple[str, str]:
 
 def _text(value: ast.AST | list[ast.AST]) -> str:
     nodes = value if isinstance(value, list) else [value]
-    return " ".join(" ; ".join(map(ast.unparse, nodes)).split())
+    code = (ast.unparse(node) for node in nodes if not _is_docstring(node))
+    return " ".join(" ; ".join(code).split())
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _wrong_expressions(  # noqa: C901 - a table of cases

@@ -107,3 +107,11 @@ def test_every_reason_is_that_of_a_mutant() -> None:
     keys = {mutant.key for path in files for mutant in mutants(path, ROOT / "addon")}
     assert accepted().keys() - keys == set()
     assert all(len(reason.split()) > 2 for reason in accepted().values())
+
+
+def test_a_docstring_is_no_part_of_a_mistakes_name(tmp_path: Path) -> None:
+    """It may be written better without a reason being lost."""
+    keys = [m.key for m in made(tmp_path)]
+    (tmp_path / "gate.py").write_text(SOURCE.replace('"""Whether they may."""', '"""Whether."""'))
+    assert [m.key for m in mutants(tmp_path / "gate.py", tmp_path)] == keys
+    assert not any("Whether" in text for key in keys for text in key)
