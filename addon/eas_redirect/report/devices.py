@@ -92,7 +92,6 @@ _RETURNS = f"""
 CREATE TABLE returns AS
 SELECT key, count(*) AS returns, min(ts) AS first_return, max(ts) AS returned,
   min(ts) FILTER (n >= {RETURNS_UNTIL_STUCK} AND span >= {STUCK_SPAN_S * 1000:.0f}) AS stuck_at,
-  count(*) FILTER (reason = 'mailbox_moved') AS again,
   count(*) FILTER (reason = 'other_answer' AND status BETWEEN 200 AND 299) AS served,
   count(*) FILTER (reason = 'directory_unavailable') AS directory_down,
   arg_max(reason, ts) AS last_reason
@@ -150,7 +149,7 @@ SELECT seen.* EXCLUDE (row), lines.user_name, lines.user_domain, lines.user_emai
   coalesce(target, would_go) AS location,
   coalesce(target_host, would_go_host) AS location_host,
   first_return, returned, stuck_at, coalesce(returns, 0) AS returns,
-  again, coalesce(refused, 0) AS unauthenticated, served, directory_down, last_reason, usual,
+  coalesce(refused, 0) AS unauthenticated, served, directory_down, last_reason, usual,
   greatest({QUIET_AFTER_S * 1000:.0f}, {QUIET_INTERVALS} * coalesce(usual, 0)) AS quiet_after,
   false AS machine
 FROM seen JOIN lines ON lines.rowid = seen.row
@@ -272,7 +271,6 @@ def _cause(row: SQLRow, state: LedgerState, readiness: Readiness | None) -> str 
         return None
     did = Behaviour(
         comebacks=row["returns"],
-        redirected_again=row["again"],
         refused_logon=row["unauthenticated"],
         served=row["served"],
         directory_down=row["directory_down"],

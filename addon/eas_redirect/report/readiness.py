@@ -205,7 +205,6 @@ class Behaviour:
     """How the returning calls of a redirected device were answered, counted by kind."""
 
     comebacks: int
-    redirected_again: int = 0
     refused_logon: int = 0  # 401, which is not a comeback; NTLM alone has two for each
     served: int = 0  # Exchange answered as if the mailbox were here
     directory_down: int = 0

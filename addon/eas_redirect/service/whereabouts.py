@@ -50,7 +50,6 @@ class _Followed:
     version: str = ""
     scheme: str | None = None
     comebacks: int = 0
-    again: int = 0  # redirected once more
     refused: int = 0
     served: int = 0
     unasked: int = 0  # the directory could not be
@@ -202,7 +201,6 @@ def _take_in(one: _Followed, record: Record) -> None:
     one.reason = reason
     if record.ledger_state in _BACK:
         one.comebacks += 1
-        one.again += decision == "redirect"
         one.served += reason == Reason.OTHER_ANSWER
         one.unasked += reason == Reason.DIRECTORY_UNAVAILABLE
 
@@ -210,7 +208,6 @@ def _take_in(one: _Followed, record: Record) -> None:
 def _behaviour(one: _Followed) -> Behaviour:
     return Behaviour(
         comebacks=one.comebacks,
-        redirected_again=one.again,
         refused_logon=one.refused,
         served=one.served,
         directory_down=one.unasked,
@@ -226,7 +223,6 @@ def _readiness(one: _Followed) -> Readiness | None:
     return readiness_of(
         client_of(one.agent or None, one.named.device_type or None),
         host=host,
-        protocol_version=one.version or None,
         auth_scheme=one.scheme,
     )
 
