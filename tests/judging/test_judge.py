@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -52,13 +53,15 @@ class Directory:
     def __init__(self, answer: Callable[[], Awaitable[DirectoryAnswer]]) -> None:
         self.answer = answer
         self.fresh: list[bool] = []
+        self.relationships_fresh: list[bool] = []
 
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
         assert logon is ANNA
         self.fresh.append(fresh)
         return await self.answer()
 
-    async def relationships(self, *, fresh: bool) -> RelationshipsAnswer:  # noqa: ARG002
+    async def relationships(self, *, fresh: bool) -> RelationshipsAnswer:
+        self.relationships_fresh.append(fresh)
         return RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
 
 
@@ -78,6 +81,7 @@ async def test_a_moved_mailbox_is_redirected_or_would_be(mode: Mode, decision: s
     assert isinstance(judgement.verdict, Redirect)
     assert judgement.verdict.location == "https://outlook.office365.com/Microsoft-Server-ActiveSync"
     assert judgement.decision == decision
+    assert judgement.settings is None, "that is for Autodiscover"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ async def test_a_moved_mailbox_is_redirected_or_would_be(mode: Mode, decision: s
 async def test_weak_evidence_asks_freshly(evidence: Evidence, fresh: list[bool]) -> None:
     directory = Directory(moved)
     await judge(directory).judge(exchange(evidence))
-    assert directory.fresh == fresh
+    assert directory.fresh == directory.relationships_fresh == fresh
 
 
 async def test_an_everyday_answer_asks_nobody() -> None:
@@ -124,6 +128,39 @@ async def test_a_directory_that_never_answers_passes_in_time(
 
 
 @pytest.mark.parametrize(
+    ("error_type", "is_out_of_reach"),
+    [
+        ("timeout", True),
+        ("mailboxes_not_visible", False),
+        ("aliases_not_visible", False),
+        ("principal_names_not_visible", False),
+    ],
+)
+async def test_a_directory_that_answers_is_in_reach(error_type: str, is_out_of_reach: bool) -> None:
+    async def unsure() -> DirectoryAnswer:
+        return DirectoryAnswer(
+            lookup=Unavailable(error_type=error_type, message="x"), source="ldap"
+        )
+
+    judgement = await judge(Directory(unsure)).judge(exchange())
+    assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert judgement.out_of_reach == is_out_of_reach
+
+
+async def test_a_part_of_a_relationship_is_no_error() -> None:
+    """Nor does it put the directory out of reach."""
+    partial = replace(CLOUD, name="Other", domain_names=(), domains_unknown="a part came")
+
+    class Partial(Directory):
+        async def relationships(self, *, fresh: bool) -> RelationshipsAnswer:  # noqa: ARG002
+            return RelationshipsAnswer(relationships=(CLOUD, partial), source="snapshot")
+
+    judgement = await judge(Partial(moved)).judge(exchange())
+    assert judgement.verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert (judgement.error_type, judgement.out_of_reach) == (None, False)
+
+
+@pytest.mark.parametrize(
     ("fault", "error_type"),
     [(KeyError("hunter2"), "KeyError"), (asyncio.CancelledError(), "cancelled")],
 )
@@ -133,11 +170,37 @@ async def test_a_fault_of_ours_passes_and_its_text_stays_out(
     async def broken() -> DirectoryAnswer:
         raise fault
 
-    judgement = await judge(Directory(broken)).judge(exchange())
+    asked = exchange()
+    judgement = await judge(Directory(broken)).judge(asked)
     assert isinstance(judgement.verdict, Pass)
     assert judgement.verdict.reason is Reason.INTERNAL_ERROR
     assert judgement.error_type == error_type
+    assert judgement.error_message
+    assert judgement.exchange is asked
+    assert judgement.mode == "enforce"
+    assert not judgement.out_of_reach, "it is not the directory's"
     assert "hunter2" not in repr(judgement)
+
+
+def test_a_fault_of_ours_in_the_first_look_passes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_exchange: Exchange, _trace: object) -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr("eas_redirect.judging.judge.screen", broken)
+    asked = exchange()
+    judgement = judge(Directory(moved)).screened(asked)
+    assert isinstance(judgement, Judgement)
+    assert (judgement.verdict.reason, judgement.exchange) == (Reason.INTERNAL_ERROR, asked)
+    assert judgement.error_type == "KeyError"
+    assert str(judgement.error_message).startswith("in broken, line ")
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_no_answer_is_nothing_to_judge(mode: Mode) -> None:
+    asked = exchange()
+    judgement = judge(Directory(moved), mode).unanswered(asked)
+    assert (judgement.exchange, judgement.mode) == (asked, mode)
+    assert judgement.verdict.reason is Reason.NO_ANSWER
 
 
 def test_what_the_wire_alone_decides_waits_for_nobody() -> None:

@@ -115,6 +115,8 @@ async def test_what_says_nothing_asks_nobody() -> None:
     judgement = await judge(directory).discover(asked)
     assert judgement.verdict.reason is Reason.OTHER_ANSWER
     assert (judgement.discovery, judgement.settings, directory.asked) == (asked, None, [])
+    assert judgement.exchange is asked.exchange
+    assert judgement.mode == "enforce"
 
 
 @pytest.mark.parametrize("down", ["anna@contoso.example", ALIAS])
@@ -148,6 +150,16 @@ async def test_a_directory_that_never_answers_passes_in_time(
     assert judgement.asked.source == "ldap"
 
 
+async def test_an_answer_within_the_grace_is_taken() -> None:
+    """The directory has a limit of its own, which is kept more exactly."""
+
+    async def late(name: str) -> Lookup:
+        await asyncio.sleep(0.02)
+        return await moved(name)
+
+    assert (await judged(late)).decision == "redirect"
+
+
 @pytest.mark.parametrize(
     ("fault", "error_type"),
     [(KeyError("hunter2"), "KeyError"), (asyncio.CancelledError(), "cancelled")],
@@ -158,10 +170,14 @@ async def test_a_fault_of_ours_passes_and_its_text_stays_out(
     async def broken(_name: str) -> Lookup:
         raise fault
 
-    judgement = await judged(broken)
+    asked = question()
+    judgement = await judge(Directory(broken)).discover(asked)
     assert isinstance(judgement.verdict, Pass)
     assert (judgement.verdict.reason, judgement.error_type) == (Reason.INTERNAL_ERROR, error_type)
-    assert judgement.discovery is not None
+    assert judgement.discovery is asked
+    assert judgement.exchange is asked.exchange
+    assert judgement.mode == "enforce"
+    assert not judgement.out_of_reach, "it is not the directory's"
     assert "hunter2" not in repr(judgement)
 
 
@@ -178,8 +194,8 @@ async def test_no_answer_is_nothing_to_judge() -> None:
         (NAMED, MOVED, NAMED),
         (
             User(),
-            replace(MOVED, display_name="Anna Knows"),
-            User(email_address=MOVED.mail, display_name="Anna Knows"),
+            replace(MOVED, mail="anna@mail.example", display_name="Anna Knows"),
+            User(email_address="anna@mail.example", display_name="Anna Knows"),
         ),
         (
             User(culture="en:us"),

@@ -70,6 +70,16 @@ def fails(seen: Upstream, *devices: str) -> None:
         seen.observe(replace(FAILED, device_id=device))
 
 
+async def test_the_last_three_count_however_many_came_before() -> None:
+    seen = World().made()
+    seen.observe(EXCHANGE)
+    fails(seen, *"AAAAA")
+    assert seen.line().reachable
+    fails(seen, "B")
+    assert not seen.line().reachable
+    seen.close()
+
+
 async def test_three_failures_in_a_row_from_two_clients() -> None:
     world = World()
     seen = world.made()

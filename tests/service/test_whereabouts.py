@@ -1,6 +1,7 @@
 """Who is stuck and who moved, from the records that a real ledger and judge would send."""
 
 from dataclasses import replace
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -126,14 +127,108 @@ def test_the_likely_cause_is_that_of_what_it_did(said: dict[str, Any], advice: s
     assert World().get_stuck(**said).advice.startswith(advice)
 
 
+def test_what_an_app_said_of_its_sign_in_stays_known() -> None:
+    """An OPTIONS, or a request that a proxy in between logged on, may not say it again."""
+    world = World()
+    world.get_stuck(auth_scheme="bearer")
+    world.call(auth_scheme=None)
+    [line] = world.sink.stuck()
+    assert line.advice.startswith("The app seems to ignore the redirect")
+
+
+STUCK = Record(
+    timestamp_s=1_000.0,
+    action="eas.exchange",
+    message="",
+    user_name="anna",
+    user_domain="CONTOSO",
+    user_email="anna@contoso.example",
+    device_id="ID-anna",
+    device_type="iPhone",
+    ledger_state="stuck",
+    redirect_location=TARGET,
+)
+
+
+def seen(*records: Record) -> Whereabouts:
+    """What a fresh sink makes of them, as after a restart or when others pushed a device out."""
+    sink = Whereabouts(Redaction().apply)
+    for record in records:
+        sink.observe(record)
+    return sink
+
+
+@pytest.mark.parametrize("action", ["eas.exchange", "eas.ledger"])
+def test_a_stuck_device_of_which_nothing_was_known(action: str) -> None:
+    [line] = seen(replace(STUCK, action=action)).stuck()
+    assert replace(line, advice="", decisions=()) == DeviceLine(
+        user="anna@contoso.example",
+        device_id="ID-anna",
+        device="iPhone",
+        state="stuck",
+        since_s=1_000.0,
+        last_s=1_000.0,
+        returns=1 if action == "eas.exchange" else 0,
+        location=TARGET,
+    )
+    if action == "eas.exchange":
+        [one] = line.decisions
+        assert (one.decision, one.reason, one.command) == ("", "", "")
+
+
+def test_a_client_without_a_user_agent_is_known_by_its_device_type() -> None:
+    ignores = "The app seems to ignore the redirect"
+    for device_type, advice in (
+        ("WP8", "The target refuses it. "),
+        ("PocketPC", "The target refuses it. "),
+        ("iPhone", ignores),
+        (None, ignores),
+    ):
+        [line] = seen(replace(STUCK, device_type=device_type)).stuck()
+        assert line.advice.startswith(advice)
+
+
+def test_a_change_of_state_alone_keeps_and_brings_the_target() -> None:
+    other = TARGET.replace("outlook", "eas")
+    change = replace(STUCK, action="eas.ledger")
+    for location, known in ((None, TARGET), (other, other)):
+        [line] = seen(STUCK, replace(change, redirect_location=location)).stuck()
+        assert line.location == known
+
+
+def test_only_exchanges_are_decisions_about_a_device() -> None:
+    for action in ("eas.wait", "eas.autodiscover"):
+        assert seen(replace(STUCK, action=action)).stuck() == ()
+
+
+def test_a_device_with_longer_names_than_that_is_not_followed() -> None:
+    key = (STUCK.user_name, STUCK.user_domain, "")
+    most = whereabouts.MAX_TEXTS - sum(map(getsizeof, key))
+    for length, count in ((most, 1), (most + 1, 0)):
+        assert len(seen(replace(STUCK, device_id="x" * length)).stuck()) == count
+
+
+def test_whoever_is_seen_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there are too many, those go that have been silent for longest."""
+    monkeypatch.setattr(whereabouts, "MAX_FOLLOWED", 2)
+    a, b, c = (replace(STUCK, device_id=name) for name in "ABC")
+    assert [line.device_id for line in seen(a, b, a, c).stuck()] == ["A", "C"]
+    monkeypatch.setattr(whereabouts, "MOVED_DEVICES", 2)
+    gone = [replace(one, action="eas.ledger", ledger_state="quiet") for one in (a, b, a, c)]
+    assert [line.device_id for line in seen(*gone).moved()] == ["C", "A"]
+
+
 def test_devices_are_told_apart_by_user_domain_and_id() -> None:
     world = World()
     for _ in range(5):
         world.call("anna", after_s=300)
         world.call("anna", device_id="another")
         world.call("bert", device_id="ID-anna")
+    elsewhere = replace(STUCK, user_email=None, user_domain="FABRIKAM")
+    world.sink.observe(elsewhere)
     stuck = {(line.user, line.device_id) for line in world.sink.stuck()}
     assert stuck == {
+        ("FABRIKAM\\anna", "ID-anna"),
         ("CONTOSO\\anna", "ID-anna"),
         ("CONTOSO\\anna", "another"),
         ("CONTOSO\\bert", "ID-anna"),
