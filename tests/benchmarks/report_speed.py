@@ -21,7 +21,7 @@ from eas_redirect.report.certificate import certify, render_certificate
 from eas_redirect.report.exports import json_pieces
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.handover import with_target
-from eas_redirect.report.page import render
+from eas_redirect.report.page import report_page
 from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.target_rows import read_target
 journal, *target = sys.argv[1:]
@@ -37,7 +37,7 @@ if target:
     for piece in json_pieces(report):
         pass
     parts["certificate and JSON"] = time.perf_counter() - began - sum(parts.values())
-render(report)
+report_page(report)
 parts["page"] = time.perf_counter() - began - sum(parts.values())
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({

@@ -28,7 +28,7 @@ PATIENCE_S = 300
 ROUNDS = 3  # of waiting on the same connections
 DESCRIPTORS = 2  # of a phone: its own connection, and the one to Exchange
 SPARE = 100  # descriptors of a process: files, the directory, connections that come and go
-SIZES = ((500, 1), (2_000, 1), (10_000, 2), (30_000, 4))  # phones, workers
+SIZES = ((500, 1), (2_000, 1), (3_000, 2), (10_000, 2), (30_000, 4))  # phones, workers
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def test_it_prints_the_path_of_the_shim() -> None:
 
 
 def test_a_missing_shim_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script_command, "find", lambda: None)
+    monkeypatch.setattr(script_command, "find_shim", lambda: None)
     ran = run("script")
     assert (ran.code, ran.out) == (2, "")
     assert "install eas-redirect again" in ran.err
