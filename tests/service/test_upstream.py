@@ -80,6 +80,26 @@ async def test_the_last_three_count_however_many_came_before() -> None:
     seen.close()
 
 
+async def test_what_failed_before_exchange_answered_us_is_over() -> None:
+    world = World(outcome=Answered(status=401))
+    seen = world.made()
+    fails(seen, "A", "B")
+    await seen.look()
+    world.now_s += upstream.RETRY_S
+    fails(seen, "C")
+    assert seen.line().reachable
+    seen.close()
+
+
+async def test_a_doubt_takes_the_place_of_no_cause_that_is_known() -> None:
+    world = World()
+    seen = world.made()
+    await seen.look()
+    seen.doubt("odd")
+    assert seen.line().problem == "refused"
+    seen.close()
+
+
 async def test_three_failures_in_a_row_from_two_clients() -> None:
     world = World()
     seen = world.made()
@@ -338,6 +358,31 @@ async def test_nobody_waits_for_a_slow_exchange(monkeypatch: pytest.MonkeyPatch)
     seen = Upstream(lambda: Peer(host="x", port=1), never)
     await asyncio.wait_for(seen.look(), 5)
     assert not seen.line().reachable
+    seen.close()
+
+
+async def test_nobody_waits_where_the_answer_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request of our own goes on meanwhile, or sleeps until it is repeated."""
+    answered = asyncio.Event()
+    peers: list[Peer | None] = [Peer(host="127.0.0.1", port=9)]
+
+    async def slow(_timeout_s: float) -> UpstreamOutcome:
+        await answered.wait()
+        return NoAnswer(why="refused")
+
+    monkeypatch.setattr(upstream, "LOOK_S", 0.01)
+    world = World()
+    seen = Upstream(lambda: peers[0], slow, clock=lambda: world.now_s, sleep=world.sleep)
+    await seen.look()
+    monkeypatch.setattr(upstream, "LOOK_S", 3600)
+    peers.insert(0, None)  # another configuration has none
+    await asyncio.wait_for(seen.look(), 2)
+    assert seen.line().reachable
+    del peers[0]
+    answered.set()
+    await world.settle()
+    await asyncio.wait_for(seen.look(), 2)
+    assert seen.line().problem == "refused"
     seen.close()
 
 
