@@ -518,6 +518,29 @@ def test_all_pages_of_an_answer_together_may_have_so_many_bytes(settings: Settin
     assert caught.value.error_type == "answer_too_long"
 
 
+def test_an_answer_about_users_who_wait_has_so_many_bytes_for_each(settings: Settings) -> None:
+    long = [f"CN={'x' * 950},{ROOT}"] * 20
+    anna, bert = ("distinguishedName", "CN=anna"), ("distinguishedName", "CN=bert")
+    server = controller(pages=[(long, b"", 0), (long, b"", 0)])
+    with opened(server, settings()) as session:
+        assert len(session.moved(ROOT, (anna, bert), SOON_S)) == 20
+        with pytest.raises(Fault) as caught:
+            session.moved(ROOT, (anna,), SOON_S)
+        assert caught.value.error_type == "answer_too_long"
+    both, one = (asked.condition for asked in server.searches)
+    assert b"CN=anna" in both
+    assert b"CN=bert" in both
+    assert b"CN=anna" in one
+    assert b"CN=bert" not in one
+    assert {asked.base for asked in server.searches} == {ROOT}
+
+
+def test_a_base_that_is_not_there_is_not_held(settings: Settings) -> None:
+    server = controller(pages=[([], b"", 32), ([], b"", 0), ([A], b"", 0)])
+    with opened(server, settings()) as session:
+        assert [session.holds(A, SOON_S) for _ in range(3)] == [False, False, True]
+
+
 # -- waits ----------------------------------------------------------------------------------------
 
 
