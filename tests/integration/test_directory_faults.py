@@ -99,6 +99,8 @@ async def listening(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[
         server.close()
         for writer in writers:
             writer.close()
+        # Else the loop may end first, and a later test is blamed for what was left open.
+        await asyncio.wait_for(server.wait_closed(), 10)
 
 
 async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -285,7 +287,12 @@ async def _forward(port: int, host: str) -> AsyncIterator[int]:
                 sink.write(data)
             sink.close()
 
-        await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+        try:
+            await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+        finally:
+            there_writer.close()
+            with contextlib.suppress(ConnectionError):
+                await there_writer.wait_closed()
 
     async with listening(pump, host) as listening_port:
         yield listening_port

@@ -79,7 +79,7 @@ ROWS = {
         request_arrives=GET.replace(b"/owa/", b"http://mail.contoso.example/"),
     ),
     "more than the answer": Row(
-        "bytes behind a whole answer",
+        "bytes after a complete answer",
         answer=EMPTY + b"more",
         answer_arrives=EMPTY,
     ),
