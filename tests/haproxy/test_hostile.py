@@ -119,8 +119,8 @@ def carrier(tmp_path: Path) -> Iterator[Carried]:
         # The breaker would spare HAProxy most of it.
         lua = tmp_path / "haproxy" / "eas.lua"
         text = lua.read_text("utf-8")
-        assert "local REST_S = 2 " in text
-        lua.write_text(text.replace("local REST_S = 2 ", "local REST_S = 0 "), "utf-8")
+        assert "local FAILURES = 3 " in text
+        lua.write_text(text.replace("local FAILURES = 3 ", f"local FAILURES = {COUNT} "), "utf-8")
         running.stop()
         running.start_haproxy()
         yield running
