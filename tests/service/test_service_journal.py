@@ -8,13 +8,13 @@ from eas_redirect.service.service import is_decision, redaction_of
 from eas_redirect.telemetry.record import Record
 
 
-def pseudonym(folder: Path, key: str) -> str | None:
+def pseudonym(folder: Path, key: str, users: str = "hash") -> str | None:
     (folder / "people.ldif").write_text("dn: DC=contoso,DC=example\n", "utf-8")
     (folder / "key").write_text(key, "utf-8")
     file = folder / "eas-redirect.toml"
     file.write_text(
         'mode = "observe"\n[directory]\nsnapshot = "people.ldif"\n'
-        '[journal]\nusers = "hash"\nhash_key_file = "key"\n',
+        f'[journal]\nusers = "{users}"\nhash_key_file = "key"\n',
         "utf-8",
     )
     return redaction_of(load_config(file, environment={})).name("anna")
@@ -26,6 +26,8 @@ def test_a_pseudonym_is_made_with_the_key_of_the_file(tmp_path: Path) -> None:
     assert pseudonym(tmp_path, ours) == pseudonym(tmp_path, f"{ours}\n")
     assert pseudonym(tmp_path, ours) != pseudonym(tmp_path, theirs)
     assert pseudonym(tmp_path, ours) not in (None, "anna")
+    assert pseudonym(tmp_path, ours, "clear") == "anna"
+    assert pseudonym(tmp_path, ours, "drop") is None
 
 
 def test_what_counts_as_a_decision() -> None:
