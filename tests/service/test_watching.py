@@ -195,6 +195,19 @@ async def test_a_brake_in_a_file_that_fails_only_when_it_is_prepared(bench: Benc
     assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
 
 
+async def test_a_brake_that_cannot_be_looked_for_counts_as_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(watching, "brake", fails)
+    write(bench.config, f"{CONFIG}[proxy]\nworkers = 'two'\n")
+    [record] = await bench.look()
+    assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
+    assert "an internal error (RecursionError)" in (record.error_message or "")
+
+
 async def test_a_file_of_users_that_is_emptied_or_gone_stops_and_its_return_goes_on(
     bench: Bench,
 ) -> None:

@@ -225,7 +225,11 @@ class Watcher:
         """Somebody who writes `mode = "observe"`, or takes users out of the wave, must not see
         them redirected because of an error in another line. Exchange's own answer harms nobody
         meanwhile."""
-        why = await asyncio.to_thread(self._reloader.brake, self._service.judge.policy.wave)
+        try:
+            why = await asyncio.to_thread(self._reloader.brake, self._service.judge.policy.wave)
+        except Exception as error:  # a bug must not hide a brake
+            logger.exception("eas-redirect: an internal error while looking for a brake")
+            why = f"an internal error ({type(error).__name__}) hides what it says; see the log"
         if why is not None:
             self._service.stop_redirecting()
             self._stopped = f"nobody is redirected until the file can be used: {why}"
