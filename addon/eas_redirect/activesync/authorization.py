@@ -22,9 +22,9 @@ type LogonSource = Literal["authorization", "connection", "query"]
 MAX_LOGON = 256  # characters; longer names are refused before a filter is ever built
 MAX_CREDENTIALS = 64 * 1024  # characters; Kerberos tickets with large PACs stay below
 
-_SIGNATURE = b"NTLMSSP\0"
+NTLM_SIGNATURE = b"NTLMSSP\0"
 _NTLM_AUTHENTICATE = 3
-_NTLM_FIXED = 64  # bytes up to and with NegotiateFlags
+NTLM_FIXED = 64  # bytes up to and with NegotiateFlags
 _NTLM_DOMAIN, _NTLM_USER, _NTLM_FLAGS = 28, 36, 60  # offsets of the fields
 _NTLM_UNICODE = 0x00000001
 # RFC 4178 4.2.2 (NegTokenResp), X.690 8.1 and 10.1 (DER).
@@ -237,8 +237,8 @@ def _negotiate(rest: str) -> Logon | None:
         token = _base64(rest)
     except _MalformedError:
         return None
-    message = token if token.startswith(_SIGNATURE) else response_token(token)
-    return _ntlm(message) if message and message.startswith(_SIGNATURE) else None
+    message = token if token.startswith(NTLM_SIGNATURE) else response_token(token)
+    return _ntlm(message) if message and message.startswith(NTLM_SIGNATURE) else None
 
 
 def response_token(token: bytes) -> bytes | None:
@@ -281,11 +281,11 @@ def _der_element(data: bytes, at: int) -> tuple[int, int, int]:
 
 def _ntlm(message: bytes) -> Logon | None:
     """MS-NLMP 2.2.1.3. None for the messages before the last one, which name nobody."""
-    if not message.startswith(_SIGNATURE) or len(message) < len(_SIGNATURE) + 4:
+    if not message.startswith(NTLM_SIGNATURE) or len(message) < len(NTLM_SIGNATURE) + 4:
         raise _MalformedError("the NTLM message has no signature")
     if _number(message, 8, 4) != _NTLM_AUTHENTICATE:
         return None
-    if len(message) < _NTLM_FIXED:
+    if len(message) < NTLM_FIXED:
         raise _MalformedError("the NTLM message is cut short")
     unicode = bool(_number(message, _NTLM_FLAGS, 4) & _NTLM_UNICODE)
     domain = _ntlm_text(message, _NTLM_DOMAIN, unicode)
@@ -304,7 +304,7 @@ def _ntlm_text(message: bytes, field: int, unicode: bool) -> str:
     length, start = _number(message, field, 2), _number(message, field + 4, 4)
     if length == 0:
         return ""
-    if start < _NTLM_FIXED or start + length > len(message):
+    if start < NTLM_FIXED or start + length > len(message):
         raise _MalformedError("the NTLM message points outside itself")
     try:
         return message[start : start + length].decode("utf-16-le" if unicode else "latin-1")

@@ -48,7 +48,7 @@ ROOTS: dict[str, tuple[int, int, int]] = {
     "Find": (25, 0x05, 0x0A),
 }
 
-_DIAGNOSTICS = ("x-ms-diagnostics", "x-exceptiondiagnostics")
+DIAGNOSTICS = ("x-ms-diagnostics", "x-exceptiondiagnostics")
 # A word of its own: Exchange's diagnostics join entries with punctuation and underscores.
 _USER_HAS_NO_MAILBOX = re.compile(r"(?<![A-Za-z0-9])UserHasNoMailbox(?![A-Za-z0-9])")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
@@ -181,7 +181,7 @@ def _length_fits(length: str) -> bool:
 def _diagnosed(headers: Headers) -> bool:
     return any(
         _USER_HAS_NO_MAILBOX.search(value)
-        for name in _DIAGNOSTICS
+        for name in DIAGNOSTICS
         for value in header_values(headers, name)
     )
 

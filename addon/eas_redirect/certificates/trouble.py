@@ -42,7 +42,7 @@ type TroubleKind = Literal[
 ]
 
 PATIENCE_S = 2.0  # for a server that waits for more of a greeting that it does not understand
-_BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
+PUT_BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
 _OLDER = 'allow it: set proxy.upstream_tls_min = "1.0"'
 _WEAK_KEYS = frozenset({66, 67})  # X509_V_ERR_EE_KEY_TOO_SMALL, X509_V_ERR_CA_KEY_TOO_SMALL
 _WEAK_SIGNATURE = 68  # X509_V_ERR_CA_MD_TOO_WEAK
@@ -183,14 +183,14 @@ def _no_handshake(peer: Peer, timeout_s: float, error: ssl.SSLError) -> Trouble:
         return Trouble(
             kind="no_common_version",
             finding="it lacks secure renegotiation (RFC 5746)",
-            advice=f"install Windows' update for it, or {_BETWEEN}",
+            advice=f"install Windows' update for it, or {PUT_BETWEEN}",
         )
     return Trouble(
         kind="no_common_version",
         finding="no version of TLS and no cipher in common"
         f" ({reason or 'it closes the connection'}); it seems to speak nothing above SSLv3, RC4 or"
         " 3DES",
-        advice=_BETWEEN,
+        advice=PUT_BETWEEN,
     )
 
 

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eas_redirect.checking.certificate_dates import judge_dates
-from eas_redirect.checking.tried import Check, failed, good, in_two, skipped, unreachable, warning
+from eas_redirect.checking.tried import (
+    Check,
+    clock_check,
+    failed,
+    good,
+    in_two,
+    skipped,
+    unreachable,
+    warning,
+)
 from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.inspection import Inspection, inspect
@@ -17,7 +26,6 @@ from eas_redirect.directory.names import dns_name
 from eas_redirect.directory.sight import Sight
 from eas_redirect.directory.values import DirectorySettings
 
-CLOCK_S = 300  # what Kerberos tolerates (RFC 4120 1.6)
 _TLS_FAULTS = frozenset({"certificate", "tls"})
 _BEFORE_CONNECTING = frozenset(
     {"certificate", "no_password"}
@@ -112,15 +120,9 @@ def _check_contexts(url: str, settings: DirectorySettings, seen: Inspection) -> 
 
 
 def _check_clock(url: str, seen: Inspection) -> Iterator[Check]:
-    there = seen.current_time
-    if there is None:
+    if (there := seen.current_time) is None:
         return
-    off = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())
-    if off > CLOCK_S:
-        finding = f"this machine's is {off / 60:.0f} minutes away from the server's"
-        yield failed(f"{url} clock", finding, "Let both follow the same time source.")
-    else:
-        yield good(f"{url} clock", "this machine's agrees with the server's")
+    yield clock_check(f"{url} clock", there, failed)  # Kerberos binds fail by it
 
 
 def check_sight(sight: Sight | None) -> Iterator[Check]:

@@ -15,7 +15,7 @@ from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.handshake import ServerTLS, any_tls
 from eas_redirect.certificates.trouble import MODERN, Peer, Trouble, diagnose, examine
 from eas_redirect.checking.certificate_dates import judge_dates
-from eas_redirect.checking.tried import Check, failed, good, unreachable, warning
+from eas_redirect.checking.tried import Check, clock_check, failed, good, unreachable, warning
 from eas_redirect.policy.target import EAS_PATH
 from eas_redirect.telemetry.clients import version
 from eas_redirect.telemetry.web import is_loopback
@@ -126,7 +126,6 @@ def judge_autodiscover(subject: str, status: int, *, weak: bool) -> Check:
     return failed(subject, finding, advice) if weak else warning(subject, finding, advice)
 
 
-CLOCK_S = 300
 _OF_AGE = frozenset({"old_version", "weak_key", "weak_signature"})
 _SEE = "See docs/reference.md, “Old servers”."
 
@@ -275,9 +274,4 @@ def _judge_clock(subject: str, date: str | None) -> Iterator[Check]:
         there = parsedate_to_datetime(date or "")
     except ValueError:
         return
-    off = abs((datetime.datetime.now(datetime.UTC) - there).total_seconds())
-    if off > CLOCK_S:
-        finding = f"this machine's is {off / 60:.0f} minutes away from the server's"
-        yield warning(subject, finding, "Let both follow the same time source.")
-    else:
-        yield good(subject, "this machine's agrees with the server's")
+    yield clock_check(subject, there, warning)

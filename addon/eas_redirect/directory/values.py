@@ -76,11 +76,14 @@ class Recipient:
         return self.mailbox_sign is not None
 
     @property
+    def is_disabled(self) -> bool:
+        return bool((self.user_account_control or 0) & _ACCOUNT_OFF)
+
+    @property
     def is_linked(self) -> bool:
         """Whether it stands for another forest's account: it names one, or nobody can log on
         with it."""
-        is_disabled = bool((self.user_account_control or 0) & _ACCOUNT_OFF)
-        return self.ms_exch_master_account_sid is not None or is_disabled
+        return self.ms_exch_master_account_sid is not None or self.is_disabled
 
     @property
     def says_remote(self) -> bool:

@@ -28,7 +28,6 @@ ASSUMED = (
     " Exchange is known to ask for logons (eas-redirect check tries it)"
 )
 _ACTIVESYNC_OFF = 4  # msExchOmaAdminWirelessEnable
-_ACCOUNT_OFF = 2  # userAccountControl: ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +137,7 @@ def _exchange(logon: Logon, device: AskedDevice, judge: Judge) -> Exchange:
 
 def recipient_remarks(recipient: Recipient) -> Iterator[str]:
     """What does not affect the decision but explains why a device fails."""
-    if (recipient.user_account_control or 0) & _ACCOUNT_OFF:
+    if recipient.is_disabled:
         yield "The account is disabled (userAccountControl)."
     if (recipient.ms_exch_oma_admin_wireless_enable or 0) & _ACTIVESYNC_OFF:
         yield "ActiveSync is disabled for this user (msExchOmaAdminWirelessEnable)."

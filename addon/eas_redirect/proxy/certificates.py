@@ -16,6 +16,7 @@ from mitmproxy import ctx
 from mitmproxy.optmanager import unset
 
 from eas_redirect.certificates.front import Front, judge_front, read_front
+from eas_redirect.certificates.trouble import PUT_BETWEEN
 from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trusted
 
 # What to do when TLS with Exchange fails: a sentence for each recognizable cause.
@@ -23,8 +24,7 @@ from eas_redirect.certificates.x509 import CertificateFileError, pem, read_trust
 OLD_VERSIONS = frozenset({"UNBOUNDED", "SSL3", "TLS1", "TLS1_1"})  # of tls_version_server_min
 
 _PIN = "proxy.upstream_ca to a file with its certificate, or its CA's, in PEM form"
-_BETWEEN = "put HAProxy or stunnel, built with an OpenSSL that still speaks it, between"
-_OUT_OF_REACH = f"it seems to speak nothing above SSLv3, RC4 or 3DES: {_BETWEEN}"
+_OUT_OF_REACH = f"it seems to speak nothing above SSLv3, RC4 or 3DES: {PUT_BETWEEN}"
 _OLDER = f"its TLS or its certificate is an old one: set proxy.upstream_tls_min = '1.0', and {_PIN}"
 
 # Text in OpenSSL's or mitmproxy's message → what helps; the first match counts.
@@ -39,7 +39,8 @@ _CAUSES = (
     (("certificate verify failed",), f"trust its certificate: set {_PIN}"),
     (
         ("legacy renegotiation",),
-        f"it lacks secure renegotiation (RFC 5746): install Windows' update for it, or {_BETWEEN}",
+        "it lacks secure renegotiation (RFC 5746): install Windows' update for it, or"
+        f" {PUT_BETWEEN}",
     ),
 )
 _NO_COMMON_GROUND = (

@@ -38,11 +38,11 @@ from eas_redirect.redaction.redact_head import (
     redacted_url,
 )
 from eas_redirect.redaction.secrets_search import MAX_INFLATED, leaks
+from eas_redirect.telemetry.metrics import DECISIONS
 
 # What stands around the messages of a flow, without what it tells: connections, marks, comment,
 # error and the journal record.
 
-_DECISIONS = frozenset({"redirect", "would_redirect", "pass"})
 _OUR_COMMENT = re.compile(
     r"(?P<said>(?:today: )?(?:(?:would be )?(?:451|Settings) → |pass|no verdict))(?P<host>\S*) "
     r"\((?P<reason>[a-z_]+)\)"
@@ -156,7 +156,7 @@ def _record(flow: http.HTTPFlow, record: RecordedExchange, names: Pseudonyms) ->
     return {
         "event": {"reason": record.reason} if record.reason in REASONS else {},
         "eas": {
-            **({"decision": record.decision} if record.decision in _DECISIONS else {}),
+            **({"decision": record.decision} if record.decision in DECISIONS else {}),
             "evidence": str(stored.evidence),
             "upstream": {
                 **({"status_code": code} if code is not None and 0 <= code <= _LAST_STATUS else {}),

@@ -12,7 +12,13 @@ import struct
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from eas_redirect.activesync.authorization import Logon, read_authorization, response_token
+from eas_redirect.activesync.authorization import (
+    NTLM_FIXED,
+    NTLM_SIGNATURE,
+    Logon,
+    read_authorization,
+    response_token,
+)
 from eas_redirect.activesync.request import (
     BAD_PERCENT,
     encoding_of,
@@ -20,6 +26,7 @@ from eas_redirect.activesync.request import (
     legacy_text,
     unquoted,
 )
+from eas_redirect.activesync.response import DIAGNOSTICS
 from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.redaction.forms import (
     COMMANDS,
@@ -41,7 +48,6 @@ from eas_redirect.redaction.pseudonyms import Pseudonyms
 
 _SCHEMES = frozenset({"basic", "bearer", "digest", "negotiate", "ntlm"})
 _NTLM_NAMES = (28, 36, 44)  # MS-NLMP 2.2.1.3: domain, user, workstation; length and offset
-_NTLM_FIXED = 64
 
 
 def redacted_credentials(value: str, names: Pseudonyms) -> str:
@@ -84,7 +90,7 @@ def _ntlm(rest: str, names: Pseudonyms) -> str:
     except binascii.Error:
         return names.secret(rest)
     if read_authorization(f"Negotiate {rest}").logon is None:
-        shown = 12 if token.startswith(b"NTLMSSP\0") else 1  # the kind of message, or of token
+        shown = 12 if token.startswith(NTLM_SIGNATURE) else 1  # the kind of message, or of token
         if len(token) > shown:
             names.secret(rest)
         return base64.b64encode(token[:shown] + bytes(len(token[shown:]))).decode()
@@ -97,7 +103,7 @@ def _authenticate(message: bytes, names: Pseudonyms) -> bytes:
     """MS-NLMP 2.2.1.3: the fixed part, stand-ins for the names, and no responses."""
     unicode = bool(struct.unpack_from("<I", message, 60)[0] & 1)
     codec = "utf-16-le" if unicode else "latin-1"
-    clean = bytearray(message[:_NTLM_FIXED]) + bytes(len(message) - _NTLM_FIXED)
+    clean = bytearray(message[:NTLM_FIXED]) + bytes(len(message) - NTLM_FIXED)
     for field in _NTLM_NAMES:
         length, start = _ntlm_field(message, field)
         text = names.name(message[start : start + length].decode(codec, "replace"))
@@ -109,8 +115,8 @@ def _ntlm_field(message: bytes, field: int) -> tuple[int, int]:
     """Length and offset; an empty field if it lies outside the message."""
     (length,) = struct.unpack_from("<H", message, field)
     (start,) = struct.unpack_from("<I", message, field + 4)
-    inside = _NTLM_FIXED <= start <= len(message) - length
-    return (length, start) if inside else (0, _NTLM_FIXED)
+    inside = NTLM_FIXED <= start <= len(message) - length
+    return (length, start) if inside else (0, NTLM_FIXED)
 
 
 def _bearer(rest: str, names: Pseudonyms) -> str:
@@ -274,7 +280,6 @@ _HOSTS = frozenset(
 )
 _ADDRESSES = frozenset({"x-forwarded-for", "x-real-ip", "forwarded"})
 _CREDENTIALS = frozenset({"authorization", "www-authenticate", "proxy-authorization"})
-_DIAGNOSTICS = frozenset({"x-ms-diagnostics", "x-exceptiondiagnostics"})
 _URLS = frozenset({"x-ms-location", "location", "content-location", "referer", "origin"})
 _DIAGNOSIS = re.compile(r"UserHasNoMailbox")
 _COOKIE_ATTRIBUTES: Mapping[str, Form] = {
@@ -308,7 +313,7 @@ def redacted_header(name: str, value: str, names: Pseudonyms) -> str:
         return redacted_url(value, names)
     if key in _ADDRESSES:
         return _NODE.sub(lambda node: _node(node[0], names), value)
-    if key in _DIAGNOSTICS:
+    if key in DIAGNOSTICS:
         return _diagnostics(value, names)
     if key in _CREDENTIALS:
         return redacted_credentials(value, names)

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from mitmproxy import http
 
+from eas_redirect.activesync.authorization import NTLM_FIXED, NTLM_SIGNATURE
 from eas_redirect.activesync.inflate import InflateError, inflated
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 
@@ -21,7 +22,6 @@ _PLACES = {
     "request/content": "body of the request",
     "response/content": "body of the answer",
 }
-_NTLM, _NTLM_HEAD = b"NTLMSSP\0", 64  # six fields are described up to there
 _CONNECTIONS = ("client_conn", "server_conn")
 
 
@@ -81,13 +81,13 @@ def _hidden(data: bytes) -> Iterator[bytes]:
     another without a gap (MS-NLMP 2.2.1.3)."""
     for text in _decoded(data):
         yield text
-        if text.startswith(_NTLM):
+        if text.startswith(NTLM_SIGNATURE):
             yield from _ntlm_fields(text)
 
 
 def _ntlm_fields(message: bytes) -> Iterator[bytes]:
     """Where they are, by the lengths and offsets at the front."""
-    for at in range(len(_NTLM) + 4, min(len(message), _NTLM_HEAD), 8):
+    for at in range(len(NTLM_SIGNATURE) + 4, min(len(message), NTLM_FIXED), 8):
         length = int.from_bytes(message[at : at + 2], "little")
         start = int.from_bytes(message[at + 4 : at + 8], "little")
         yield message[start : start + length]
