@@ -1,7 +1,7 @@
 """eas-redirect.toml → `Config`: every key of the file, all problems at once with their places.
 
 The tables of the file come first, then what no single key can tell, then the reading. `policy`,
-`directory_settings` and `cache_settings` give the other rooms what they need of it.
+`directory_settings` and `cache_settings` hand the other rooms the parts that they need.
 """
 
 import os
@@ -224,7 +224,7 @@ def load_config(
     overrides: Mapping[str, Override] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """The configuration that a file, the environment and options say, or ConfigError.
+    """Read the file, the environment and the options. Raises ConfigError.
 
     `path`: the file, or `ENVIRONMENT_ALONE`. `overrides`: dotted keys that options outside the
     file set (`mode`, `proxy.upstream`); a Path among them is relative to the working directory.
@@ -249,7 +249,7 @@ def load_config(
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """A list is no shorter for an item that cannot be used."""
+    """An item that cannot be used still counts as an item of its list."""
     place = error["loc"]
     below = (e["loc"] for e in errors if e is not error)
     return error["type"] == "too_short" and any(
@@ -258,7 +258,7 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
 
 
 def _in_words(error: ErrorDetails, said: AllSources) -> str:
-    """With the head that somebody forgot when they took the `# ` from a key below it."""
+    """The problem; if the head of the key's table is still commented out above it, that."""
     if error["type"] == "extra_forbidden":
         name = str(error["loc"][-1])
         tables = {key.rpartition(".")[0] for key in known_keys(Config) if key.endswith(f".{name}")}
@@ -275,13 +275,13 @@ def _below_a_comment(said: AllSources, line: int) -> str:
 
 
 def _base(path: Path) -> Path:
-    """What relative paths are relative to."""
+    """The folder that relative paths start from."""
     return Path.cwd() if path == ENVIRONMENT_ALONE else path.resolve().parent
 
 
 def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> str | None:
-    """`metrics.listen` of a file that is refused as a whole, where that key can be read: a proxy
-    that runs goes on with its last good settings, and answers there. None: it cannot be read."""
+    """`metrics.listen` of a file that is refused, or None if that key cannot be read. A running
+    proxy keeps its last good settings and answers there."""
     said = collect(path, {}, os.environ if environment is None else environment, Config)
     if said.is_lost(("metrics", "listen")):
         return None
@@ -301,8 +301,8 @@ def brake(
     overrides: Mapping[str, Override],
     environment: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Why nobody may be redirected while this file is refused, as a clause; None: it leaves out
-    nobody whom `in_force` lets go. What may be a brake and cannot be read counts as one."""
+    """Why nobody may be redirected while this file is refused, as a clause. None if it leaves out
+    nobody whom `in_force` redirects. Whatever may be a brake and cannot be read counts as one."""
     known = os.environ if environment is None else environment
     said = collect(path, overrides, known, Config)
     mode = said.document.get("mode")
@@ -327,7 +327,7 @@ def brake(
 
 
 def _hides_a_brake(said: AllSources, base: Path) -> bool:
-    """Whether something that cannot be read, or stands where it does not belong, may be one."""
+    """Whether a line that cannot be read, or a key in the wrong place, may be a brake."""
     lost = [key.split(".") for key in said.unread]
     if any(parts[0] in ("", "a line", "redirect") or parts[-1] in _BRAKES for parts in lost):
         return True
@@ -345,13 +345,13 @@ def _hides_a_brake(said: AllSources, base: Path) -> bool:
 
 
 def _names_a_brake(name: object, value: object) -> bool:
-    """Whether a key that we do not know, or one below it, has the name of a brake."""
+    """Whether an unknown key, or one below it, has the name of a brake."""
     inner = value.items() if isinstance(value, dict) else ()
     return name in _BRAKES or any(_names_a_brake(key, below) for key, below in inner)
 
 
 def policy(config: Config) -> Policy:
-    """What the decision needs. Reads the files of users again; ConfigError when one is gone."""
+    """What the decision needs. Reads the users files again; raises ConfigError if one is gone."""
     redirect = config.redirect
     return Policy(
         own_names=frozenset(config.exchange.host_names),
@@ -375,7 +375,7 @@ def discovery_policy(config: Config) -> DiscoveryPolicy:
 
 
 def servers(config: Config) -> frozenset[str]:
-    """The names of the old servers, as far as the configuration has them."""
+    """The names of the old servers that the configuration knows."""
     url = config.proxy.upstream_url
     upstream = url.address.host if url else None
     named = (*config.exchange.host_names, upstream, config.proxy.upstream_name)
@@ -426,7 +426,7 @@ def cache_settings(config: Config) -> CacheSettings:
 
 
 def contradictions(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
-    """Each problem with the place of the key that is to be changed."""
+    """What keys say against each other: each problem, at the key to change."""
     document = said.document
     directory = _table(document, "directory")
     yield from _directory_contradictions(directory, said)
@@ -489,8 +489,9 @@ def _simple_bind_contradictions(
 
 
 def _waves_of_nobody(redirect: dict[str, Any], said: AllSources) -> Iterator[tuple[KeyPath, str]]:
-    """A table that names nothing is either a mistake or says what has a word of its own. One whose
-    keys could not be read names somebody: whoever took it out would redirect everybody."""
+    """A table that names nothing is a mistake: there are plainer ways to say everybody or nobody. A
+    table whose keys could not be read does name somebody; without it, everybody would be
+    redirected."""
     meant = {
         "only": 'remove the table if everybody is meant; mode = "observe" redirects nobody',
         "except": "remove the table if nobody is to be left out;"
@@ -512,7 +513,7 @@ def _waves_of_nobody(redirect: dict[str, Any], said: AllSources) -> Iterator[tup
 def _excepted_by_a_comment(
     redirect: dict[str, Any], said: AllSources
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Somebody who is meant to stay would be in the wave."""
+    """`redirect.except` is commented out, but its keys are not, and so widen the wave."""
     for key in _table(redirect, "only"):
         place: KeyPath = ("redirect", "only", key)
         if (line := said.commented_head(place, {"redirect.except"})) is not None:
@@ -541,7 +542,7 @@ def _claimed_twice(
 def _unusable_targets(
     relationships: list[tuple[int, dict[str, Any]]], hosts: dict[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
-    """A TargetOwaURL is judged with the host map, as the decision does it."""
+    """Each TargetOwaURL is judged as the decision does it, host map included."""
     host_map = {**DEFAULT_HOST_MAP, **{str(k).lower(): str(v) for k, v in hosts.items()}}
     for index, relationship in relationships:
         url = relationship.get("target_owa_url")

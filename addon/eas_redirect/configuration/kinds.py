@@ -1,4 +1,4 @@
-"""The kinds of values in eas-redirect.toml: each checks itself and says what is wrong in words.
+"""The kinds of values in eas-redirect.toml. Each checks itself and says in words what is wrong.
 
 Messages never repeat a value that could hold a secret. Used by `config.py` only.
 """
@@ -64,7 +64,7 @@ def _of_text[T](read: Callable[[str], T]) -> Callable[[object], T]:
 
 
 def _resolve(value: object, info: ValidationInfo) -> Path:
-    """Relative paths are relative to the file that names them."""
+    """A relative path starts from the folder of the file that names it."""
     base: Path = info.context["base"] if info.context else Path.cwd()
     return base / _text(value)
 
@@ -110,7 +110,7 @@ def _network(text: str) -> Network:
 
 
 def _plain_network(network: Network) -> Network:
-    """IPv4 that is written as IPv6 (RFC 4291 2.5.5.2) is IPv4, as the addresses of devices are."""
+    """An IPv4 network written as IPv6 (RFC 4291 2.5.5.2) becomes IPv4, like devices' addresses."""
     begin = network.network_address
     if isinstance(begin, ipaddress.IPv4Address) or network.prefixlen < 96 or not begin.ipv4_mapped:
         return network
@@ -183,8 +183,7 @@ class Listen:
 
 
 def parse_upstream(text: str) -> str:
-    """The http or https URL of a server, without a path and without a slash behind it. Raises
-    ValueError."""
+    """The http or https URL of a server: no path, no trailing slash. Raises ValueError."""
     try:
         read_server_url(text, UPSTREAM_PORTS)
     except HostPortError:
@@ -221,7 +220,7 @@ def _pages(value: object) -> str:
 
 
 def _judge(value: object, info: ValidationInfo) -> str:
-    """Questions hold names of users in clear, and nobody logs on to ask them: never a network."""
+    """Never a network address: questions hold users' names in clear, and asking needs no logon."""
     text = _text(value)
     if text.startswith("unix:"):
         return f"unix:{_resolve(text.removeprefix('unix:'), info)}"

@@ -1,6 +1,6 @@
-"""What is wrong with a value, in words and with its place, and the keys that there are.
+"""What is wrong with a value, in words and with its place; and which keys exist.
 
-For `config.py` and `sources.py` only. No sentence of pydantic's own comes through.
+For `config.py` and `sources.py` only. Nobody sees a sentence of pydantic's own.
 """
 
 import difflib
@@ -87,7 +87,7 @@ def unknown_key(place: KeyPath, model: type[BaseModel]) -> str:
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every key that has a value, dotted, with the type of that value. A list of tables is one."""
+    """Every key that takes a value, dotted, with the value's type. A list of tables is a value."""
     found: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         key = prefix + (info.alias or name)
@@ -103,7 +103,7 @@ def _table(annotation: Any) -> type[BaseModel] | None:
 
 
 def is_text_key(annotation: Any) -> bool:
-    """Whether a key's value is written in quotes, as a name, a path or one of several words is."""
+    """Whether a key's value is written in quotes: a name, a path, or one of several words."""
     annotation = getattr(annotation, "__value__", annotation)
     if get_origin(annotation) is Literal:
         return True

@@ -1,7 +1,7 @@
-"""Where a configuration is said: the file, the environment and the options of a command, as one
-document in which each key knows its place. Used by `config.py` only.
+"""Where a configuration comes from: the file, the environment and the options of a command, as
+one document in which each key knows its place. Used by `config.py` only.
 
-An option goes before the environment, the environment before the file.
+An option overrides the environment, the environment the file.
 """
 
 import os
@@ -39,7 +39,7 @@ _BROKEN_HEAD = re.compile(rf"\s*\[+\s*(?P<table>{_PART}(?:\s*\.\s*{_PART})*)")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`line` orders the problems; 0 for those of no line."""
+    """`line` orders the problems; 0 if a problem has no line."""
 
     text: str
     line: int = 0
@@ -47,8 +47,8 @@ class Problem:
 
 @dataclass(slots=True)
 class AllSources:
-    """What all sources say together. `problems` are those that keep a source from being read;
-    `unread` are the keys, dotted, whose values are lost by them: there is no more to say of those.
+    """What all sources say together. `problems` are faults that make part of a source unreadable;
+    `unread` are the dotted keys whose values are lost that way, and need no further message.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class AllSources:
     _elsewhere: dict[str, str] = field(default_factory=dict)  # dotted key → who else says it
 
     def problem(self, place: KeyPath, message: str) -> Problem | None:
-        """A problem of a key's value, with its place; None when it follows from an earlier one."""
+        """A problem with a key's value, and its place; None if an earlier problem caused it."""
         key = dotted(place)
         for source, at in self._elsewhere.items():
             if key == source or key.startswith((f"{source}.", f"{source}[")):
@@ -75,8 +75,8 @@ class AllSources:
         )
 
     def commented_head(self, place: KeyPath, tables: Collection[str]) -> int | None:
-        """The line of the nearest head above a key that is only a comment, where it is that of one
-        of `tables` and stands below the head that the key belongs to."""
+        """The line of the nearest commented-out head above a key, if it is that of one of `tables`
+        and stands below the head that the key now belongs to."""
         at = self.lines.get(place, 0)
         own = max((n for p, n in self.lines.items() if n < at and p == place[:-1]), default=0)
         between = [n for n in self.commented if own < n < at]
@@ -86,7 +86,7 @@ class AllSources:
         return max(between) if table in tables else None
 
     def is_lost(self, place: KeyPath) -> bool:
-        """Whether a key was said but cannot be read, or stands in a table of which that is so."""
+        """Whether a key is there but cannot be read, or its table cannot."""
         keys = {dotted(place), dotted(tuple(part for part in place if isinstance(part, str)))}
         return "" in self.unread or any(
             key == lost or key.startswith((f"{lost}.", f"{lost}["))
@@ -95,12 +95,12 @@ class AllSources:
         )
 
     def is_lost_below(self, table: KeyPath) -> bool:
-        """Whether a table has a key, or a line, that cannot be read."""
+        """Whether a table has a key or a line that cannot be read."""
         below = f"{dotted(table)}."
         return self.is_lost(table) or any(lost.startswith(below) for lost in self.unread)
 
     def say(self, key: str, value: object, by: str) -> None:
-        """A key that is said outside the file, and who says it."""
+        """Note a key that is set outside the file, and by whom."""
         self._elsewhere[key] = by
         self.unread.discard(key)
         *tables, name = key.split(".")
@@ -118,7 +118,7 @@ def collect(
     environment: Mapping[str, str],
     model: type[BaseModel],
 ) -> AllSources:
-    """The document that all sources make together."""
+    """All sources as one document."""
     said = AllSources(path)
     if path != ENVIRONMENT_ALONE:
         _read_file(said)
@@ -150,8 +150,8 @@ def _variable(key: str) -> str:
 
 
 def _meant_by(name: str, model: type[BaseModel]) -> str | None:
-    """Our variable that a name would be with other underscores, such as EAS_REDIRECT_MODE. A
-    brake that is set so would not be there."""
+    """The variable that somebody meant who got the underscores wrong (EAS_REDIRECT_MODE). Without
+    this, a brake set that way would be ignored."""
     plain = re.sub("_+", "", name.upper())
     if not plain.startswith(PREFIX.replace("_", "")):
         return None
@@ -192,7 +192,7 @@ def _unknown_variable(key: str, model: type[BaseModel]) -> str:
 
 
 def _value(text: str, *, text_key: bool) -> object:
-    """A TOML value. A key of text takes a bare word; in quotes it is a TOML string."""
+    """A TOML value. A key of text also takes a bare word; what is in quotes is a TOML string."""
     text = text.strip()
     if text_key and text[0] not in "\"'":
         return text
@@ -213,7 +213,7 @@ def _value(text: str, *, text_key: bool) -> object:
 
 
 class UnreadableFileError(Exception):
-    """A file that cannot be read as text; the message is a problem."""
+    """A file that cannot be read as text. The message can be shown as a problem."""
 
 
 def read_text(path: Path) -> str:
@@ -237,7 +237,7 @@ def _read_file(said: AllSources) -> None:
 
 
 def take_in_document(said: AllSources, text: str) -> None:
-    """Take in a file's text, without the statements that are no TOML: each is a problem."""
+    """Add a file's text. A statement that is not TOML becomes a problem and is left out."""
     lines = text.splitlines()
     heads = ((n, _COMMENTED_HEAD.match(line)) for n, line in enumerate(lines, start=1))
     said.commented = {n: found["head"] for n, found in heads if found}
@@ -254,8 +254,8 @@ def take_in_document(said: AllSources, text: str) -> None:
 
 
 def _take_out(said: AllSources, message: str, lines: list[str]) -> int | None:
-    """Tell an error of grammar, and blank its statement so that the rest can be read; None when
-    there is no line to blame."""
+    """Report an error of grammar and blank its statement, so that the rest can be read. None if no
+    line is to blame."""
     at = _AT.match(message)
     what = at["what"] if at else message
     number = int(at["line"]) if at and at["line"] else len(lines)
@@ -280,7 +280,7 @@ def _take_out(said: AllSources, message: str, lines: list[str]) -> int | None:
 
 
 def _begin(lines: list[str], number: int) -> int:
-    """The line on which the statement begins that cannot be read further than to line `number`."""
+    """The first line of the statement that cannot be read beyond line `number`."""
     for begin in range(number, 0, -1):
         try:
             parsed("\n".join(lines[: begin - 1]))
@@ -292,8 +292,8 @@ def _begin(lines: list[str], number: int) -> int:
 
 
 def _within(lines: list[str], begin: int, number: int) -> tuple[int, str, int]:
-    """For a statement of several lines: the line to blame, what to write, and the last line of it
-    as far as can be told: the one before the next statement."""
+    """For a statement of several lines: the line to blame, what to write instead, and its last
+    line, taken to be the one before the next statement."""
     key = _key_on(lines, begin).rpartition(".")[2]
     end = begin
     while end < len(lines) and not _is_statement(lines[end]):
@@ -313,7 +313,7 @@ def _is_statement(line: str) -> bool:
 
 
 def _key_on(lines: list[str], number: int) -> str:
-    """The key, dotted, of the statement that begins on a line."""
+    """The dotted key of the statement that begins on a line."""
     if broken := _BROKEN_HEAD.match(lines[number - 1]):
         return _without_quotes(broken["table"])
     heads = (found["table"] for line in lines[number - 1 :: -1] if (found := _HEAD.match(line)))
@@ -324,7 +324,7 @@ def _key_on(lines: list[str], number: int) -> str:
 
 
 def _without_quotes(key: str) -> str:
-    """A dotted key as `dotted` writes it, of `'redirect' . only` too."""
+    """A dotted key as `dotted` writes it, even from `'redirect' . only`."""
     return ".".join(part.strip("\"'") for part in re.findall(_PART, key))
 
 
@@ -346,7 +346,7 @@ def _own_words(what: str) -> str:
 
 
 def _advice(what: str, line: str) -> str:
-    """What to write instead. `what` is tomllib's sentence, `line` the line that it is about."""
+    """What to write instead. `what` is tomllib's sentence about `line`."""
     statement = _KEY.match(line)
     key = statement["key"] if statement else line.strip()
     if "declare" in what and "twice" in what:
@@ -369,7 +369,7 @@ def _advice(what: str, line: str) -> str:
 
 
 def _advice_on_key(key: str, sign: str, rest: str) -> str:
-    """For a line that begins as `key = value` does."""
+    """Advice on a line that begins like `key = value`."""
     value = rest.partition(" #")[0].strip()
     if sign == ":":
         return f"write = between a key and its value: {key} = {value}"
@@ -396,13 +396,13 @@ def _advice_on_key(key: str, sign: str, rest: str) -> str:
 
 
 def _around(line: str) -> str:
-    """The text that should stand in single quotes, when the line shows it."""
+    """The text that should stand in single quotes, if the line shows it."""
     found = [text for text in re.findall(r'"([^"]*)"', line) if "\\" in text and "'" not in text]
     return f" around {found[0]}: '{found[0]}'" if found else ""
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """A TOML document, or TOMLDecodeError also for what `tomllib` has no room for."""
+    """Parse TOML. Raises TOMLDecodeError also where `tomllib` runs out of depth or digits."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -2,7 +2,7 @@
 
 A list has one name per line, or is CSV with a head that names the column of users, as Exchange's
 migration batches (`EmailAddress`) and `Export-Csv` write it. UTF-8 or UTF-16. A line that cannot be
-read is refused, never skipped: it may be the one that excludes somebody.
+read is refused, never skipped: it may be the one that keeps somebody out of a wave.
 """
 
 import codecs
@@ -55,11 +55,11 @@ _COMMENT = re.compile(r"\s+#.*")
 
 
 class UserListError(Exception):
-    """A list that cannot be used; a line for each problem, with the file and what to do."""
+    """A list that cannot be used. One line per problem, with the file and what to do."""
 
 
 def read_users(path: Path) -> tuple[str, ...]:
-    """The names, each once whatever its case, in their order. Raises UserListError."""
+    """The names in order, each once regardless of case. Raises UserListError."""
     text = _text(path)
     first = next(filter(None, map(_content, text.splitlines())), "")
     if not first:
@@ -132,7 +132,7 @@ def _text(path: Path) -> str:
 
 
 def _content(line: str) -> str:
-    """A line without the spaces around it; nothing of a comment."""
+    """A line without the space around it; empty for a comment."""
     line = line.strip(" \r\n")
     return "" if line.startswith("#") else line
 
