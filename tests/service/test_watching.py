@@ -142,6 +142,21 @@ async def test_a_users_file_that_is_gone_does_not_keep_observe_mode_from_coming(
     assert await bench.reason("bert") != "directory_unavailable"
 
 
+async def test_a_key_that_is_gone_does_not_keep_observe_mode_from_coming(bench: Bench) -> None:
+    keyed = CONFIG + '[journal]\nusers = "hash"\nhash_key_file = "key"\n'
+    write(bench.directory / "key", "secret\n")
+    write(bench.config, keyed)
+    [record] = await bench.look()
+    assert (record.outcome, record.mode) == ("success", "enforce")
+    (bench.directory / "key").unlink()
+    write(bench.config, keyed.replace("enforce", "observe"))
+    [record] = await bench.look()
+    assert (record.outcome, record.mode) == ("failure", "observe")
+    assert "journal.hash_key_file" in (record.error_message or "")
+    assert (bench.service.refusals.now or "").startswith("nobody is redirected until the file")
+    assert bench.service.judge.mode == "observe"
+
+
 async def test_what_counts_from_the_next_start_on_is_said(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -83,7 +83,7 @@ class Service:
             self._journal.close()
             raise
         self.judge = _judge_of(config, made, directory)
-        self.ended_waits = _ended_waits(config)
+        self.ended_waits = _ended_waits(config, self._journal)
         self._started = False
         self._retired: list[CachedDirectory] = []  # still asked by exchanges of before
         self._names: asyncio.Task[None] | None = None
@@ -98,8 +98,6 @@ class Service:
         made = replace(made, wave=made.wave.after(self.judge.policy.wave))
         journal, directory, snapshot = self._journal, self.judge.directory, self.snapshot
         ended_waits = self.ended_waits
-        if (config.journal, config.mode) != (self.config.journal, self.config.mode):
-            ended_waits = _ended_waits(config)
         if not _same_directory(config, self.config):
             directory, snapshot = self._open_directory(config)
         if config.journal != self.config.journal:
@@ -109,6 +107,8 @@ class Service:
                 if directory is not self.judge.directory:
                     directory.close()
                 raise
+        if (config.journal, config.mode) != (self.config.journal, self.config.mode):
+            ended_waits = _ended_waits(config, journal)
         return Prepared(
             config=config,
             policy=_told(made, directory),
@@ -135,10 +135,11 @@ class Service:
 
     def stop_redirecting(self) -> None:
         """Switch to observe mode with everything else unchanged: for a configuration that may
-        hold somebody back and cannot be used. The next good one decides again."""
+        hold somebody back and cannot be used. The next good one decides again. It reads no file:
+        one that is gone may be why."""
         self.config = self.config.model_copy(update={"mode": "observe"})
         self.judge = replace(self.judge, mode="observe")
-        self.ended_waits = _ended_waits(self.config)
+        self.ended_waits = _ended_waits(self.config, self._journal)
 
     def told_by(self, snapshot: Snapshot) -> Policy:
         """The policy, with its names looked up in another version of the snapshot. Blocks."""
@@ -362,26 +363,31 @@ def _refuse_doubts(made: Policy) -> None:
 def _open_journal(config: Config) -> Journals:
     settings = config.journal
     iis_path = None if settings.iis_path is None else str(settings.iis_path)
+    redaction = redaction_of(config)
     try:
-        return Journals(settings.path, iis_path, redaction_of(config))
+        return Journals(settings.path, iis_path, redaction)
     except OSError as error:
         key = "path" if error.filename == settings.path else "iis_path"
         advice = f"{error.filename} cannot be written: {error.strerror}"
         raise ConfigError((f"journal.{key}: {advice}",)) from error
 
 
-def _ended_waits(config: Config) -> EndedWaits:
-    return EndedWaits(config.journal.path if config.mode == "enforce" else None, _secret(config))
+def _ended_waits(config: Config, journal: Journals) -> EndedWaits:
+    """They are named with the journal's key."""
+    path = config.journal.path if config.mode == "enforce" else None
+    return EndedWaits(path, journal.redaction.key)
 
 
 def redaction_of(config: Config) -> Redaction:
-    """How the journal of this configuration names users and devices."""
-    return Redaction(users=config.journal.users, key=_secret(config))
-
-
-def _secret(config: Config) -> bytes:
+    """How the journal of this configuration names users and devices. Raises ConfigError for a key
+    that cannot be read any more."""
     file = config.journal.hash_key_file
-    return file.read_bytes().strip() if file else b""
+    try:
+        key = file.read_bytes().strip() if file else b""
+    except OSError as error:
+        advice = f"{file} cannot be read: {error.strerror}"
+        raise ConfigError((f"journal.hash_key_file: {advice}",)) from error
+    return Redaction(users=config.journal.users, key=key)
 
 
 def _judge_of(config: Config, made: Policy, directory: CachedDirectory) -> Judge:
