@@ -256,9 +256,9 @@ async def test_once_for_each_device_and_once_more(bench: Bench) -> None:
     bench.begin("anna", "D2")
     await bench.look()
     assert len(bench.ended) == 2
-    for _ in range(60):  # it waits again at once: Exchange does not know yet
+    for number in range(60):  # it waits again at once: Exchange does not know yet
         if not bench.waiting:
-            bench.begin("anna", "D1")
+            bench.begin("anna", "Dd"[number % 2] + "1")
         await bench.look()
     assert len(bench.ended) == 3
     ended_at = [outcome.wait.began_s + outcome.waited_s for outcome in bench.ended]

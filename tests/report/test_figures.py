@@ -3,18 +3,21 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.report.exports import json_pieces, report_csv, report_json
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import find_sources
+from eas_redirect.report.lines import CASELESS
 from eas_redirect.report.page import each_day, report_page
 from eas_redirect.report.report_values import Report, Silence
 from eas_redirect.report.terminal import print_summary
@@ -242,6 +245,17 @@ def test_an_id_in_other_case_is_the_same_device(tmp_path: Path) -> None:
     assert any("1 device id under several users" in note for note in made.notes)
 
 
+def test_every_character_has_one_case_for_the_report_and_for_the_live_ledger() -> None:
+    characters = [chr(at) for at in range(1, 0x30000) if not 0xD800 <= at < 0xE000]
+    with duckdb.connect() as connection:
+        connection.execute(CASELESS)
+        rows = connection.execute(
+            "SELECT one, caseless(one) FROM (SELECT unnest($all::VARCHAR[]) AS one)",
+            {"all": [*characters, "ΦΟΊΒΟΣ", "İNCİ"]},
+        ).fetchall()
+    assert [(one, lower) for one, lower in rows if caseless(one) != lower] == []
+
+
 def test_two_servers_that_write_an_id_in_other_case_logged_one_exchange(tmp_path: Path) -> None:
     fields = "#Fields: date time cs-method cs-uri-stem cs-uri-query cs-username"
     eas, query = "/Microsoft-Server-ActiveSync", "Cmd=Sync&User=anna&DeviceType=iPhone&DeviceId"
@@ -428,12 +442,14 @@ def test_observed_redirects_are_judged_without_any_redirect(tmp_path: Path) -> N
     assert made.readiness["asked_to_sign_in"] == 1
 
 
+type Event = tuple[int, str, str | None, int, Callable[[str], str]]
 EVENTS = st.lists(
     st.tuples(
         st.integers(1, 1200) | st.integers(1200, 4 * 86400),  # seconds since the event before
         st.sampled_from(["redirect", "pass", "unauthenticated"]),
         st.sampled_from([OLD_HOST, "outlook.office365.com", None]),
         st.sampled_from([0, 900, 3500]),  # seconds that the request had waited
+        st.sampled_from([str.lower, str.upper, str.title]),  # how it writes its names
     ),
     min_size=1,
     max_size=25,
@@ -445,7 +461,7 @@ SILENCE_S = st.sampled_from([60, 3599, 3600, 86400]) | st.integers(1, 20 * 86400
 @settings(max_examples=12, deadline=None)
 def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
     tmp_path_factory: pytest.TempPathFactory,
-    lives: list[list[tuple[int, str, str | None, int]]],
+    lives: list[list[Event]],
     silence: int,
 ) -> None:
     records = sorted(
@@ -460,23 +476,31 @@ def test_any_sequence_is_judged_as_the_live_ledger_judges_it(
         now = record.timestamp_s
         ledger.observe(record)
     made = made_of(tmp_path_factory.mktemp("any"), *records)
-    live = {record.device_id: ledger.state(record) for record in records}
-    assert {d.device_id: d.state for d in made.devices} == {k: v for k, v in live.items() if v}
+    live = {caseless(record.device_id or ""): ledger.state(record) for record in records}
+    found = {caseless(device.device_id or ""): device.state for device in made.devices}
+    assert found == {k: v for k, v in live.items() if v}
+    assert len(made.devices) == len(found)
     states = {s.value: count for s, count in ledger.statistics().states.items()}
     assert made.totals.states == states == made.states_over_time[-1].states
 
 
-def life(number: int, events: list[tuple[int, str, str | None, int]]) -> Iterator[Record]:
+def life(number: int, events: list[Event]) -> Iterator[Record]:
     """One device's month of chance."""
     at = 0
-    for gap, what, host, waited in events:
+    for gap, what, host, waited, spelt in events:
         at += gap
         # Who calls the target by its name is never sent there: that would be a loop.
         called = OLD_HOST if what == "redirect" else host
         redirect = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
         told = redirect if what == "redirect" else {"reason": what.replace("pass", "other_answer")}
         yield call(
-            at, device_id=f"D{number}", url_domain=called, duration_ns=waited * 10**9, **told
+            at,
+            user_name=spelt("änna"),
+            user_domain=spelt("contoso"),
+            device_id=spelt(f"dev{number}"),
+            url_domain=called,
+            duration_ns=waited * 10**9,
+            **told,
         )
 
 

@@ -118,10 +118,11 @@ async def test_three_failures_in_a_row_from_two_clients() -> None:
     "exchanges",
     [
         [replace(FAILED, device_id="A")] * 4,
+        [replace(FAILED, device_id=d) for d in ("ApplA", "APPLA", "appla", "ApplA")],
         [replace(FAILED, device_id="A"), replace(FAILED, device_id="B"), EXCHANGE] * 2,
         [replace(FAILED, device_id=d, error_type="client_left") for d in "ABC"],
     ],
-    ids=["one client", "not in a row", "clients that left"],
+    ids=["one client", "one client in any case", "not in a row", "clients that left"],
 )
 async def test_what_says_nothing_about_exchange(exchanges: Sequence[Record]) -> None:
     seen = World().made()

@@ -235,6 +235,15 @@ def test_devices_are_told_apart_by_user_domain_and_id() -> None:
     }
 
 
+def test_a_device_that_writes_its_names_in_another_case_is_one_line() -> None:
+    shouted = replace(STUCK, user_name="ANNA", user_domain="contoso", device_id="id-ANNA")
+    [line] = seen(STUCK, shouted).stuck()
+    assert line.device_id == "ID-anna"
+    gone = replace(shouted, action="eas.ledger", ledger_state="quiet")
+    after = seen(STUCK, gone)
+    assert (after.stuck(), [one.device_id for one in after.moved()]) == ((), ["id-ANNA"])
+
+
 def test_a_password_that_exchange_refuses_is_told() -> None:
     world = World()
     world.get_stuck()

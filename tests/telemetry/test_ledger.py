@@ -227,6 +227,29 @@ def test_options_belongs_to_the_device_that_wrote_the_same_user_agent() -> None:
     assert bench.changes[-1].device_id == "ApplDN4711"
 
 
+def test_a_device_that_writes_its_names_in_another_case_is_the_same_one() -> None:
+    """Its 451, its comebacks and its OPTIONS are joined; lines name it as it wrote itself last."""
+    bench = Bench()
+    bench.call(device_id=None, user_agent="Mail/1", command="OPTIONS")
+    bench.call(user_agent="Mail/1", redirect=True)
+    for spelling in ("ANNA", "Anna", "anna"):
+        bench.after(6 * MINUTE)
+        name, domain = spelling, spelling.lower().replace("anna", "contoso")
+        back = bench.call(user_name=name, user_domain=domain, device_id=spelling + "1")
+        assert (back.user_name, back.device_id) == (name, spelling + "1")
+        back = bench.call(user_name=name, user_domain=domain, device_id="APPLdn4711")
+        assert back.device_id == "APPLdn4711"
+        bench.call(user_name=name, device_id=None, user_agent="MAIL/1")
+    bench.call(user_name="aNNA", device_id=None, user_agent="Mail/1")
+    mine = [one for one in bench.changes if one.device_id not in ("ANNA1", "Anna1", "anna1", None)]
+    assert [(one.ledger_state, one.user_name, one.user_domain, one.device_id) for one in mine] == [
+        ("redirected", "anna", "CONTOSO", "ApplDN4711"),
+        ("returned", "ANNA", "contoso", "APPLdn4711"),
+        ("stuck", "anna", "contoso", "APPLdn4711"),
+    ]
+    assert bench.counted() == {"stuck": 1, "seen": 2}, "ANNA1 in three cases, and an app's OPTIONS"
+
+
 def test_options_of_another_user_or_app_is_another_device() -> None:
     bench = Bench()
     bench.call(user_agent="Apple-iPhone9C4/1602.92")

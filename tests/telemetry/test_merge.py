@@ -139,12 +139,13 @@ def test_a_status_travels_as_json() -> None:
 
 
 def test_a_device_of_two_workers_is_one() -> None:
-    """Its connections lie in both: what it did adds up, and the worse state counts."""
+    """Its connections lie in both: what it did adds up, and the worse state counts. It may
+    write its names in another case each time."""
     one = replace(LIVELY, stuck=(device("anna@contoso.example"),), moved=(device("fred", 7),))
     other = replace(
         LIVELY,
-        stuck=(replace(device("anna@contoso.example"), last_s=NOW_S, returns=9),),
-        moved=(device("anna@contoso.example", state="quiet"), device("carl", 8, state="quiet")),
+        stuck=(replace(device("Anna@contoso.example"), last_s=NOW_S, returns=9),),
+        moved=(device("ANNA@contoso.example", state="quiet"), device("carl", 8, state="quiet")),
     )
     total = merge_statuses([one, other])
     [anna] = total.stuck

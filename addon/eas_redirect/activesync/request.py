@@ -58,6 +58,16 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 _PRINTABLE = frozenset(string.printable) - frozenset(string.whitespace) | {" "}
 
 
+def caseless(text: str) -> str:
+    """A device id, or what a user logs on with, as it compares: without regard to case.
+
+    Exchange keeps a device as an object below its user, whose name holds the id: a cn, and like
+    the names of accounts equal in any case (RFC 4519 2.3). A box on the way or a log may write it
+    otherwise than the device does. Character by character, as the report's database does it.
+    """
+    return text.lower() if text.isascii() else "".join(char.lower()[0] for char in text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What a query says, before the headers are added."""

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, get_args
 
 from eas_redirect.activesync.authorization import Logon
 from eas_redirect.activesync.exchange import Exchange
+from eas_redirect.activesync.request import caseless
 from eas_redirect.activesync.wait import WaitKind
 from eas_redirect.directory.values import (
     MOST_WATCHED,
@@ -317,4 +318,4 @@ def _name(outcome: WaitOutcome) -> str:
     who = asked.lookup.recipient
     account = who.object_guid or who.dn.lower()
     target = (who.target_address or "").lower()
-    return "\0".join((account, target, request.device_id or ""))
+    return "\0".join((account, target, caseless(request.device_id or "")))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.planning.plan import PlannedUser
 from eas_redirect.report.exports import csv_rows
 from eas_redirect.telemetry.printable import printable
@@ -47,14 +48,14 @@ def approvals(
 
 
 def _approval(user: PlannedUser, known: bool, from_logs: bool) -> Approval:
-    ids: dict[str, str] = {one.lower(): one for one in user.lists.allowed}
-    barred: dict[str, str] = {one.lower(): one for one in user.lists.blocked}
+    ids: dict[str, str] = {caseless(one): one for one in user.lists.allowed}
+    barred: dict[str, str] = {caseless(one): one for one in user.lists.blocked}
     types: dict[str, str] = {}
     for planned in user.devices:
         device, seen = planned.known.device, planned.known.seen
         if not device.device_id:
             continue
-        key = device.device_id.lower()
+        key = caseless(device.device_id)
         types[key] = device.device_type or ""
         if device.access == "blocked":
             barred.setdefault(key, device.device_id)
@@ -63,7 +64,7 @@ def _approval(user: PlannedUser, known: bool, from_logs: bool) -> Approval:
         if stored or logged:
             ids.setdefault(key, device.device_id)
     held = {
-        (planned.known.device.device_id or "").lower()
+        caseless(planned.known.device.device_id or "")
         for planned in user.devices
         if planned.known.device.access in ("blocked", "quarantined", "discovery")
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.directory.names import dns_name, domain_dn
 from eas_redirect.directory.values import (
     Census,
@@ -91,8 +92,8 @@ def merged(stored: Sequence[DirectoryDevice], seen: Iterable[Device]) -> tuple[K
     """Each device once. What a device said lately is newer than what Exchange stored."""
     latest: dict[str, Device] = {}
     for device in sorted(seen, key=lambda device: device.last_seen_s):
-        latest[(device.device_id or "").lower()] = device
-    both = (_known(one, latest.pop((one.device_id or "").lower(), None)) for one in stored)
+        latest[caseless(device.device_id or "")] = device
+    both = (_known(one, latest.pop(caseless(one.device_id or ""), None)) for one in stored)
     known = tuple(both)
     unstored = (
         replace(_known(DirectoryDevice(dn="", device_id=one.device_id), one), stored=False)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.planning.plan import BEFORE_THE_MOVE, PlannedDevice, PlannedUser
 from eas_redirect.policy.reasons import REASONS, Reason, of_named
 from eas_redirect.report.exports import csv_rows
@@ -266,10 +267,10 @@ def letters(planned: Sequence[PlannedUser]) -> Iterator[str]:
 def _letter_rows(user: PlannedUser) -> Iterator[dict[str, object]]:
     if not user.devices and _goes(user):
         yield {**dict.fromkeys(LETTER_COLUMNS), **_to(user), **_said(Prospect.UNKNOWN)}
-    barred = {one.lower() for one in user.lists.blocked}
+    barred = {caseless(one) for one in user.lists.blocked}
     for planned in user.devices:
         device = planned.known.device
-        is_blocked = device.access == "blocked" or (device.device_id or "").lower() in barred
+        is_blocked = device.access == "blocked" or caseless(device.device_id or "") in barred
         if _goes(planned) and not is_blocked:
             yield {
                 **_to(user),

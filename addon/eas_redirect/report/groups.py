@@ -100,7 +100,7 @@ def _group(name: str, devices: Sequence[Device]) -> Group:
 
 _LOGONS = """
 CREATE TEMP TABLE logons AS
-SELECT DISTINCT user_key, account, device_id, lower(user_name) AS name,
+SELECT DISTINCT user_key, account, device_id, caseless(user_name) AS name,
   CASE WHEN user_email IS NOT NULL THEN 'upn' WHEN user_domain IS NOT NULL THEN 'down_level'
     ELSE 'bare' END AS form
 FROM lines
@@ -117,7 +117,7 @@ GROUP BY account HAVING count(DISTINCT user_key) > 1
 # is not clear whose the short name is, and two accounts are two by the directory's word.
 _SAME_DEVICE = """
 SELECT list(DISTINCT user_key) FROM logons WHERE device_id IS NOT NULL
-GROUP BY lower(device_id), name
+GROUP BY caseless(device_id), name
 HAVING count(DISTINCT user_key) > 1
   AND count(DISTINCT user_key) FILTER (form = 'upn') < 2
   AND count(DISTINCT user_key) FILTER (form = 'down_level') < 2
@@ -127,7 +127,7 @@ HAVING count(DISTINCT user_key) > 1
 _RENAME = """
 UPDATE lines SET user_key = names.user,
   key = CASE WHEN lines.key IS NULL THEN NULL
-             WHEN named THEN hash(names.user, lower(device_id))
+             WHEN named THEN hash(names.user, caseless(device_id))
              ELSE hash(names.user, '', user_agent) END,
   agent = hash(names.user, user_agent)
 FROM (SELECT unnest($names::UBIGINT[]) AS name, unnest($users::UBIGINT[]) AS user) AS names
@@ -136,10 +136,10 @@ WHERE lines.user_key = names.name
 
 _SHARED = """
 SELECT count(*) FROM (
-  SELECT lower(device_id) FROM lines
+  SELECT caseless(device_id) FROM lines
   WHERE class = 0 AND user_key IS NOT NULL AND device_id IS NOT NULL
     AND reason IS DISTINCT FROM 'unauthenticated'
-  GROUP BY lower(device_id) HAVING count(DISTINCT user_key) > 1)
+  GROUP BY caseless(device_id) HAVING count(DISTINCT user_key) > 1)
 """
 
 

@@ -80,9 +80,9 @@ class LineClass(IntEnum):
 SAID = "CREATE MACRO said(text) AS nullif(nullif(text, ''), '-')"
 """HAProxy writes a hyphen for what it does not know."""
 
-# Exchange keeps a device as an object in the directory below its user, whose name holds the id
-# (a cn, equal without regard to case: RFC 4519 2.3). A box on the way or a log may
-# write it otherwise than the device does, and hashed journals have folded it before.
+CASELESS = "CREATE MACRO caseless(text) AS lower(text)"
+"""As `caseless` of activesync/request.py; hashed journals have folded before."""
+
 INSERT = f"""
 INSERT INTO lines
 WITH journal AS (
@@ -92,7 +92,7 @@ WITH journal AS (
 ), who AS (
   SELECT *,
     CASE WHEN said("user".name) IS NOT NULL
-      THEN hash(lower("user".name) || chr(0) || lower(coalesce(said("user".domain), '')))
+      THEN hash(caseless("user".name) || chr(0) || caseless(coalesce(said("user".domain), '')))
       END AS who,
     said(eas.device.id) AS device,
     said(user_agent.original) AS agent
@@ -108,7 +108,7 @@ SELECT
        ELSE 1 END,
   ts, ts - coalesce(event.duration // 1000000, 0),
   CASE WHEN who IS NULL THEN NULL
-       WHEN device IS NOT NULL THEN hash(who, lower(device))
+       WHEN device IS NOT NULL THEN hash(who, caseless(device))
        WHEN agent IS NOT NULL THEN hash(who, '', agent) END,
   hash(who, agent), device IS NOT NULL,
   who, "user".id, said("user".name), said("user".domain), said("user".email),
@@ -137,8 +137,8 @@ WHERE NOT lines.named AND lines.key IS NOT NULL AND lines.agent = named.agent
 # domain's, and theirs agree to a second or two.
 DOUBLED = """
 DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
-  AND (coalesce(lower(device_id), user_agent, ''), coalesce(command, ''), ts // 2000) IN (
-    SELECT coalesce(lower(device_id), user_agent, ''), coalesce(command, ''),
+  AND (coalesce(caseless(device_id), user_agent, ''), coalesce(command, ''), ts // 2000) IN (
+    SELECT coalesce(caseless(device_id), user_agent, ''), coalesce(command, ''),
       unnest([ts // 2000 - 1, ts // 2000, ts // 2000 + 1])
     FROM lines WHERE side = 'inner')
 """
@@ -147,20 +147,21 @@ DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
 # the outer one, and then the query alone says who called.
 OUTER_LOGON = """
 UPDATE lines SET key = CASE WHEN lines.device_id IS NOT NULL
-    THEN hash(o.user_key, lower(lines.device_id)) ELSE hash(o.user_key, '', lines.user_agent) END,
+    THEN hash(o.user_key, caseless(lines.device_id))
+    ELSE hash(o.user_key, '', lines.user_agent) END,
   user_key = o.user_key,
   agent = hash(o.user_key, lines.user_agent), user_name = o.user_name,
   user_domain = o.user_domain, user_email = o.user_email, logon_format = o.logon_format
 FROM (
   SELECT i.rowid AS line, arg_min(o.rowid, abs(i.ts - o.ts)) AS outer_line
   FROM lines AS i JOIN lines AS o ON o.side IN ('front', 'ours', 'other')
-    AND coalesce(lower(o.device_id), o.user_agent, '')
-      = coalesce(lower(i.device_id), i.user_agent, '')
+    AND coalesce(caseless(o.device_id), o.user_agent, '')
+      = coalesce(caseless(i.device_id), i.user_agent, '')
     AND coalesce(o.command, '') = coalesce(i.command, '')
     AND o.ts // 2000 BETWEEN i.ts // 2000 - 1 AND i.ts // 2000 + 1
   WHERE i.side = 'inner' AND o.user_key IS NOT NULL
     AND (i.user_key IS NULL OR (i.user_key <> o.user_key AND i.user_domain IS NULL
-      AND lower(i.user_name) = lower(o.user_name)))
+      AND caseless(i.user_name) = caseless(o.user_name)))
   GROUP BY i.rowid
 ) AS pair JOIN lines AS o ON o.rowid = pair.outer_line
 WHERE lines.rowid = pair.line

@@ -17,6 +17,7 @@ from eas_redirect.report.groups import join_logons
 from eas_redirect.report.inputs import InputKind, Source
 from eas_redirect.report.lines import (
     ADOPT,
+    CASELESS,
     COUNTS,
     DOUBLED,
     INSERT,
@@ -165,6 +166,7 @@ class _Reader:
         self._newest_ms = newest_ms
         self._progress = progress or (lambda _: None)
         connection.execute(SAID)
+        connection.execute(CASELESS)
         connection.execute(SCHEMA)
 
     def read(self, source: Source) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from sys import intern
 from typing import Literal
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.report.words import moment
 
 MAX_BYTES = 200 * 1000**2
@@ -147,7 +148,7 @@ class TargetRows:
 
 def folded_id(text: str) -> str:
     """A device id for comparisons: case, surrounding braces and blanks do not count."""
-    return text.strip().strip("{}").strip().lower()
+    return caseless(text.strip().strip("{}").strip())
 
 
 def read_export(

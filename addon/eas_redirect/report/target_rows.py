@@ -27,7 +27,7 @@ _HEAD = 512
 # What came of each device. A 200 to these commands is a phone that syncs, unless it says
 # UserHasNoMailbox.
 _LOGGED = """
-SELECT lower(device_id) AS id, any_value(device_type),
+SELECT caseless(device_id) AS id, any_value(device_type),
   list(DISTINCT coalesce(user_email,
     CASE WHEN user_domain IS NOT NULL THEN user_domain || '\\' || user_name ELSE user_name END))
     FILTER (user_name IS NOT NULL),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.autodiscover.phone_request import PATH
 from eas_redirect.certificates.trouble import Peer, diagnose
 from eas_redirect.policy.target import EAS_PATH
@@ -206,4 +207,6 @@ async def _true_cause(peer: Peer) -> str | None:
 
 def _client(record: Record) -> str:
     """Who asked: the device if it is known, since behind a front all have one address."""
-    return record.device_id or record.forwarded_ip or record.client_address or ""
+    if record.device_id:
+        return caseless(record.device_id)
+    return record.forwarded_ip or record.client_address or ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from urllib.parse import urlsplit
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.report.readiness import Behaviour, Readiness, likely_cause, readiness_of
 from eas_redirect.telemetry.clients import client_of
@@ -160,7 +161,10 @@ def _key(record: Record) -> DeviceKey | None:
     if record.user_name is None:
         return None
     key = (record.user_name, record.user_domain or "", record.device_id or "")
-    return key if sum(map(getsizeof, key)) <= MAX_TEXTS else None
+    if sum(map(getsizeof, key)) > MAX_TEXTS:
+        return None
+    name, domain, device_id = map(caseless, key)
+    return name, domain, device_id
 
 
 def _stub(record: Record) -> Record:

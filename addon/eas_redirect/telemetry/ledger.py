@@ -16,6 +16,7 @@ from sys import getsizeof, intern
 from typing import assert_never
 from urllib.parse import urlsplit
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.telemetry.record import Record
 
 RETURNS_UNTIL_STUCK = 3  # comebacks
@@ -66,6 +67,7 @@ class _Device:
 
     last_seen: float
     agent: int  # of user and User-Agent: where a request that names no device belongs
+    written: str  # user, domain and id as it wrote them last
     state: LedgerState = LedgerState.SEEN
     gaps: int = 0  # between visits
     between_s: float = 0.0  # all of them together
@@ -105,9 +107,9 @@ class Ledger:
     clock: Callable[[], float]
     max_devices: int = 200_000
     max_texts: int = MAX_TEXTS
-    _devices: OrderedDict[str, _Device] = field(default_factory=OrderedDict)
-    _by_agent: dict[int, str] = field(default_factory=dict)
-    _awaited: list[tuple[float, str]] = field(default_factory=list)  # a heap by quiet_at
+    _devices: OrderedDict[int, _Device] = field(default_factory=OrderedDict)
+    _by_agent: dict[int, int] = field(default_factory=dict)
+    _awaited: list[tuple[float, int]] = field(default_factory=list)  # a heap by quiet_at
     _states: Counter[LedgerState] = field(default_factory=Counter)
     _texts: int = 0
     _evicted: int = 0
@@ -132,7 +134,9 @@ class Ledger:
             device = self._adopt(key, record)
         if device is None:
             device = self._enter(key, record)
-            changes += (self._change(key, device, None),)
+            changes += (self._change(device, None),)
+        elif record.device_id:
+            device.written = _written(record)
         previous = device.state
         if _arrives(device, record):
             self._confirmed += device.state is not LedgerState.CONFIRMED
@@ -141,12 +145,12 @@ class Ledger:
         else:
             self._devices.move_to_end(key)
             _take_in(device, record)
-            self._weigh(key, device)
+        self._weigh(device)
         if redirected:
             record.redirect_count = max(1, device.redirects)
         record.ledger_state = device.state.value
         if device.state is not previous:
-            changes += (self._move(key, device, previous),)
+            changes += (self._move(device, previous),)
         self._await(key, device)
         return changes
 
@@ -163,7 +167,7 @@ class Ledger:
             device.queued_at = inf
             if device.state in _AWAITED and device.quiet_at <= now:
                 previous, device.state = device.state, LedgerState.QUIET
-                changes.append(self._move(key, device, previous))
+                changes.append(self._move(device, previous))
             self._await(key, device)
         return tuple(changes)
 
@@ -176,30 +180,32 @@ class Ledger:
         states = {state: self._states[state] for state in LedgerState}
         return LedgerStatistics(states=states, evicted=self._evicted, confirmed=self._confirmed)
 
-    def _find(self, record: Record) -> tuple[str, _Device | None]:
+    def _find(self, record: Record) -> tuple[int, _Device | None]:
         """The key, and the device if it is known. OPTIONS names no device (MS-ASHTTP 2.2.3):
         it belongs to the device of this user that last wrote the same User-Agent."""
         if record.device_id:
             key = _key(record)
         else:
-            key = self._by_agent.get(_agent(record)) or _unnamed_key(record)
+            key = self._by_agent.get(agent := _agent(record), agent)
         return key, self._devices.get(key)
 
-    def _adopt(self, key: str, record: Record) -> _Device | None:
+    def _adopt(self, key: int, record: Record) -> _Device | None:
         """A device that so far asked OPTIONS only, now that it says its name."""
-        device = self._devices.pop(_unnamed_key(record), None)
+        device = self._devices.pop(_agent(record), None)
         if device is not None:
             device.queued_at = inf
             self._devices[key] = device
             self._by_agent[device.agent] = key
         return device
 
-    def _enter(self, key: str, record: Record) -> _Device:
+    def _enter(self, key: int, record: Record) -> _Device:
         while self._devices and (
             len(self._devices) >= self.max_devices or self._texts >= self.max_texts
         ):
             self._evict()
-        device = _Device(last_seen=record.timestamp_s, agent=_agent(record))
+        device = _Device(
+            last_seen=record.timestamp_s, agent=_agent(record), written=_written(record)
+        )
         self._devices[key] = device
         self._states[device.state] += 1
         if record.device_id:
@@ -214,12 +220,12 @@ class Ledger:
         if self._by_agent.get(device.agent) == key:
             del self._by_agent[device.agent]
 
-    def _weigh(self, key: str, device: _Device) -> None:
-        held = getsizeof(key) + getsizeof(device.email) + getsizeof(device.device_type)
+    def _weigh(self, device: _Device) -> None:
+        held = getsizeof(device.written) + getsizeof(device.email) + getsizeof(device.device_type)
         self._texts += held - device.texts
         device.texts = held
 
-    def _await(self, key: str, device: _Device) -> None:
+    def _await(self, key: int, device: _Device) -> None:
         if device.state in _AWAITED and device.quiet_at < device.queued_at:
             device.queued_at = device.quiet_at
             heapq.heappush(self._awaited, (device.queued_at, key))
@@ -229,13 +235,13 @@ class Ledger:
             ]
             heapq.heapify(self._awaited)
 
-    def _move(self, key: str, device: _Device, previous: LedgerState) -> Record:
+    def _move(self, device: _Device, previous: LedgerState) -> Record:
         self._states[previous] -= 1
         self._states[device.state] += 1
-        return self._change(key, device, previous)
+        return self._change(device, previous)
 
-    def _change(self, key: str, device: _Device, previous: LedgerState | None) -> Record:
-        name, domain, device_id = key.split(_SEPARATOR)[:3]
+    def _change(self, device: _Device, previous: LedgerState | None) -> Record:
+        name, domain, device_id = device.written.split(_SEPARATOR)[:3]
         return Record(
             timestamp_s=self.clock(),
             action="eas.ledger",
@@ -322,18 +328,19 @@ def _shared(text: str | None) -> str | None:
     return intern(text) if text else None
 
 
-def _key(record: Record) -> str:
+def _written(record: Record) -> str:
     return _SEPARATOR.join(
         (record.user_name or "", record.user_domain or "", record.device_id or "")
     )
 
 
-def _unnamed_key(record: Record) -> str:
-    """For a device that has not named itself: its User-Agent stands for it."""
-    return _SEPARATOR.join(
-        (record.user_name or "", record.user_domain or "", "", record.user_agent or "")
-    )
+def _key(record: Record) -> int:
+    """Of a device that names itself, in whatever case. A hash takes a third of the names' room,
+    and nobody can aim at another's: Python keys it anew in each process."""
+    return hash(caseless(_written(record)))
 
 
 def _agent(record: Record) -> int:
-    return hash((record.user_name, record.user_domain, record.user_agent))
+    """For a device that has not named itself: its User-Agent stands for it."""
+    user, domain = caseless(record.user_name or ""), caseless(record.user_domain or "")
+    return hash((user, domain, record.user_agent))

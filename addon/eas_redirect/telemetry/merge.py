@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from eas_redirect.activesync.request import caseless
 from eas_redirect.directory.values import CacheStatistics
 from eas_redirect.telemetry.status import (
     LAST_DECISIONS,
@@ -197,10 +198,14 @@ def _merge_stuck(statuses: Sequence[Status]) -> tuple[DeviceLine, ...]:
         if line.user is None or line.device_id is None:  # `journal.users` drops names
             nameless.append(line)
             continue
-        key = (line.user, line.device_id)
+        key = _names(line)
         found[key] = _as_one(found[key], line) if key in found else line
     lines = sorted((*found.values(), *nameless), key=lambda line: -line.last_s)
     return tuple(lines[:LISTED_DEVICES])
+
+
+def _names(line: DeviceLine) -> tuple[str, str]:
+    return caseless(line.user or ""), caseless(line.device_id or "")
 
 
 def _as_one(one: DeviceLine, other: DeviceLine) -> DeviceLine:
@@ -219,8 +224,8 @@ def _as_one(one: DeviceLine, other: DeviceLine) -> DeviceLine:
 
 def _merge_moved(statuses: Sequence[Status], stuck: Sequence[DeviceLine]) -> tuple[DeviceLine, ...]:
     """Silent in one worker, and stuck in another: stuck."""
-    still = {(line.user, line.device_id) for line in stuck if line.user and line.device_id}
-    lines = (line for s in statuses for line in s.moved if (line.user, line.device_id) not in still)
+    still = {_names(line) for line in stuck if line.user and line.device_id}
+    lines = (line for s in statuses for line in s.moved if _names(line) not in still)
     return tuple(sorted(lines, key=lambda line: -line.since_s)[:MOVED_DEVICES])
 
 
