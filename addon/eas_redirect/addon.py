@@ -106,6 +106,7 @@ class EASRedirect:
     def _configure(self) -> None:
         settings = read_options({name: str(getattr(ctx.options, name)) for name in OPTIONS})
         config = load_config(settings.path, settings.overrides)
+        reloader = Reloader(settings.path, config, settings.overrides)  # before anything that waits
         self._replace(settings.engine)
         if self.service is None:
             self._behind.trust.adopt(config.proxy.upstream_ca)
@@ -119,7 +120,7 @@ class EASRedirect:
             self.service.adopt(self.service.prepare(config))
         self._keep_bodies = settings.keep_bodies
         self._adopt_profile()  # here, not in `running`: mitmproxy listens before that
-        self._watch(Reloader(settings.path, config, settings.overrides))
+        self._watch(reloader)
 
     def running(self) -> None:
         """Synchronous: while one hook of `running` waits, mitmproxy takes connections although its

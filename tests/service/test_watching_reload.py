@@ -89,6 +89,32 @@ def test_half_of_a_file_has_none_of_the_brakes_of_the_other_half(file: Path) -> 
     assert outcome.config.redirect.only is not None
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["not there yet", "half there"])
+@pytest.mark.parametrize("table", ["only", "except"])
+def test_a_file_of_users_that_is_named_before_it_is_whole(
+    file: Path, table: str, *, is_there: bool
+) -> None:
+    """Half of an `except` would let the other half go."""
+    now = 0.0
+    reloader = Reloader(file, load_config(file), {}, lambda: now)
+    listed = file.with_name("listed.txt")
+    if is_there:
+        write(listed, "anna\n")
+    write(file, BASE.replace("only", table).replace("pilot.txt", "listed.txt"))
+    seen: list[ReloadOutcome] = []
+    names = ["anna", "bert", "carl", "dora"]
+    for second in range(20):
+        now += 1.0
+        if second in (4, 7, 10):
+            write(listed, "\n".join(names[: second // 3 + 1]) + "\n")
+        outcome = reloader.look()
+        if isinstance(outcome, Loaded):
+            assert second >= 10 + SETTLE_S, "the file was still growing"
+            seen.append(outcome)
+    [outcome] = seen
+    assert listed in outcome.changed
+
+
 def test_a_bad_change_is_said_once_and_its_mending_too(file: Path, reloader: Reloader) -> None:
     write(file, BASE.replace("enforce", "enforced"))
     [outcome] = looks(reloader, 5)

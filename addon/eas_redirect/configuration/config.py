@@ -292,6 +292,16 @@ def pages_listen(path: Path, environment: Mapping[str, str] | None = None) -> st
         return None
 
 
+def users_files(
+    path: Path, overrides: Mapping[str, Override], environment: Mapping[str, str] | None = None
+) -> tuple[Path, ...]:
+    """The files of users that a file names, whether or not it can be used as a whole."""
+    said = collect(path, overrides, os.environ if environment is None else environment, Config)
+    redirect = _table(said.document, "redirect")
+    named = (_table(redirect, name).get("users_file") for name in ("only", "except"))
+    return tuple(_base(path) / name for name in named if isinstance(name, str) and "\0" not in name)
+
+
 _BRAKES = frozenset({"mode", "redirect", "only", "except", *CriteriaConfig.model_fields})
 
 

@@ -56,9 +56,10 @@ async def _main(path: Path, config: Config, overrides: Mapping[str, Override]) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    reloader = Reloader(path, config, overrides)  # before the service, which may have to wait
     service = Service(config)
     try:
-        await _serve(service, path, config, overrides, stopped)
+        await _serve(service, path, config, reloader, stopped)
     finally:
         service.close()
     return 0
@@ -68,7 +69,7 @@ async def _serve(
     service: Service,
     path: Path,
     config: Config,
-    overrides: Mapping[str, Override],
+    reloader: Reloader,
     stopped: asyncio.Event,
 ) -> None:
     server, challenges, of_autodiscover = legacy_server_of(config), Challenges(), Challenges()
@@ -85,7 +86,7 @@ async def _serve(
             draining=stopped.is_set,
         ),
     )
-    watcher = Watcher(service, Reloader(path, config, overrides))
+    watcher = Watcher(service, reloader)
     probes = (
         ChallengeProbe(challenges, lambda: str(server), ask),
         ChallengeProbe(

@@ -14,7 +14,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import assert_never
 
-from eas_redirect.configuration.config import Config, ConfigError, brake, load_config, policy
+from eas_redirect.configuration.config import (
+    Config,
+    ConfigError,
+    brake,
+    load_config,
+    policy,
+    users_files,
+)
 from eas_redirect.configuration.sources import ENVIRONMENT_ALONE, Override
 from eas_redirect.directory.adoption import SETTLE_S
 from eas_redirect.directory.snapshot import SnapshotError
@@ -55,7 +62,7 @@ class Reloader:
 
     A change counts once the files have been the same for SETTLE_S and two looks, so that a file
     that is still being written is left alone: its first half may well be a good configuration,
-    without the brakes of the second.
+    without the brakes of the second. That goes for a file of users, too, that is named only now.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class Reloader:
         self._overrides = dict(overrides)
         self._config = config
         self._problems: tuple[str, ...] | None = None
+        self._asked: Signature | None = None  # of the file when it was asked whom it names
+        self._named: tuple[Path, ...] = ()
         self._read = self._seen = self._signatures()
         self._still_since = clock()
 
@@ -119,7 +128,12 @@ class Reloader:
         return Loaded(config=config, changed=changed)
 
     def _signatures(self) -> dict[Path, Signature | None]:
-        return {path: _signature(path) for path in watched_files(self._path, self._config)}
+        """Of the files in force, and of those that the file names as it is now."""
+        found = {path: _signature(path) for path in watched_files(self._path, self._config)}
+        if found[self._path] != self._asked:
+            self._asked = found[self._path]
+            self._named = users_files(self._path, self._overrides)
+        return {**{path: _signature(path) for path in self._named}, **found}
 
 
 def watched_files(path: Path, config: Config) -> tuple[Path, ...]:

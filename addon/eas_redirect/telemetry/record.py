@@ -369,7 +369,7 @@ def config_record(
 ) -> Record:
     """The journal line of a configuration that was read again. `changed`: names of files. `meant`:
     who is redirected, in words."""
-    what = ", ".join(changed) or "unchanged files"
+    what = ", ".join(changed) or "again"
     taken = f"read {what}: the configuration is adopted: {meant}"
     kept = f"read {what}: the last good configuration goes on: {meant}"
     return Record(
