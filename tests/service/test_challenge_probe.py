@@ -90,6 +90,20 @@ async def test_a_fault_of_ours_does_not_end_it(caplog: pytest.LogCaptureFixture)
     assert asking._task.cancelled()
 
 
+def test_it_may_be_closed_after_its_event_loop() -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # the task ends with the loop
+    asking = probe(Server(Answered(status=401)), Challenges())
+
+    async def begin() -> None:
+        asking.start()
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(begin())
+    loop.close()
+    asking.close()
+
+
 async def test_of_several_workers_one_asks_and_all_know(tmp_path: Path) -> None:
     servers = [Server(Answered(status=401)) for _ in range(3)]
     known = [Challenges(tmp_path) for _ in servers]

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,11 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from eas_redirect.certificates.front import SOON_DAYS
+from eas_redirect.certificates.trouble import Peer
 from eas_redirect.configuration.config import load_config
-from eas_redirect.directory.values import OrganizationRelationship
+from eas_redirect.directory.adoption import HeldBack
+from eas_redirect.directory.cache import CachedDirectory
+from eas_redirect.directory.values import CacheSettings, OrganizationRelationship
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.service.monitor import (
+    DAY_S,
+    LOOK_S,
     Descriptors,
     Monitor,
     ProxyFacts,
@@ -23,6 +31,7 @@ from eas_redirect.service.monitor import (
     relationship_lines,
 )
 from eas_redirect.service.service import Service
+from eas_redirect.service.upstream import NoAnswer, UpstreamOutcome
 from eas_redirect.service.watching import Reloader, Watcher
 from eas_redirect.telemetry.record import Record
 from eas_redirect.telemetry.web import parse_listen
@@ -65,7 +74,8 @@ def test_it_is_short_until_there_are_enough_again() -> None:
     process = Process(1010, 1024)
     descriptors = process.looked_at()
     assert descriptors.are_short()
-    for now_s, count, short in ((0.5, 10, True), (1.5, 990, True), (3.0, 980, False)):
+    steps = ((0.5, 10, True), (LOOK_S, 990, True), (1.5 * LOOK_S, 980, True), (3.0, 980, False))
+    for now_s, count, short in steps:
         process.now_s, process.count = now_s, count
         assert descriptors.are_short() is short
 
@@ -78,9 +88,31 @@ def test_the_real_ones() -> None:
     finally:
         os.close(reading)
         os.close(writing)
-    assert limit() > 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert limit() == soft > 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        assert limit() == soft - 1, "the one that is in force"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_what_the_system_does_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older kernels give these folders no size, so that their entries are counted."""
+    folder = Path("/proc/self/task")
+    assert folder.stat().st_size == 0
+    assert open_descriptors(folder) == len(list(folder.iterdir())) > 0
+    assert open_descriptors(tmp_path / "gone") == 0
+    monkeypatch.setitem(sys.modules, "resource", None)  # Windows
+    assert limit() == 0
+
+
+DOWN = Record(
+    timestamp_s=1.0,
+    action="eas.directory",
+    message="dc1 does not answer",
+    directory_change="unavailable",
+)
 POLICY = Policy(host_map=dict(DEFAULT_HOST_MAP), allowed_hosts=("*.office365.com",))
 RELATIONSHIP = OrganizationRelationship(
     name="Cloud",
@@ -141,6 +173,7 @@ async def test_a_directory_that_shows_no_mailbox_is_blind(tmp_path: Path) -> Non
     columns = ("homeMDB", "msExchHomeServerName")
     lines = text.replace("\n ", "").splitlines(keepends=True)
     snapshot.write_text("".join(line for line in lines if not line.startswith(columns)))
+    os.utime(snapshot, (1, 1))  # it has stood still
     path = tmp_path / "eas-redirect.toml"
     path.write_text(f'mode = "enforce"\n[directory]\nsnapshot = "{snapshot}"\n')
     service = Service(load_config(path, {"journal.path": str(tmp_path / "journal.jsonl")}))
@@ -164,20 +197,107 @@ async def test_a_directory_that_shows_no_mailbox_is_blind(tmp_path: Path) -> Non
 
 async def test_trouble_with_the_directory_comes_and_goes(monitor: Monitor) -> None:
     service = monitor._service
-    service.record(
-        Record(
-            timestamp_s=1.0,
-            action="eas.directory",
-            message="dc1 does not answer",
-            directory_change="unavailable",
-        )
-    )
+    service.record(DOWN)
     assert monitor.status().directory.problem == "dc1 does not answer"
     assert monitor.status().directory.state == "stale"
     service.record(replace(REDIRECT, directory_cache="miss", directory_server="dc2"))
     assert monitor.status().directory.problem is None
     assert monitor.status().directory.server == "dc2"
     assert monitor.status().directory.state == "answering"
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (replace(DOWN, error_message="dc1: timed out"), "dc1: timed out"),
+        (replace(DOWN, message="dc1 is down"), "dc1 is down"),
+        (replace(REDIRECT, reason="directory_unavailable", error_message="late"), "late"),
+        (replace(DOWN, directory_change="recovered"), None),
+        (replace(REDIRECT, directory_cache="miss"), None),
+        (replace(REDIRECT, directory_cache="hit"), "before"),
+        (replace(DOWN, directory_change="relationship_added"), "before"),
+    ],
+)
+async def test_what_says_that_the_directory_is_in_trouble_or_out_of_it(
+    monitor: Monitor, record: Record, problem: str | None
+) -> None:
+    monitor._service.record(replace(DOWN, error_message="before"))
+    monitor._service.record(replace(record, timestamp_s=9.0))
+    line = monitor.status().directory
+    assert line.problem == problem
+    assert line.error is not None
+    assert line.error.until_s == (9.0 if problem is None else None)
+    assert line.error.since_s == DOWN.timestamp_s
+
+
+async def test_a_snapshot_that_is_not_in_force_is_said_and_makes_a_gauge(monitor: Monitor) -> None:
+    gauge, file = monitor.metrics.gauges.snapshot_good, monitor._service.snapshot
+    assert file is not None
+    assert gauge() is True
+    monitor._service.record(DOWN)
+    file.problem = "forest.ldif: it is cut off"
+    assert gauge() is False
+    assert monitor.status().directory.problem == file.problem, "which somebody can mend here"
+    file.problem = None
+    assert gauge() is True
+    assert monitor.status().directory.problem == DOWN.message
+
+
+async def test_relationships_are_worked_out_again_only_when_they_or_the_policy_change(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forest may have thousands of domains, and load balancers ask every second."""
+    counted: list[int] = []
+
+    def lines(known: tuple[OrganizationRelationship, ...], policy: Policy) -> object:
+        counted.append(len(known))
+        return relationship_lines(known, policy)
+
+    monkeypatch.setattr("eas_redirect.service.monitor.relationship_lines", lines)
+    for _ in range(3):
+        await monitor._look()
+    assert len(counted) == 1
+    judge = monitor._service.judge
+    monitor._service.judge = replace(judge, policy=replace(judge.policy, host_map={}))
+    await monitor._look()
+    assert len(counted) == 2
+
+
+async def test_relationships_stay_shown_while_nobody_can_be_asked(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await monitor._look()
+    shown = monitor.status().relationships
+    assert len(shown) > 1
+    nobody = HeldBack(lambda: "cut off")
+    with monkeypatch.context() as patched:
+        patched.setattr(CachedDirectory, "relationships", lambda _: nobody.relationships())
+        await monitor._look()
+        assert monitor.status().relationships == shown
+    fresh = CachedDirectory(nobody, CacheSettings())
+    monitor._service.judge = replace(monitor._service.judge, directory=fresh)
+    await monitor._look()
+    assert monitor.status().relationships == shown
+    assert fresh.statistics().unavailable == 0, "one that was never read is not asked"
+    fresh.close()
+
+
+async def test_closed_it_asks_exchange_no_more(tmp_path: Path) -> None:
+    """A script that mitmproxy loads again has another monitor, and the old one is gone."""
+
+    async def nobody(_timeout_s: float) -> UpstreamOutcome:
+        return NoAnswer(why="refused")
+
+    before = asyncio.all_tasks()
+    service = Service(load_config(write_config(tmp_path)), journalled=False)
+    monitor = Monitor(service, ProxyFacts(peer=lambda: Peer(host="127.0.0.1", port=1), ask=nobody))
+    monitor.upstream.doubt("it refuses us")
+    service.record(Record(timestamp_s=5.0, action="eas.config", message="", outcome="success"))
+    assert asyncio.all_tasks() > before
+    monitor.close()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    service.close()
 
 
 async def test_a_refused_configuration_is_shown_until_it_is_corrected(monitor: Monitor) -> None:
@@ -228,18 +348,32 @@ async def test_a_domain_that_is_claimed_twice_is_sent_to_nobody_there_too() -> N
 
 
 @pytest.mark.parametrize(
-    ("ends_s", "refused", "text", "grave"),
+    ("ends_s", "refused", "text", "since_s", "grave"),
     [
-        (NOW_S + 100 * 86400, None, None, False),
-        (NOW_S + 20 * 86400, None, "it ends on", False),
-        (NOW_S - 1, None, "it ended on", True),
-        (NOW_S + 100 * 86400, "the old certificates stay: x", "the old certificates stay", True),
-        (None, "the old certificates stay: x", "the old certificates stay", True),
+        (NOW_S + 100 * DAY_S, None, None, None, False),
+        (NOW_S + 20 * DAY_S, None, "it ends on", NOW_S - DAY_S, False),
+        (NOW_S + SOON_DAYS * DAY_S, None, "it ends on", NOW_S, False),
+        (NOW_S + SOON_DAYS * DAY_S + 1, None, None, None, False),
+        (NOW_S, None, "it ended on", NOW_S, True),
+        (NOW_S - 1, None, "it ended on", NOW_S - 1, True),
+        (
+            NOW_S + 100 * DAY_S,
+            "the old certificates stay: x",
+            "the old certificates stay",
+            NOW_S,
+            True,
+        ),
+        (None, "the old certificates stay: x", "the old certificates stay", NOW_S, True),
     ],
-    ids=["good", "soon", "ended", "renewal refused", "of no file"],
+    ids=["good", "soon", "now soon", "not yet", "now", "ended", "renewal refused", "of no file"],
 )
 async def test_certificates(
-    monitor: Monitor, ends_s: float | None, refused: str | None, text: str | None, grave: bool
+    monitor: Monitor,
+    ends_s: float | None,
+    refused: str | None,
+    text: str | None,
+    since_s: float | None,
+    grave: bool,
 ) -> None:
     ends = None if ends_s is None else datetime.fromtimestamp(ends_s, UTC)
     monitor._proxy = ProxyFacts(front_expires=lambda: ends, front_refused=lambda: refused)
@@ -247,7 +381,9 @@ async def test_certificates(
     [line] = monitor.status().certificates
     assert (line.whose, line.ends_s, line.grave) == ("phones", ends_s, grave)
     assert (line.error is None) == (text is None)
-    assert text is None or (line.error is not None and line.error.text.startswith(text))
+    if line.error is not None:
+        assert line.error.text.startswith(text or "")
+        assert line.error.since_s == since_s
 
 
 async def test_it_follows_the_configuration_and_keeps_a_good_address(

@@ -54,6 +54,14 @@ class World:
             if self.sleeping.is_set():
                 return
 
+    async def look(self, seen: Upstream) -> None:
+        """As a page does, but only until it is known that Exchange has not answered."""
+        looking, failed = (asyncio.ensure_future(c) for c in (seen.look(), self.sleeping.wait()))
+        async with asyncio.timeout(20):
+            await asyncio.wait({looking, failed}, return_when=asyncio.FIRST_COMPLETED)
+        looking.cancel()
+        failed.cancel()
+
     def made(self) -> Upstream:
         peer = Peer(host="127.0.0.1", port=free_port(), tls=False)
         return Upstream(lambda: peer, self.ask, clock=lambda: self.now_s, sleep=self.sleep)
@@ -94,7 +102,7 @@ async def test_what_failed_before_exchange_answered_us_is_over() -> None:
 async def test_a_doubt_takes_the_place_of_no_cause_that_is_known() -> None:
     world = World()
     seen = world.made()
-    await seen.look()
+    await world.look(seen)
     seen.doubt("odd")
     assert seen.line().problem == "refused"
     seen.close()
@@ -185,7 +193,7 @@ async def test_the_true_cause_is_told_where_the_answer_does_not_help_a_phone(
     world = World(outcome=outcome)
     peer = Peer(host="127.0.0.1", port=9, tls=tls)
     seen = Upstream(lambda: peer, world.ask, clock=lambda: world.now_s, sleep=world.sleep)
-    await seen.look()
+    await world.look(seen)
     assert seen.line().problem == problem
     seen.close()
 
@@ -216,7 +224,7 @@ async def test_a_fault_of_ours_does_not_end_the_asking(caplog: pytest.LogCapture
 
     peer = Peer(host="127.0.0.1", port=9, tls=False)
     seen = Upstream(lambda: peer, broken, clock=lambda: world.now_s, sleep=world.sleep)
-    await seen.look()
+    await world.look(seen)
     assert seen.line().problem == "an internal error (RuntimeError); see the log"
     assert "Traceback" in caplog.text
     await world.pass_time()
@@ -257,6 +265,21 @@ async def test_closed_it_asks_no_more() -> None:
     seen.close()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_it_may_be_closed_after_its_event_loop() -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # the task ends with the loop
+    world = World()
+    seen = world.made()
+
+    async def begin() -> None:
+        seen.doubt("x")
+        await world.settle()
+
+    loop.run_until_complete(begin())
+    loop.close()
+    seen.close()
 
 
 async def test_it_depends_on_our_own_request_until_the_first_that_is_answered(
@@ -317,7 +340,7 @@ async def test_a_fresh_proxy_asks_before_anybody_sends_it_traffic() -> None:
 async def test_a_fresh_proxy_that_cannot_reach_it_goes_on_asking() -> None:
     world = World()
     seen = world.made()
-    await asyncio.wait_for(asyncio.shield(seen.look()), 5)
+    await world.look(seen)
     assert seen.line().problem == "refused"
     world.outcome = Answered(status=401)
     await world.pass_time()
@@ -344,7 +367,7 @@ async def test_what_a_tls_port_says_to_plain_http_is_no_answer_of_exchange(
     monkeypatch.setattr(upstream, "diagnose", lambda _peer, _timeout_s: "speaks TLS")
     world = World(outcome=Answered(status=status))
     seen = world.made()
-    await seen.look()
+    await world.look(seen)
     assert (seen.line().reachable, seen.line().problem) == (problem is None, problem)
     seen.close()
 

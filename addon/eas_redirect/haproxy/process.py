@@ -116,7 +116,6 @@ async def _serve(
         for probe in probes:
             probe.close()
         watcher.close()
-        monitor.upstream.close()
         monitor.close()
 
 

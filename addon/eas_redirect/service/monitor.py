@@ -58,9 +58,8 @@ SHARE = 0.02  # of the limit, where that is more, up to
 MOST = 200
 
 
-def open_descriptors() -> int:
+def open_descriptors(folder: Path = Path("/proc/self/fd")) -> int:
     """Of this process; 0 if the system does not say. Linux does, from 6.2 on in one call."""
-    folder = Path("/proc/self/fd")
     try:
         return folder.stat().st_size or len(os.listdir(folder))  # noqa: PTH208 - tens of thousands
     except OSError:
@@ -194,7 +193,7 @@ class Monitor:
             )
             await site.start(parse_listen(address))
             logger.info("eas-redirect: metrics and status page at %s", site)
-        self.close()
+        self._close_site()
         self._site, self._listen = site, address
 
     @property
@@ -203,6 +202,13 @@ class Monitor:
         return 0 if self._site is None else self._site.port
 
     def close(self) -> None:
+        """Also ends the asking: of a script that is loaded again, only the new one asks."""
+        self.upstream.close()
+        if self._following is not None and not self._following.get_loop().is_closed():
+            self._following.cancel()
+        self._close_site()
+
+    def _close_site(self) -> None:
         if self._site is not None:
             self._site.close()
         self._site = self._listen = None

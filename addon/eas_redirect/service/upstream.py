@@ -137,7 +137,7 @@ class Upstream:
         await asyncio.wait({self._begin_asking()}, timeout=LOOK_S)
 
     def close(self) -> None:
-        if self._asks is not None:
+        if self._asks is not None and not self._asks.get_loop().is_closed():
             self._asks.cancel()
 
     # -- requests of our own ---------------------------------------------------------------------
