@@ -26,6 +26,7 @@ from eas_redirect.directory.values import (
     Watched,
 )
 from eas_redirect.judging.explanation import AskedDevice, explain_user
+from eas_redirect.service import service as service_module
 from eas_redirect.service import watching
 from eas_redirect.service.service import Service
 from eas_redirect.service.watching import Reloader, Watcher
@@ -221,6 +222,35 @@ async def test_a_brake_that_cannot_be_looked_for_counts_as_one(
     [record] = await bench.look()
     assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
     assert "an internal error (RecursionError)" in (record.error_message or "")
+
+
+async def test_a_bug_while_a_file_is_taken_does_not_hide_its_brake(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no more threads")
+
+    good = bench.config.read_text()
+    observing = CONFIG.replace("enforce", "observe")
+    for module, name, harm, tracebacks in (
+        (watching, "load_config", "keeps the file from being read", 1),
+        (service_module, "ask_names", "keeps the configuration from being adopted", 2),
+    ):
+        for text, mode in ((f"# the same\n{good}", "enforce"), (observing, "observe")):
+            with monkeypatch.context() as broken:
+                broken.setattr(module, name, fails)
+                write(bench.config, text)
+                [record] = await bench.look()
+                assert await bench.look() == []
+            assert (record.outcome, bench.service.judge.mode) == ("failure", mode)
+            problem = f"an internal error (RuntimeError) {harm}; see the log"
+            assert problem in (record.error_message or "")
+            assert problem in (bench.service.refusals.now or "")
+        assert caplog.text.count("RuntimeError: no more threads") == tracebacks
+        caplog.clear()
+        write(bench.config, good)
+        [record] = await bench.look()
+        assert (record.outcome, bench.service.judge.mode) == ("success", "enforce")
 
 
 async def test_a_file_of_users_that_is_emptied_or_gone_stops_and_its_return_goes_on(

@@ -29,6 +29,8 @@ from eas_redirect.policy.waves import Wave
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import MAX_PROBLEMS, config_record
 
+logger = logging.getLogger(__name__)
+
 # The configuration and the files that it names, watched: what a change leads to, as values.
 #
 # Knows no event loop and no mitmproxy: whoever runs it asks `look` every second or so, and adopts
@@ -121,6 +123,12 @@ class Reloader:
         except ConfigError as error:
             self._problems = error.problems
             return ReloadRefused(problems=error.problems, changed=changed)
+        except Exception as error:  # a bug must not hide a brake
+            problems = (_internal(error, "keeps the file from being read"),)
+            if problems != self._problems:  # it is read again until it can be
+                logger.exception("eas-redirect: %s", problems[0])
+            self._problems = problems
+            return ReloadRefused(problems=problems, changed=changed)
         self._config, self._problems = config, None
         # The new configuration may name other files; those just read keep the state they had then.
         self._read = {p: signatures.get(p, s) for p, s in self._signatures().items()}
@@ -150,8 +158,6 @@ def _signature(path: Path) -> Signature | None:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
 
-
-logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 
@@ -242,8 +248,8 @@ class Watcher:
         try:
             why = await asyncio.to_thread(self._reloader.brake, self._service.judge.policy.wave)
         except Exception as error:  # a bug must not hide a brake
-            logger.exception("eas-redirect: an internal error while looking for a brake")
-            why = f"an internal error ({type(error).__name__}) hides what it says; see the log"
+            why = _internal(error, "hides what it says")
+            logger.exception("eas-redirect: %s", why)
         if why is not None:
             self._service.stop_redirecting()
             self._stopped = f"nobody is redirected until the file can be used: {why}"
@@ -283,10 +289,19 @@ class Watcher:
             return error.problems
         except (OSError, SnapshotError) as error:
             return (str(error),)
+        except Exception as error:  # a bug must not hide a brake
+            problem = _internal(error, "keeps the configuration from being adopted")
+            logger.exception("eas-redirect: %s", problem)
+            return (problem,)
         if waiting := _for_the_next_start(self._service.config, loaded.config):
             logger.warning("eas-redirect: from the next start on: %s", ", ".join(waiting))
         self._service.adopt(prepared)
         return ()
+
+
+def _internal(error: Exception, harm: str) -> str:
+    """A bug as a clause."""
+    return f"an internal error ({type(error).__name__}) {harm}; see the log"
 
 
 def _for_the_next_start(old: Config, new: Config) -> list[str]:
