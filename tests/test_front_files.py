@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.haproxy.test_carried import answer_to_expectation, ready_at_once, sent_at_once
+from tests.integration.processes import ServerProcess, free_port
+from tests.integration.rawserver import RawServer
 from tests.support import ROOT, require
 
 PATH = "/autodiscover/autodiscover"
@@ -44,6 +47,27 @@ def test_haproxy_takes_the_lines_for_autodiscover(name: str, tmp_path: Path) -> 
         ["haproxy", "-c", "-f", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["bypass/haproxy.cfg", "deploy/haproxy.cfg"])
+def test_whoever_expects_a_100_gets_the_whole_answer(name: str, tmp_path: Path) -> None:
+    require("haproxy")
+    port, file = free_port(), tmp_path / "haproxy.cfg"
+    with RawServer(ready_at_once) as server:
+        text = (ROOT / "docs" / name).read_text("utf-8")
+        text = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}", text)
+        text = re.sub(r"server ex07 .*", f"server ex07 127.0.0.1:{server.port}", text)
+        text = re.sub(r"stats socket .*", f"stats socket {tmp_path}/admin", text)
+        file.write_text(re.sub(r"fd-hard-limit .*", "fd-hard-limit 500", text), "utf-8")
+        front = ServerProcess(
+            ["haproxy", "-db", "-f", str(file)], [("127.0.0.1", port)], tmp_path / "haproxy.log"
+        )
+        front.start()
+        try:
+            answer = answer_to_expectation(port, sent_at_once)
+        finally:
+            front.kill()
+    assert answer.endswith(b"\r\n\r\ndone")
 
 
 def test_nginx_has_the_location_for_autodiscover() -> None:

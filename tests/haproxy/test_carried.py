@@ -10,7 +10,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -174,6 +174,54 @@ def test_what_a_stranger_claims_of_its_address_is_deleted(tmp_path: Path) -> Non
         sent = bytes(server.wires[-1].received)
     assert b"10.0.0.1" not in sent
     assert b"\r\nMS-ASProtocolVersion: 14.1\r\n" in sent, "names keep their case"
+
+
+EXPECTING = post(b"/EWS/Exchange.asmx", ANNA, b"Expect: 100-continue", body=b"x" * 20_000)
+
+
+def ready_at_once(wire: Wire) -> None:
+    """An Exchange whose 100 arrives together with the head of its answer, and the body later."""
+    while True:
+        asked = wire.read_head()
+        wire.read_body(asked)
+        go_on = b"HTTP/1.1 100 Continue\r\n\r\n" if b"Expect: 100-continue" in asked else b""
+        wire.send(go_on + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        time.sleep(0.1)
+        wire.send(b"done")
+
+
+def sent_at_once(client: Wire) -> None:
+    client.send(EXPECTING)
+
+
+def sent_when_told(client: Wire) -> None:
+    head, end, body = EXPECTING.partition(b"\r\n\r\n")
+    client.send(head + end)
+    assert client.read_head().startswith(b"HTTP/1.1 100 ")
+    client.send(body)
+
+
+def answer_to_expectation(port: int, how: Callable[[Wire], None]) -> bytes:
+    with connected(port) as client:
+        how(client)
+        while (answer := client.read_answer()).startswith(b"HTTP/1.1 100 "):
+            pass
+    return answer
+
+
+@pytest.mark.parametrize("how", [sent_at_once, sent_when_told])
+def test_whoever_expects_a_100_gets_the_whole_answer(
+    how: Callable[[Wire], None], tmp_path: Path
+) -> None:
+    """HAProxy 2.6 loses the body of an answer whose head arrives together with a 100."""
+    require("haproxy")
+    with (
+        RawServer(ready_at_once) as server,
+        carried(tmp_path, f"http://127.0.0.1:{server.port}", CONFIG, judge=False) as running,
+    ):
+        assert answer_to_expectation(running.port, how).endswith(b"\r\n\r\ndone")
+        assert b"Expect" not in server.wires[-1].received
+        assert server.wires[-1].received.endswith(b"x" * 20_000)
 
 
 # -- journals and secrets ------------------------------------------------------------------------

@@ -173,9 +173,11 @@ def _lua(value: object) -> str:
 
 # -- haproxy.cfg ---------------------------------------------------------------------------------
 
+# As text: a variable that holds a method says OPTIONS for each that HAProxy does not know.
+_METHOD = "method,concat()"
 # What is remembered of a request, by the names of the question (`question.py`).
 _REMEMBERED = (
-    ("method", "method"),
+    ("method", _METHOD),
     ("target", "pathq"),
     ("host", "req.fhdr(Host)"),
     ("hosts", "req.fhdr_cnt(Host)"),
@@ -295,6 +297,8 @@ def _frontend(config: Config) -> Iterator[str]:
     yield ""
     yield from _forwarded_headers(config)
     yield ""
+    yield from _expectations()
+    yield ""
     yield from _request(config)
     yield ""
     yield from _connection_logons()
@@ -326,6 +330,15 @@ def _forwarded_headers(config: Config) -> Iterator[str]:
         yield from (f"    http-request del-header {name}" for name in names)
 
 
+def _expectations() -> Iterator[str]:
+    yield "    # HAProxy 2.6 loses the body of an answer whose head arrives together with a 100. So"
+    yield "    # Exchange is not asked for one (RFC 9110 10.1.1): HAProxy tells clients to go on,"
+    yield "    # and takes the header away."
+    yield "    acl expects req.fhdr(Expect) -m str -i 100-continue"
+    yield "    http-request wait-for-body time 4200s at-least 1 if expects"
+    yield "    http-request del-header Expect if expects"
+
+
 def _tells_phones(config: Config) -> bool:
     return config.autodiscover.phones != "off"
 
@@ -333,7 +346,8 @@ def _tells_phones(config: Config) -> bool:
 def _request(config: Config) -> Iterator[str]:
     yield "    # Wider than ActiveSync's path: the judge knows all its spellings."
     yield "    acl called path,url_dec -m sub -i microsoft-server-activesync"
-    yield "    http-request set-var(txn.eas_method) method if called"
+    yield "    # concat makes it text: kept as a method, a LOCK or a post would become OPTIONS."
+    yield f"    http-request set-var(txn.eas_method) {_METHOD} if called"
     yield "    # From here on this variable stands for it, at a fraction of the cost."
     yield "    acl eas var(txn.eas_method) -m found"
     either = "eas"
@@ -406,16 +420,15 @@ def _connection_logons() -> Iterator[str]:
 
 
 def _questions_to_autodiscover() -> Iterator[str]:
-    yield "    # A question is held until it is complete, up to 64 KiB. A longer one, or one with"
-    yield "    # Expect: 100-continue (RFC 9110 10.1.1), passes at once, and so does its answer."
+    yield "    # A question is held until it is complete, up to 64 KiB. A longer one passes at"
+    yield "    # once, and so does its answer."
     yield f"    acl long_question req.hdr(Content-Length) -m int gt {MAX_BYTES}"
     yield f"    acl short_question req.body_len le {MAX_BYTES}"
-    yield "    acl waits_to_come req.fhdr(Expect) -m found"
     yield (
         f"    http-request wait-for-body time 4200s at-least {MAX_BYTES + 1}"
-        " if discovers !long_question !waits_to_come"
+        " if discovers !long_question"
     )
-    held = "discovers !long_question !waits_to_come short_question"
+    held = "discovers !long_question short_question"
     yield f"    http-request set-var(txn.eas_question) req.body if {held}"
     yield (
         "    http-request set-var(txn.eas_question_type) req.fhdr(Content-Type)"
