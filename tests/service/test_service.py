@@ -331,6 +331,19 @@ async def test_when_names_are_asked_again(parts: Parts, monkeypatch: pytest.Monk
             await really(0)
 
 
+async def test_names_that_a_reload_brings_are_asked_at_once(parts: Parts) -> None:
+    """Not with the relationships, an hour later."""
+    service = parts.service()
+    service.start()
+    await until(lambda: parts.directories[0].relationships_asked == 1)
+    parts.directories[0].lookup = Unavailable(error_type="timeout", message="down")
+    parts.adopt(service, SERVERS + EXCEPT.replace("except", "only"))
+    assert service.meant.startswith("enforce for 0 of 1 user")
+    parts.directories[0].lookup = moved()
+    await until(lambda: service.meant == "enforce for 1 user")
+    service.close()
+
+
 async def test_a_doubt_that_turns_up_later_is_said(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -577,6 +590,7 @@ def test_the_journal_is_opened_again_after_a_rotation(parts: Parts, tmp_path: Pa
     assert service.flush()
     file.rename(tmp_path / "rotated.jsonl")
     service.reopen()
+    assert journalled(service, tmp_path) == [], "whoever waits for the file sees it at once"
     service.record(record())
     assert journalled(service, tmp_path) == ["eas.exchange"]
     assert service.journal_lost == 0

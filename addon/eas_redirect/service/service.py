@@ -242,7 +242,7 @@ class Service:
     def summary(self) -> str:
         """One line for the log at the start."""
         config = self.config
-        where = config.directory.snapshot or ", ".join(config.directory.servers or ())
+        where = config.directory.snapshot or ", ".join(config.directory.servers)
         keys = set_by_environment()
         said = f"; set by the environment: {', '.join(keys)}" if keys else ""
         journal = f"journal {config.journal.path}" if self._journalled else "nothing is journalled"
