@@ -392,6 +392,19 @@ async def test_a_misspelt_option_is_an_error(
     assert "unknown option eas_mod;" in caplog.text
 
 
+async def test_an_option_given_twice_is_an_error_and_the_script_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with taddons.context() as context:
+        context.options.set("eas_mode=observe", "eas_mode=enforce", "eas_metrics", defer=True)
+        context.master.addons.add(addon := EASRedirect())
+        assert context.master.addons.get("eas-redirect") is addon
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "eas-redirect: eas_mode takes one text, and is given observe, enforce: set it once" in (
+        errors
+    )
+
+
 async def test_the_cache_can_be_cleared(bench: Bench) -> None:
     await bench.run(eas_flow())
     await bench.run(eas_flow())

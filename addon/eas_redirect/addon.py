@@ -30,7 +30,12 @@ from eas_redirect.proxy.certificates import FrontCertificates, allow_old_version
 from eas_redirect.proxy.exchanges import Exchanges
 from eas_redirect.proxy.failures import stopped
 from eas_redirect.proxy.listeners import Listeners
-from eas_redirect.proxy.options import OPTIONS, Engine, read_options
+from eas_redirect.proxy.options import (
+    OPTIONS,
+    Engine,
+    options_without_one_value,
+    read_options,
+)
 from eas_redirect.proxy.own_request import Behind
 from eas_redirect.service.challenge_probe import OF_AUTODISCOVER, ChallengeProbe
 from eas_redirect.service.monitor import Monitor, ProxyFacts
@@ -87,6 +92,8 @@ class EASRedirect:
         self._follow_hangups()
         upstream_names.SAID_BY_US.install()
         contentview.register()
+        for problem in options_without_one_value(ctx.options.deferred):
+            logger.error("eas-redirect: %s", problem)
         for name, text in OPTIONS.items():
             loader.add_option(name, str, "", text)
 

@@ -1,11 +1,12 @@
 """`run` with bad input: one message that says what to do, exit code 2, nothing started."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from eas_redirect.engine import supervisor
 from tests.cli.running import run
 from tests.integration.running import write_config
 from tests.support import DATA
@@ -113,3 +114,35 @@ def test_print_command(config: Path) -> None:
     assert ran.out.startswith("mitmdump --mode reverse:https://ex07.contoso.example ")
     assert "--listen-host ::1 --listen-port 8443" in ran.out
     assert ran.out.endswith("-w 'a file'\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "listens"),
+    [((), "127.0.0.1:"), (("eas_metrics=:9",), ":9"), (("eas_metrics=off",), "off")],
+    ids=["the file", "an address", "off"],
+)
+def test_the_pages_of_workers_are_where_the_option_says(
+    config: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], listens: str
+) -> None:
+    """mitmproxy refuses an option that is set twice, and each worker has an address of its own."""
+    asked: list[tuple[Sequence[str], str | None]] = []
+
+    class Asked:
+        def __init__(
+            self, arguments: Sequence[str], *, metrics_listen: str | None, **_settings: object
+        ) -> None:
+            asked.append((arguments, metrics_listen))
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(supervisor, "Supervisor", Asked)
+    words = [word for option in said for word in ("--set", option)]
+    ran = run(
+        "run", "--config", str(config), *UPSTREAM, "--listen", "127.0.0.1:0", "--workers", "2",
+        "--", *words,
+    )  # fmt: skip
+    assert ran.code == 0
+    [(arguments, where)] = asked
+    assert (where or "off").startswith(listens)
+    assert not [word for word in arguments if word.startswith("eas_metrics")]

@@ -10,6 +10,7 @@ from eas_redirect.engine.command_line import (
     Plan,
     mitmdump_arguments,
     reserve,
+    without_option,
 )
 
 
@@ -84,3 +85,22 @@ def test_reserve_after_a_run_whose_connections_linger() -> None:
             served.close()
             assert client.recv(1) == b""
     reserve(Listen("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize(
+    ("further", "value", "rest"),
+    [
+        ((), None, []),
+        (("--set", "eas_metrics=off"), "off", []),
+        (("--set=eas_metrics=:1", "-w", "x"), ":1", ["-w", "x"]),
+        (("--set", "a=b", "--set", "eas_metrics=:1", "--set", "eas_metrics=:2"), ":2",
+         ["--set", "a=b"]),
+        (("--set", "eas_metrics"), "", []),
+        (("--set=eas_metricsx=1", "eas_metrics=1", "--set"), None,
+         ["--set=eas_metricsx=1", "eas_metrics=1", "--set", ""]),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_ours_is_taken_out(
+    further: tuple[str, ...], value: str | None, rest: list[str]
+) -> None:
+    assert without_option("eas_metrics", further) == (value, rest)

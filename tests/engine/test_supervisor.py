@@ -148,3 +148,11 @@ async def test_the_status_without_a_worker_says_so() -> None:
     assert not status.ready
     assert status.mode == "no worker answers"
     assert b"eas_workers 0.0" in await boss._metrics()
+
+
+def test_an_address_that_is_none_ends_the_start_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervisor = Supervisor((), workers=2, stop_timeout_s=1, metrics_listen="nowhere")
+    assert supervisor.run() == 1
+    assert "cannot serve metrics at nowhere: 'nowhere' is not host:port" in caplog.text

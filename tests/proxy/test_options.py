@@ -1,11 +1,17 @@
 """The addon's options: what they say, and every wrong one at once."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eas_redirect.configuration.config import ConfigError
-from eas_redirect.proxy.options import OPTIONS, Settings, read_options
+from eas_redirect.proxy.options import (
+    OPTIONS,
+    Settings,
+    options_without_one_value,
+    read_options,
+)
 
 UNSET = dict.fromkeys(OPTIONS, "")
 
@@ -36,3 +42,22 @@ def test_every_wrong_option_is_named() -> None:
     ]
     assert "must be observe or enforce" in problems[0]
     assert "must be full, safe, off or stock" in problems[2]
+
+
+def test_an_option_that_has_not_one_text_is_taken_out_and_said() -> None:
+    """mitmproxy keeps what `--set` says as an object with the texts, and values of its config.yaml
+    as they are."""
+    deferred = {
+        "eas_config": SimpleNamespace(val=["e.toml"]),
+        "eas_mode": SimpleNamespace(val=["observe", "enforce"]),
+        "eas_journal": SimpleNamespace(val=[]),
+        "eas_bodies": "keep",
+        "eas_metrics": 9410,
+        "another": SimpleNamespace(val=["1", "2"]),
+    }
+    assert options_without_one_value(deferred) == [
+        "eas_journal takes one text, and is given no value: set it once",
+        "eas_metrics takes one text, and is given 9410: set it once",
+        "eas_mode takes one text, and is given observe, enforce: set it once",
+    ]
+    assert set(deferred) == {"eas_config", "eas_bodies", "another"}

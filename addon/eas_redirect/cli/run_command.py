@@ -175,18 +175,22 @@ def _run_one(plan: "Plan", stop_timeout: float, *, stock: bool) -> int:
 
 def _run_workers(plan: "Plan", workers: int, stop_timeout: float, metrics: "MetricsConfig") -> int:
     from eas_redirect.configuration.kinds import Listen
-    from eas_redirect.engine.command_line import mitmdump_arguments
+    from eas_redirect.engine.command_line import mitmdump_arguments, without_option
     from eas_redirect.engine.supervisor import Supervisor
 
     if not hasattr(socket, "SO_REUSEPORT"):
         fail("--workers needs a system whose processes can share a port, such as Linux", USAGE)
+    # The pages are the supervisor's: it tells each worker an address of its own.
+    pages, further = without_option("eas_metrics", plan.further)
+    listen = pages or metrics.listen
     with _held(plan.listen) as held:
-        plan = replace(plan, listen=Listen(plan.listen.host, held.getsockname()[1]))
+        port = held.getsockname()[1]
+        plan = replace(plan, listen=Listen(plan.listen.host, port), further=further)
         supervisor = Supervisor(
             ["--stop-timeout", f"{stop_timeout:g}", "--", *mitmdump_arguments(plan)],
             workers=workers,
             stop_timeout_s=stop_timeout,
-            metrics_listen=metrics.listen,
+            metrics_listen=None if listen == "off" else listen,
             metrics_host_names=metrics.host_names,
         )
         return supervisor.run()

@@ -66,6 +66,28 @@ def mitmdump_arguments(plan: Plan) -> list[str]:
     ]
 
 
+def without_option(option: str, further: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What `--set OPTION=VALUE` among mitmdump's arguments says last (None: nothing), and the
+    arguments without it."""
+    value: str | None = None
+    rest: list[str] = []
+    words = iter(further)
+    for word in words:
+        if word == "--set":
+            spec, taken = next(words, ""), [word]
+        else:
+            spec, taken = word.removeprefix("--set="), []
+            if spec == word:
+                rest.append(word)
+                continue
+        name, _, text = spec.partition("=")
+        if name == option:
+            value = text
+        else:
+            rest += [*taken, spec] if taken else [word]
+    return value, rest
+
+
 def _unless_set(option: str, value: str, further: Sequence[str]) -> list[str]:
     """An option, unless the user sets it: mitmproxy refuses a second value."""
     theirs = any(word.startswith(f"{option}=") for word in further)

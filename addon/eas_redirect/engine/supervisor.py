@@ -198,7 +198,7 @@ class Supervisor:
         self._on_signals()
         try:
             site = await self._open_site()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             logger.error(
                 "eas-redirect: cannot serve metrics at %s: %s", self._metrics_listen, error
             )

@@ -7,7 +7,7 @@ script, and traffic would pass without it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from eas_redirect.configuration.config import ConfigError
 from eas_redirect.configuration.sources import Override
@@ -38,6 +38,23 @@ class Settings:
     overrides: dict[str, Override]
     keep_bodies: bool
     engine: Engine
+
+
+def options_without_one_value(deferred: dict[str, Any]) -> list[str]:
+    """Take the options that do not have one value out of what mitmproxy has still to set, and say
+    so of each: for such a one it would leave out the whole script, without a word.
+
+    `deferred`: by the option's name, what `--set` says (an object with the texts) or a value of
+    mitmproxy's config.yaml.
+    """
+    problems = []
+    for name in OPTIONS.keys() & deferred.keys():
+        texts = getattr(deferred[name], "val", [deferred[name]])
+        if len(texts) != 1 or not isinstance(texts[0], str):
+            del deferred[name]
+            said = ", ".join(map(str, texts)) or "no value"
+            problems.append(f"{name} takes one text, and is given {said}: set it once")
+    return sorted(problems)
 
 
 def read_options(values: Mapping[str, str]) -> Settings:
