@@ -107,9 +107,20 @@ def test_numbers_that_are_none() -> None:
     odd = recipient(
         Entry("CN=X", {"msexchrecipienttypedetails": ["one"], "msexchremoterecipienttype": ["?"]})
     )
-    assert odd.ms_exch_recipient_type_details is None
+    assert odd.ms_exch_recipient_type_details == -1
     assert odd.ms_exch_remote_recipient_type == 0
     assert odd.has_mailbox, "no bit says that the mailbox is in the cloud"
+
+
+def test_a_type_that_cannot_be_read_or_is_several_is_no_mailbox_elsewhere() -> None:
+    remote, local = "2147483648", "1"
+    for values in (["one"], ["0x1"], [""], [remote, "one"], [remote, local], [local, remote]):
+        found = recipient(Entry("CN=X", {"msexchrecipienttypedetails": values}))
+        assert found.has_mailbox, values
+        assert not found.says_remote, values
+    for values in ([remote], [remote, remote], []):
+        found = recipient(Entry("CN=X", {"msexchrecipienttypedetails": values}))
+        assert not found.has_mailbox, values
 
 
 def test_two_target_addresses_are_none_that_can_be_used() -> None:
@@ -125,6 +136,12 @@ def test_two_target_addresses_are_none_that_can_be_used() -> None:
 def test_a_mailbox_that_cannot_be_read_is_a_mailbox() -> None:
     found = recipient(Entry("CN=Anna", {"homemdb": ["CN=DB\\xff"]}))
     assert found.has_mailbox
+
+
+def test_a_sign_of_a_mailbox_that_came_without_a_value_is_one() -> None:
+    for name in ("homemdb", "msexchhomeservername"):
+        assert recipient(Entry("CN=Anna", {name: []})).has_mailbox, name
+        assert recipient(Entry("CN=Anna", {name: [""]})).has_mailbox, name
 
 
 def test_a_relationship_has_its_attributes_by_the_names_of_the_cmdlet() -> None:

@@ -6,6 +6,8 @@ An entry is the same thing from a server and from an LDIF file, and is read here
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from types import MappingProxyType
 from typing import Literal
 
@@ -124,6 +126,10 @@ class Entry:
         values = self.attributes.get(name)
         return values[0] if values else None
 
+    def sign(self, name: str) -> str | None:
+        """The first value; empty when the attribute is there and came without any."""
+        return self.first(name) or ("" if name in self.attributes else None)
+
     def values(self, name: str) -> tuple[str, ...]:
         return tuple(self.attributes.get(name, ()))
 
@@ -184,9 +190,9 @@ def recipient(entry: Entry) -> Recipient:
         mail_nickname=first("mailnickname"),
         target_address=entry.whole("targetaddress"),
         proxy_addresses=entry.values("proxyaddresses"),
-        home_mdb=first("homemdb"),
-        ms_exch_home_server_name=first("msexchhomeservername"),
-        ms_exch_recipient_type_details=_integer(first("msexchrecipienttypedetails")),
+        home_mdb=entry.sign("homemdb"),
+        ms_exch_home_server_name=entry.sign("msexchhomeservername"),
+        ms_exch_recipient_type_details=_all_bits(entry.values("msexchrecipienttypedetails")),
         ms_exch_remote_recipient_type=_bits(first("msexchremoterecipienttype")),
         ms_exch_oma_admin_wireless_enable=_integer(first("msexchomaadminwirelessenable")),
         user_account_control=_integer(first("useraccountcontrol")),
@@ -346,6 +352,12 @@ def _integer(text: str | None) -> int | None:
         return int(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _all_bits(texts: Iterable[str]) -> int | None:
+    """Every bit of all values; a value that is not a number has each bit set."""
+    numbers = [-1 if (number := _integer(text)) is None else number for text in texts]
+    return reduce(or_, numbers) if numbers else None
 
 
 def _bits(text: str | None) -> int | None:

@@ -13,9 +13,7 @@ type CacheResult = Literal["hit", "miss", "stale", "negative"]
 # msExchRecipientTypeDetails of mailboxes that this forest's Exchange holds: user, linked, shared,
 # legacy, room, equipment; arbitration, discovery, public folder, team, monitoring, group, linked
 # room, audit log.
-_LOCAL_MAILBOX_TYPES = frozenset(
-    {1, 2, 4, 8, 16, 32} | {1 << bit for bit in (23, 29, 36, 37, 39, 40, 41, 42)}
-)
+_LOCAL_MAILBOX_TYPES = sum(1 << bit for bit in (0, 1, 2, 3, 4, 5, 23, 29, 36, 37, 39, 40, 41, 42))
 # msExchRemoteRecipientType: a mailbox made in the cloud (1) or moved there (4). Without one of them
 # there is an archive in the cloud at most, or a mailbox that was taken back.
 _CLOUD_MAILBOX = 1 | 4
@@ -57,8 +55,10 @@ class Recipient:
             return "homeMDB is set"
         if self.ms_exch_home_server_name is not None:
             return "msExchHomeServerName is set"
-        if self.ms_exch_recipient_type_details in _LOCAL_MAILBOX_TYPES:
-            kind = self.ms_exch_recipient_type_details
+        kind = self.ms_exch_recipient_type_details
+        if kind is not None and kind < 0:
+            return "msExchRecipientTypeDetails cannot be read"
+        if kind is not None and kind & _LOCAL_MAILBOX_TYPES:
             return f"msExchRecipientTypeDetails is {kind}, a mailbox of this forest"
         remote = self.ms_exch_remote_recipient_type
         if remote is not None and not remote & _CLOUD_MAILBOX:
