@@ -281,6 +281,7 @@ CASES = [
     ("[proxy]\nlisten = 70000", "proxy.listen: must be a port, or host:port"),
     ("[proxy]\nlisten = true", "proxy.listen: must be text in quotes"),
     ("[proxy]\ncert = 'no.pem'", "proxy.cert: there is no file no.pem"),
+    (f"[proxy]\ncert = '{'a' * 300}'", "cannot be reached: File name too long"),
     ("[proxy]\nworkers = 0", "proxy.workers: must be"),
     ("[proxy]\nengine = 'fast'", "proxy.engine: must be 'full', 'safe' or 'off'"),
     ("[judge]\nlisten = '0.0.0.0:9411'", "judge.listen: must be unix:PATH or a loopback address"),

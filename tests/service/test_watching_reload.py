@@ -176,6 +176,18 @@ def test_the_clock_alone_is_a_change(file: Path, reloader: Reloader) -> None:
     assert isinstance(outcome, Loaded)
 
 
+def test_a_copy_with_the_time_and_the_size_of_what_it_replaces(
+    file: Path, reloader: Reloader
+) -> None:
+    pilot = file.with_name("pilot.txt")
+    before = pilot.stat()
+    pilot.write_text("bert\n")
+    os.utime(pilot, ns=(before.st_atime_ns, before.st_mtime_ns))
+    [outcome] = looks(reloader, 3)
+    assert isinstance(outcome, Loaded)
+    assert outcome.changed == (pilot,)
+
+
 def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> None:
     assert isinstance(reloader.reload(), Loaded)
     file.unlink()

@@ -71,7 +71,11 @@ def _resolve(value: object, info: ValidationInfo) -> Path:
 
 def _existing(value: object, info: ValidationInfo) -> Path:
     path = _resolve(value, info)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name too long, a folder above it that may not be entered
+        raise ValueError(f"{path} cannot be reached: {error.strerror}") from None
+    if not exists:
         raise ValueError(f"there is no file {path}")
     if not path.is_file():
         raise ValueError(f"{path} is no file")

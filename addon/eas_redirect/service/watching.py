@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 # Knows no event loop and no mitmproxy: whoever runs it asks `look` every second or so, and adopts
 # what it gives. A file that cannot be used changes nothing.
 
-type Signature = tuple[int, int, int]  # modification time in ns, size, inode
+# Modification and change times in ns, size, inode. A copy may keep the time and the size of what it
+# replaces (`cp -p`), never the time of the change.
+type Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ def _signature(path: Path) -> Signature | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 LOOK_EVERY_S = 1.0
