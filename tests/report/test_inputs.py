@@ -22,7 +22,10 @@ def test_pipes_and_the_standard_input(
 ) -> None:
     packed = PACKERS[packing](LINES[:20_000])
     reading, writing = os.pipe()
-    os.write(writing, packed)
+    os.write(
+        writing,
+        PACKERS[packing](LINES[:20_000].replace(b'"@timestamp":"2026', b'"@timestamp":"2025')),
+    )
     os.close(writing)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(packed)))
     with open_sources(["-", f"/dev/fd/{reading}"]) as sources:

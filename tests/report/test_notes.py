@@ -45,15 +45,15 @@ def test_older_and_newer_journals_are_read_as_far_as_they_go(tmp_path: Path) -> 
     assert any("another version of the journal (9.9)" in note for note in made.notes)
 
 
-def test_a_copy_of_a_journal_is_told(tmp_path: Path) -> None:
+def test_a_copy_of_a_journal_counts_once_and_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(GOOD + line(call(60)))
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(GOOD))
     (tmp_path / "c.jsonl").write_bytes(line(call(60)))
     (tmp_path / "d.jsonl").touch()
     (tmp_path / "e.jsonl").touch()
-    notes = make_report(find_sources([str(tmp_path)]), NOW).notes
-    assert len(notes) == 1
-    assert "b.jsonl.gz begins like" in notes[0]
+    made = make_report(find_sources([str(tmp_path)]), NOW)
+    assert made.notes == ("2 lines that another of the files has too: counted once.",)
+    assert made.totals.exchanges == 2
 
 
 def test_times_of_all_sorts(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ CREATE TABLE lines (
   method VARCHAR,
   address VARCHAR,               -- the device's own where a front says it
   error VARCHAR,                 -- why there is no answer, or none of the directory
-  seen_ms BIGINT                 -- of a wait: when the directory was seen to say that it moved
+  seen_ms BIGINT,                -- of a wait: when the directory was seen to say that it moved
+  source USMALLINT,              -- the file, by number
+  log USMALLINT                  -- the first file of its writer; see same_exchanges.py
 )
 """
 
@@ -121,7 +123,7 @@ SELECT
   ecs.version, regexp_extract("@timestamp", '(Z|[+-][0-9:]+)$', 1),
   eas.iis, eas.command, eas.lost,
   upper(http.request.method), coalesce(network.forwarded_ip, client.address), said(error.type),
-  ts - (eas.wait_seen_s * 1000)::BIGINT
+  ts - (eas.wait_seen_s * 1000)::BIGINT, $source, $log
 FROM who
 """
 
@@ -134,9 +136,9 @@ WHERE NOT lines.named AND lines.key IS NOT NULL AND lines.agent = named.agent
 """
 
 # Where two servers logged one request, the inner one knows what came of it. Their clocks are a
-# domain's, and theirs agree to a second or two.
+# domain's and agree to a second or two, or were set right before.
 DOUBLED = """
-DELETE FROM lines WHERE side IN ('front', 'ours', 'other')
+DELETE FROM lines WHERE side IN ('front', 'other')
   AND (coalesce(caseless(device_id), user_agent, ''), coalesce(command, ''), ts // 2000) IN (
     SELECT coalesce(caseless(device_id), user_agent, ''), coalesce(command, ''),
       unnest([ts // 2000 - 1, ts // 2000, ts // 2000 + 1])
@@ -204,6 +206,8 @@ class Lines:
     headless: int = 0  # of IIS logs without #Fields
     machines: int = 0  # under the account of a server
     doubled: int = 0  # of two servers that logged the same request
+    behind: int = 0  # of servers behind a proxy that logged the same request
+    copied: int = 0  # that another file has too
     renamed: int = 0  # logons that are other users' second names
     shared_devices: int = 0  # device ids under several users all the same
     broken_files: list[str] = field(default_factory=list)
@@ -212,5 +216,7 @@ class Lines:
     """What some files are, and why no device can be read from them; a sentence each."""
     guessed_files: list[str] = field(default_factory=list)
     """Excerpts that were read under the #Fields of another file, or of the option."""
+    clocks: list[str] = field(default_factory=list)
+    """What was found about clocks, and about logs of the same exchanges; a sentence each."""
     twins: list[str] = field(default_factory=list)
     """W3C logs of the journals that are read as well: left out."""

@@ -3,7 +3,7 @@
 Imports DuckDB for its types only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import duckdb
 
@@ -16,7 +16,6 @@ from eas_redirect.report.words import counted, length
 from eas_redirect.telemetry.record import ECS_VERSION
 
 _SHOWN = 60  # characters of a text that a client wrote
-_TELLING = 256  # bytes of a first line: its time and how long it took are among them
 MANY_REASONS = 100  # the addon knows about two dozen
 
 _ODDITIES = f"""
@@ -64,7 +63,9 @@ def notes_about(
             for name in lines.guessed_files
         ),
         *_about_lines(lines),
-        *_about_copies(sources),
+        _if(lines.copied, "{} that another of the files has too: counted once."),
+        *lines.clocks,
+        _if(lines.behind, "{} of servers behind a proxy left out: its journal has them too."),
         *(f"{name} breaks off; it was read up to there." for name in lines.broken_files),
         *(f"{name} is the journal once more, in W3C form: left out." for name in lines.twins),
         _if(
@@ -177,18 +178,6 @@ def _about_iis(connection: duckdb.DuckDBPyConnection, lines: Lines) -> tuple[str
         "IIS logs show what Exchange answered. Redirects, look-ups and reasons beyond that"
         " begin with the proxy.",
     )
-
-
-def _about_copies(sources: Sequence[Source]) -> Iterator[str]:
-    first: dict[bytes, str] = {}
-    for source in sources:
-        if source.kind is InputKind.JOURNAL and source.head:
-            like = first.setdefault(source.head[:_TELLING], source.name)
-            if like != source.name:
-                yield (
-                    f"{source.name} begins like {like}: if one is a copy, its lines count twice."
-                    " Leave it out."
-                )
 
 
 def _about_lines(lines: Lines) -> tuple[str, ...]:

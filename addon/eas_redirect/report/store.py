@@ -19,11 +19,9 @@ from eas_redirect.report.lines import (
     ADOPT,
     CASELESS,
     COUNTS,
-    DOUBLED,
     INSERT,
     LOST,
     NO_PHONES,
-    OUTER_LOGON,
     SAID,
     SCHEMA,
     TORN,
@@ -31,6 +29,7 @@ from eas_redirect.report.lines import (
     Lines,
 )
 from eas_redirect.report.packing import READ_TEXT, Encoding, Packing, literal, unpack, zstd_is_whole
+from eas_redirect.report.same_exchanges import count_once, logs_of
 from eas_redirect.telemetry.record import encoded, to_json
 from eas_redirect.telemetry.w3c import EAS_STEM, W3CReader
 
@@ -139,12 +138,15 @@ def open_store(
             reader = _Reader(connection, Path(folder), now_ms + FUTURE_MS, progress, iis_fields)
             journals = any(source.kind is InputKind.JOURNAL and source.size for source in sources)
             # Excerpts come last: they are read under the fields of the others.
-            for source in sorted(sources, key=lambda source: source.kind is InputKind.EXCERPT):
+            numbered = zip(sources, enumerate(logs_of(sources)), strict=True)
+            for source, (number, log) in sorted(
+                numbered, key=lambda one: one[0].kind is InputKind.EXCERPT
+            ):
                 if source.kind is InputKind.TWIN and journals:
                     reader.lines.twins.append(source.name)
                 else:
-                    reader.read(source)
-            yield connection, reader.finish()
+                    reader.read(source, number, log)
+            yield connection, reader.finish(sources)
         finally:
             connection.close()
 
@@ -160,6 +162,7 @@ class _Reader:
     ) -> None:
         self._iis_fields = iis_fields
         self._seen_fields: dict[FieldNames, None] = {}
+        self._place: dict[str, int] = {}
         self.lines = Lines()
         self._connection = connection
         self._folder = folder
@@ -169,8 +172,9 @@ class _Reader:
         connection.execute(CASELESS)
         connection.execute(SCHEMA)
 
-    def read(self, source: Source) -> None:
+    def read(self, source: Source, number: int, log: int) -> None:
         """Raises StoreError."""
+        self._place = {"source": number, "log": log}
         try:
             if not _is_direct(source):
                 self._read_unpacked(source)
@@ -227,7 +231,7 @@ class _Reader:
 
     def _read_journal(self, path: Path, packing: Packing, size: int) -> None:
         values = {"path": literal(path), "compression": packing.value}
-        self._run(INSERT, {**values, "newest": self._newest_ms}, size)
+        self._run(INSERT, {**values, **self._place, "newest": self._newest_ms}, size)
         strange = self._all(f"SELECT count(*) FROM lines WHERE class = {LineClass.FOREIGN:d}")[0][0]
         if strange:
             torn, blank = self._all(TORN, values)[0]
@@ -235,11 +239,10 @@ class _Reader:
             self.lines.foreign += max(0, strange - torn - blank)
             self._connection.execute(f"DELETE FROM lines WHERE class = {LineClass.FOREIGN:d}")
 
-    def finish(self) -> Lines:
+    def finish(self, sources: Sequence[Source]) -> Lines:
         """What the files say together."""
         lines = self.lines
-        self._connection.execute(OUTER_LOGON)
-        lines.doubled = self._all(DOUBLED)[0][0]
+        count_once(self._connection, sources, lines)
         self._connection.execute(NO_PHONES)
         lines.renamed, lines.shared_devices = join_logons(self._connection)
         self._connection.execute(ADOPT)
