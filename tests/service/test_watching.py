@@ -211,6 +211,20 @@ async def test_a_brake_in_a_file_that_fails_only_when_it_is_prepared(bench: Benc
     assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
 
 
+async def test_a_snapshot_that_is_none_is_no_reason_to_leave_the_one_in_force(
+    bench: Bench,
+) -> None:
+    old = bench.service.judge
+    other = bench.directory / "other.ldif"
+    other.write_text("this is no LDIF\n")
+    os.utime(other, (1, 1))  # it has stood still
+    write(bench.config, CONFIG.replace("forest.ldif", "other.ldif"))
+    [record] = await bench.look()
+    assert record.outcome == "failure"
+    assert (record.error_message or "").startswith(str(other))
+    assert bench.service.judge is old
+
+
 async def test_a_brake_that_cannot_be_looked_for_counts_as_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +236,9 @@ async def test_a_brake_that_cannot_be_looked_for_counts_as_one(
     [record] = await bench.look()
     assert (record.outcome, bench.service.judge.mode) == ("failure", "observe")
     assert "an internal error (RecursionError)" in (record.error_message or "")
+    write(bench.config, CONFIG)
+    await bench.look()
+    assert bench.service.judge.mode == "enforce", "a good file has said all that it says"
 
 
 async def test_a_bug_while_a_file_is_taken_does_not_hide_its_brake(
@@ -371,6 +388,26 @@ async def test_another_journal(bench: Bench) -> None:
 async def test_asked_for_it_reads_unchanged_files(bench: Bench) -> None:
     await bench.watcher.reload()
     assert [record.outcome for record in bench.records] == ["success"]
+
+
+async def test_asked_for_it_reads_a_new_snapshot(bench: Bench) -> None:
+    bench.export((DATA / "migration.ldif").read_text("utf-8").replace("Bert", "Bertram"))
+    before = bench.service.judge.directory
+    await bench.watcher.reload()
+    assert bench.service.judge.directory is not before
+
+
+def test_it_may_be_closed_after_its_event_loop(bench: Bench) -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # the task ends with the loop
+
+    async def begin() -> None:
+        bench.watcher.start()
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(begin())
+    loop.close()
+    bench.watcher.close()
 
 
 async def test_it_looks_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

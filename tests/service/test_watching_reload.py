@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.configuration.config import load_config
-from eas_redirect.configuration.sources import Override
+from eas_redirect.configuration.sources import ENVIRONMENT_ALONE, Override
 from eas_redirect.directory.adoption import SETTLE_S
+from eas_redirect.policy.waves import Wave
 from eas_redirect.service.watching import Loaded, Reloader, ReloadOutcome, ReloadRefused
 
 BASE = """\
@@ -195,6 +196,41 @@ def test_asked_for_it_reads_unchanged_files(file: Path, reloader: Reloader) -> N
     assert isinstance(outcome, ReloadRefused)
     assert "no such file" in outcome.problems[0]
     assert looks(reloader, 5) == []
+
+
+HASHED = '[journal]\nusers = "hash"\nhash_key_file = "key"\n'
+
+
+def test_what_is_refused_is_read_again_until_it_can_be_used(file: Path) -> None:
+    """A key that is missing is no file whose changes count, and its return is enough. Whatever
+    else is wrong by then is said."""
+    key = file.with_name("key")
+    reloader = Reloader(file, load_config(file), {}, lambda: 0.0)
+    write(file, BASE + HASHED)
+    refused = reloader.reload()
+    assert isinstance(refused, ReloadRefused)
+    assert looks(reloader, 3) == []
+    key.touch()
+    [other] = looks(reloader, 3)
+    assert isinstance(other, ReloadRefused)
+    assert (other.problems == refused.problems, other.changed) == (False, ())
+    key.write_text("secret")
+    [outcome] = looks(reloader, 3)
+    assert isinstance(outcome, Loaded)
+    assert outcome.changed == ()
+
+
+def test_the_environment_alone_has_brakes_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a missing file has none."""
+    in_force = Wave()
+    config = load_config(file)
+    for path, mode, why in (
+        (ENVIRONMENT_ALONE, "observe", 'it says mode = "observe"'),
+        (ENVIRONMENT_ALONE, "enforce", None),
+        (file.with_name("gone.toml"), "observe", None),
+    ):
+        monkeypatch.setenv("EAS_REDIRECT__MODE", mode)
+        assert Reloader(path, config, {}).brake(in_force) == why
 
 
 def test_options_go_on_overriding(file: Path) -> None:

@@ -312,9 +312,8 @@ class Monitor:
         self._front_errors.see(self._proxy.front_refused(), now_s)
         ends = self._certificates()
         lines = [_ending(whose, ends.get(whose), now_s) for whose in ("phones", "exchange")]
-        refused = self._front_errors.last
-        if refused is not None and refused.until_s is None and not lines[0].grave:
-            lines[0] = replace(lines[0], error=refused, grave=True)
+        if self._front_errors.now is not None and not lines[0].grave:
+            lines[0] = replace(lines[0], error=self._front_errors.last, grave=True)
         return tuple(line for line in lines if line.ends_s is not None or line.error is not None)
 
     def _directory_line(self) -> DirectoryLine:
@@ -417,7 +416,8 @@ def _with_contested(
     notes = [line.note] if line.note else []
     for why in dict.fromkeys(stopped.values()):
         domains = [domain for domain, said in stopped.items() if said == why]
-        notes.append(f"{_few(domains)} is sent to nobody: {why}")
+        are = "is" if len(domains) == 1 else "are"
+        notes.append(f"{_few(domains)} {are} sent to nobody: {why}")
     if elsewhere:
         notes.append(f"the configuration's relationship decides for {_few(elsewhere)}")
     served = len(stopped) + len(elsewhere) < len(relationship.domain_names)

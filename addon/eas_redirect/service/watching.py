@@ -19,12 +19,12 @@ from eas_redirect.configuration.config import (
     ConfigError,
     brake,
     load_config,
-    policy,
     users_files,
 )
 from eas_redirect.configuration.sources import ENVIRONMENT_ALONE, Override
-from eas_redirect.directory.adoption import SETTLE_S
-from eas_redirect.directory.snapshot import SnapshotError
+from eas_redirect.directory.adoption import SETTLE_S, SnapshotFile
+from eas_redirect.directory.snapshot import Snapshot, SnapshotError
+from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.waves import Wave
 from eas_redirect.service.service import Service
 from eas_redirect.telemetry.record import MAX_PROBLEMS, config_record
@@ -121,7 +121,6 @@ class Reloader:
         self._read = dict(signatures)
         try:
             config = load_config(self._path, self._overrides)
-            policy(config)  # reads the files of users, too
         except ConfigError as error:
             self._problems = error.problems
             return ReloadRefused(problems=error.problems, changed=changed)
@@ -272,16 +271,20 @@ class Watcher:
         file = self._service.snapshot
         if file is None:
             return
-        newer = await asyncio.to_thread(file.look)
-        told = await asyncio.to_thread(self._service.told_by, newer) if newer else None
+        newer = await asyncio.to_thread(self._newer, file)
         if file is not self._service.snapshot:
             return  # another configuration was adopted meanwhile
-        if newer is not None and told is not None:
-            self._service.adopt_snapshot(newer, told)
+        if newer is not None:
+            self._service.adopt_snapshot(*newer)
         problem, said = file.problem, self._said
         self._said = problem
         if newer is not None or problem != said:
             self._tell((file.path.name,), (problem,) if problem is not None else ())
+
+    def _newer(self, file: SnapshotFile) -> tuple[Snapshot, Policy] | None:
+        """A newer version, and the policy with its names looked up in it. Blocks."""
+        snapshot = file.look()
+        return None if snapshot is None else (snapshot, self._service.told_by(snapshot))
 
     async def _adopt(self, loaded: Loaded) -> tuple[str, ...]:
         """Returns the problems that kept it from being adopted."""
