@@ -57,6 +57,56 @@ def test_stale_files_a_missing_judge_and_what_haproxy_refuses_are_told(tmp_path:
     assert checks(found)["haproxy files"].state == "failed"
 
 
+CHANGED = (
+    ("    http-reuse never\n", "", "in defaults, http-reuse never"),
+    ("tune.bufsize 98304", "tune.bufsize 16384", "in global, tune.bufsize 98304"),
+    ("    http-response lua.eas_judge", "    # http-res", "http-response lua.eas_judge"),
+    ("server exchange 127.0.0.1:9", "server exchange 127.0.0.1:8", "127.0.0.1:9"),
+    ("haproxy/eas.lua", "haproxy/old.lua", "haproxy/eas.lua"),
+    ("    acl success status 200\n    acl forbidden status 403\n",
+     "    acl forbidden status 403\n    acl success status 200\n", "before acl forbidden"),
+)  # fmt: skip
+
+
+def test_a_line_that_is_no_longer_as_written_is_told(tmp_path: Path) -> None:
+    require("haproxy")
+    found = prepared(tmp_path, "http://127.0.0.1:9", CONFIG)
+    config = load_config(found.directory / "eas-redirect.toml")
+    text = found.configuration.read_text()
+    for old, new, told in CHANGED:
+        assert old in text
+        found.configuration.write_text(text.replace(old, new, 1))
+        checked = check_haproxy(config, found.directory / "haproxy", 20.0)
+        check = next(c for c in checked if c.subject == "haproxy files")
+        assert check.state == "warning"
+        assert told in check.finding
+
+
+def test_a_configuration_that_has_changed_since_is_told(tmp_path: Path) -> None:
+    """Neither of these changes the Lua."""
+    require("haproxy")
+    for number, line in enumerate(
+        ('[journal]\nusers = "drop"', "[exchange]\nweak_statuses = [500]")
+    ):
+        found = prepared(tmp_path / str(number), "http://127.0.0.1:9", CONFIG)
+        file = found.directory / "eas-redirect.toml"
+        text = file.read_text().replace("[journal]\npath", "[journal]\n#", 1)
+        file.write_text(text + "\n" + line if number else text.replace("[journal]", line, 1))
+        assert checks(found)["haproxy files"].state == "warning", line
+
+
+def test_lines_of_an_administrators_own_and_options_are_no_change(tmp_path: Path) -> None:
+    require("haproxy")
+    found = prepared(tmp_path, "http://127.0.0.1:9", CONFIG, "--old-tls")
+    text = found.configuration.read_text()
+    rule = "    # ours\n    http-request  deny if { path /x }\n"
+    section = "\nlisten own\n    bind 127.0.0.1:1\n"
+    text = text.replace("maxconn 550", "maxconn 99")
+    text = text.replace("    default_backend", rule + "    default_backend")
+    found.configuration.write_text(text + section)
+    assert checks(found)["haproxy files"].state == "good"
+
+
 def test_a_chroot_from_which_the_socket_cannot_be_seen_is_told(tmp_path: Path) -> None:
     require("haproxy")
     found = prepared(tmp_path, "http://127.0.0.1:9", CONFIG)

@@ -28,6 +28,12 @@ _VERSION = re.compile(r"HAProxy version (\d+)\.(\d+)")
 _CHROOT = re.compile(r"(?m)^\s*chroot\s+(\S+)")
 _DROPPED = re.compile(r"(?m)^DroppedLogs: (\d+)")
 _ADMIN = re.compile(r"(?m)^\s*stats socket (\S+)")
+_OLD_TLS = "ssl-min-ver TLSv1.0"
+_OPTIONS = ("maxconn", "stats socket", "#")  # lines that options of the command decide; comments
+_SECTION = re.compile(
+    r"(backend|cache|defaults|frontend|global|http-errors|listen|mailers|peers|program|resolvers"
+    r"|ring|userlist)( |$)"
+)
 _AGAIN = "Run eas-redirect haproxy again with the same options, and reload HAProxy."
 _NOTHING_TO_DO = written_reply(JudgeReply(word="pass", reason=str(Reason.OTHER_ANSWER)))
 _SEE = "See docs/deploy, “HAProxy carries, eas-redirect judges”."
@@ -91,8 +97,9 @@ def _check_files(config: Config, folder: Path, text: str) -> Iterator[Check]:
     options of the command, and perhaps an administrator's own lines."""
     found = _CHROOT.search(text)
     chroot = None if found is None else Path(found[1])
+    site = Site(folder=folder.absolute(), chroot=chroot, old_tls=_OLD_TLS in text)
     try:
-        written = written_files(config, Site(folder=folder.absolute(), chroot=chroot))
+        written = written_files(config, site)
     except SiteError as error:
         for problem in error.problems:
             yield failed("haproxy files", problem, _SEE)
@@ -101,8 +108,39 @@ def _check_files(config: Config, folder: Path, text: str) -> Iterator[Check]:
     if stale:
         finding = f"{', '.join(stale)} in {folder} are not what this configuration asks for"
         yield failed("haproxy files", finding, _AGAIN)
+    elif (changed := _changed(written[CONFIGURATION], text)) is not None:
+        advice = "Write the file again, and add your own lines to it; or make sure that yours do."
+        yield warning("haproxy files", changed, advice)
     else:
         yield good("haproxy files", f"{folder}: as this configuration asks for")
+
+
+def _changed(written: str, text: str) -> str | None:
+    """What of the lines that this configuration asks for is not in haproxy.cfg, or not in their
+    order. An administrator's own lines between them are none of our business."""
+    asked, present = list(_lines(written)), list(_lines(text))
+    if missing := [line for line in asked if line not in present]:
+        section, line = missing[0]
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{CONFIGURATION} lacks a line that is asked for: in {section}, {line}{more}"
+    rest = iter(present)
+    for section, line in asked:
+        if (section, line) not in rest:  # takes `rest` up to this line
+            return f"{CONFIGURATION} has its lines in another order: in {section}, before {line}"
+    return None
+
+
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """Each line with its section, its blanks made one."""
+    section = ""
+    for raw in text.splitlines():
+        words = raw.split()
+        line = " ".join(words)
+        if not words or line.startswith(_OPTIONS):
+            continue
+        if _SECTION.match(line):
+            section = line
+        yield section, line
 
 
 def _differs(path: Path, text: str) -> bool:
