@@ -121,7 +121,6 @@ def test_folded_lines_comments_and_names_are_put_together() -> None:
         ("dn:: //8=", "dn is not UTF-8"),
         ("dn: CN=A\ncn:< file:///etc/passwd", "cn stands in another file, which is not read"),
         ("dn: CN=A\nchangetype: modify\nadd: cn", "a change (modify), not an entry"),
-        ("dn: CN=A\ndn: CN=B", "a second dn: before a blank line"),
         ("dn: CN=A\n<html>: x", "not the name of an attribute: '<html>'"),
         ("dn: CN=A\n" + "x" * 999, f"no colon in '{'x' * 40}'"),
         ("dn: CN=A\ncn:: AQAAAAAAAAX/", "cn is not UTF-8"),
@@ -164,7 +163,6 @@ def test_an_attribute_that_nobody_asked_for_does_not_cost_an_entry(line: str) ->
         ("mail:: ###\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"mail"}),
         ("no colon\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, set()),
         ("<html>: x\ncn: Anna", "CN=A", {"cn": ["Anna"]}, set()),
-        ("cn: Anna\ndn: CN=B", "CN=A", {"cn": ["Anna"]}, set()),
         ("changetype: delete\ncn: Anna", "CN=A", {"cn": ["Anna"]}, set()),
         ("cn: M\udcfcller\nmail: a@b.example", "CN=A", {"mail": ["a@b.example"]}, {"cn"}),
         ("cn:< file:///x\nmail:< file:///y", "CN=A", {}, {"cn", "mail"}),
@@ -179,6 +177,23 @@ def test_an_entry_that_is_left_out_keeps_what_can_be_read(
     assert isinstance(item, LeftOut)
     assert item.entry == Entry(dn, attributes)
     assert item.unread == unread
+
+
+def test_where_a_blank_line_is_missing_each_object_is_left_out_with_what_is_its_own() -> None:
+    reason = "a second dn: before a blank line"
+    text = "# above\nDN: CN=A\ncn: Anna\n# between\ndn:: Q049Qg==\nmail: b@b.example\ndn: CN=C\n\n"
+    parts = [
+        (2, Entry("CN=A", {"cn": ["Anna"]})),
+        (5, Entry("CN=B", {"mail": ["b@b.example"]})),
+        (7, Entry("CN=C")),
+    ]
+    assert list(read_entries(text, WANTED)) == [LeftOut(at, reason, one) for at, one in parts]
+    # One that has lost its own `dn:` line begins the block.
+    found = list(read_entries("cn: Anna\ndn: CN=B\n\n", WANTED))
+    assert [(item.line, item.entry) for item in found if isinstance(item, LeftOut)] == [
+        (1, Entry("", {"cn": ["Anna"]})),
+        (2, Entry("CN=B")),
+    ]
 
 
 def test_without_its_dn_too() -> None:

@@ -89,7 +89,7 @@ MALFORMED = [
     "SMTP anna at contoso",
     "-",
     "changetype: modify",
-    "dn: CN=other",
+    "dn: CN=other\nsAMAccountName: other",
     "targetAddress;range=0-0: SMTP:anna@contoso.mail.example",
     "homeMDB;range=0-0: CN=DB01",
 ]
@@ -195,6 +195,38 @@ async def test_the_same_dn_twice_is_merged_or_refused(
                 assert found.target_address == "SMTP:anna@contoso.mail.example"
             case Ambiguous() | NotFound():
                 assert kind == ("ambiguous" if isinstance(lookup, Ambiguous) else "not found")
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+async def test_a_version_that_cannot_be_read_may_hold_the_mailbox(
+    tmp_path: Path, line: str
+) -> None:
+    """Of an object that stands there once more, whatever its DN has to do with its names."""
+    dn = "CN=Anna A,CN=Users,DC=emea,DC=corp,DC=example"
+    good = EMEA.replace("CN=anna,CN=Users,DC=emea,DC=corp,DC=example", dn)
+    second = f"dn: {dn.replace(',', ', ').upper()}\n{line}\n\n"
+    text = FOREST.replace(EMEA, "")
+    for both in (good + second, second + good):
+        directory = snapshot(tmp_path, text + both)
+        for name in ("EMEA\\anna", "anna@emea.corp.example", "anna", "anna@contoso.example"):
+            lookup, steps = await ask(directory, name)
+            assert isinstance(lookup, Ambiguous), (name, lookup)
+            assert "forest.ldif" in steps, name
+
+
+async def test_objects_between_which_a_blank_line_is_missing(tmp_path: Path) -> None:
+    """The names of each count, and so does the mailbox that only a part in there shows."""
+    namesake = EMEA.replace("emea.", "").replace("DC=emea,", "").replace("CN=anna", "CN=A")
+    other = LOCAL.replace("zoe", "zora")
+    joined = snapshot(tmp_path, FOREST + other.rstrip("\n") + "\n" + namesake)
+    for name in ("anna", "anna@corp.example", "zora"):
+        assert isinstance((await ask(joined, name))[0], Ambiguous), name
+    assert isinstance((await ask(joined, "CORP\\zoe"))[0], Found)
+    part = "dn: CN=anna,CN=Users,DC=emea,DC=corp,DC=example\nhomeMDB: CN=DB01,CN=X\n\n"
+    for before in (other.rstrip("\n") + "\n", "dn: CN=DB02\ncn: DB02\n", "# x\n \n", " \n"):
+        directory = snapshot(tmp_path, FOREST + before + part)
+        lookup, _ = await ask(directory, "EMEA\\anna")
+        assert not isinstance(lookup, Found) or lookup.recipient.has_mailbox, before
 
 
 async def test_an_object_with_more_addresses_than_came_may_have_any(tmp_path: Path) -> None:

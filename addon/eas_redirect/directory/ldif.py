@@ -12,6 +12,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from eas_redirect.directory.entries import SID_ATTRIBUTES, Entry, unfinished, value_range
 from eas_redirect.directory.names import sid_text
@@ -48,6 +49,7 @@ _GAVE_UP = re.compile(
     r"|.*\b(?:limit exceeded|an error has occurred|timed out|server is not operational)\b",
     re.IGNORECASE,
 )
+_DN = re.compile(r"^dn:", re.IGNORECASE | re.MULTILINE)
 # The question that `ldapsearch -E pr=…` asks between two pages.
 _PROMPT = re.compile(r"Press \[size\] Enter for the next ")
 
@@ -124,7 +126,8 @@ def read_entries(text: str, wanted: frozenset[str]) -> Iterator[Entry | LeftOut 
             if said is not None:
                 yield Cut(first, f"the tool that wrote it gave up: {_shown(said)}")
             if not _PROMPT.match(block):
-                yield _left_out(first, malformed, block, names, wanted)
+                for above, part in _parts_at_dns(block):
+                    yield _left_out(max(first, line + above), malformed, part, names, wanted)
         elif (cut := pages.read(line, block)) is not None:
             yield cut
     if (cut := pages.end()) is not None:
@@ -194,6 +197,16 @@ def _lines_above(block: str) -> int:
             break
         count += 1
     return count
+
+
+def _parts_at_dns(block: str) -> Iterator[tuple[int, str]]:
+    """A malformed block, which ends at each `dn:` in it: where a blank line is missing, several
+    objects stand in one. With how many lines of the block are above."""
+    starts = [found.start() for found in _DN.finditer(block)]
+    if starts and _lines_above(head := block[: starts[0]]) >= head.count("\n"):
+        starts[0] = 0  # comments alone
+    for start, end in pairwise(dict.fromkeys((0, *starts, len(block)))):
+        yield block.count("\n", 0, start), block[start:end]
 
 
 def _read_block(block: str, names: dict[str, str], wanted: frozenset[str]) -> Entry | None:

@@ -313,6 +313,7 @@ class _Index:
         self._may_have_any: list[Recipient] = []  # the same objects
         self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
         self.shows_all = False
+        self._unreadable: dict[str, LeftOutObject] = {}  # by plain DN, until the end
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
         self._suffixes: frozenset[str] = frozenset()
@@ -364,12 +365,15 @@ class _Index:
             self._leave_out_account(item, LeftOutObject(dn=entry.dn, why=why))
 
     def _leave_out_account(self, item: LeftOut, left_out: LeftOutObject) -> None:
-        found = recipient(item.entry)
+        found, entry = recipient(item.entry), item.entry
         self._take_names(found, left_out)
+        for name in (*entry.values("samaccountname"), *entry.values("userprincipalname")):
+            self._take_name(name, left_out)  # a block of several objects may hold several
         if found.sam_account_name is None:
             self._nameless = True
-            # As accounts are named in most places.
-            self._take_names(replace(found, sam_account_name=rdn_value(found.dn)), left_out)
+            self._take_name(rdn_value(found.dn), left_out)  # as accounts are named in most places
+        if found.dn:
+            self._unreadable.setdefault(plain_dn(found.dn), left_out)
 
     def _leave_out_contradicting(self, versions: list["_Version"], attribute: str) -> None:
         """Nobody can say which version of an object is right."""
@@ -381,10 +385,13 @@ class _Index:
     def _take_names(self, found: Recipient, left_out: LeftOutObject) -> None:
         names = {found.sam_account_name, found.user_principal_name}
         names |= {a[5:] for a in found.proxy_addresses if a[:5].lower() == "smtp:"}
-        for name in {fold(name) for name in names if name}:
-            others = self._left_out.setdefault(name, [])
-            if left_out not in others:
-                others.append(left_out)
+        for name in {name for name in names if name}:
+            self._take_name(name, left_out)
+
+    def _take_name(self, name: str, left_out: LeftOutObject) -> None:
+        others = self._left_out.setdefault(fold(name), [])
+        if left_out not in others:
+            others.append(left_out)
 
     def _why(self, line: int, reason: str) -> str:
         return f"{self._name}:{line}: {reason}" if line else f"{self._name}: {reason}"
@@ -434,6 +441,10 @@ class _Index:
         self._parts.clear()
         domains: set[str] = set()
         for dn, versions in self._objects.items():
+            if (left_out := self._unreadable.get(dn)) is not None:
+                for version, _ in versions:  # what cannot be read may be where the mailbox is
+                    self._take_names(version, left_out)
+                continue
             found = _merged(versions)
             if not isinstance(found, Recipient):
                 self._leave_out_contradicting(versions, found)
@@ -443,6 +454,7 @@ class _Index:
             if dn in self._cut:
                 self._may_have_any.append(found)
         self._objects.clear()
+        self._unreadable.clear()
         self.relationships = [_one_relationship(same) for same in _by_dn(self.relationships)]
         named: dict[str, Partition] = {}
         for domain in self._partitions:
