@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import time
 from collections.abc import Coroutine
 
@@ -161,7 +162,9 @@ class EASRedirect:
         looks = only_looks()
         shown = self.monitor is None or await self.monitor.follow()
         if first and not shown:
-            raise SystemExit(1)
+            # Raised here, it would be a traceback: nobody asks a task how it ended.
+            asyncio.get_running_loop().call_soon(sys.exit, 1)
+            return
         if not await mitmproxy_log.over(START_PATIENCE_S):
             logger.warning(
                 "eas-redirect: a script's `running` hook has not returned for %g s; "

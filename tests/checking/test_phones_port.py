@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eas_redirect.checking import phones_port
-from eas_redirect.checking.phones_port import check_port, owners_of
+from eas_redirect.checking.phones_port import check_pages_port, check_port, owners_of
 from eas_redirect.checking.tried import Check
 from eas_redirect.configuration.config import Config, load_config
 from eas_redirect.configuration.kinds import Listen
@@ -69,6 +69,23 @@ def test_who_has_it_is_named_and_ours_is_no_fault(tmp_path: Path) -> None:
             assert "End it, or choose another port" in (found.advice or "")
         else:
             assert found.finding.endswith("the proxy is running")
+
+
+def test_a_port_of_the_pages_that_another_program_has(tmp_path: Path) -> None:
+    settings = config(tmp_path, "127.0.0.1:0")
+
+    def pages(listen: str) -> list[Check]:
+        metrics = settings.metrics.model_copy(update={"listen": listen})
+        return list(check_pages_port(settings.model_copy(update={"metrics": metrics}), 0.2))
+
+    assert not list(check_pages_port(settings, 0.2))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        [found] = pages(listen)
+    assert (found.state, found.finding) == ("failed", f"{listen}: Address already in use")
+    assert pages(listen) == []
+    [found] = pages("192.0.2.1:9410")
+    assert (found.state, "Cannot assign" in found.finding) == ("failed", True)
 
 
 def test_an_address_of_another_machine_and_a_port_for_root(

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -259,6 +260,21 @@ def test_a_start_that_fails_says_why(tmp_path: Path, arguments: tuple[str, ...])
         assert running.process.wait(60) == 1
         assert "aggressive" in running.log
     assert "Traceback" not in running.log
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--stock",)], ids=str)
+def test_a_port_of_the_pages_that_is_taken_ends_the_start(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        file = write_config(tmp_path)
+        file.write_text(re.sub(r'listen = ".*"', f'listen = "{listen}"', file.read_text()))
+        url = "http://127.0.0.1:9"
+        with run(tmp_path, url, *arguments, config_file=file, ready=False) as running:
+            assert running.process.wait(60) == 1
+            assert f"cannot serve metrics at {listen}: Address already in use" in running.log
+        assert "Traceback" not in running.log
 
 
 def test_stock_is_mitmdump(tmp_path: Path, exchange: Waiting) -> None:

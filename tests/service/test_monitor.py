@@ -579,7 +579,7 @@ async def test_it_follows_the_configuration_and_keeps_a_good_address(
     monitor._proxy = ProxyFacts(listen=lambda: wanted)
     assert await monitor.follow() is False
     assert monitor.port == first
-    assert "cannot serve metrics" in caplog.text
+    assert f"cannot serve metrics at {wanted}: Address already in use; choose" in caplog.text
     taken.close()
     wanted = f"127.0.0.1:{free_port()}"
     assert await monitor.follow() is True

@@ -1,6 +1,7 @@
 """The small HTTP server against well-behaved, careless and hostile clients, over real sockets."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -263,15 +264,23 @@ async def test_a_page_is_made_once_a_second_at_most() -> None:
 
 
 async def test_unix_socket(tmp_path: Path) -> None:
-    (tmp_path / "s").write_bytes(b"left over from a crash")
-    server = WebServer({"/": hello})
     path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(path)
+    server = WebServer({"/": hello})
     await server.start(ListenAddress(path=path))
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     assert (await reader.read()).endswith(BODY)
     writer.close()
     server.close()
+
+
+async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "mail.pem").write_text("a key")
+    with pytest.raises(OSError, match="in use"):
+        await WebServer({"/": hello}).start(ListenAddress(path=str(tmp_path / "mail.pem")))
+    assert (tmp_path / "mail.pem").read_text() == "a key"
 
 
 @pytest.mark.parametrize(

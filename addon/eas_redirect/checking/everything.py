@@ -9,7 +9,7 @@ from eas_redirect.checking.certificate_dates import check_front
 from eas_redirect.checking.domain_controllers import check_servers, check_sight
 from eas_redirect.checking.legacy_server import check_autodiscover, check_upstream
 from eas_redirect.checking.local import check_files, check_mitmproxy
-from eas_redirect.checking.phones_port import check_port
+from eas_redirect.checking.phones_port import check_pages_port, check_port
 from eas_redirect.checking.relationship_targets import check_relationships, probe, targets
 from eas_redirect.checking.tried import Check, failed, good, in_two, unreachable, warning
 from eas_redirect.configuration.config import Config, directory_settings
@@ -75,6 +75,7 @@ def check_here(config: Config, path: Path, scope: CheckScope) -> Iterator[Check]
         yield good("environment", f"sets {', '.join(keys)}")
     yield from check_files(config)
     yield from check_front(config, scope.carrier)
+    yield from check_pages_port(config, scope.timeout_s)
     if scope.carrier == "haproxy":
         return
     yield from check_port(config, scope.timeout_s)

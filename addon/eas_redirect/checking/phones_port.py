@@ -1,12 +1,15 @@
-"""The port that phones will call (`proxy.listen`): can it be had, and who has it?"""
+"""The ports that `run` will take, of phones (`proxy.listen`) and of the pages (`metrics.listen`):
+can they be had, and who has them?"""
 
 import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from eas_redirect.activesync.host_port import read_host_port
 from eas_redirect.checking.tried import Check, failed, good, warning
 from eas_redirect.configuration.config import Config
+from eas_redirect.configuration.kinds import Listen
 from eas_redirect.engine.command_line import reserve
 from eas_redirect.telemetry.web import ask_running
 
@@ -26,6 +29,20 @@ def check_port(config: Config, timeout_s: float) -> Iterator[Check]:
         yield _refused(config, where, error, timeout_s)
     else:
         yield good(SUBJECT, f"{where}: free")
+
+
+def check_pages_port(config: Config, timeout_s: float) -> Iterator[Check]:
+    """The pages' own: without it `run` does not start. Nothing is said where all is well."""
+    if config.metrics.listen is None:
+        return
+    host, port = read_host_port(config.metrics.listen)
+    try:
+        reserve(Listen(host, port)).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _answers(config.metrics.listen, timeout_s):
+            return
+        finding = f"{config.metrics.listen}: {error.strerror}"
+        yield failed("metrics.listen", finding, "Choose another, or end what has it.")
 
 
 def _refused(config: Config, where: str, error: OSError, timeout_s: float) -> Check:

@@ -6,10 +6,9 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from eas_redirect.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, load
 from eas_redirect.shim import find_shim
@@ -18,23 +17,6 @@ if TYPE_CHECKING:
     from eas_redirect.configuration.config import MetricsConfig, ProxyConfig
     from eas_redirect.configuration.kinds import Listen
     from eas_redirect.engine.command_line import Plan
-
-
-class RunCommand(TyperCommand):
-    """Knows that people will try mitmdump's options where they know them from."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:  # typer brings its own click, or uses the one that is installed
-            if type(error).__name__ != "NoSuchOption":
-                raise
-            option = getattr(error, "option_name", "")
-            fail(
-                f"There is no option {option}. If it is one of mitmdump's, put it behind `--`:"
-                f" eas-redirect run … -- {option} …",
-                USAGE,
-            )
 
 
 def run(

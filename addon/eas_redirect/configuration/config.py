@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from eas_redirect.activesync.host_port import ServerURL, read_server_url
+from eas_redirect.activesync.host_port import ServerURL, read_host_port, read_server_url
 from eas_redirect.configuration.kinds import (
     UPSTREAM_PORTS,
     AccountDomainValue,
@@ -42,6 +42,7 @@ from eas_redirect.configuration.kinds import (
 )
 from eas_redirect.configuration.problems import (
     KeyPath,
+    dotted,
     is_text_key,
     known_keys,
     leaves,
@@ -249,7 +250,10 @@ def load_config(
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """An item that cannot be used still counts as an item of its list."""
+    """An item that cannot be used still counts as an item of its list, and a default that comes
+    from another key is not wrong where that key is."""
+    if error["type"] == "default_factory_not_called":
+        return True
     place = error["loc"]
     below = (e["loc"] for e in errors if e is not error)
     return error["type"] == "too_short" and any(
@@ -440,7 +444,9 @@ def contradictions(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
     document = said.document
     directory = _table(document, "directory")
     yield from _directory_contradictions(directory, said)
+    yield from _one_port_twice(document)
     journal = _table(document, "journal")
+    yield from _written_over(said)
     if journal.get("users") == "hash" and "hash_key_file" not in journal:
         yield ("journal", "hash_key_file"), 'is required by users = "hash"'
     redirect = _table(document, "redirect")
@@ -456,6 +462,59 @@ def contradictions(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
 def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
     table = document.get(name)
     return table if isinstance(table, dict) else {}
+
+
+def _one_port_twice(document: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Phones and the pages cannot share one."""
+    proxy = {"listen": 443, **_table(document, "proxy")}
+    try:
+        phones = ProxyConfig.model_validate({"listen": proxy["listen"]}).listen
+        pages = MetricsConfig.model_validate({"listen": _table(document, "metrics").get("listen")})
+    except ValidationError:
+        return
+    if pages.listen is None:
+        return
+    host, port = read_host_port(pages.listen)
+    everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+    if port == phones.port != 0 and (host == phones.host or {host, phones.host} & everywhere):
+        yield ("metrics", "listen"), f"port {port} is that of proxy.listen: take another"
+
+
+_WRITTEN = (("journal", "path"), ("journal", "iis_path"))
+_READ = (
+    ("proxy", "cert"),
+    ("proxy", "upstream_ca"),
+    ("directory", "snapshot"),
+    ("directory", "ca_file"),
+    ("directory", "password_file"),
+    ("journal", "hash_key_file"),
+    ("redirect", "only", "users_file"),
+    ("redirect", "except", "users_file"),
+)
+
+
+def _written_over(said: AllSources) -> Iterator[tuple[KeyPath, str]]:
+    """A log in the name of a file that is read would be written into that file."""
+    used = {said.path.resolve(): "the settings"} if said.path != ENVIRONMENT_ALONE else {}
+    for place in _READ:
+        if (path := _path_at(said, place)) is not None:
+            used.setdefault(path, dotted(place))
+    for place in _WRITTEN:
+        if (path := _path_at(said, place)) is None:
+            continue
+        if path in used:
+            yield place, f"is the file of {used[path]}: name another, which will be written"
+        used.setdefault(path, dotted(place))
+
+
+def _path_at(said: AllSources, place: tuple[str, ...]) -> Path | None:
+    table = said.document
+    for name in place[:-1]:
+        table = _table(table, name)
+    value = table.get(place[-1])
+    if not isinstance(value, str) or value in ("", "-") or "\0" in value:
+        return None
+    return (_base(said.path) / value).resolve()
 
 
 def _directory_contradictions(

@@ -27,7 +27,7 @@ from eas_redirect.telemetry.merge import merge_statuses, sum_expositions
 from eas_redirect.telemetry.printable import Printable
 from eas_redirect.telemetry.site import STATUS, WAITS, MetricsSite, Views
 from eas_redirect.telemetry.status import Status
-from eas_redirect.telemetry.web import parse_listen
+from eas_redirect.telemetry.web import parse_listen, why_not_served
 from eas_redirect.telemetry.writing import queue_standard_streams
 
 # One worker process as its supervisor sees it: started, asked, restarted.
@@ -200,7 +200,9 @@ class Supervisor:
             site = await self._open_site()
         except (OSError, ValueError) as error:
             logger.error(
-                "eas-redirect: cannot serve metrics at %s: %s", self._metrics_listen, error
+                "eas-redirect: cannot serve metrics at %s: %s",
+                self._metrics_listen,
+                why_not_served(error),
             )
             return 1
         self._workers = [

@@ -47,7 +47,7 @@ from eas_redirect.telemetry.status import (
     build_status,
     directory_state,
 )
-from eas_redirect.telemetry.web import parse_listen
+from eas_redirect.telemetry.web import parse_listen, why_not_served
 from eas_redirect.telemetry.writing import lost_of_log
 
 # Whether file descriptors are left for further connections. A waiting phone holds two.
@@ -178,7 +178,9 @@ class Monitor:
         try:
             await self._listen_at(None if wanted == "off" else wanted)
         except (OSError, ValueError) as error:
-            logger.error("eas-redirect: cannot serve metrics at %s: %s", wanted, error)
+            logger.error(
+                "eas-redirect: cannot serve metrics at %s: %s", wanted, why_not_served(error)
+            )
             return False
         return True
 

@@ -15,9 +15,9 @@ hole. Imports the protocol only.
 """
 
 import asyncio
-import contextlib
 import http.client
 import logging
+import os
 import re
 import socket
 import time
@@ -25,7 +25,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from ipaddress import ip_address
-from pathlib import Path
 
 from eas_redirect.activesync.host_port import HostPort, HostPortError, read_host_port
 
@@ -97,6 +96,15 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(host=host or "127.0.0.1", port=port)
 
 
+def why_not_served(error: OSError | ValueError) -> str:
+    """Why an address cannot be used and what to do, as a clause. asyncio tells it in a sentence of
+    its own, with the number twice."""
+    if not isinstance(error, OSError):
+        return str(error)
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return f"{text}; choose another metrics.listen, or end what has it"
+
+
 class WebServer:
     """Serves `pages`: a maker for each path. Start and close it on the same event loop."""
 
@@ -124,8 +132,7 @@ class WebServer:
         """Raises OSError if the address cannot be used."""
         self._address = address
         if address.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                Path(address.path).unlink()  # noqa: ASYNC240 - once, at the start
+            # asyncio removes a socket that an earlier run left, and nothing else.
             self._server = await asyncio.start_unix_server(
                 self._serve, address.path, limit=MAX_HEAD
             )
