@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from eas_redirect.activesync.host_name import (
     HostNameError,
+    is_inner_name,
     normalize_domain,
     normalize_host,
     same_host,
@@ -107,3 +108,19 @@ def test_any_text_is_a_stable_ascii_name_or_the_one_error(text: str) -> None:
     assert host.isascii()
     assert host == host.lower()
     assert normalize_host(host) == host
+
+
+@pytest.mark.parametrize(
+    ("host", "inner"),
+    [
+        ("ex2016", True),
+        ("ex2016.contoso.local", True),
+        ("ex2016.corp", True),
+        ("10.20.30.40", True),
+        ("mail.contoso.example", False),
+        ("local.contoso.example", False),
+        ("", False),
+    ],
+)
+def test_names_that_only_an_inner_network_knows(host: str, inner: bool) -> None:
+    assert is_inner_name(host) == inner

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync.host_name import is_inner_name
 from eas_redirect.policy.exchange_online import host_map
 from eas_redirect.redaction.forms import filled
 from eas_redirect.redaction.pseudonyms import Pseudonyms, Taken, runs
@@ -87,3 +88,22 @@ def test_words_are_the_same_wherever_they_stand() -> None:
 @pytest.mark.parametrize("host", ["localhost", *host_map()])
 def test_public_hosts_stay(host: str) -> None:
     assert names().host(host) == host
+
+
+def test_a_name_of_an_inner_network_stays_one() -> None:
+    """So that `explain` says the same of a redacted capture."""
+    names = Pseudonyms()
+    clean = names.host("EX2016.contoso.local:444")
+    assert is_inner_name(clean.partition(":")[0])
+    assert clean.endswith(".local:444")
+    assert "contoso" not in clean.lower()
+    assert "." not in names.host("ex2016")
+    assert not is_inner_name(names.host("mail.contoso.example"))
+
+
+def test_no_short_word_stands_for_itself() -> None:
+    """It would be found again, and the file be removed."""
+    for key in range(40):
+        names = Pseudonyms(bytes([key]))
+        for word in ("s", "S", "q", "bt", "mx"):
+            assert names.name(word) != word, key

@@ -318,7 +318,13 @@ def test_errors_of_the_network_keep_the_words_by_which_their_cause_is_known() ->
         "net::ERR_NAME_NOT_RESOLVED",
         "net::ERR_CERT_DATE_INVALID",
         "tlsv1 alert unknown ca",
+        "OpenSSL Error([('SSL routines', '', 'tlsv13 alert certificate required')])",
+        "OpenSSL Error([('SSL routines', '', 'tls alert handshake failure')])",
+        "The remote server does not speak TLS.",
+        "The remote server and mitmproxy cannot agree on a TLS version to use. You may need to"
+        " adjust mitmproxy's tls_version_server_min option.",
+        "[Errno 111] Connect call failed ('127.0.0.1')",
+        "peer closed connection without sending complete message body (incomplete chunked read)",
     ):
-        said = _sentence(text, names)
-        assert said.replace(names.name("tlsv1"), "tlsv1") == text
+        assert _sentence(text, names) == text
     assert "Meier" not in _sentence("Meier not known, Errno Meier-2", names)

@@ -161,3 +161,14 @@ def _script(character: str) -> str | None:
     if unicodedata.category(character) == "Mn":
         return None
     return unicodedata.name(character, "UNNAMED").split()[0]
+
+
+# Names of inner networks: RFC 6762 3 (local), and its appendix G for the others.
+INNER_DOMAINS = frozenset({"corp", "home", "internal", "intranet", "lan", "local", "private"})
+
+
+def is_inner_name(host: str) -> bool:
+    """Whether no public DNS and no public certificate can know it: a short name, a name of an
+    inner network, or an IPv4 address."""
+    _, _, last = host.rpartition(".")
+    return bool(host) and ("." not in host or last in INNER_DOMAINS or last.isdecimal())

@@ -116,6 +116,9 @@ ERRORS = _words("""
     signed size socket ssl state stream temporarily time timed timeout tls to too trust unable
     unavailable unexpected unknown unreachable unsupported upstream use valid verification
     verify version was while with write wrong yet you abort aborted cancelled early finished
+    call agree may need adjust option does speak alert routines tlsv1 tlsv11 tlsv12 tlsv13 sslv3
+    shared cipher dh key ee small legacy renegotiation the s min openssl hostname mismatch without
+    sending complete expected multiple exceptions parse incomplete chunked read
     idle waiting hung up or nor such service provided resolved ca net getaddrinfo nodename
     servname eai again noname err cert common date empty changed internet
 """)
@@ -455,6 +458,7 @@ VOCABULARY = (
         userhasnomailbox microsoft would be today pass moved decision certain weak record reason
         deviceid devicetype cmd saveinsent acceptmultipart sni alpn tls tcp udp office365 office
         outlook com us cn partner dod provisioning eas list autodiscover schemas mobilesync
+        corp home internal intranet lan local private
         requestschema responseschema acceptableresponseschema emailaddress displayname culture
         action settings serverdata errorcode debugdata mailuser certenroll xmlns 2006
     """)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from eas_redirect.activesync.host_name import INNER_DOMAINS
 from eas_redirect.policy.exchange_online import is_public_host
 from eas_redirect.redaction.forms import (
     VOCABULARY,
@@ -170,7 +171,11 @@ class Pseudonyms:
         try:
             return host.replace(bare, self.address(bare.strip("[]")))
         except ValueError:
-            return self.name(bare) + host[len(bare) :]
+            pass
+        name, dot, last = bare.rpartition(".")
+        if dot and last.lower() in INNER_DOMAINS:  # it tells that a name is not public
+            return self.name(name) + host[len(name) :]
+        return self.name(bare) + host[len(bare) :]
 
     def address(self, address: str) -> str:
         """An IP address from the networks reserved for tests; loopback stays."""
@@ -198,13 +203,13 @@ class Pseudonyms:
         return filled(text)
 
     def _word(self, word: str) -> str:
-        """As many bytes as the word has in UTF-8. Two short words never get the same stand-in
-        while there are letters left: `u1` and `u2` are two users."""
+        """As many bytes as the word has in UTF-8. While there are letters left, two short words
+        never get the same stand-in, since `u1` and `u2` are two users, and none gets itself."""
         length, folded = len(word.encode("utf-8")), word.casefold()
         text = self._short.get(folded) or self._letters(folded, length)
         if length <= _SHORT and folded not in self._short and len(self._short) < MAX_SHORT:
             for again in range(_TRIES):
-                if text not in self._given:
+                if text not in self._given and text != folded:
                     break
                 text = self._letters(f"{folded} {again}", length)
             self._short[folded] = text

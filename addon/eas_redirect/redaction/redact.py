@@ -142,6 +142,8 @@ def _known_words(text: str, names: Pseudonyms) -> str:
 
 def _named(found: re.Match[str], names: Pseudonyms) -> str:
     inner = next(part for part in found.groups() if part is not None)
+    if found[3] is None and all(map(is_error_word, WORD.findall(inner))):
+        return found[0]  # OpenSSL quotes its reasons
     return found[0].replace(inner, names.host(inner)) if inner else found[0]
 
 

@@ -78,6 +78,9 @@ def _basic(rest: str, names: Pseudonyms) -> str:
         return filled(rest)
     user, colon, password = text.partition(":")
     names.secret(password)
+    if read_authorization(f"Basic {rest}").logon is None:
+        names.name(user)
+        return filled(rest)  # a password that is no text makes it nobody's, and so it stays
     clean = names.name(user) + colon + "x" * len(password.encode("utf-8"))
     return base64.b64encode(clean.encode("utf-8")).decode()
 
@@ -91,7 +94,7 @@ def _ntlm(rest: str, names: Pseudonyms) -> str:
         return names.secret(rest)
     if read_authorization(f"Negotiate {rest}").logon is None:
         shown = 12 if token.startswith(NTLM_SIGNATURE) else 1  # the kind of message, or of token
-        if len(token) > shown:
+        if any(token[shown:]):
             names.secret(rest)
         return base64.b64encode(token[:shown] + bytes(len(token[shown:]))).decode()
     names.secret(rest)
