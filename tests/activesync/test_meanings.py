@@ -7,6 +7,7 @@ from eas_redirect.activesync.code_pages import TAGS
 from eas_redirect.activesync.meanings import (
     global_meaning,
     http_meaning,
+    item_meaning,
     status_meaning,
     value_meaning,
 )
@@ -92,3 +93,16 @@ def test_every_element_with_a_meaning_exists() -> None:
     known = {(page, name) for page, tags in TAGS.items() for name in tags.values()}
     told = {*meanings._VALUES, *meanings._SIZES, *meanings._SECONDS, *meanings._UNCUT}
     assert told <= known
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "meaning"),
+    [
+        ("MoveItems", 2, "2 invalid destination"),
+        ("Search", 113, "113 MailboxQuotaExceeded"),
+        ("Search", 99, "99"),
+        ("GetAttachment", 150, "150 ItemNotFound"),
+    ],
+)
+def test_what_a_status_below_the_global_one_means(command: str, status: int, meaning: str) -> None:
+    assert item_meaning(command, status) == meaning

@@ -11,7 +11,8 @@ import pytest
 from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 
-from eas_redirect.activesync.wbxml import Document, element, write
+from eas_redirect.activesync.response import ROOTS
+from eas_redirect.activesync.wbxml import Document, Element, element, write
 from eas_redirect.captures.capture import read_exchanges
 from eas_redirect.captures.complaints import Complaint, complaints
 from eas_redirect.captures.device_timeline import Filter, capture_report
@@ -214,6 +215,77 @@ def options(**headers: str) -> http.HTTPFlow:
     return eas_flow(0, None, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
+def asked(command: str, answer: Element, at: float = 0, *, count: int = 1) -> Flows:
+    return [
+        eas_flow(at + n * 30, command, body=write(Document(answer))) for n in range(count)
+    ]  # fmt: skip
+
+
+def said(page: int, command: str, number: int, *, count: int, way: tuple[str, ...]) -> Flows:
+    """A good answer whose `way` leads to a Status of its own."""
+    inner = element(page, "Status", str(number))
+    for name in reversed(way):
+        inner = element(page, name, inner)
+    return asked(command, element(page, command, inner), 20, count=count)
+
+
+def refused(command: str, number: int, count: int = 1) -> Flows:
+    page = ROOTS[command][0]
+    return [eas_flow(20 + n * 60, command, body=status(page, command, number))
+            for n in range(count)]  # fmt: skip
+
+
+def in_turns(*flows: http.HTTPFlow, agents: tuple[str, ...]) -> Flows:
+    for n, flow in enumerate(flows):
+        flow.request.headers["User-Agent"] = agents[n % len(agents)]
+    return list(flows)
+
+
+def broken_off(count: int, body: bytes | None, at: float = 20) -> Flows:
+    """As mitmproxy keeps an answer that stops in the middle."""
+    flows = [cut_off(eas_flow(at + n * 20, "Sync")) for n in range(count)]
+    for flow in flows:
+        assert flow.response is not None
+        flow.response.raw_content = body
+    return flows
+
+
+def handshakes(count: int) -> Flows:
+    """NTLM's first and third message, each refused."""
+    return [
+        eas_flow(n * 20 + kind, code=401, headers={"WWW-Authenticate": "NTLM"}, asked={
+            "Authorization": "NTLM " + base64.b64encode(
+                b"NTLMSSP\0" + bytes([kind, 0, 0, 0, 7, 2]) + bytes(40)).decode()})
+        for n in range(count) for kind in (1, 3)
+    ]  # fmt: skip
+
+
+def question(
+    at: float, answer: bytes = b"", host: str = "autodiscover.contoso.example",
+    number: int = 200, kind: str = "text/xml; charset=utf-8",
+) -> http.HTTPFlow:  # fmt: skip
+    """A phone asks Autodiscover, before it speaks ActiveSync."""
+    found = eas_flow(at, code=number, body=answer, headers={"Content-Type": kind})
+    found.request.path = "/autodiscover/autodiscover.xml"
+    found.request.headers["Host"] = host
+    found.request.headers["Content-Type"] = "text/xml"
+    found.request.content = (
+        f'<Autodiscover xmlns="{SPACE}/mobilesync/requestschema/2006"><Request>'
+        "<EMailAddress>anna@contoso.example</EMailAddress><AcceptableResponseSchema>"
+        f"{SPACE}/mobilesync/responseschema/2006</AcceptableResponseSchema>"
+        "</Request></Autodiscover>"
+    ).encode()
+    return found
+
+
+def told(action: str) -> bytes:
+    return (
+        f'<Autodiscover xmlns="{SPACE}/responseschema/2006"><Response'
+        f' xmlns="{SPACE}/mobilesync/responseschema/2006"><Action>{action}</Action></Response>'
+        "</Autodiscover>"
+    ).encode()
+
+
 def probe(number: int) -> http.HTTPFlow:
     """A balancer looks whether somebody is there."""
     found = eas_flow(0, None, user=None, code=number)
@@ -229,6 +301,18 @@ AT_HOME = {"Location": "https://mail.contoso.example/Microsoft-Server-ActiveSync
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 ASKED = {"WWW-Authenticate": "Basic realm=x"}
 GOOD = [folders(), sync(5)]
+SPACE = "http://schemas.microsoft.com/exchange/autodiscover"
+SETTINGS = told(
+    "<Settings><Server><Type>MobileSync</Type>"
+    f"<Url>{AT_HOME['Location']}</Url><Name>{AT_HOME['Location']}</Name></Server></Settings>"
+)
+NOT_READ = (
+    f'<Autodiscover xmlns="{SPACE}/responseschema/2006"><Response><Error><ErrorCode>600</ErrorCode>'
+    "<Message>Invalid Request</Message></Error></Response></Autodiscover>"
+).encode()
+TWO_PHONES = ("Apple-iPhone12C1/1902.67", "Apple-iPhone14C2/2001.55")
+NEW_HOST = "eas.fabrikam.example"
+NEW = f"https://{NEW_HOST}/Microsoft-Server-ActiveSync"
 WIPE = element(14, "RemoteWipe")
 ACCOUNT_WIPE = element(14, "AccountOnlyRemoteWipe")
 
@@ -605,6 +689,223 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
         ],
         ["wait_cut_short"],
     ),
+    "all commands, in order": (
+        lambda: [
+            *GOOD,
+            *said(5, "MoveItems", 3, count=4, way=("Response",)),
+            *said(6, "GetItemEstimate", 1, count=4, way=("Response",)),
+            *said(8, "MeetingResponse", 1, count=4, way=("Result",)),
+            *said(15, "Search", 1, count=4, way=("Response", "Store")),
+            *said(15, "Search", 12, count=4, way=("Response", "Store")),
+            *said(18, "Settings", 1, count=4, way=("Oof",)),
+            *said(20, "ItemOperations", 1, count=4, way=("Response", "Fetch")),
+            *said(10, "ResolveRecipients", 4, count=4, way=("Response",)),
+            *plain("image/png", b"x", "GetAttachment"),
+            *(eas_flow(300, command) for command in ("SendMail", "SmartReply", "SmartForward")),
+        ],
+        [],
+    ),
+    "moves to a folder that is gone": (
+        lambda: [*GOOD, *said(5, "MoveItems", 2, count=4, way=("Response",))], ["items_not_moved"],
+    ),
+    "one move that fails": (
+        lambda: [*GOOD, *said(5, "MoveItems", 2, count=1, way=("Response",)), sync(90)], [],
+    ),
+    "estimates with a wrong key": (
+        lambda: [*GOOD, *said(6, "GetItemEstimate", 4, count=4, way=("Response",))],
+        ["not_estimated"],
+    ),
+    "an invitation that is gone": (
+        lambda: [*GOOD, *said(8, "MeetingResponse", 2, count=3, way=("Result",))],
+        ["meeting_response_refused"],
+    ),
+    "a search that wants a logon": (
+        lambda: [*GOOD, *said(15, "Search", 14, count=3, way=("Response", "Store"))],
+        ["search_failed"],
+    ),
+    "out of office refused": (
+        lambda: [*GOOD, *said(18, "Settings", 3, count=3, way=("Oof",))], ["settings_refused"],
+    ),
+    "attachments that are gone": (
+        lambda: [*GOOD, *said(20, "ItemOperations", 6, count=3, way=("Response", "Fetch"))],
+        ["items_not_fetched"],
+    ),
+    "a change that Exchange never takes": (
+        lambda: [*GOOD, *said(
+            0, "Sync", 6, count=4, way=("Collections", "Collection", "Responses", "Change"))],
+        ["sync_items_refused"],
+    ),
+    "a change of what is gone, once": (
+        lambda: [*GOOD, *said(
+            0, "Sync", 8, count=1, way=("Collections", "Collection", "Responses", "Change"))],
+        [],
+    ),
+    "a reply to what is gone": (lambda: [*GOOD, *refused("SmartReply", 150, 3)],
+                                ["message_not_sent"]),
+    "mail that is not submitted": (lambda: [*GOOD, *refused("SendMail", 120)],
+                                   ["message_not_sent"]),
+    "a recipient that is nobody": (lambda: [*GOOD, *refused("SendMail", 116)],
+                                   ["message_not_sent"]),
+    "150 elsewhere": (lambda: [*GOOD, *refused("ItemOperations", 150)], ["other_trouble"]),
+    "status 112": (lambda: refused("FolderSync", 112, 4), ["directory_access_denied"]),
+    "status 134": (lambda: [*GOOD, *refused("Sync", 134, 3)], ["sync_state_broken"]),
+    "status 138": (lambda: refused("FolderSync", 138, 2), ["version_not_supported"]),
+    "status 108": (lambda: refused("FolderSync", 108, 2), ["request_refused"]),
+    "status 101": (lambda: [*GOOD, *refused("Sync", 101, 3)], ["request_refused"]),
+    "status 125": (lambda: refused("FolderSync", 125, 2), ["account_unknown"]),
+    "status 169": (lambda: [*GOOD, *refused("Sync", 169)], ["rights_management"]),
+    "throttled for its Syncs": (
+        lambda: [*GOOD, *code(503, 4, headers={"Retry-After": "300",
+                                               "X-MS-ASThrottle": "SyncCommands"})],
+        ["device_throttled"],
+    ),
+    "throttled, without a time": (
+        lambda: [*GOOD, *code(503, 3, headers={"X-MS-ASThrottle": "CommandFrequency"})],
+        ["device_throttled"],
+    ),
+    "429 until a date": (
+        lambda: code(429, 3, headers={"Retry-After": "Mon, 02 Mar 2026 08:05:00 GMT"}),
+        ["server_busy"],
+    ),
+    "a front that reaches nobody": (lambda: [*GOOD, *code(521, 3)], ["server_errors"]),
+    "one of two servers refuses the password": (
+        lambda: [folders(), *(x for n in range(5) for x in (
+            *code(401, at=20 + n * 60), sync(30 + n * 60)))],
+        ["logon_refused_at_times"],
+    ),
+    "each connection asks without a logon first": (
+        lambda: [folders(), *(x for n in range(5) for x in (
+            *code(401, at=20 + n * 60, user=None, headers=ASKED), sync(30 + n * 60)))],
+        [],
+    ),
+    "tokens run out every hour": (
+        lambda: [with_token(flow) for flow in [folders(), *(x for n in range(5) for x in (
+            *code(401, at=20 + n * 3600), sync(30 + n * 3600)))]],
+        [],
+    ),
+    "NTLM whose connections are mixed": (lambda: handshakes(5), ["never_logged_on"]),
+    "a form whose time is over": (lambda: code(440, 2), ["logon_page"]),
+    "a name that the connection was not made for": (lambda: [*GOOD, *code(421, 3)],
+                                                    ["misdirected"]),
+    "a head that is too large": (lambda: code(431, 3), ["head_too_large"]),
+    "a front that wants a certificate": (lambda: code(496, 2), ["client_certificate_wanted"]),
+    "451 to http": (
+        lambda: moved(3, "http://eas.fabrikam.example/Microsoft-Server-ActiveSync"),
+        ["redirect_location_wrong"],
+    ),
+    "451 to a path": (lambda: moved(3, "/Microsoft-Server-ActiveSync"),
+                      ["redirect_location_wrong"]),
+    "451 to a name of the inner network": (
+        lambda: moved(1, "https://ex2016.corp.local/Microsoft-Server-ActiveSync"),
+        ["redirect_to_internal_name"],
+    ),
+    "451 to a short name": (
+        lambda: moved(2, "https://ex2016/Microsoft-Server-ActiveSync"),
+        ["redirect_to_internal_name"],
+    ),
+    "451 to an address": (
+        lambda: moved(2, "https://10.20.30.40/Microsoft-Server-ActiveSync"),
+        ["redirect_to_internal_name"],
+    ),
+    "451 to an inner name that the device reaches": (
+        lambda: [
+            *moved(1, "https://ex2016.corp.local/Microsoft-Server-ActiveSync", at=0),
+            *at_host("ex2016.corp.local", [folders(20), sync(25)]),
+        ],
+        [],
+    ),
+    "follows, and comes back each time": (
+        lambda: [x for n in range(5) for x in (
+            *moved(1, NEW, at=n * 100), *at_host(NEW_HOST, [folders(n * 100 + 50)]))],
+        ["redirect_not_kept"],
+    ),
+    "follows, and comes back once": (
+        lambda: [x for n in range(2) for x in (
+            *moved(1, NEW, at=n * 100), *at_host(NEW_HOST, [folders(n * 100 + 50)]))],
+        [],
+    ),
+    "Autodiscover is not at the first address": (
+        lambda: [question(0, host="contoso.example", number=404), question(2, SETTINGS),
+                 folders(5)],
+        [],
+    ),
+    "Autodiscover sends on": (
+        lambda: [question(0, number=302), question(2, SETTINGS, host="autod.fabrikam.example"),
+                 folders(5)],
+        [],
+    ),
+    "Autodiscover does not read the question": (
+        lambda: [question(n, NOT_READ) for n in range(2)], ["autodiscover_failed"],
+    ),
+    "Autodiscover has another error": (
+        lambda: [question(0, told("<Error><Status>1</Status></Error>"))], ["autodiscover_failed"],
+    ),
+    "a page in place of Autodiscover": (
+        lambda: [question(0, b"<html>sign in</html>", kind="text/html")], ["autodiscover_failed"],
+    ),
+    "nobody listens, whatever is asked": (
+        lambda: failing(6, "[Errno 111] Connect call failed ('10.20.30.40', 443)"),
+        ["server_unreachable"],
+    ),
+    "a browser is refused": (lambda: failing(2, "net::ERR_CONNECTION_REFUSED"),
+                             ["server_unreachable"]),
+    "silence, whatever is asked": (lambda: failing(6, "connection timed out"), ["no_answer"]),
+    "a server with TLS 1.0": (
+        lambda: failing(4, "The remote server and mitmproxy cannot agree on a TLS version to use."
+                           " You may need to adjust mitmproxy's tls_version_server_min option."),
+        ["tls_not_agreed"],
+    ),
+    "a port without TLS": (lambda: failing(3, "The remote server does not speak TLS."),
+                           ["tls_not_agreed"]),
+    "a handshake that fails": (
+        lambda: failing(3, "OpenSSL Error([('SSL routines', '', 'tls alert handshake failure')])"),
+        ["tls_not_agreed"],
+    ),
+    "a server that wants a certificate": (
+        lambda: failing(
+            3, "OpenSSL Error([('SSL routines', '', 'tlsv13 alert certificate required')])"),
+        ["client_certificate_wanted"],
+    ),
+    "answers that break off": (lambda: [*GOOD, *broken_off(4, None)], ["answer_cut_off"]),
+    "answers that break off, as far as they came": (
+        lambda: [*GOOD, *broken_off(4, b"\x03\x01j\0E\\O")], ["answer_cut_off"],
+    ),
+    "an answer that breaks off, once": (lambda: [*GOOD, *broken_off(1, None), sync(90)], []),
+    "Pings cut by 408": (
+        lambda: [*GOOD, *(
+            ping(20 + n * 70, code=408, body=b"", waited=60, asked=470) for n in range(4))],
+        ["wait_cut_short"],
+    ),
+    "Pings cut by 524": (
+        lambda: [*GOOD, *(
+            ping(20 + n * 110, code=524, body=b"", waited=100, asked=470) for n in range(4))],
+        ["wait_cut_short"],
+    ),
+    "mail that is too long for IIS": (
+        lambda: [*GOOD, *code(404, 2, command="SendMail"), sync(90)], ["too_large"],
+    ),
+    "404 for mail and all else": (lambda: [*code(404, 2, command="SendMail"), *code(404, 2, at=90)],
+                                  ["not_found"]),
+    "two phones with one id": (
+        lambda: in_turns(*(key_sent(n * 60, str(n), str(n + 1)) for n in range(12)),
+                         agents=TWO_PHONES),
+        ["device_id_shared"],
+    ),
+    "an update of the phone": (
+        lambda: in_turns(*(key_sent(n * 60, str(n), str(n + 1)) for n in range(12)),
+                         agents=(TWO_PHONES[0],) * 6 + (TWO_PHONES[1],) * 6),
+        [],
+    ),
+    "blocked once it has its policy": (
+        lambda: [folders(0, 142), provision(5), provision(6), *code(403, 4)], ["forbidden"],
+    ),
+    "a full mailbox, by each command": (
+        lambda: [*GOOD, sync(20, 9), *refused("SendMail", 113), *code(507, 2, at=60)],
+        ["mailbox_full"],
+    ),
+    "folders asked for all the time": (
+        lambda: [folder_key(n * 2, "1", "1") for n in range(60)], ["asks_too_often"],
+    ),
     "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
 }  # fmt: skip
 
@@ -727,6 +1028,53 @@ async def test_the_limit_stands_against_what_was_asked_for(tmp_path: Path) -> No
     assert found.text == (
         "waits were cut 3 times at the same age, 299 s, though 900 s were asked for"
     )
+
+
+async def test_what_was_in_it_is_told(tmp_path: Path) -> None:
+    """By number and meaning, in the finding and in the time line."""
+    flows = [*GOOD, *said(5, "MoveItems", 2, count=3, way=("Response",))]
+    [found] = await found_in(tmp_path, flows)
+    assert found.text == "MoveItems failed 3 times for what was in it: 2 invalid destination"
+    whole = await capture_report(
+        read_exchanges(write_flows(tmp_path / "c.flows", flows)), None, Filter()
+    )
+    assert "OK, in it 2 invalid destination" in "\n".join(capture_lines(whole))
+
+
+async def test_the_numbers_of_a_full_mailbox(tmp_path: Path) -> None:
+    flows = [sync(0, 9), *refused("SendMail", 113), *code(507, 2)]
+    [found] = await found_in(tmp_path, flows)
+    assert found.text == (
+        "was answered 4 times that the mailbox is full (Sync 9, SendMail 113, Sync 507)"
+    )
+
+
+async def test_what_failed_is_told_by_its_numbers(tmp_path: Path) -> None:
+    [found] = await found_in(tmp_path, [*code(521, 2), *refused("FolderSync", 111)])
+    assert found.text == "Exchange failed 3 times (521, status 111)"
+
+
+async def test_commands_without_an_answer_are_one_finding(tmp_path: Path) -> None:
+    [found] = await found_in(tmp_path, failing(5, "server closed connection"))
+    assert found.text == (
+        "FolderSync, OPTIONS were not answered 5 times (server closed connection)"
+    )
+
+
+async def test_ntlm_is_told_of_connections(tmp_path: Path) -> None:
+    [found] = await found_in(tmp_path, handshakes(3))
+    assert "NTLM logs a connection on" in found.advice
+    [found] = await found_in(tmp_path, code(401, 3))
+    assert "NTLM" not in found.advice
+
+
+async def test_a_har_keeps_that_an_answer_broke_off(tmp_path: Path) -> None:
+    """Browsers write the status that came, with the error beside it."""
+    source = write_flows(tmp_path / "source.flows", [*GOOD, *broken_off(4, None)])
+    redact(source, tmp_path / "clean.har", lambda _read: None)
+    whole = await capture_report(read_exchanges(tmp_path / "clean.har"), None, Filter())
+    [found] = [found for timeline in whole.timelines for found in complaints(timeline)]
+    assert found.kind == "answer_cut_off"
 
 
 async def test_retry_after_is_told(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """What mitmproxy's own `hardump` wrote gives back the very bytes."""
 
+import base64
 import gzip
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mitmproxy import http
@@ -11,7 +16,7 @@ from mitmproxy.addons.savehar import SaveHar
 from eas_redirect.activesync.wbxml import Document, element, write
 from eas_redirect.captures.capture import read_flows
 from eas_redirect.captures.har import HARWriter, flow_of, read_har
-from tests.captures.captures import WBXML, eas_flow, har_entry
+from tests.captures.captures import START, WBXML, eas_flow, har_entry
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
@@ -92,3 +97,53 @@ def test_what_a_tool_could_not_get_is_missing_and_not_empty(
     response = flow_of(entry).response
     assert response is not None
     assert response.raw_content == body
+
+
+def har_of(flow: http.HTTPFlow, change: Callable[[dict[str, Any]], object]) -> str:
+    entry: dict[str, Any] = har_entry(flow)
+    change(entry)
+    return json.dumps({"log": {"entries": [entry]}})
+
+
+def read_one(tmp_path: Path, text: str) -> http.HTTPFlow:
+    path = tmp_path / "one.har"
+    path.write_text(text, encoding="utf-8")
+    [found] = read_flows(path)
+    assert isinstance(found, http.HTTPFlow)
+    return found
+
+
+def test_what_a_device_sent_where_http_toolkit_keeps_it(tmp_path: Path) -> None:
+    sent = write(Document(element(13, "Ping", element(13, "HeartbeatInterval", "900"))))
+    content = {"text": base64.b64encode(sent).decode(), "size": len(sent), "encoding": "base64"}
+    extended = {"_requestBodyStatus": "discarded:not-representable", "_content": content}
+    text = har_of(eas_flow(0, "Ping"), lambda entry: entry["request"].update(extended))
+    assert read_one(tmp_path, text).request.raw_content == sent
+
+
+@pytest.mark.parametrize("zone_h", [0, -5, 5.5, 13])
+def test_a_time_without_its_zone_is_told_by_the_answer(zone_h: float, tmp_path: Path) -> None:
+    date = format_datetime(datetime.fromtimestamp(START + 40.5, UTC), usegmt=True)
+    local = datetime.fromtimestamp(START + zone_h * 3600, UTC).replace(tzinfo=None).isoformat()
+    flow = eas_flow(0, headers={"Date": date})
+    text = har_of(flow, lambda entry: entry.update(startedDateTime=local))
+    assert read_one(tmp_path, text).request.timestamp_start == START
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "error"),
+    [
+        ({"_error": "net::ERR_CONTENT_LENGTH_MISMATCH"}, 200, "net::ERR_CONTENT_LENGTH_MISMATCH"),
+        ({"_error": ""}, 200, None),
+        ({"_charlesStatus": "COMPLETE"}, 200, None),
+        ({"_charlesStatus": "EXCEPTION"}, 200, "the connection was lost"),
+        ({"_charlesStatus": "EXCEPTION", "headers": []}, None, "the connection was lost"),
+    ],
+)
+def test_an_answer_that_broke_off(
+    change: dict[str, object], status: int | None, error: str | None, tmp_path: Path
+) -> None:
+    text = har_of(eas_flow(0), lambda entry: entry["response"].update(change))
+    found = read_one(tmp_path, text)
+    assert (found.response and found.response.status_code) == status
+    assert (found.error and found.error.msg) == error

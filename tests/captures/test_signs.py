@@ -1,5 +1,6 @@
 """What an exchange shows of the usual troubles, beyond its statuses."""
 
+import struct
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -8,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import http
 
+from eas_redirect.activesync.multipart import MULTIPART
 from eas_redirect.activesync.wbxml import Document, Element, element, write
 from eas_redirect.captures.signs import (
     MOST_REPEATS,
     MOST_RESTARTS,
+    MOST_RETURNS,
+    Agents,
     Signs,
     SyncKeys,
     signs_of,
@@ -26,7 +30,7 @@ def signs(flow: http.HTTPFlow, eas_status: int | None = None) -> Signs:
     answer = flow.response
     assert answer is not None
     waited_s = answer.timestamp_start - flow.request.timestamp_start
-    return signs_of(flow, flows.request_of(flow), eas_status, waited_s, SyncKeys())
+    return signs_of(flow, flows.request_of(flow), eas_status, waited_s, SyncKeys(), Agents())
 
 
 def folders(key: str, state: str | None = None) -> Element:
@@ -106,6 +110,51 @@ def test_a_device_that_starts_over() -> None:
     keys = SyncKeys()
     counts = [keys.repeats(WHO, folders("0"), folders("1"))[1] for _ in range(MOST_RESTARTS + 2)]
     assert counts == [1, 2, 3, 4, 5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("seen", "returns"),
+    [("AAAA", 0), ("AAABBB", 0), ("ABA", 1), ("ABAB", 2), ("ABABABABAB", MOST_RETURNS), ("ABC", 0)],
+)
+def test_a_program_that_comes_back(seen: str, returns: int) -> None:
+    agents = Agents()
+    assert [agents.returns(WHO, agent) for agent in seen][-1] == returns
+    assert agents.returns(("another", "anna"), "B") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "shown"),
+    [
+        ("MoveItems", element(5, "MoveItems", *(
+            element(5, "Response", element(5, "Status", n)) for n in ("3", "2", "7"))), (2, 7)),
+        ("Search", element(15, "Search", element(15, "Response", element(
+            15, "Store", element(15, "Status", "12")))), ()),
+        ("Settings", element(18, "Settings", element(18, "Status", "1"), element(
+            18, "Oof", element(18, "Status", "x"))), ()),
+        ("Provision", element(14, "Provision", element(14, "Policies", element(
+            14, "Policy", element(14, "Status", "2")))), ()),
+    ],
+    ids=["some fail", "the end of a range", "no number", "policies have a sign of their own"],
+)  # fmt: skip
+def test_statuses_of_what_was_in_it(command: str, answer: Element, shown: tuple[int, ...]) -> None:
+    found = signs(eas_flow(0, command, body=write(Document(answer))))
+    assert found.item_statuses == shown
+
+
+def test_statuses_in_the_first_of_several_parts() -> None:
+    """MS-ASCMD 2.2.1.10.1: attachments follow as they are."""
+    status = element(20, "Status", "6")
+    fetch = element(20, "Response", element(20, "Fetch", status))
+    first = write(Document(element(20, "ItemOperations", fetch)))
+    body = struct.pack("<III", 1, 12, len(first)) + first
+    flow = eas_flow(0, "ItemOperations", body=body, headers={"Content-Type": MULTIPART})
+    assert signs(flow).item_statuses == (6,)
+
+
+def test_any_multipart_has_signs() -> None:
+    for body in (b"\1\0\0\0", b"\xff" * 40, struct.pack("<III", 1, 12, 900)):
+        flow = eas_flow(0, "ItemOperations", body=body, headers={"Content-Type": MULTIPART})
+        assert signs(flow).item_statuses == ()
 
 
 def test_an_answer_that_gives_no_new_key_counts_for_nothing() -> None:

@@ -132,3 +132,34 @@ def test_an_export_without_http_is_said_with_what_to_write(tmp_path: Path) -> No
     [trouble] = read_flows(written(tmp_path, [{"_source": {"layers": {"tcp": {}}}}]))
     assert isinstance(trouble, CaptureTrouble)
     assert "-T json -x --no-duplicate-keys" in trouble.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"http.host": "mail.contoso.example", "http.request.line": "Content-Length: 4\r\n"},
+        {"http.file_data": "03:01:6a:00", "http.file_data_raw": None},
+    ],
+    ids=["of equal keys the last one", "bodies as text"],
+)
+def test_an_export_that_has_lost_something_is_no_story(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    """Headers that the export has lost are not headers that a box took away."""
+    layer = {key: value for key, value in {**asked(), **change}.items() if value is not None}
+    [said] = read_exchanges(written(tmp_path, [packet(1, 1.0, layer), packet(1, 2.0, answered())]))
+    assert isinstance(said, CaptureTrouble)
+    assert "lacks headers or bodies" in said.text
+    assert "--no-duplicate-keys" in said.text
+
+
+@pytest.mark.parametrize(
+    "head", ['{"index":{"_index":"packets-2026-03-02"}}\n', '<?xml version="1.0"?>\n<pdml>']
+)
+def test_another_format_of_tshark(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "export"
+    path.write_text(head)
+    [said] = read_exchanges(path)
+    assert isinstance(said, CaptureTrouble)
+    assert "export of tshark in a format that cannot be read" in said.text
+    assert "-T json -x" in said.text

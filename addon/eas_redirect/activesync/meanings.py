@@ -429,6 +429,13 @@ def global_meaning(command: str | None, status: int) -> str | None:
     return status_meaning(root[0], status) if root else _COMMON.get(status)
 
 
+def item_meaning(command: str, status: int) -> str:
+    """A Status below the global one, with its number."""
+    root = ROOTS.get(command)
+    meaning = _COMMON.get(status) if root is None else status_meaning(root[0], status)
+    return f"{status} {meaning or ''}".rstrip()
+
+
 def http_meaning(status_code: int) -> str | None:
     """What an HTTP status says in this protocol, or None when it says nothing of its own."""
     return _HTTP.get(status_code)

@@ -24,8 +24,8 @@ from eas_redirect.activesync.response import Answer, Evidence
 from eas_redirect.autodiscover.answer import AutodiscoverEvidence, NoMailboxHere, OtherAnswer
 from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
-from eas_redirect.captures.signs import Signs, SyncKeys, signs_of
-from eas_redirect.captures.tshark import read_tshark
+from eas_redirect.captures.signs import Agents, Signs, SyncKeys, discovered, signs_of
+from eas_redirect.captures.tshark import WRITE_IT, read_tshark
 from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.judge import Judge, Judgement
@@ -56,6 +56,7 @@ _PACKED_ADVICE = (
 )
 _LOG_HEADS = ("#Software:", "#Version:", "#Fields:", "#Date:")
 _LOG_ADVICE = "this is a journal or a log of IIS and no capture: eas-redirect report reads it"
+_EXPORT_ADVICE = f"this is an export of tshark in a format that cannot be read: {WRITE_IT}"
 _LAST_TIME_S = 253_402_300_800  # the year 10000, which no clock of Python shows
 _TIDY_BYTES = 16 * 1024 * 1024
 
@@ -106,6 +107,7 @@ class Seen:
         self.discovery_challenges = Challenges(clock=lambda: self._time_s)
         self.device_names = DeviceNames()
         self.keys = SyncKeys()
+        self.agents = Agents()
 
     def at(self, time_s: float) -> None:
         self._time_s = max(self._time_s, time_s)
@@ -197,7 +199,7 @@ def captured(
         recorded=recorded,
         foreign=recorded is None and not flows.is_ours(flow, servers),
         connection=flow.client_conn.id,
-        signs=signs_of(flow, request, answer.eas_status, _waited(flow), seen.keys),
+        signs=signs_of(flow, request, answer.eas_status, _waited(flow), seen.keys, seen.agents),
     )
 
 
@@ -253,9 +255,10 @@ def _captured_question(
         connection=flow.client_conn.id,
         # No version is agreed on before Autodiscover has answered.
         signs=replace(
-            signs_of(flow, found.exchange.request, None, _waited(flow), seen.keys),
+            signs_of(flow, found.exchange.request, None, _waited(flow), seen.keys, seen.agents),
             version_sent=True,
             page=None,  # it is XML
+            discovered=None if response is None else discovered(response),
         ),
         discovery=found,
         replaced=recorded is not None and (lost or (told and isinstance(said, OtherAnswer))),
@@ -300,6 +303,8 @@ def _no_capture(head: bytes) -> str | None:
     text = head.decode("utf-16" if wide else "utf-8-sig", "replace").lstrip()
     if text.startswith(_LOG_HEADS) or (text.startswith("{") and '"@timestamp"' in text):
         return _LOG_ADVICE
+    if text.startswith('{"index"') or "<pdml" in text or "<psml" in text:
+        return _EXPORT_ADVICE
     return None
 
 
@@ -359,7 +364,10 @@ def _unreadable(count: int) -> str:
 
 
 def _is_body_missing(flow: http.HTTPFlow, recorded: RecordedExchange | None) -> bool:
+    """An answer that was cut off has none because of that."""
     if flow.response is None or recorded is not None or flow.response.raw_content is not None:
+        return False
+    if flow.error is not None:
         return False
     return flow.response.status_code == 200 and flow.request.method == "POST"
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from eas_redirect.activesync.meanings import http_meaning, status_meaning
+from eas_redirect.activesync.host_name import is_inner_name
+from eas_redirect.activesync.meanings import http_meaning, item_meaning, status_meaning
 from eas_redirect.activesync.request import is_eas_path
 from eas_redirect.captures.device_timeline import (
     DISCOVERED,
@@ -22,13 +23,14 @@ from eas_redirect.captures.device_timeline import (
     skew_of,
     total,
 )
-from eas_redirect.captures.signs import MOST_REPEATS, MOST_RESTARTS
+from eas_redirect.captures.signs import MOST_REPEATS, MOST_RESTARTS, MOST_RETURNS
 from eas_redirect.policy.exchange_online import is_eas_host
 from eas_redirect.policy.reasons import advice, in_order
 
 CAME_BACK = 2  # redirects after which a device that still calls has not followed
 LOOPING = 3  # answers of one kind after which a device is stuck
 MANY = 5  # of what happens once in a while anyway
+_OFTEN, _OFTEN_S = 20, 10.0  # the same question, and how many seconds apart it would be in order
 _SAME_AGE_S = 5.0  # waits that end at one age, whatever was asked, are cut by a clock
 _LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits should end by 30 s
 _TCP_TIMEOUT_S = (595.0, 605.0)  # mitmproxy's default tcp_timeout is 600 s
@@ -38,7 +40,9 @@ _NOT_PROVISIONABLE, _TOO_MANY_DEVICES = 139, 177
 _PROVISION_PAGE = 14
 _PROVISIONING = frozenset({139, 141, 142, 143, 144, 145})
 _BLOCKED = frozenset({126, 127, 128, 129, 130, 131, 177})
-_BUSY = frozenset({429, 500, 502, 503, 504})
+# Of Exchange, and of fronts that do not reach it: 52x are those of content delivery networks.
+_BUSY = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525), 527})
+_CUT = frozenset({408, 502, 504, 524})  # how a front ends a wait
 _BUSY_STATUSES = frozenset({110, 111, 114, 133})
 _WAITS = frozenset({"Ping", "Sync"})
 _PROBES = frozenset({"GET", "HEAD"})
@@ -73,6 +77,7 @@ class _Server:
     followed: bool  # the device called a host to which it was redirected
     host: str | None = None
     clock_told: bool = False  # its clock is told at another device
+    settled: bool = False  # Autodiscover, here or elsewhere, told the device its settings
 
 
 type _Look = Callable[[_Server], Iterator[_Found]]
@@ -88,11 +93,13 @@ def complaints(timeline: Timeline) -> list[Complaint]:
         hosts.setdefault(entry.signs.called, []).append(entry)
     targets = frozenset(host for e in timeline.entries if (host := _target(e)) is not None)
     told: list[Complaint] = []
-    for circle in _circles(timeline.entries):
-        told.append(circle.finding)
-        taken = set(map(id, circle.explains))
+    for between in (*_circles(timeline.entries), *_not_kept(timeline.entries), *_shared(timeline)):
+        told.append(between.finding)
+        taken = set(map(id, between.explains))
         for host, entries in hosts.items():
             hosts[host] = [entry for entry in entries if id(entry) not in taken]
+    hosts = {host: entries for host, entries in hosts.items() if entries}
+    settled = any(e.signs.discovered == "settings" for e in timeline.entries)
     for host, entries in hosts.items():
         is_target = host in targets
         if all(entry.foreign for entry in entries) and not is_target:
@@ -111,6 +118,7 @@ def complaints(timeline: Timeline) -> list[Complaint]:
                 followed=followed,
                 host=host,
                 clock_told=host in timeline.clocks_told,
+                settled=settled,
             )
             for finding in _at(looks, server):
                 told.append(Complaint(finding.kind, where + finding.text, finding.advice))
@@ -178,6 +186,48 @@ def _circle(edges: dict[str, dict[str, list[TimelineEntry]]], start: str) -> lis
     return []
 
 
+def _not_kept(entries: list[TimelineEntry]) -> Iterator[_Found]:
+    """Devices that follow a redirect and call the old server again, each time. If they were sent
+    round in a circle, that is the finding."""
+    if any(True for _ in _circles(entries)):
+        return
+    last: dict[str | None, str] = {}  # by server, where it sent the device
+    back: dict[str | None, list[TimelineEntry]] = {}
+    arrived: set[str | None] = set()  # servers whose redirect has been followed since
+    for entry in entries:
+        called, target = entry.signs.called, _target(entry)
+        if _leads_to_mail(entry) and target is None:
+            arrived |= {server for server, there in last.items() if there == called}
+        if target is None or target == called:
+            continue
+        if called in arrived:
+            back.setdefault(called, []).append(entry)
+            arrived.discard(called)
+        last[called] = target
+    for server, said in back.items():
+        if total(said) >= LOOPING:
+            yield _taken(
+                "redirect_not_kept",
+                f"followed the redirect of {server} to {last[server]}, and came back"
+                f" {_times(total(said))}",
+                "the client does not keep the new server, or something sets the old one again: look"
+                " at the profile of the device management (MDM), then set the server name by hand",
+                [e for e in entries if e.signs.called == server and _target(e) is not None],
+            )
+
+
+def _shared(timeline: Timeline) -> Iterator[_Found]:
+    """Exchange keeps one state for an id: what one phone has fetched, the other one misses."""
+    if any(entry.signs.agent_returns == MOST_RETURNS for entry in timeline.entries):
+        yield _taken(
+            "device_id_shared",
+            "programs with different User-Agents take turns under this device id",
+            "two phones share an id, as after a restored backup, or two apps of one phone do: add"
+            " the account again on one of them, and look for what it missed",
+            (),
+        )
+
+
 def _not_named(entries: list[TimelineEntry]) -> Iterator[_Found]:
     said = [e for e in entries if e.evidence == "certain" and e.recorded is None]
     if said:
@@ -236,6 +286,26 @@ def _bad_redirect(server: _Server) -> Iterator[_Found]:
             "the device cannot follow: look for a box on the way that drops the header, and at the"
             " external address of the ActiveSync virtual directory",
             bare,
+        )
+    wrong = [e for e in own if e.location and _host(e.location) is None]
+    if wrong:
+        yield _taken(
+            "redirect_location_wrong",
+            f"Exchange answered 451 {_times(total(wrong))} with an X-MS-Location that is no https"
+            f" address: {wrong[0].location}",
+            "set ExternalUrl of the ActiveSync virtual directory where the mailbox is to"
+            " https://NAME/Microsoft-Server-ActiveSync",
+            wrong,
+        )
+    inside = [e for e in own if e.location and is_inner_name(_host(e.location) or "")]
+    if inside and not server.followed:
+        yield _taken(
+            "redirect_to_internal_name",
+            f"Exchange answered 451 {_times(total(inside))} with a name of the inner network:"
+            f" {_host(inside[0].location or '')}",
+            "phones outside do not find it, and no public certificate bears it: set ExternalUrl of"
+            " the ActiveSync virtual directory where the mailbox is",
+            inside,
         )
     back = [e for e in own if e.location and _host(e.location) == e.signs.called]
     if back:
@@ -303,11 +373,13 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
                 "authorization_missing",
                 f"was asked for a logon {_times(count)} (401), and no request has an Authorization",
                 "look for a box on the way that takes the header away, and whether the client knows"
-                " any of the offered schemes",
+                " any of the offered schemes; browsers leave it out of a HAR, unless it is exported"
+                " with sensitive data",
                 refused,
             )
             return
         text = f"was refused {_times(count)} (401) and never logged on"
+        handshake = any(e.signs.handshake_sent for e in refused)
         if server.is_target:
             yield _taken(
                 "new_server_refuses_logon",
@@ -323,7 +395,8 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
         yield _taken(
             "never_logged_on",
             text,
-            "look at the password, the account, and the authentication that the server offers",
+            "look at the password, the account, and the authentication that the server offers"
+            + (_ONE_CONNECTION if handshake else ""),
             refused,
         )
     elif total(after) >= LOOPING:
@@ -332,6 +405,14 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
             f"logged on before, and was then refused {_times(total(after))} (401)",
             "the password has changed or has expired, or the account is locked: enter it again on"
             " the device",
+            refused,
+        )
+    elif (times := _refusals_between(server.entries)) >= LOOPING:
+        yield _taken(
+            "logon_refused_at_times",
+            f"was refused {_times(times)} (401) with a password that was accepted before and after",
+            "one of several servers behind a balancer refuses: compare the authentication of their"
+            " virtual directories, and whether each reaches a domain controller",
             refused,
         )
     elif all(not e.signs.logon_sent for e in after):
@@ -345,6 +426,26 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
         )
     else:
         yield _explained(refused)
+
+
+_ONE_CONNECTION = (
+    "; NTLM logs a connection on, so look for a proxy or a balancer that spreads the requests of"
+    " one connection over several"
+)
+
+
+def _refusals_between(entries: list[TimelineEntry]) -> int:
+    """How often a password was refused between two good answers. Tokens run out, and a handshake
+    begins with refusals."""
+    times, before, refused = 0, False, False
+    for entry in entries:
+        signs = entry.signs
+        if entry.status_code == 401:
+            password = signs.logon_sent and not (signs.token_sent or signs.handshake_sent)
+            refused = refused or (before and password)
+        elif _leads_to_mail(entry):
+            times, before, refused = times + refused, True, False
+    return times
 
 
 def _blocked_logon(server: _Server) -> Iterator[_Found]:
@@ -443,7 +544,7 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
         kind, why, what = _why_again(server, told)
         text = f"was told {_times(count)} to take on a policy (449, 139-145){why}"
         yield _taken(kind, text, what, told)
-    elif told and _leads_on(server.entries, told[-1]):
+    elif told and (_leads_on(server.entries, told[-1]) or _goes_on(server.entries, told[-1])):
         yield _explained(told)
     elif told:
         yield _taken(
@@ -452,6 +553,16 @@ def _provisioning(server: _Server) -> Iterator[_Found]:
             "look at the Provision that should follow, and at the ActiveSync mailbox policy",
             told,
         )
+
+
+def _goes_on(entries: list[TimelineEntry], told: TimelineEntry) -> bool:
+    """Whether the device got its policy, and then another trouble."""
+    at = next(n for n, entry in enumerate(entries) if entry is told)
+    after = entries[at + 1 :]
+    got = next((n for n, entry in enumerate(after) if entry.command == "Provision"), None)
+    if got is None or not _leads_to_mail(after[got]):
+        return False
+    return any(e.command not in (None, "Provision") for e in after[got + 1 :])
 
 
 def _why_again(server: _Server, told: list[TimelineEntry]) -> tuple[str, str, str]:
@@ -581,6 +692,10 @@ def _is_elsewhere(entry: TimelineEntry) -> bool:
     return bool(rest) and rest.partition("/")[0].partition(":")[0].lower() != entry.signs.called
 
 
+_CLIENT_CERTIFICATE = (
+    "the server asks for a certificate of the client, and a proxy that ends TLS cannot pass the"
+    " device's on: let the server accept other logons, too"
+)
 _CODES = {
     400: (
         "bad_request",
@@ -590,7 +705,8 @@ _CODES = {
     403: (
         "forbidden",
         "the user may not use ActiveSync here, the device is blocked, or IIS refuses it (TLS"
-        " needed, address restricted): look at the mailbox's settings and at the log of IIS",
+        " needed, a client certificate required, address restricted): look at the mailbox's"
+        " settings and at the log of IIS",
     ),
     405: (
         "method_not_allowed",
@@ -607,13 +723,48 @@ _CODES = {
         " paths",
     ),
     413: ("too_large", "raise the limits of message size of IIS, of the front and of Exchange"),
+    421: (
+        "misdirected",
+        "the front serves several names over one connection: give each its certificate, or turn"
+        " HTTP/2 off for ActiveSync",
+    ),
+    431: (
+        "head_too_large",
+        "cookies or a long Kerberos ticket make the request's head too long: raise the front's"
+        " limit, or put the user into fewer groups",
+    ),
+    440: (
+        "logon_page",
+        "a log-on form stands before ActiveSync: publish /Microsoft-Server-ActiveSync without"
+        " forms and without pre-authentication",
+    ),
+    495: ("client_certificate_wanted", _CLIENT_CERTIFICATE),
+    496: ("client_certificate_wanted", _CLIENT_CERTIFICATE),
     501: ("not_implemented", "the server does not know this command or version"),
     505: ("version_not_supported", "the server does not know this version: look who changes it"),
-    507: ("mailbox_full", "the mailbox is full: raise its quota or remove mail"),
 }
 
 
+_SENDING = frozenset({"SendMail", "SmartForward", "SmartReply"})
+
+
+def _too_long(server: _Server) -> Iterator[_Found]:
+    """IIS refuses a request above maxAllowedContentLength with 404 (404.13 in its log)."""
+    said = [e for e in server.left if e.status_code == 404 and e.command in _SENDING]
+    if said and any(e.status_code == 200 and e not in said for e in server.entries):
+        commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
+        yield _taken(
+            "too_large",
+            f"{commands} was answered 404 {_times(total(said))}, though the server takes other"
+            " commands",
+            "IIS refuses large messages so (404.13 in its log): raise maxAllowedContentLength of"
+            " the ActiveSync virtual directory, on the web site of the front and of the back end",
+            said,
+        )
+
+
 def _codes(server: _Server) -> Iterator[_Found]:
+    yield from _too_long(server)
     for code, (kind, what) in _CODES.items():
         said = [e for e in server.left if e.status_code == code and not _redirects(e)]
         if said:
@@ -657,7 +808,7 @@ def _cut_waits(server: _Server) -> Iterator[_Found]:
             e
             for e in server.left
             if e.command in _WAITS
-            and (not (e.status_code or e.got_status_code) or e.status_code in (502, 504))
+            and (not (e.status_code or e.got_status_code) or e.status_code in _CUT)
             and (e.least_s or 0.0) >= _LONG_S
         ]
     )
@@ -695,23 +846,41 @@ def _of_one_age(cut: list[TimelineEntry]) -> list[TimelineEntry]:
     return largest if 2 * total(largest) > total(cut) else cut
 
 
-_FULL = {
-    113: ("mailbox_full", "the mailbox is over its quota", "raise its quota or remove mail"),
-    115: (
-        "send_quota",
-        "the mailbox may send nothing, for it is over its quota",
-        "raise its quota (ProhibitSendQuota) or remove mail",
-    ),
-}
+_FULL, _SEND_QUOTA, _FULL_SYNC = 113, 115, 9
+
+
+def _full_number(entry: TimelineEntry) -> int:
+    return entry.status_code if entry.status_code != 200 else entry.eas_status or _FULL_SYNC
 
 
 def _full(server: _Server) -> Iterator[_Found]:
-    for status, (kind, why, what) in _FULL.items():
-        said = [e for e in server.left if e.eas_status == status]
-        if said:
-            commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
-            text = f"{commands} was answered {status} {_times(total(said))}: {why}"
-            yield _taken(kind, text, what, said)
+    """One cause, which each command has its own number for."""
+    said = [
+        e
+        for e in server.left
+        if e.status_code == 507
+        or e.eas_status == _FULL
+        or _is_sync(e, _FULL_SYNC)
+        or _FULL_SYNC in e.signs.collection_statuses
+    ]
+    if said:
+        numbers = dict.fromkeys(f"{e.command or e.method} {_full_number(e)}" for e in said)
+        yield _taken(
+            "mailbox_full",
+            f"was answered {_times(total(said))} that the mailbox is full ({', '.join(numbers)})",
+            "raise its quota or remove mail",
+            said,
+        )
+    unsent = [e for e in server.left if e.eas_status == _SEND_QUOTA]
+    if unsent:
+        commands = ", ".join(dict.fromkeys(str(e.command) for e in unsent))
+        yield _taken(
+            "send_quota",
+            f"{commands} was answered {_SEND_QUOTA} {_times(total(unsent))}: the mailbox may send"
+            " nothing, for it is over its quota",
+            "raise its quota (ProhibitSendQuota) or remove mail",
+            unsent,
+        )
 
 
 def _is_obeyed(server: _Server, said: list[TimelineEntry]) -> bool:
@@ -738,6 +907,19 @@ def _busy(server: _Server) -> Iterator[_Found]:
         yield _explained(said)
         return
     waits = [e.signs.retry_after for e in said if e.signs.retry_after]
+    held = [e for e in said if e.signs.throttle]
+    if held:
+        wait = f", Retry-After {waits[-1]}" if waits else ""
+        yield _taken(
+            "device_throttled",
+            f"Exchange holds the device off {_times(total(said))} ({held[-1].status_code}{wait},"
+            f" X-MS-ASThrottle {held[-1].signs.throttle})",
+            "the device asks the same too often, and Exchange lets it in again after a while: look"
+            " at what it repeats, update the client, or remove the device at the mailbox and let it"
+            " start over",
+            said,
+        )
+        return
     if waits:
         yield _taken(
             "server_busy",
@@ -750,10 +932,16 @@ def _busy(server: _Server) -> Iterator[_Found]:
         return
     yield _taken(
         "server_errors",
-        f"Exchange failed {_times(total(said))} (500, 502, 503, 504, or status 110, 111)",
+        f"Exchange failed {_times(total(said))} ({_numbers(said)})",
         "just after a move this ends by itself in minutes; otherwise look at the server",
         said,
     )
+
+
+def _numbers(said: list[TimelineEntry]) -> str:
+    """Codes and statuses, each once."""
+    each = (f"{e.status_code}" if e.status_code != 200 else f"status {e.eas_status}" for e in said)
+    return ", ".join(dict.fromkeys(each))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -800,6 +988,13 @@ _CAUSES = (
         advice_new="renew the certificate there, and look at the clocks",
     ),
     _Cause(
+        kind="client_certificate_wanted",
+        words=re.compile(r"alert certificate required|certificate_required", re.IGNORECASE),
+        text="{} asks for a certificate of the client",
+        advice=_CLIENT_CERTIFICATE,
+        advice_new=_CLIENT_CERTIFICATE,
+    ),
+    _Cause(
         kind="certificate_not_trusted",
         words=re.compile(r"certificate|unknown[ _]ca\b|err_cert|unknown_issuer", re.IGNORECASE),
         text="the certificate of {} is not accepted",
@@ -808,30 +1003,55 @@ _CAUSES = (
         advice_new="it must bear the name in X-MS-Location, and come with its chain from an"
         " authority that devices know",
     ),
+    _Cause(
+        kind="tls_not_agreed",
+        words=re.compile(
+            r"agree on a TLS version|not speak TLS|unsupported protocol|protocol version|wrong"
+            r" version number|handshake failure|too small|legacy renegotiation|err_ssl|ssl_error",
+            re.IGNORECASE,
+        ),
+        text="TLS with {} does not come about",
+        advice="an old Windows speaks TLS 1.0 at most: set upstream_tls_min under [proxy]; or the"
+        " port does not speak TLS at all: eas-redirect check says which",
+        advice_new="try the address with openssl s_client: which versions of TLS does it speak?",
+    ),
+    _Cause(
+        kind="server_unreachable",
+        words=re.compile(
+            r"connect \S+ failed|connection[ _]refused|unreachable|no route|connection_timed_out",
+            re.IGNORECASE,
+        ),
+        text="{} does not take connections",
+        advice="nothing listens there, or a firewall refuses: look at the address, at the port, at"
+        " the service behind it and at the way to it",
+        advice_new="nothing listens there, or a firewall refuses: X-MS-Location must name a server"
+        " that devices reach on port 443",
+    ),
 )
 
 
 def _unanswered(server: _Server) -> Iterator[_Found]:
     """A device ends its own wait whenever it has something else to ask."""
-    groups: dict[tuple[str, str | None], list[TimelineEntry]] = {}
+    groups: dict[str, list[TimelineEntry]] = {}  # by the error
     for entry in server.left:
         if entry.status_code or entry.got_status_code:
             continue
         if entry.command in _WAITS and _gave_up(entry) and _leads_on(server.entries, entry):
             yield _explained([entry])
         else:
-            groups.setdefault((entry.command or entry.method, entry.error), []).append(entry)
+            groups.setdefault(entry.error or "", []).append(entry)
     for cause in _CAUSES:
-        told = {key: es for key, es in groups.items() if key[1] and cause.words.search(key[1])}
+        told = {error: es for error, es in groups.items() if error and cause.words.search(error)}
         if told:
-            said = [entry for entries in told.values() for entry in entries]
-            yield cause.found(server, said)
-            groups = {key: entries for key, entries in groups.items() if key not in told}
-    for (command, error), entries in groups.items():
+            yield cause.found(server, [entry for entries in told.values() for entry in entries])
+            groups = {error: entries for error, entries in groups.items() if error not in told}
+    for error, entries in groups.items():
+        commands = ", ".join(dict.fromkeys(e.command or e.method for e in entries))
         why = f" ({error})" if error else ""
         yield _taken(
             "no_answer",
-            f"{command} was not answered {_times(total(entries))}{why}",
+            f"{commands} {'were' if ', ' in commands else 'was'} not answered"
+            f" {_times(total(entries))}{why}",
             "the device or Exchange went away: look at the network and at time limits",
             entries,
         )
@@ -839,6 +1059,24 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
 
 def _gave_up(entry: TimelineEntry) -> bool:
     return _GAVE_UP in (entry.error or "").lower()
+
+
+def _cut_answers(server: _Server) -> Iterator[_Found]:
+    """Answers that began and did not end."""
+    said = [e for e in server.left if e.signs.cut_off and e.status_code == 200]
+    if not said:
+        return
+    if total(said) < LOOPING and _leads_on(server.entries, said[-1]):
+        yield _explained(said)
+        return
+    commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+    yield _taken(
+        "answer_cut_off",
+        f"the answer to {commands} broke off {_times(total(said))} ({said[0].error})",
+        "Exchange or a box on the way ended the connection in the middle of an answer: look at time"
+        " limits and limits of size on the way, and at Exchange's log",
+        said,
+    )
 
 
 # -- synchronization ------------------------------------------------------------------------------
@@ -921,7 +1159,6 @@ _OF_SYNC = {
     6: ("sync_item_refused", "an item cannot be converted", "remove the item or add it again"),
     7: ("sync_conflict", "both sides changed an item", "the server's version counts: nothing"),
     8: ("sync_object_gone", "an object was not found", "the device should FolderSync again"),
-    9: ("mailbox_full", "the mailbox is full", "raise its quota or remove mail"),
     12: (
         "sync_folders_changed",
         "the folders have changed",
@@ -967,6 +1204,139 @@ def _sync_statuses(server: _Server) -> Iterator[_Found]:
         elif said:
             text = f"Sync was answered {status} {_times(total(said))}: {why}"
             yield _taken(kind, text, what, said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What statuses of all commands have in common (MS-ASCMD 2.2.2)."""
+
+    statuses: frozenset[int]
+    kind: str
+    advice: str
+    commands: frozenset[str] | None = None  # None: all
+
+
+_REFUSALS = (
+    _Refusal(
+        frozenset({*range(101, 110), 149}),
+        "request_refused",
+        "the request is not as it must be: update the client, and look for a box on the way that"
+        " changes requests",
+    ),
+    _Refusal(
+        frozenset({112}),
+        "directory_access_denied",
+        "Exchange may not write to the user's object in Active Directory: enable inheritance of its"
+        " permissions, which accounts that are or were administrators lose (AdminSDHolder)",
+    ),
+    _Refusal(
+        frozenset({*range(116, 123), 150, 166, 167}),
+        "message_not_sent",
+        "the message stays in the device's outbox: look at its recipients, its size, the message"
+        " that it answers and what the account may send; then delete it and write it again",
+        _SENDING,
+    ),
+    _Refusal(
+        frozenset({124, 125}),
+        "account_unknown",
+        "Exchange does not find the account of this logon: look at the user name on the device, and"
+        " at anonymous access of the virtual directory",
+    ),
+    _Refusal(
+        frozenset({132, 134, 135, 136}),
+        "sync_state_broken",
+        "what Exchange remembers of the device is damaged: remove the device at the mailbox and let"
+        " it start over",
+    ),
+    _Refusal(
+        frozenset({137, 138}),
+        "version_not_supported",
+        "the server does not know this command or version: the client must ask OPTIONS again; look"
+        " who changes MS-ASProtocolVersions",
+    ),
+    _Refusal(
+        frozenset(range(168, 173)),
+        "rights_management",
+        "protected mail cannot be opened: look at the rights management (IRM) of Exchange and at"
+        " its templates",
+    ),
+)
+
+
+def _refused(server: _Server) -> Iterator[_Found]:
+    for refusal in _REFUSALS:
+        said = [
+            e
+            for e in server.left
+            if e.eas_status in refusal.statuses
+            and (refusal.commands is None or e.command in refusal.commands)
+        ]
+        if said:
+            commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
+            statuses = ", ".join(dict.fromkeys(f"{e.eas_status} {e.meaning}" for e in said))
+            text = f"{commands} was answered {statuses} {_times(total(said))}"
+            yield _taken(refusal.kind, text, refusal.advice, said)
+
+
+# Statuses below the global one, by command: once is a message that somebody else has deleted.
+_OF_ITEMS = {
+    "Sync": (
+        "sync_items_refused",
+        "the device sends a change that Exchange does not take, again and again: undo it on the"
+        " device, or add the account again",
+    ),
+    "MoveItems": (
+        "items_not_moved",
+        "the folder or the message is not there: ask FolderSync again",
+    ),
+    "GetItemEstimate": ("not_estimated", "a folder or its key is wrong: ask FolderSync again"),
+    "MeetingResponse": (
+        "meeting_response_refused",
+        "the invitation is gone or damaged: answer it in Outlook",
+    ),
+    "Search": (
+        "search_failed",
+        "look at the address lists and the content index of Exchange, and at the folders that the"
+        " device names",
+    ),
+    "Settings": (
+        "settings_refused",
+        "look at what the device wants to set (out of office, device information, password) and"
+        " whether a policy forbids it",
+    ),
+    "ItemOperations": (
+        "items_not_fetched",
+        "the messages, attachments or documents are gone, too large, or need rights of their own:"
+        " look at what the device asks for, and at the limits of attachments in the policy",
+    ),
+}
+
+
+def _items(server: _Server) -> Iterator[_Found]:
+    for command, (kind, what) in _OF_ITEMS.items():
+        said = [e for e in server.left if e.command == command and e.signs.item_statuses]
+        if total(said) < LOOPING:
+            continue
+        numbers = sorted({number for e in said for number in e.signs.item_statuses})
+        meant = ", ".join(item_meaning(command, number) for number in numbers)
+        text = f"{command} failed {_times(total(said))} for what was in it: {meant}"
+        yield _taken(kind, text, what, said)
+
+
+def _too_often(server: _Server) -> Iterator[_Found]:
+    """Good answers to questions that nobody needs to ask all the time."""
+    for entry in server.left:
+        lasted_s = entry.last_s - entry.time_s
+        often = entry.count >= _OFTEN and lasted_s < _OFTEN_S * entry.count
+        if often and entry.command in ("FolderSync", "Settings") and _leads_to_mail(entry):
+            yield _taken(
+                "asks_too_often",
+                f"{entry.command} was asked {_times(entry.count)} in {lasted_s:.0f} s, though each"
+                " was answered",
+                "this drains batteries, and Exchange will throttle the device: update the client or"
+                " add the account again",
+                [entry],
+            )
 
 
 def _pings(server: _Server) -> Iterator[_Found]:
@@ -1108,7 +1478,14 @@ def _untold(server: _Server) -> Iterator[_Found]:
 
 
 def _failed_questions(server: _Server) -> Iterator[_Found]:
+    """Phones ask at several addresses, most of which are not Autodiscover's; the one with the
+    settings counts (MS-OXDISCO 3.1.5)."""
     said = [e for e in server.left if e.status_code not in (0, 200) and not _redirects(e)]
+    wrong = [e for e in server.left if e.signs.discovered not in (None, "settings", "redirect")]
+    wrong = [e for e in wrong if not _redirects(e) and e.autodiscover not in DISCOVERED]
+    if server.settled:
+        yield _explained([*said, *wrong])
+        return
     for code in sorted({e.status_code for e in said}):
         these = [e for e in said if e.status_code == code]
         meaning = http_meaning(code)
@@ -1119,6 +1496,22 @@ def _failed_questions(server: _Server) -> Iterator[_Found]:
             "is Autodiscover served there, and does the front send its path on?",
             these,
         )
+    for what in dict.fromkeys(e.signs.discovered for e in wrong):
+        these = [e for e in wrong if e.signs.discovered == what]
+        yield _taken(
+            "autodiscover_failed",
+            f"Autodiscover answered {_times(total(these))} with {what}",
+            _DISCOVERY_ERRORS.get(what or "", "look at Exchange's log at that time"),
+            these,
+        )
+
+
+_DISCOVERY_ERRORS = {
+    "error 600": "Exchange cannot read the question: look for a box on the way that changes it",
+    "error 601": "Exchange does not offer this to phones: look at the ActiveSync virtual directory",
+    "no answer of Autodiscover": "a page stands in its place: look for a log-on form, a portal or a"
+    " web site that answers everything",
+}
 
 
 def _leads_to_mail(entry: TimelineEntry) -> bool:
@@ -1164,6 +1557,7 @@ _LOOKS: tuple[_Look, ...] = (
     _provisioning,
     _details_wanted,
     _blocked,
+    _refused,
     _pages,
     _stripped,
     _codes,
@@ -1171,11 +1565,14 @@ _LOOKS: tuple[_Look, ...] = (
     _full,
     _busy,
     _unanswered,
+    _cut_answers,
     _empty,
     _keys,
     _repeats,
     _sync_statuses,
+    _items,
     _pings,
+    _too_often,
     _only_provisions,
     _problems,
     _contradictions,

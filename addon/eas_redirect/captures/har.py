@@ -13,6 +13,7 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import BinaryIO, TextIO
 
 from mitmproxy import connection, http
@@ -128,6 +129,7 @@ class _Window:
 _ENTITY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _GZIP = b"\x1f\x8b"  # RFC 1952 2.3.1; no WBXML begins like this
 _WBXML = "\x03\x01j"  # the header of MS-ASWBXML 2.1.1
+_ZONE_S = 900
 _DAMAGED = (
     "bodies of the HAR are not as they crossed the wire: text stands in place of their bytes."
     " Export it with bodies in base64, or capture with mitmdump -w"
@@ -152,7 +154,7 @@ def read_har(file: TextIO, progress: Callable[[int], None]) -> Iterator[http.HTT
 
 def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
     """One entry. Raises if method, address or time are missing; everything else may be."""
-    started = datetime.fromisoformat(_string(entry, "startedDateTime")).timestamp()
+    started = _started(entry)
     took_ms = _number(entry.get("time"))
     ended = None if took_ms is None else started + max(0.0, took_ms) / 1000
     sent, answered = _object(entry, "request"), _object(entry, "response")
@@ -165,16 +167,45 @@ def flow_of(entry: Mapping[str, object]) -> http.HTTPFlow:
     flow = http.HTTPFlow(client, connection.Server(address=None))
     flow.request = _request(sent, started)
     flow.response = _response(answered, started, ended)
-    if flow.response is None and ended is not None:
-        said = answered.get("_error") or entry.get("_error")  # as browsers write it
-        flow.error = mitmproxy_flow.Error(said if isinstance(said, str) else "", ended)
+    said = _broken_off(entry, answered)
+    if said is not None or (flow.response is None and ended is not None):
+        flow.error = mitmproxy_flow.Error(said or "", started if ended is None else ended)
     return flow
+
+
+def _started(entry: Mapping[str, object]) -> float:
+    """Some tools write milliseconds since 1970, some a time without its zone. Then the answer's
+    Date tells the zone: zones differ by quarters of an hour."""
+    if (number := _number(entry.get("startedDateTime"))) is not None:
+        return number / 1000
+    read = datetime.fromisoformat(_string(entry, "startedDateTime"))
+    if read.tzinfo is not None:
+        return read.timestamp()
+    started = read.replace(tzinfo=UTC).timestamp()
+    headers = _headers(_object(entry, "response"))
+    try:
+        date = parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return started
+    took_ms = _number(entry.get("time")) or 0.0
+    return started + round((date - started - took_ms / 1000) / _ZONE_S) * _ZONE_S
+
+
+def _broken_off(entry: Mapping[str, object], answered: Mapping[str, object]) -> str | None:
+    """What went wrong, if the file says that the exchange did not end: as browsers write it, or
+    Charles, whose status stays at what had been sent."""
+    said = answered.get("_error") or entry.get("_error")
+    if isinstance(said, str) and said:
+        return said
+    state = answered.get("_charlesStatus")
+    broken = isinstance(state, str) and state.upper() not in ("", "COMPLETE")
+    return "the connection was lost" if broken else None
 
 
 def _is_damaged(flow: http.HTTPFlow, entry: Mapping[str, object]) -> bool:
     """Whether the file holds a body that could not be restored."""
     sent, answered = _object(entry, "request"), _object(entry, "response")
-    asked, told = _object(sent, "postData").get("text"), _object(answered, "content").get("text")
+    asked, told = _sent(sent).get("text"), _object(answered, "content").get("text")
     lost = isinstance(told, str) and flow.response is not None and flow.response.raw_content is None
     return lost or (isinstance(asked, str) and flow.request.raw_content is None)
 
@@ -184,9 +215,15 @@ def _request(sent: Mapping[str, object], started: float) -> http.Request:
     request.headers = _headers(sent)
     if "Host" not in request.headers:
         request.headers["Host"] = request.host
-    request.raw_content = _body(_object(sent, "postData"), sent, request.headers)
+    request.raw_content = _body(_sent(sent), sent, request.headers)
     request.timestamp_start = request.timestamp_end = started
     return request
+
+
+def _sent(sent: Mapping[str, object]) -> Mapping[str, object]:
+    """The body of a request. The format has no base64 here; HTTP Toolkit writes `_content`."""
+    content = _object(sent, "_content")
+    return content if "text" in content else _object(sent, "postData")
 
 
 def _response(
@@ -196,6 +233,8 @@ def _response(
     status = _number(answered.get("status"))
     if status is None or not 100 <= status <= 999:
         return None
+    if _broken_off({}, answered) is not None and not answered.get("headers"):
+        return None  # not even its head has come
     response = http.Response.make(int(status), b"", ())
     content = _object(answered, "content")
     body = _body(content, answered, _headers(answered, as_sent=True))
@@ -217,9 +256,12 @@ def _headers(message: Mapping[str, object], *, as_sent: bool = False) -> http.He
     if isinstance(listed, dict):
         listed = [{"name": name, "value": value} for name, value in listed.items()]
     for item in listed if isinstance(listed, list) else []:
-        name, value = _string(item, "name"), _string(item, "value", "")
-        if not name.startswith(":") and (as_sent or name.lower() not in _ENTITY_HEADERS):
-            fields.append((name.encode(), value.encode("utf-8", "surrogateescape")))
+        name, value = (item.get("name"), item.get("value")) if isinstance(item, dict) else (0, 0)
+        if not isinstance(name, str) or name.startswith((":", " ")) or not name:
+            continue  # of HTTP/2 (RFC 9113 8.3), or none
+        if as_sent or name.lower() not in _ENTITY_HEADERS:
+            text = "" if value is None else str(value)
+            fields.append((name.encode(), text.encode("utf-8", "surrogateescape")))
     return http.Headers(fields)
 
 
@@ -369,7 +411,7 @@ def read_har_entry(flow: http.HTTPFlow) -> dict[str, object]:
             "headersSize": -1,
             "bodySize": _length(response.raw_content),
         }
-    elif flow.error is not None:
+    if flow.error is not None:
         entry["response"] = {**_object(entry, "response"), "_error": flow.error.msg}
     if flow.comment:
         entry["comment"] = flow.comment

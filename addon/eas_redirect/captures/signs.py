@@ -10,10 +10,11 @@ from typing import Literal
 from mitmproxy import http
 
 from eas_redirect.activesync.inflate import InflateError, inflated
-from eas_redirect.activesync.multipart import MULTIPART
+from eas_redirect.activesync.multipart import MULTIPART, split_parts
 from eas_redirect.activesync.request import EASRequest
 from eas_redirect.activesync.response import MAX_BODY, ROOTS
 from eas_redirect.activesync.wbxml import ACTIVESYNC_TYPES, WBXML_TYPES, Element, WBXMLError, parse
+from eas_redirect.autodiscover.document import MAX_BYTES, DocumentError, XMLElement, read_document
 from eas_redirect.proxy import flows
 
 SKEW_S = 300  # Kerberos and certificates bear five minutes
@@ -29,6 +30,10 @@ _SYNC, _PING, _PROVISION, _FOLDERS = 0, 13, 14, 7
 _MAY_BE_EMPTY = frozenset({"Sync", "SendMail", "SmartForward", "SmartReply", "GetAttachment"})
 MOST_REPEATS = 3
 MOST_RESTARTS = 5
+MOST_RETURNS = 3
+_MOST_AGENTS = 8  # of one device
+# What a device asks all day, always as the same program.
+_ALL_DAY = frozenset({"FolderSync", "Sync", "Ping"})
 _MOST_KEYS = 50_000  # collections whose keys are remembered at once
 
 
@@ -44,8 +49,11 @@ class Signs:
     page_at: str | None = None  # where a redirect of the web leads
     versions_missing: bool = False  # in an answer to OPTIONS
     retry_after: str | None = None
+    throttle: str | None = None  # X-MS-ASThrottle: why Exchange holds this device off
     asked_s: int | None = None
     early: bool = False
+    item_statuses: tuple[int, ...] = ()  # below the global one: of items, stores, settings
+    cut_off: bool = False  # the answer had begun, and did not end
     empty: bool = False  # 200 without the body that this command's answer always has
     first_key: bool = False  # SyncKey 0: starts over
     repeats: int = 0  # see `SyncKeys`
@@ -56,6 +64,9 @@ class Signs:
     skew_s: int = 0
     logon_sent: bool = True
     token_sent: bool = False  # a Bearer, which is valid for a time
+    handshake_sent: bool = False  # NTLM or Negotiate, which take several requests
+    agent_returns: int = 0  # see `Agents`
+    discovered: str | None = None  # Autodiscover's 200: settings, or what came in their place
     logon_wanted: bool = False  # WWW-Authenticate in the answer
     version_sent: bool = True
 
@@ -88,6 +99,24 @@ class SyncKeys:
                 _remember(self._begun, at, begun)
                 restarts = max(restarts, begun)
         return min(repeats, MOST_REPEATS), min(restarts, MOST_RESTARTS)
+
+
+class Agents:
+    """The User-Agents of a device: does an earlier one return? An update changes it once and for
+    good; two phones that share an id take turns."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str | None, ...], tuple[str, frozenset[str], int]] = {}
+
+    def returns(self, who: tuple[str | None, ...], agent: str) -> int:
+        """How often so far, up to MOST_RETURNS."""
+        last, earlier, count = self._known.pop(who, (agent, frozenset(), 0))
+        if agent != last:
+            count += agent in earlier
+            if len(earlier) < _MOST_AGENTS:
+                earlier |= {last, agent}
+        _remember(self._known, who, (agent, earlier, count))
+        return min(count, MOST_RETURNS)
 
 
 def _remember[T](
@@ -125,6 +154,7 @@ def signs_of(
     eas_status: int | None,
     waited_s: float | None,
     keys: SyncKeys,
+    agents: Agents,
 ) -> Signs:
     sent, answer = _root(flow.request), flow.response
     told = None if answer is None else _root(answer)
@@ -134,6 +164,8 @@ def signs_of(
     versions = {"ms-asprotocolversions", "x-ms-asprotocolversions"}
     who = (flows.called_host(flow), request.device_id, request.user)
     repeats, restarts = keys.repeats(who, sent, told) if status == 200 else (0, 0)
+    scheme = flow.request.headers.get("authorization", "").partition(" ")[0].lower()
+    agent = flow.request.headers.get("user-agent", "")
     return Signs(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
@@ -144,8 +176,11 @@ def signs_of(
             status == 200 and request.method == "OPTIONS" and versions.isdisjoint(header)
         ),
         retry_after=header.get("retry-after"),
+        throttle=header.get("x-ms-asthrottle"),
         asked_s=asked_s,
         early=_is_early(flow, request.command, eas_status, asked_s, waited_s),
+        item_statuses=_item_statuses(told),
+        cut_off=answer is not None and flow.error is not None,
         empty=status == 200 and _is_empty(flow, request),
         first_key=_starts_over(sent),
         repeats=repeats,
@@ -155,7 +190,9 @@ def signs_of(
         policy_key=_policy_key(flow, request),
         skew_s=_skew_s(flow),
         logon_sent="authorization" in flow.request.headers,
-        token_sent=flow.request.headers.get("authorization", "").lower().startswith("bearer "),
+        token_sent=scheme == "bearer",
+        handshake_sent=scheme in ("ntlm", "negotiate"),
+        agent_returns=agents.returns(who, agent) if request.command in _ALL_DAY else 0,
         logon_wanted="www-authenticate" in header,
         version_sent=request.method != "POST" or request.protocol_version is not None,
     )
@@ -209,13 +246,14 @@ def _is_early(
 
 
 def _root(message: http.Message) -> Element | None:
-    body = message.raw_content
-    if not body or len(body) > MAX_BODY or _media_type(message) not in ACTIVESYNC_TYPES | {""}:
+    body, kind = message.raw_content, _media_type(message)
+    if not body or len(body) > MAX_BODY or kind not in ACTIVESYNC_TYPES | {"", MULTIPART}:
         return None
     coding = message.headers.get("Content-Encoding", "identity").strip().lower()
     try:
-        return parse(inflated(body, coding, MAX_BODY)).root
-    except (InflateError, WBXMLError):
+        plain = inflated(body, coding, MAX_BODY)
+        return parse(split_parts(plain)[0] if kind == MULTIPART else plain).root
+    except (InflateError, WBXMLError, ValueError):
         return None
 
 
@@ -262,6 +300,33 @@ def _collection_statuses(told: Element | None) -> tuple[int, ...]:
                     text = "".join(c for c in item.children if isinstance(c, str)).strip()
                     found.add(int(text) if text.isdecimal() and len(text) <= 3 else 1)
     return tuple(sorted(found - {1}))
+
+
+# Where a command's answer keeps the Status of each thing that it was asked for, below the root, and
+# which of them are in order (MS-ASCMD 2.2.3.177). "*" is any element.
+_ITEMS: dict[tuple[int, str], tuple[tuple[tuple[str, ...], frozenset[int]], ...]] = {
+    (0, "Sync"): ((("Collections", "Collection", "Responses", "*"), frozenset({1})),),
+    (5, "MoveItems"): ((("Response",), frozenset({3})),),
+    (6, "GetItemEstimate"): ((("Response",), frozenset({1})),),
+    (8, "MeetingResponse"): ((("Result",), frozenset({1})),),
+    (15, "Search"): ((("Response", "Store"), frozenset({1, 12})),),  # 12: the end of the range
+    (18, "Settings"): ((("*",), frozenset({1})),),
+    (20, "ItemOperations"): ((("Response", "*"), frozenset({1})),),
+}
+
+
+def _item_statuses(told: Element | None) -> tuple[int, ...]:
+    """Those that are not in order."""
+    if told is None:
+        return ()
+    found: set[int] = set()
+    for way, good in _ITEMS.get((told.page, told.name), ()):
+        level = [told]
+        for name in way:
+            level = [e for at in level for e in at.elements if name in ("*", e.name)]
+        texts = [e.text.strip() for at in level for e in at.elements if e.name == "Status"]
+        found |= {int(s) for s in texts if s.isdecimal() and len(s) <= 3} - good
+    return tuple(sorted(found))
 
 
 def _wipe(told: Element | None) -> str | None:
@@ -311,3 +376,32 @@ def _skew_s(flow: http.HTTPFlow) -> int:
         return 0
     skew = told - flow.response.timestamp_start
     return round(skew / _SKEW_STEP_S) * _SKEW_STEP_S if abs(skew) >= SKEW_S else 0
+
+
+def discovered(response: http.Response) -> str | None:
+    """What a 200 of Autodiscover holds: "settings", "redirect", "error 600", "no answer of
+    Autodiscover"; None if that is not known (MS-ASCMD 2.2.1.1.2)."""
+    if response.status_code != 200 or response.raw_content is None:
+        return None
+    kind = response.headers.get("Content-Type", "")
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    try:
+        root = read_document(inflated(response.raw_content, coding, MAX_BYTES), kind)
+    except (DocumentError, InflateError):
+        return "no answer of Autodiscover"
+    return _discovered(root)
+
+
+def _discovered(root: XMLElement) -> str:
+    found: dict[str, str] = {}
+    waiting = [root]
+    while waiting:
+        at = waiting.pop()
+        found.setdefault(at.name, at.text.strip())
+        waiting.extend(at.children)
+    if "Settings" in found or "Redirect" in found:
+        return "settings" if "Settings" in found else "redirect"
+    code = found.get("ErrorCode") or found.get("Status") or ""
+    if "Error" in found:
+        return f"error {code}" if code.isdecimal() and len(code) <= 4 else "an error"
+    return "no answer of Autodiscover"

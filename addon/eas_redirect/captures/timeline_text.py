@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import assert_never
 
-from eas_redirect.activesync.meanings import status_meaning
+from eas_redirect.activesync.meanings import item_meaning, status_meaning
 from eas_redirect.captures.capture import Captured, CaptureTrouble
 from eas_redirect.captures.complaints import Complaint, complaints
 from eas_redirect.captures.device_timeline import (
@@ -429,7 +429,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _status(entry: TimelineEntry) -> str:
-    signs = entry.signs
+    signs, command = entry.signs, entry.command or ""
     later = f", Retry-After {signs.retry_after}" if signs.retry_after else ""
     if signs.page is not None:
         return f"{signs.page} in place of ActiveSync{later}"
@@ -439,8 +439,14 @@ def _status(entry: TimelineEntry) -> str:
     said = number + (entry.meaning or "")
     if signs.policy_statuses:
         said += ", the policy " + ", ".join(_meant(_PROVISION, n) for n in signs.policy_statuses)
+    if signs.item_statuses:
+        said += f", in it {', '.join(item_meaning(command, n) for n in signs.item_statuses)}"
     if signs.empty:
         said += ", nothing in it"
+    if signs.cut_off:
+        said += ", cut off"
+    if signs.discovered not in (None, "settings", "redirect"):
+        said += f", {signs.discovered}"
     if signs.repeats:
         said += ", SyncKey of before again"
     return said + later

@@ -16,10 +16,12 @@ from mitmproxy import http
 from eas_redirect.captures.har import HARError, flow_of, items
 
 MAX_WAITING = 10_000  # requests without an answer that are remembered
-_HOW = (
-    "the file is no export of tshark with HTTP in it: write it with tshark -T json -x"
-    ' --no-duplicate-keys -j "frame tcp http" -Y http, and the keys of TLS'
+WRITE_IT = (
+    'write it with tshark -T json -x --no-duplicate-keys -j "frame tcp http" -Y http, and the keys'
+    " of TLS"
 )
+_HOW = f"the file is no export of tshark with HTTP in it: {WRITE_IT}"
+_LOST = f"this export of tshark lacks headers or bodies: {WRITE_IT}"
 
 type JSON = Mapping[str, object]
 type TsharkMessage = dict[str, object]
@@ -35,6 +37,8 @@ def read_tshark(
     for packet in items(file, progress):
         for stream, time_s, message in _messages(packet):
             found = True
+            if message.pop("lost"):
+                raise HARError(_LOST)
             if "method" in message:
                 waiting.append((stream, _entry(time_s, message)))
                 if len(waiting) > MAX_WAITING:
@@ -78,11 +82,23 @@ def _message(layer: JSON) -> TsharkMessage | None:
     if "http.request.full_uri" in layer:
         headers = _headers(layer, "http.request.line")
         address = layer["http.request.full_uri"]
-        return {"method": first[0], "url": address, "headers": headers, "body": data}
+        said = {"method": first[0], "url": address, "headers": headers, "body": data}
+        return {**said, "lost": _has_lost(layer, "http.request.line")}
     if first[0].startswith("HTTP/") and len(first) > 1:
         headers = _headers(layer, "http.response.line")
-        return {"status": first[1], "headers": headers, "body": data}
+        said = {"status": first[1], "headers": headers, "body": data}
+        return {**said, "lost": _has_lost(layer, "http.response.line")}
     return None
+
+
+def _has_lost(layer: JSON, lines: str) -> bool:
+    """Whether a body is there as text only (without -x), or of equal keys only the last one stands
+    in the file (without --no-duplicate-keys): the one line is not the Host that there is."""
+    only, host = layer.get(lines), layer.get("http.host")
+    kept_one = (
+        isinstance(only, str) and isinstance(host, str) and not only.lower().startswith("host")
+    )
+    return kept_one or ("http.file_data" in layer and "http.file_data_raw" not in layer)
 
 
 def _headers(layer: JSON, key: str) -> list[dict[str, str]]:
