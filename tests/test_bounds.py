@@ -55,7 +55,7 @@ FILLED: dict[str, Callable[[int], tuple[object, ...]]] = {
     "activesync.authorization._split": lambda n: (padded(n, MAX_LOGON),),
     "activesync.host_name._compared": lambda n: (padded(n, MAX_HOST + 1),),
     "activesync.host_name.normalize_host": lambda n: (long_host(n),),
-    "activesync.request._read_plain": lambda n: (long_query(n),),
+    "activesync.request._read_line": lambda n: ("POST", long_query(n)[:508], (), False),
     "activesync.response._global_status": lambda n: ("FolderSync", no_mailbox(n)),
     "judging.callers._bare_host": lambda n: (padded(n, MAX_AUTHORITY, "h"),),
     "telemetry.clients._identified": lambda n: (padded(n, 512), padded(n, 512)),
@@ -77,6 +77,7 @@ OUR_OWN = {
     "telemetry.html_pages._digest": "our own files",
     "telemetry.html_pages._environment": "one",
     "telemetry.html_pages.asset": "our own files",
+    "telemetry.record.account_id": "DNs in the directory",
     "telemetry.record._second": "four numbers",
 }
 """Filled by nobody else, and why."""

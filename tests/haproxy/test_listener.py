@@ -75,11 +75,11 @@ def test_a_question_is_answered_whole_or_byte_by_byte(tmp_path: Path) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
         b"x" * 100,
         b"EAS2 5\nhello",
-        b"EAS1 -5\nhello",
-        b"EAS1 %d\n" % (MAX_QUESTION + 1),
-        b"EAS1 5\nhello",
-        b"EAS1 4\n1:a,",
-        b"EAS1 16\n1:a,1:b,1:a,1:b,",
+        b"EAS2 -5\nhello",
+        b"EAS2 %d\n" % (MAX_QUESTION + 1),
+        b"EAS1 5\n1 0\na",
+        b"EAS2 3\n1\na",
+        b"EAS2 12\n1 1 1 1\nabab",
     ],
 )
 def test_what_is_no_question_is_closed_and_counted(data: bytes, tmp_path: Path) -> None:

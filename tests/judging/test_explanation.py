@@ -52,6 +52,12 @@ class Directory:
             lookup=lookup, source="ldap", server="dc1:636", steps=("userPrincipalName: one",)
         )
 
+    def at_hand(self, logon: Logon, *, fresh: bool) -> None:
+        """Nothing."""
+
+    def relationships_at_hand(self, *, fresh: bool) -> None:
+        """Nothing."""
+
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:  # noqa: ARG002
         return self._answer
 

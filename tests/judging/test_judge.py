@@ -54,6 +54,15 @@ class Directory:
         self.answer = answer
         self.fresh: list[bool] = []
         self.relationships_fresh: list[bool] = []
+        self.remembered: DirectoryAnswer | None = None
+        self.relationships_remembered: RelationshipsAnswer | None = None
+
+    def at_hand(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer | None:
+        assert logon is ANNA
+        return None if fresh else self.remembered
+
+    def relationships_at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
+        return None if fresh else self.relationships_remembered
 
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
         assert logon is ANNA
@@ -91,6 +100,29 @@ async def test_weak_evidence_asks_freshly(evidence: Evidence, fresh: list[bool])
     directory = Directory(moved)
     await judge(directory).judge(exchange(evidence))
     assert directory.fresh == directory.relationships_fresh == fresh
+
+
+RELATIONSHIPS = RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
+
+
+@pytest.mark.parametrize(
+    ("answer", "relationships", "asked"),
+    [
+        (True, True, ([], [])),
+        (True, False, ([], [False])),
+        (False, True, ([False], [False])),
+    ],
+    ids=["both at hand", "the answer at hand", "the relationships at hand"],
+)
+async def test_only_what_is_not_at_hand_is_asked_for(
+    answer: bool, relationships: bool, asked: tuple[list[bool], list[bool]]
+) -> None:
+    directory = Directory(moved)
+    directory.remembered = await moved() if answer else None
+    directory.relationships_remembered = RELATIONSHIPS if relationships else None
+    judgement = await judge(directory).judge(exchange(Evidence.CERTAIN))
+    assert judgement.decision == "redirect"
+    assert (directory.fresh, directory.relationships_fresh) == asked
 
 
 async def test_an_everyday_answer_asks_nobody() -> None:

@@ -34,6 +34,12 @@ KNOWN: dict[str, Lookup] = {
 class Directory:
     source = "ldap"
 
+    def at_hand(self, logon: Logon, *, fresh: bool) -> None:
+        """Nothing."""
+
+    def relationships_at_hand(self, *, fresh: bool) -> None:
+        """Nothing."""
+
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:  # noqa: ARG002
         return DirectoryAnswer(lookup=KNOWN.get(logon.text, NotFound()), source="ldap")
 

@@ -6,8 +6,8 @@ from eas_redirect.directory.values import OrganizationRelationship
 from eas_redirect.policy import exchange_online
 from eas_redirect.policy.exchange_online import CLOUDS, Cloud, cloud_of, host_map, is_eas_host
 from eas_redirect.policy.relationship import findings
-from eas_redirect.policy.target import Endpoint, endpoint
-from eas_redirect.policy.verdict import Policy
+from eas_redirect.policy.target import endpoint
+from eas_redirect.policy.verdict import Endpoint, Policy
 from eas_redirect.redaction.pseudonyms import Pseudonyms
 from eas_redirect.report.readiness import Prospect, readiness_of
 

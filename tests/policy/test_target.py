@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import OrganizationRelationship
+from eas_redirect.policy import target as targets
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.target import (
     MAX_URL,
-    Endpoint,
     Refused,
     endpoint,
     is_allowed,
@@ -22,7 +22,7 @@ from eas_redirect.policy.target import (
     leads_to,
     target_for,
 )
-from eas_redirect.policy.verdict import Pass, Policy, Step, Trail
+from eas_redirect.policy.verdict import Endpoint, Pass, Policy, Step, Trail
 from eas_redirect.policy.waves import Criteria, Wave
 from tests.policy.builders import CLOUD, MOVED, exchange
 from tests.support import DATA
@@ -207,6 +207,32 @@ def test_who_is_not_meant_is_told_the_wave() -> None:
     found = target_for(exchange(), MOVED, CLOUD, policy, Trail(None))
     assert isinstance(found, Pass)
     assert (found.reason, found.wave) == (Reason.NOT_IN_WAVE, "percent:0")
+
+
+def test_where_a_relationship_leads_is_worked_out_once_for_each_policy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = Policy()
+    found = leads_to(CLOUD, policy)
+    assert isinstance(found, Endpoint)
+    assert found.host == "outlook.office365.com"
+    assert leads_to(replace(CLOUD), policy) is found
+    mapped = replace(policy, host_map={"outlook.com": "mail.example.test"})
+    assert leads_to(CLOUD, mapped) == replace(
+        found,
+        location="https://mail.example.test/Microsoft-Server-ActiveSync",
+        host="mail.example.test",
+    )
+    refused = leads_to(CLOUD, replace(policy, allowed_hosts=("*.example.test",)))
+    assert isinstance(refused, Pass)
+    elsewhere = leads_to(replace(CLOUD, target_owa_url="https://owa.fabrikam.example/owa"), policy)
+    assert isinstance(elsewhere, Endpoint)
+    assert elsewhere.host == "owa.fabrikam.example"
+    monkeypatch.setattr(targets, "MAX_LED", 3)
+    for number in range(9):
+        leads_to(replace(CLOUD, name=f"Cloud {number}"), policy)
+        assert len(policy.led) <= 3
+    assert leads_to(CLOUD, policy) == found
 
 
 def test_the_default_host_map_leads_to_itself() -> None:

@@ -14,6 +14,8 @@ def inflated(body: bytes, content_encoding: str, limit: int) -> bytes:
     """At most `limit` bytes, before and after; more, damage and other codings are InflateErrors."""
     if len(body) > limit:
         raise InflateError(f"the body is longer than {limit} bytes")
+    if not content_encoding:
+        return body
     codings = [part.strip().lower() for part in content_encoding.split(",") if part.strip()]
     match [coding for coding in codings if coding != "identity"]:
         case []:

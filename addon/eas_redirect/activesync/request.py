@@ -5,7 +5,6 @@ Sources: MS-ASHTTP 2.2.1.1.1 (request line, plain and base64 query), 2.2.1.1.2 (
 
 import base64
 import binascii
-import contextlib
 import re
 import string
 from dataclasses import dataclass
@@ -100,8 +99,6 @@ def read_query(query: str) -> Query:
     match encoding_of(query):
         case "none":
             return Query()
-        case "plain" if len(query) <= MAX_USUAL:
-            return _read_usual(query)
         case "plain":
             return _read_plain(query)
         case "base64":
@@ -125,9 +122,6 @@ def _read_plain(query: str) -> Query:
     )
 
 
-_read_usual = lru_cache(maxsize=4096)(_read_plain)
-
-
 def unquoted(text: str) -> bytes:
     """Percent-encoding undone, total. Raw bytes of a target come as surrogates (PEP 383)."""
     try:
@@ -140,8 +134,10 @@ def legacy_text(raw: bytes) -> str:
     """UTF-8, else Windows-1252, as old devices write it. What that does not define becomes a
     control character, which no name may hold."""
     for codec in ("utf-8", "cp1252"):
-        with contextlib.suppress(UnicodeDecodeError):
+        try:
             return raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
     return raw.decode("latin-1")
 
 
@@ -312,13 +308,32 @@ def is_eas_path(target: str) -> bool:
 
 def read_request(method: str, target: str, headers: Headers) -> EASRequest:
     """Total: any method, target and headers give a request; what is malformed is in `problem`."""
-    problems, in_target = [], target.partition("?")[2]
+    versions = tuple(header_values(headers, _VERSION_HEADER))
+    return read_request_line(method, target, versions, has_policy_key=_has_policy_key(headers))
+
+
+def read_request_line(
+    method: str, target: str, versions: tuple[str, ...], *, has_policy_key: bool
+) -> EASRequest:
+    """`read_request`, for whoever has the two headers that count. `versions`: each
+    MS-ASProtocolVersion, trimmed."""
+    query = target.partition("?")[2]
+    length = len(method) + len(query) + sum(map(len, versions))
+    # A base64 query may hold a policy key, which is a secret.
+    if length <= MAX_USUAL and encoding_of(query) != "base64":
+        return _usual_line(method, query, versions, has_policy_key)
+    return _read_line(method, query, versions, has_policy_key)
+
+
+def _read_line(
+    method: str, in_target: str, in_headers: tuple[str, ...], has_policy_key: bool
+) -> EASRequest:
+    problems = []
     try:
         query = read_query(in_target)
     except MalformedError as error:
         problems.append(str(error))
         query = Query(encoding=encoding_of(in_target))
-    in_headers = header_values(headers, _VERSION_HEADER)
     version = _agreed(query.version, in_headers)
     if in_headers and version is None and query.version is None:
         problems.append("the MS-ASProtocolVersion header is not one version")
@@ -330,9 +345,12 @@ def read_request(method: str, target: str, headers: Headers) -> EASRequest:
         device_id=query.device_id,
         device_type=query.device_type,
         user=query.user,
-        has_policy_key=query.has_policy_key or _has_policy_key(headers),
+        has_policy_key=query.has_policy_key or has_policy_key,
         problem="; ".join(problems) or None,
     )
+
+
+_usual_line = lru_cache(maxsize=4096)(_read_line)
 
 
 def _command(method: str, named: str | None) -> str | None:
@@ -355,7 +373,7 @@ def _origin_form(target: str) -> str:
     return target[absolute.end() :]
 
 
-def _agreed(in_query: str | None, in_headers: list[str]) -> str | None:
+def _agreed(in_query: str | None, in_headers: tuple[str, ...]) -> str | None:
     """MS-ASHTTP 2.2.1.1.1.1 and 2.2.1.1.2.4. Versions that disagree are no version."""
     named = {*in_headers, *([] if in_query is None else [in_query])}
     if len(named) != 1:

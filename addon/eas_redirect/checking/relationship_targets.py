@@ -22,7 +22,8 @@ from eas_redirect.policy import reasons
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import findings
-from eas_redirect.policy.target import Endpoint, is_own_name, leads_to
+from eas_redirect.policy.target import is_own_name, leads_to
+from eas_redirect.policy.verdict import Endpoint
 
 _HARMLESS = frozenset({"host_mapped"})
 _WRONG = frozenset({Reason.TARGET_OWA_URL_INVALID, Reason.RELATIONSHIP_CONTRADICTORY})

@@ -33,43 +33,32 @@ local function seconds()
   return now.sec + now.usec / 1000000
 end
 
-local function netstring(value)
-  return #value .. ":" .. value .. ","
-end
-
 -- What HAProxy remembered of the request (haproxy.cfg), under the names in the question.
 local FACTS = { --[[FACTS]] }
-local VARIABLES, NAMES = {}, {}
-for index = 1, #FACTS do
-  VARIABLES[index] = "txn.eas_" .. FACTS[index]
-  NAMES[index] = netstring(FACTS[index])
-end
+local VARIABLES = {}
+for index = 1, #FACTS do VARIABLES[index] = "txn.eas_" .. FACTS[index] end
 
 local function question(txn, body)
-  local parts = {}
-  for index = 1, #FACTS do
-    local value = txn:get_var(VARIABLES[index])
-    if value ~= nil then
-      parts[#parts + 1] = NAMES[index] .. netstring(tostring(value))
-    end
+  local lengths, texts, count = {}, {}, 0
+  local function add(name, value)
+    if value == nil then return end
+    local text = tostring(value)
+    lengths[count + 1], lengths[count + 2] = #name, #text
+    texts[count + 1], texts[count + 2] = name, text
+    count = count + 2
   end
+  for index = 1, #FACTS do add(FACTS[index], txn:get_var(VARIABLES[index])) end
   -- The connection's own facts last as long as it does, so they need not be remembered.
-  local facts = { src = txn.f:src(), src_port = txn.f:src_port(), sni = txn.f:ssl_fc_sni() }
-  for name, value in pairs(facts) do
-    parts[#parts + 1] = netstring(name) .. netstring(tostring(value))
-  end
-  local status = txn.f:status()
-  parts[#parts + 1] = netstring("status") .. netstring(tostring(status))
+  add("src", txn.f:src())
+  add("src_port", txn.f:src_port())
+  add("sni", txn.f:ssl_fc_sni())
+  add("status", txn.f:status())
   for name, values in pairs(txn.http:res_get_headers()) do
-    for index = 0, #values do
-      if values[index] ~= nil then
-        parts[#parts + 1] = netstring("<" .. name) .. netstring(values[index])
-      end
-    end
+    for index = 0, #values do add("<" .. name, values[index]) end
   end
-  if body ~= nil then parts[#parts + 1] = netstring("answer") .. netstring(body) end
-  local payload = table.concat(parts)
-  return "EAS1 " .. #payload .. "\n" .. payload
+  add("answer", body)
+  local payload = table.concat(lengths, " ") .. "\n" .. table.concat(texts)
+  return "EAS2 " .. #payload .. "\n" .. payload
 end
 
 -- Whether a body can hold the text 123 in any spelling: in pieces, in tables, out of order. Each has
@@ -183,7 +172,7 @@ local function read_reply(socket, ends)
   local head = first_byte .. rest
   local digits = string.sub(head, 6, 11)
   local length = tonumber(digits, 10)
-  if string.sub(head, 1, 5) ~= "EAS1 " or string.sub(head, 12) ~= "\n" or length == nil
+  if string.sub(head, 1, 5) ~= "EAS2 " or string.sub(head, 12) ~= "\n" or length == nil
     or length < 1 or length > MAX_REPLY or string.format("%06d", length) ~= digits then
     return nil, "speaks another version"
   end

@@ -35,7 +35,7 @@ type Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An answer and when it came; `good_until` ends its life, after which it is stale."""
+    """An answer, as it is given from here; `good_until` ends its life, after which it is stale."""
 
     answer: DirectoryAnswer
     good_until: float
@@ -79,12 +79,11 @@ class CachedDirectory:
         )
 
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
+        """The answer at hand, if there is one; else the directory is asked."""
+        known = self.at_hand(logon, fresh=fresh)
+        if known is not None:
+            return known
         key = _key(logon)
-        entry: _Entry | None = self._answers.get(key)
-        if entry is not None and self._clock() < entry.good_until:
-            kind: CacheResult = "hit" if isinstance(entry.answer.lookup, Found) else "negative"
-            if not self._is_doubted(entry, fresh=fresh):
-                return self._count(replace(entry.answer, cache=kind))
         answer = await self._ask(key, logon)
         if fresh and answer.age_s >= self._settings.relationships_s:
             answer = replace(answer, lookup=outdated(answer.age_s))
@@ -93,6 +92,15 @@ class CachedDirectory:
             if entry is not None and isinstance(entry.answer.lookup, Found):
                 return self._count(replace(entry.answer, cache="stale"))
         return self._count(replace(answer, cache="miss"))
+
+    def at_hand(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer | None:
+        """What `recipient` answers without asking."""
+        entry: _Entry | None = self._answers.get(_key(logon))
+        if entry is None or self._clock() >= entry.good_until:
+            return None
+        if self._is_doubted(entry, fresh=fresh):
+            return None
+        return self._count(entry.answer)
 
     def _is_doubted(self, entry: _Entry, *, fresh: bool) -> bool:
         """Whether the evidence contradicts a cached answer: then the directory is asked now.
@@ -118,7 +126,9 @@ class CachedDirectory:
     async def _ask_now(self, key: Key, logon: Logon, generation: int) -> DirectoryAnswer:
         answer = await self._directory.recipient(logon)
         if not isinstance(answer.lookup, Unavailable) and generation == self._generation:
-            self._answers[key] = _Entry(answer, self._clock() + self._life(answer))
+            kind: CacheResult = "hit" if isinstance(answer.lookup, Found) else "negative"
+            kept = replace(answer, cache=kind)
+            self._answers[key] = _Entry(kept, self._clock() + self._life(answer))
         return answer
 
     def _landed(self, question: tuple[int, Key], task: asyncio.Task[DirectoryAnswer]) -> None:
@@ -157,6 +167,10 @@ class CachedDirectory:
         """The last good copy at once if there is one; else asked now. `fresh`, for weak
         evidence: not older than `relationships_s`."""
         return await self._keeper.relationships(fresh=fresh)
+
+    def relationships_at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
+        """What `relationships` answers without asking."""
+        return self._keeper.at_hand(fresh=fresh)
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:
         """Which of at most MOST_WATCHED users appear to have moved, asked now and not cached. As

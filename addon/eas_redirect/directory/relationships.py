@@ -165,28 +165,26 @@ class RelationshipsKeeper:
         `fresh`: a copy older than `relationships_s` does not count. It is read again first, and if
         that fails the answer is Unavailable.
         """
-        if fresh:
-            return await self._fresh()
-        reading = self._reading
-        if reading is None:
-            return await asyncio.shield(self._refreshing())
-        age = self._clock() - reading.read_at
-        if age >= self._settings.relationships_s + self._settings.stale_s:
-            return await asyncio.shield(self._refreshing())
-        if age >= self._settings.relationships_s and self._loop is None:
-            self._refreshing()  # nobody else does it; the copy serves until it is done
-        return replace(reading.answer, age_s=age + reading.answer.age_s)
-
-    async def _fresh(self) -> RelationshipsAnswer:
-        life = self._settings.relationships_s
-        if (reading := self._reading) is not None:
-            age = self._clock() - reading.read_at + reading.answer.age_s
-            if age < life:
-                return replace(reading.answer, age_s=age)
+        known = self.at_hand(fresh=fresh)
+        if known is not None:
+            return known
         answer = await asyncio.shield(self._refreshing())
-        if answer.age_s < life:
-            return answer
-        return replace(answer, relationships=outdated(answer.age_s))
+        if fresh and answer.age_s >= self._settings.relationships_s:
+            return replace(answer, relationships=outdated(answer.age_s))
+        return answer
+
+    def at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
+        """What `relationships` answers without waiting for a reading."""
+        reading, life = self._reading, self._settings.relationships_s
+        if reading is None:
+            return None
+        since_s = self._clock() - reading.read_at
+        age_s = since_s + reading.answer.age_s
+        if age_s >= life if fresh else since_s >= life + self._settings.stale_s:
+            return None
+        if since_s >= life and self._loop is None:
+            self._refreshing()  # nobody else does it; the copy serves until it is done
+        return replace(reading.answer, age_s=age_s)
 
     def age_s(self) -> float | None:
         return None if self._reading is None else self._clock() - self._reading.read_at

@@ -1,7 +1,7 @@
 """What the directory answers: recipients, relationships, outcomes. Standard library only."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from eas_redirect.activesync.authorization import Logon
@@ -151,6 +151,11 @@ class OrganizationRelationship:
     target_autodiscover_epr: str | None = None
     target_sharing_epr: str | None = None
     domains_unknown: str | None = None
+    claimed: frozenset[str] = field(init=False, repr=False, compare=False)
+    """`domain_names`, of which there may be thousands, to look one up in."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "claimed", frozenset(map(str.lower, self.domain_names)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

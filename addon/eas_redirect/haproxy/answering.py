@@ -23,9 +23,9 @@ from eas_redirect.activesync.request import (
     Headers,
     header_values,
     is_eas_path,
-    read_request,
+    read_request_line,
 )
-from eas_redirect.activesync.response import read_answer
+from eas_redirect.activesync.response import Evidence, read_answer
 from eas_redirect.autodiscover import answer as autodiscover_answer
 from eas_redirect.autodiscover import phone_request
 from eas_redirect.autodiscover.phone_request import NotForPhones, PhoneRequest, is_autodiscover
@@ -70,6 +70,7 @@ class Answering:
         """`discovery_challenges`: those on Autodiscover's path."""
         self._service = service
         self._server = server
+        self._server_name = str(server)
         self._challenges = challenges
         self._discovery_challenges = discovery_challenges
         self._device_names = DeviceNames()
@@ -115,23 +116,26 @@ class Answering:
         called: str | None,
     ) -> Exchange:
         trusted = self._service.trusted_proxies
+        answer = read_answer(
+            request,
+            question.number("status") or 0,
+            _headers(question),
+            _whole_body(question),
+            self._service.judge.policy.weak_statuses,
+        )
         return Exchange(
             request=request,
             credentials=credentials,
             identity=identify(request, credentials, _remembered(question)),
-            answer=read_answer(
-                request,
-                question.number("status") or 0,
-                _headers(question),
-                _whole_body(question),
-                self._service.judge.policy.weak_statuses,
-            ),
+            answer=answer,
             called_names=_called_names(question, called, trusted),
             further_names=_unique(question.text("sni"), self._server.host),
             client_address=callers.device_address(
                 question.text("src"), _lines(question, "forwarded_for"), trusted
             ),
-            challenged=self._challenges.known(str(self._server)),
+            challenged=(  # nothing else hangs on it
+                answer.evidence is Evidence.WEAK and self._challenges.known(self._server_name)
+            ),
         )
 
     def _discovery(
@@ -159,7 +163,7 @@ class Answering:
             client_address=callers.device_address(
                 question.text("src"), _lines(question, "forwarded_for"), trusted
             ),
-            challenged=self._discovery_challenges.known(str(self._server)),
+            challenged=self._discovery_challenges.known(self._server_name),
         )
 
     def _wire(
@@ -172,7 +176,7 @@ class Answering:
     ) -> WireFacts:
         started_us = question.number("started")
         started_s = came_s if started_us is None else started_us / 1e6
-        peer, trusted = question.text("src"), self._service.trusted_proxies
+        peer = question.text("src")
         return WireFacts(
             carrier="haproxy",
             started_s=started_s,
@@ -182,7 +186,7 @@ class Answering:
             client_address=peer,
             client_port=question.number("src_port"),
             forwarded_ip=callers.forwarded_address(
-                peer, _lines(question, "forwarded_for"), trusted
+                peer, _lines(question, "forwarded_for"), self._service.trusted_proxies
             ),
             server_address=self._server.host,
             server_port=self._server.port,
@@ -211,10 +215,11 @@ def _in_words(judgement: Judgement) -> JudgeReply:
 
 
 def _request(question: Question, target: str) -> EASRequest:
-    headers = [("MS-ASProtocolVersion", value) for value in _lines(question, "version")]
-    if question.facts.get("policy_key"):
-        headers.append(("X-MS-PolicyKey", "there is one"))
-    return read_request(question.text("method") or "", target, tuple(headers))
+    versions = tuple([value.strip() for value in _lines(question, "version")])
+    has_policy_key = bool(question.facts.get("policy_key"))
+    return read_request_line(
+        question.text("method") or "", target, versions, has_policy_key=has_policy_key
+    )
 
 
 def _asked(question: Question) -> PhoneRequest | NotForPhones:
@@ -248,17 +253,20 @@ def _whole_body(question: Question) -> bytes | None:
     """None if HAProxy did not hold it, or held less than its head promises: a truncated body proves
     nothing."""
     body = question.facts.get("answer")
-    promised = [value for name, value in question.headers if name == "content-length"]
-    if body is None or any(value != b"%d" % len(body) for value in promised):
+    if body is None:
         return None
+    length = b"%d" % len(body)
+    for name, promised in question.headers:
+        if name == "content-length" and promised != length:
+            return None
     return body
 
 
 def _lines(question: Question, name: str) -> list[str]:
     """The lines of a request header, in order. If there are more than HAProxy remembers, an empty
     one stands for the rest."""
-    count = question.number(f"{name}s") or 0
-    if count == 0:
+    count = question.number(name + "s")
+    if not count:
         return []
     values = [question.text(f"{name}{n}") or "" for n in range(1, min(count, REMEMBERED_LINES) + 1)]
     return [*([""] if count > REMEMBERED_LINES else []), *reversed(values)]
@@ -268,13 +276,14 @@ def _called(question: Question) -> str | None:
     """The one name by which the client called: Host, and the authority of an absolute form."""
     if (question.number("hosts") or 0) > 1:
         return None
-    named = [value for value in (question.text("host"), _authority(question)) if value]
-    return callers.agreed_host(named)
+    url = question.text("url")
+    named = (question.text("host"), url and _authority(url))
+    return callers.agreed_host([name for name in named if name])
 
 
-def _authority(question: Question) -> str | None:
+def _authority(url: str) -> str:
     try:
-        return urlsplit(question.text("url") or "").netloc or None
+        return urlsplit(url).netloc
     except ValueError:
         return "?"  # no host, so there is no single name
 
@@ -282,6 +291,9 @@ def _authority(question: Question) -> str | None:
 def _called_names(
     question: Question, called: str | None, trusted: tuple[Network, ...]
 ) -> tuple[str, ...]:
+    told = () if called is None else (called,)
+    if not trusted:
+        return told
     names = ("forwarded_host", "original_host", "forwarded")
     if any((question.number(f"{name}s") or 0) > REMEMBERED_LINES for name in names):
         return ()  # an unknown one may name the target
@@ -289,7 +301,7 @@ def _called_names(
     further = callers.forwarded_names(
         question.text("src"), named, _lines(question, "forwarded"), trusted
     )
-    return (*(() if called is None else (called,)), *further)
+    return (*told, *further)
 
 
 def _unique(*names: str | None) -> tuple[str, ...]:

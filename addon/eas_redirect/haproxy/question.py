@@ -1,8 +1,9 @@
 """What crosses the judge's socket: a question about one exchange, and its answer. Pure.
 
-A question is a line `EAS1 LENGTH` and LENGTH bytes of netstrings (`5:hello,`), names and values in
-turn. `files.py` has HAProxy remember these facts, and `answering.py` reads them. An answer is a
-line `EAS1 LENGTH`, LENGTH of six digits, and LENGTH bytes: a word, a space, the reason, and for
+A question is a line `EAS2 LENGTH` and LENGTH bytes: a line with the length of each text in bytes,
+separated by spaces, and then the texts one after the other, names and values in turn. `files.py`
+has HAProxy remember these facts, and `answering.py` reads them. An answer is a
+line `EAS2 LENGTH`, LENGTH of six digits, and LENGTH bytes: a word, a space, the reason, and for
 `redirect` and `settings` a line feed and the content. There is one question per connection; a side
 that does not know the first word closes it.
 
@@ -12,11 +13,11 @@ and never into a log.
 """
 
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
-VERSION = b"EAS1"
+VERSION = b"EAS2"
 MAX_QUESTION = 256 * 1024  # bytes: two bodies of 64 KiB and two heads, with room to spare
 MAX_HEAD = len(VERSION) + 1 + 6 + 1
-_COMMA = ord(",")
 
 
 class QuestionError(ValueError):
@@ -52,48 +53,43 @@ def question_length(head: bytes) -> int:
 
 def read_question(payload: bytes) -> Question:
     """The question in the bytes after the first line."""
-    values = _values(payload)
-    if len(values) % 2:
+    texts = _texts(payload)
+    if len(texts) % 2:
         raise QuestionError("a name has no value")
     facts: dict[str, bytes] = {}
     headers: list[tuple[str, bytes]] = []
-    pairs = iter(values)
-    for name, value in zip(pairs, pairs, strict=True):
+    for name, value in zip(texts[::2], texts[1::2], strict=True):
         if name.startswith(b"<"):
             headers.append((name[1:].decode("latin-1"), value))
         elif name.isascii():
             facts[name.decode()] = value
         else:
             raise QuestionError("the name of a fact is none")
-    if len(facts) + len(headers) != len(values) // 2:
+    if len(facts) + len(headers) != len(texts) // 2:
         raise QuestionError("a fact stands twice")
     return Question(facts, tuple(headers))
 
 
-def _values(payload: bytes) -> list[bytes]:
-    """The netstrings, in their order. One loop without further calls, because it reads every
-    question."""
-    values: list[bytes] = []
-    at, size, find = 0, len(payload), payload.find
-    while at < size:
-        colon = find(b":", at, at + 7)
-        digits = payload[at:colon]
-        if colon < 0 or not digits.isdigit():
-            raise QuestionError("a length is no number")
-        start = colon + 1
-        at = start + int(digits)
-        if at >= size or payload[at] != _COMMA:
-            raise QuestionError("a value is cut short")
-        values.append(payload[start:at])
-        at += 1
-    return values
+def _texts(payload: bytes) -> list[bytes]:
+    """In their order."""
+    line, line_end, rest = payload.partition(b"\n")
+    try:
+        ends = list(accumulate(map(int, line.split()), initial=0))
+    except ValueError:
+        raise QuestionError("a length is no number") from None
+    if not line_end or line.strip(b"0123456789 "):  # a sign, for example
+        raise QuestionError("a length is no number")
+    if ends[-1] != len(rest):
+        raise QuestionError("the texts are shorter or longer than their lengths say")
+    return [rest[start:end] for start, end in pairwise(ends)]
 
 
 def written_question(question: Question) -> bytes:
     """The inverse of `read_question`, with its first line: what `eas.lua` writes."""
     pairs = [(name.encode(), value) for name, value in question.facts.items()]
     pairs += [(b"<" + name.encode("latin-1"), value) for name, value in question.headers]
-    payload = b"".join(b"%d:%b,%d:%b," % (len(n), n, len(v), v) for n, v in pairs)
+    texts = [text for pair in pairs for text in pair]
+    payload = b" ".join(b"%d" % len(text) for text in texts) + b"\n" + b"".join(texts)
     return b"%b %d\n%b" % (VERSION, len(payload), payload)
 
 

@@ -178,9 +178,13 @@ class Judge:
     async def _look_up(
         self, ask: Ask, early: DirectoryAnswer | None
     ) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+        asked = early or self.directory.at_hand(ask.logon, fresh=ask.fresh)
+        known = self.directory.relationships_at_hand(fresh=ask.fresh)
+        if asked is not None and known is not None:
+            return asked, known  # as most often: nothing to wait for
         try:
             async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
-                asked = early or await self.directory.recipient(ask.logon, fresh=ask.fresh)
+                asked = asked or await self.directory.recipient(ask.logon, fresh=ask.fresh)
                 return asked, await self.directory.relationships(fresh=ask.fresh)
         except TimeoutError:
             return self._too_late()

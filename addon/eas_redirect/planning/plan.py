@@ -26,7 +26,8 @@ from eas_redirect.judging.explanation import (
 )
 from eas_redirect.judging.judge import Judge
 from eas_redirect.policy.reasons import Reason, in_order
-from eas_redirect.policy.target import Endpoint, leads_to
+from eas_redirect.policy.target import leads_to
+from eas_redirect.policy.verdict import Endpoint
 from eas_redirect.report.readiness import (
     Finding,
     Readiness,

@@ -109,7 +109,7 @@ def _claims(
     domain: str, relationships: tuple[OrganizationRelationship, ...]
 ) -> list[OrganizationRelationship]:
     """By the exact domain name: no wildcard, no parent domain."""
-    return [r for r in relationships if any(domain == name.lower() for name in r.domain_names)]
+    return [one for one in relationships if domain in one.claimed]
 
 
 def _may_claim(

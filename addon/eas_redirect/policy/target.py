@@ -18,7 +18,7 @@ from eas_redirect.activesync.host_port import HostPortError, read_host_port
 from eas_redirect.directory.values import OrganizationRelationship, Recipient
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP, Cloud, cloud_of
 from eas_redirect.policy.reasons import Reason
-from eas_redirect.policy.verdict import Pass, Policy, Trail, protocol_version
+from eas_redirect.policy.verdict import Endpoint, Pass, Policy, Trail, protocol_version
 from eas_redirect.policy.waves import membership
 
 # From a relationship's TargetOwaURL to X-MS-Location.
@@ -27,24 +27,12 @@ from eas_redirect.policy.waves import membership
 # The URL is taken apart here by RFC 3986 3.2 and not by `urllib`, which drops line ends and tabs.
 
 EAS_PATH = "/Microsoft-Server-ActiveSync"  # MS-ASHTTP 2.2.1.1.1
+MAX_LED = 1024  # relationships; an organization has a few, and now and then one of them changes
 MAX_URL = 2048  # characters: no TargetOwaURL is longer, and no client keeps more
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)", re.IGNORECASE)
 # Controls, format characters (bidi, zero width), surrogates, unassigned, every kind of space.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a TargetOwaURL leads: `host` after the host map, `named_host` as the URL has it."""
-
-    location: str
-    host: str
-    named_host: str
-
-    @property
-    def mapped(self) -> bool:
-        return self.host != self.named_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +62,8 @@ def is_allowed(host: str, allowed_hosts: Iterable[str] | None) -> bool:
 def is_own_name(host: str, own_names: Iterable[str]) -> bool:
     """Whether a phone sent to `host` would come back here, which makes some clients loop for
     ever."""
-    return comparable(host) in map(comparable, own_names)
+    wanted = comparable(host)
+    return any(comparable(name) == wanted for name in own_names)
 
 
 def is_full_name(host: str) -> bool:
@@ -151,7 +140,17 @@ def _endpoint(
 
 
 def leads_to(relationship: OrganizationRelationship, policy: Policy) -> Endpoint | Pass:
-    """Where a relationship sends phones, whoever they belong to; a pass says why nowhere."""
+    """Where a relationship sends phones, whoever they belong to; a pass says why nowhere. Worked
+    out once for each policy."""
+    known = policy.led.get(relationship)
+    if known is None:
+        if len(policy.led) >= MAX_LED:
+            policy.led.clear()
+        known = policy.led[relationship] = _leads_to(relationship, policy)
+    return known
+
+
+def _leads_to(relationship: OrganizationRelationship, policy: Policy) -> Endpoint | Pass:
     name = relationship.name
     if not relationship.target_owa_url:
         detail = f"The relationship {name} has no TargetOwaURL."
@@ -210,8 +209,8 @@ def _host_of(address: str | None) -> str | None:
 
 def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
     question = "Is the target another server than this one?"
-    called = policy.own_names.union(exchange.called_names)
-    if is_own_name(target.host, called.union(exchange.further_names)):
+    own_names = (*policy.own_names, *exchange.called_names, *exchange.further_names)
+    if is_own_name(target.host, own_names):
         detail = f"{target.host} leads back here: the phone would come back for ever."
     elif not policy.own_names and not any(map(is_full_name, exchange.called_names)):
         detail = f"{_UNKNOWN_NAME[exchange.is_autodiscover]}: set exchange.host_names."

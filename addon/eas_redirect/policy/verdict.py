@@ -74,6 +74,19 @@ class DiscoveryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a TargetOwaURL leads: `host` after the host map, `named_host` as the URL has it."""
+
+    location: str
+    host: str
+    named_host: str
+
+    @property
+    def mapped(self) -> bool:
+        return self.host != self.named_host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The configuration as the decision sees it."""
 
@@ -87,10 +100,15 @@ class Policy:
     wave: Wave = field(default_factory=Wave)
     discovery: DiscoveryPolicy = field(default_factory=DiscoveryPolicy)
     least_version: tuple[int, int] = field(init=False, repr=False)  # `min_protocol_version` as read
+    led: dict[OrganizationRelationship, Endpoint | Pass] = field(
+        init=False, repr=False, compare=False
+    )
+    """Where relationships lead under this policy, as far as that was asked: `target.leads_to`."""
 
     def __post_init__(self) -> None:
         least = protocol_version(self.min_protocol_version) or (14, 0)
         object.__setattr__(self, "least_version", least)
+        object.__setattr__(self, "led", {})
 
 
 def protocol_version(text: str | None) -> tuple[int, int] | None:

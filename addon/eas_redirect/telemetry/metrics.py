@@ -38,6 +38,7 @@ WAIT_DECISIONS = frozenset({"end_wait", "would_end_wait", "pass"})
 SOURCES = frozenset({"ldap", "snapshot"})
 CACHE_RESULTS = frozenset({"hit", "miss", "stale", "negative"})
 OUTCOMES = frozenset({"success", "failure"})
+COMMANDS = frozenset(COMMAND_CODES.values())
 LEDGER_STATES = tuple(state.value for state in LedgerState)
 
 LOOKUP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -172,7 +173,7 @@ def fold_command(command: str | None, method: str | None) -> str:
     """The `command` label: a command of the protocol, `OPTIONS`, `none` or `other`."""
     if command is None:
         return "OPTIONS" if method == "OPTIONS" else "none"
-    return command if command in COMMAND_CODES.values() else "other"
+    return command if command in COMMANDS else "other"
 
 
 def upstream_class(status_code: int | None) -> str:

@@ -318,6 +318,7 @@ def _add_look_up(record: Record, asked: DirectoryAnswer, verdict: Verdict) -> No
         record.user_id = account_id(asked.lookup.recipient.dn)
 
 
+@lru_cache(maxsize=4096)
 def account_id(dn: str) -> str:
     """One account has many logons, and one DN; a report tells by it that they are one user."""
     return sha256(dn.lower().encode("utf-8", "replace")).hexdigest()[:16]
