@@ -77,7 +77,7 @@ class Upstream:
         self._seen_at: float | None = None  # any answer of Exchange's
         self._asked_at = float("-inf")
         self._answered_at = float("-inf")  # a request of our own
-        self._failed: deque[str] = deque(maxlen=FAILURES)  # clients of the last exchanges
+        self._failed: deque[str | None] = deque(maxlen=FAILURES)  # clients of the last exchanges
         self._asking = asyncio.Lock()
         self._asks: asyncio.Task[None] | None = None
         self._told: set[str] = set()
@@ -205,8 +205,8 @@ async def _true_cause(peer: Peer) -> str | None:
     return None if trouble is None else str(trouble)
 
 
-def _client(record: Record) -> str:
+def _client(record: Record) -> str | None:
     """Who asked: the device if it is known, since behind a front all have one address."""
     if record.device_id:
         return caseless(record.device_id)
-    return record.forwarded_ip or record.client_address or ""
+    return record.forwarded_ip or record.client_address
