@@ -111,6 +111,11 @@ def waiting_sync(at: float, waited: float) -> http.HTTPFlow:
     return eas_flow(at, "Sync", sent=sent, waited=waited, asked={"Content-Type": WBXML})
 
 
+def cut_sync(at: float, waited: float) -> http.HTTPFlow:
+    sent = write(Document(element(0, "Sync", element(0, "Wait", "15"))))
+    return eas_flow(at, "Sync", sent=sent, code=None, waited=waited, asked={"Content-Type": WBXML})
+
+
 def redirected_by_us(at: float, host: str) -> http.HTTPFlow:
     found = eas_flow(at, code=451)
     found.metadata["eas"] = {
@@ -906,6 +911,26 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     "folders asked for all the time": (
         lambda: [folder_key(n * 2, "1", "1") for n in range(60)], ["asks_too_often"],
     ),
+    "a phone that waits half a minute": (
+        lambda: [*GOOD, *(gave_up(eas_flow(20 + n * 60, code=None, waited=30)) for n in range(4))],
+        ["too_slow"],
+    ),
+    "a phone that goes out of reach": (
+        lambda: [*GOOD, *(gave_up(eas_flow(20 + n * 60, code=None, waited=2)) for n in range(4))],
+        ["no_answer"],
+    ),
+    "folders that take long": (
+        lambda: [eas_flow(n * 60, body=status(7, "FolderSync", 1), waited=45) for n in range(3)],
+        ["slow_answers"],
+    ),
+    "attachments that take long": (
+        lambda: [*GOOD, *said(20, "ItemOperations", 1, count=1, way=("Response", "Fetch")),
+                 *(eas_flow(90 + n * 60, "SendMail", waited=45) for n in range(3))],
+        [],
+    ),
+    "a Sync that waits, cut": (
+        lambda: [cut_sync(n * 90, 60) for n in range(4)], ["wait_cut_short"],
+    ),
     "two causes": (lambda: [*code(404), *code(507, at=90)], ["not_found", "mailbox_full"]),
 }  # fmt: skip
 
@@ -1039,6 +1064,30 @@ async def test_what_was_in_it_is_told(tmp_path: Path) -> None:
         read_exchanges(write_flows(tmp_path / "c.flows", flows)), None, Filter()
     )
     assert "OK, in it 2 invalid destination" in "\n".join(capture_lines(whole))
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [("1", "the device says that it did"), ("2", "the device says that it could not"), (None, "")],
+)
+@pytest.mark.parametrize("wipe", [WIPE, ACCOUNT_WIPE], ids=["device", "account"])
+async def test_what_the_device_says_of_its_wipe(
+    wipe: Element, number: str | None, told: str, tmp_path: Path
+) -> None:
+    """MS-ASPROV 2.2.2.54.3."""
+    flow = provision(15, wipe)
+    if number is not None:
+        name = "RemoteWipe" if wipe is WIPE else "AccountOnlyRemoteWipe"
+        answered = provision(16)
+        status = element(14, name, element(14, "Status", number))
+        answered.request.content = write(Document(element(14, "Provision", status)))
+        answered.request.headers["Content-Type"] = WBXML
+        flows = [*wants_policy(1, 140), flow, answered]
+    else:
+        flows = [*wants_policy(1, 140), flow]
+    [found] = await found_in(tmp_path, flows)
+    assert told in found.text
+    assert ("the device says" in found.text) == (number is not None)
 
 
 async def test_the_numbers_of_a_full_mailbox(tmp_path: Path) -> None:

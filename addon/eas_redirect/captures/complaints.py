@@ -46,6 +46,16 @@ _CUT = frozenset({408, 502, 504, 524})  # how a front ends a wait
 _BUSY_STATUSES = frozenset({110, 111, 114, 133})
 _WAITS = frozenset({"Ping", "Sync"})
 _PROBES = frozenset({"GET", "HEAD"})
+# Commands that may take their time: they wait, or carry mail and attachments.
+_LONG = frozenset(
+    {"Ping", "Sync", "SendMail", "SmartForward", "SmartReply", "ItemOperations", "GetAttachment"}
+)
+_PATIENCE_S = 14.0  # the shortest time after which a phone gives a command up
+_LATE_S = 30.0
+_SLOW_ADVICE = (
+    "phones wait half a minute for anything but mail: look at the load of Exchange and of its"
+    " disks, at domain controllers that do not answer, and at what inspects traffic on the way"
+)
 _GAVE_UP = "client disconnected"  # as mitmproxy says it
 
 
@@ -196,6 +206,8 @@ def _not_kept(entries: list[TimelineEntry]) -> Iterator[_Found]:
     arrived: set[str | None] = set()  # servers whose redirect has been followed since
     for entry in entries:
         called, target = entry.signs.called, _target(entry)
+        if entry.got_status_code != 451:
+            target = None  # a configuration would send it there, and nobody has
         if _leads_to_mail(entry) and target is None:
             arrived |= {server for server, there in last.items() if there == called}
         if target is None or target == called:
@@ -482,17 +494,21 @@ def _wiped(server: _Server) -> Iterator[_Found]:
     provision = [
         e for e in server.left if e.command == "Provision" or _wants_policy(e) or e in device
     ]
+    said = next((e.signs.wiped for e in reversed(server.left) if e.signs.wiped), None)
+    done = {None: "", 1: "; the device says that it did"}.get(
+        said, "; the device says that it could not"
+    )
     if account:
         yield _taken(
             "account_wipe",
-            "Exchange orders the device to remove this account (account-only remote wipe)",
+            f"Exchange orders the device to remove this account (account-only remote wipe){done}",
             "cancel the wipe at the mailbox if it is not wanted, and remove the device there",
             [*account, *provision],
         )
     elif device:
         yield _taken(
             "remote_wipe",
-            f"Exchange orders the device to erase itself (140), {_times(total(device))}",
+            f"Exchange orders the device to erase itself (140), {_times(total(device))}{done}",
             "keep the device off the network if it is not wanted; cancel the wipe at the mailbox"
             " and remove the device there",
             provision,
@@ -751,7 +767,7 @@ _SENDING = frozenset({"SendMail", "SmartForward", "SmartReply"})
 def _too_long(server: _Server) -> Iterator[_Found]:
     """IIS refuses a request above maxAllowedContentLength with 404 (404.13 in its log)."""
     said = [e for e in server.left if e.status_code == 404 and e.command in _SENDING]
-    if said and any(e.status_code == 200 and e not in said for e in server.entries):
+    if said and any(e.status_code == 200 for e in server.entries):
         commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
         yield _taken(
             "too_large",
@@ -1045,7 +1061,20 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
         if told:
             yield cause.found(server, [entry for entries in told.values() for entry in entries])
             groups = {error: entries for error, entries in groups.items() if error not in told}
+    late = [e for es in groups.values() for e in es if _is_too_late(e)]
+    if total(late) > 1:
+        commands = ", ".join(dict.fromkeys(e.command or e.method for e in late))
+        yield _taken(
+            "too_slow",
+            f"the device gave up waiting for the answer to {commands} {_times(total(late))}, after"
+            f" {max(e.waited_s or 0.0 for e in late):.0f} s",
+            _SLOW_ADVICE,
+            late,
+        )
+        groups = {error: [e for e in es if not _is_too_late(e)] for error, es in groups.items()}
     for error, entries in groups.items():
+        if not entries:
+            continue
         commands = ", ".join(dict.fromkeys(e.command or e.method for e in entries))
         why = f" ({error})" if error else ""
         yield _taken(
@@ -1054,6 +1083,28 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
             f" {_times(total(entries))}{why}",
             "the device or Exchange went away: look at the network and at time limits",
             entries,
+        )
+
+
+def _is_too_late(entry: TimelineEntry) -> bool:
+    return _gave_up(entry) and entry.command not in _LONG and (entry.least_s or 0.0) >= _PATIENCE_S
+
+
+def _slow(server: _Server) -> Iterator[_Found]:
+    """Answers that came later than phones wait for them."""
+    said = [
+        e
+        for e in server.entries
+        if e.status_code == 200 and e.command not in _LONG and (e.least_s or 0.0) >= _LATE_S
+    ]
+    if total(said) >= LOOPING:
+        commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+        yield _taken(
+            "slow_answers",
+            f"the answer to {commands} took {max(e.waited_s or 0.0 for e in said):.0f} s"
+            f" and the like {_times(total(said))}",
+            _SLOW_ADVICE,
+            (),
         )
 
 
@@ -1387,7 +1438,10 @@ def _problems(server: _Server) -> Iterator[_Found]:
         said = [e for e in server.left if e.problem == problem]
         commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
         text = f"{commands} could not be read {_times(total(said))}: {problem}"
-        yield _taken("malformed", text, "look at the flow in mitmweb", said)
+        advised = (
+            "look for a box on the way that cuts or changes bodies, and at the flow in mitmweb"
+        )
+        yield _taken("malformed", text, advised, said)
 
 
 def _contradictions(server: _Server) -> Iterator[_Found]:
@@ -1573,6 +1627,7 @@ _LOOKS: tuple[_Look, ...] = (
     _items,
     _pings,
     _too_often,
+    _slow,
     _only_provisions,
     _problems,
     _contradictions,

@@ -45,6 +45,7 @@ class Signs:
     called: str | None = None
     collection_statuses: tuple[int, ...] = ()  # of Sync, other than 1
     wipe: str | None = None  # device, account
+    wiped: int | None = None  # the Status that the device gives a wipe
     page: str | None = None  # what stands where WBXML belongs: HTML, or another type
     page_at: str | None = None  # where a redirect of the web leads
     versions_missing: bool = False  # in an answer to OPTIONS
@@ -170,6 +171,7 @@ def signs_of(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
         wipe=_wipe(told),
+        wiped=_wiped(sent),
         page=_page(flow, request, told) if status == 200 else None,
         page_at=header.get("location", "?") if status in _MOVED else None,
         versions_missing=(
@@ -336,6 +338,14 @@ def _wipe(told: Element | None) -> str | None:
     if _texts(told, _PROVISION, "AccountOnlyRemoteWipe"):
         return "account"
     return "device" if _texts(told, _PROVISION, "RemoteWipe") else None
+
+
+def _wiped(sent: Element | None) -> int | None:
+    """MS-ASPROV 2.2.2.54.3: 1 done, 2 failed."""
+    if sent is None or (sent.page, sent.name) != (_PROVISION, "Provision"):
+        return None
+    wipes = [e for e in sent.elements if e.name in ("RemoteWipe", "AccountOnlyRemoteWipe")]
+    return _number([e.text.strip() for w in wipes for e in w.elements if e.name == "Status"])
 
 
 def _policy_statuses(told: Element | None) -> tuple[int, ...]:
