@@ -82,7 +82,7 @@ def told(machine: Namespace) -> dict[str, str]:
 
 def _lasting(text: str) -> str:
     words = [word for word in text.split(" ") if not word.endswith(("sec", "sec\n"))]
-    lines = " ".join(words).replace(" tentative", "").split("\n")
+    lines = " ".join(words).split("\n")
     return "\n".join(line.partition(": ")[2] or line for line in lines).replace("@if", "@")
 
 
@@ -92,11 +92,15 @@ def is_here(machine: Namespace) -> bool:
 
 
 def settled(machine: Namespace) -> dict[str, str]:
-    """Once the link is up on both ends: its own IPv6 address comes with that."""
-    for _ in range(100):
-        now = told(machine)
-        if "LOWER_UP" in now["link"] and "fe80::" in now["addresses"]:
-            return now
+    """Once the link is up on both ends: its own IPv6 address comes with that, and the route of an
+    address once it is known to be nobody else's (RFC 4862 section 5.4)."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with machine.inside():
+            command = ("ip", "address", "show", "dev", NAME)
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        if "LOWER_UP" in said and "fe80::" in said and "tentative" not in said:
+            break
         time.sleep(0.05)
     return told(machine)
 
