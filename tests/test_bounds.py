@@ -77,6 +77,7 @@ OUR_OWN = {
     "telemetry.html_pages._digest": "our own files",
     "telemetry.html_pages._environment": "one",
     "telemetry.html_pages.asset": "our own files",
+    "telemetry.ledger._host_of": "locations that we gave",
     "telemetry.record.account_id": "DNs in the directory",
     "telemetry.record._second": "four numbers",
 }

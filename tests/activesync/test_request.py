@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eas_redirect.activesync import request as requests
 from eas_redirect.activesync.request import (
     COMMAND_CODES,
     MAX_QUERY,
+    MAX_USUAL,
     MAX_VALUE,
     EASRequest,
     Headers,
     is_eas_path,
     read_request,
+    read_request_line,
 )
 from tests.support import DATA
 
@@ -54,6 +57,27 @@ def base64_query(**fields: object) -> str:
 @pytest.mark.parametrize(("target", "eas"), paths())
 def test_paths(target: str, eas: bool) -> None:
     assert is_eas_path(target) is eas
+
+
+def test_only_short_lines_without_a_secret_are_remembered() -> None:
+    short, room = "Cmd=Sync", MAX_USUAL - len("POST")
+    for method, query, versions in (
+        ("POST", base64_query(policy_key=b"\1\2\3\4"), ()),
+        ("POST", short.ljust(room + 1, "x"), ()),
+        ("P" * MAX_USUAL, short, ()),
+        ("POST", short, ("1" * MAX_USUAL,)),
+        ("POST", short, ("14.1", "14.1" * room)),
+    ):
+        requests._usual_line.cache_clear()
+        read_request_line(method, f"{PATH}?{query}", versions, has_policy_key=False)
+        assert requests._usual_line.cache_info().currsize == 0, (method, query, versions)
+    for query in ("", short, short.ljust(room, "x")):
+        requests._usual_line.cache_clear()
+        for _ in range(2):
+            read_request_line("POST", f"{PATH}?{query}", (), has_policy_key=False)
+        assert requests._usual_line.cache_info().hits == 1, query
+    assert not read(short).has_policy_key
+    assert read(short, ("X-MS-PolicyKey", "1")).has_policy_key
 
 
 @given(st.text())

@@ -10,7 +10,6 @@ from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Un
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import relationship_of
-from eas_redirect.policy.verdict import Trail
 
 CONFIGURATION = "CN=Configuration,DC=corp,DC=example"
 RELATIONSHIP = f"""\
@@ -273,7 +272,7 @@ async def test_domains_of_which_not_all_came_are_unknown(
     known = (await directory.relationships()).relationships
 
     def outcome(domain: str) -> str:
-        found = relationship_of(domain, known, Policy(), Trail(None))
+        found = relationship_of(domain, known, Policy(), None)
         if not isinstance(found, Pass):
             return "claimed"
         return "unknown" if found.reason is Reason.DIRECTORY_UNAVAILABLE else str(found.reason)

@@ -59,7 +59,7 @@ OWN = replace(CLOUD, name="Own", source="configuration")
     ],
 )
 def test_the_domain_of_a_target(address: str, domain: str | None) -> None:
-    found = target_domain(replace(MOVED, target_address=address), Trail([]))
+    found = target_domain(replace(MOVED, target_address=address), None)
     if domain is None:
         assert isinstance(found, Pass)
         assert found.reason is Reason.TARGET_ADDRESS_INVALID
@@ -70,7 +70,7 @@ def test_the_domain_of_a_target(address: str, domain: str | None) -> None:
 
 @pytest.mark.parametrize("address", [None, ""])
 def test_no_target(address: str | None) -> None:
-    found = target_domain(replace(MOVED, target_address=address), Trail([]))
+    found = target_domain(replace(MOVED, target_address=address), None)
     assert isinstance(found, Pass)
     assert found.reason is Reason.NO_TARGET_ADDRESS
 
@@ -79,7 +79,7 @@ def chosen(
     known: tuple[OrganizationRelationship, ...] | Unavailable,
     *configured: OrganizationRelationship,
 ) -> str:
-    found = relationship_of("cloud.example", known, Policy(relationships=configured), Trail([]))
+    found = relationship_of("cloud.example", known, Policy(relationships=configured), None)
     return str(found.reason) if isinstance(found, Pass) else found.name
 
 
@@ -167,6 +167,6 @@ def test_a_relationship_whose_domains_are_not_all_known_may_be_the_one() -> None
     ],
 )
 def test_why_a_target_address_leads_nowhere(address: str, says: str) -> None:
-    found = target_domain(replace(MOVED, target_address=address), Trail(None))
+    found = target_domain(replace(MOVED, target_address=address), None)
     assert isinstance(found, Pass)
     assert says in found.detail

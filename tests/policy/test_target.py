@@ -183,7 +183,7 @@ def test_every_question_has_its_finding() -> None:
     ],
 )
 def test_a_version_that_is_too_low_is_named(version: str | None, says: str) -> None:
-    found = target_for(exchange(version=version), MOVED, CLOUD, Policy(), Trail(None))
+    found = target_for(exchange(version=version), MOVED, CLOUD, Policy(), None)
     assert isinstance(found, Pass)
     assert found.detail.startswith(says)
 
@@ -204,7 +204,7 @@ def test_a_name_without_activesync_comes_before_a_host_that_is_not_allowed() -> 
 
 def test_who_is_not_meant_is_told_the_wave() -> None:
     policy = Policy(wave=Wave(only=Criteria(percent=0.0)))
-    found = target_for(exchange(), MOVED, CLOUD, policy, Trail(None))
+    found = target_for(exchange(), MOVED, CLOUD, policy, None)
     assert isinstance(found, Pass)
     assert (found.reason, found.wave) == (Reason.NOT_IN_WAVE, "percent:0")
 

@@ -71,6 +71,7 @@ class Answering:
         self._service = service
         self._server = server
         self._server_name = str(server)
+        self._server_host = _unique(server.host)
         self._challenges = challenges
         self._discovery_challenges = discovery_challenges
         self._device_names = DeviceNames()
@@ -129,7 +130,7 @@ class Answering:
             identity=identify(request, credentials, _remembered(question)),
             answer=answer,
             called_names=_called_names(question, called, trusted),
-            further_names=_unique(question.text("sni"), self._server.host),
+            further_names=self._further_names(question),
             client_address=callers.device_address(
                 question.text("src"), _lines(question, "forwarded_for"), trusted
             ),
@@ -137,6 +138,10 @@ class Answering:
                 answer.evidence is Evidence.WEAK and self._challenges.known(self._server_name)
             ),
         )
+
+    def _further_names(self, question: Question) -> tuple[str, ...]:
+        name = question.text("sni")
+        return _unique(name, self._server.host) if name else self._server_host
 
     def _discovery(
         self, question: Question, credentials: Credentials, called: str | None
@@ -158,7 +163,7 @@ class Answering:
             device_names=self._device_names(),
             called_names=(
                 *_called_names(question, called, trusted),
-                *_unique(question.text("sni"), self._server.host),
+                *self._further_names(question),
             ),
             client_address=callers.device_address(
                 question.text("src"), _lines(question, "forwarded_for"), trusted

@@ -49,7 +49,7 @@ class Listener:
     """Takes questions and hands them to `answer`."""
 
     def __init__(self, answer: Answerer) -> None:
-        self._answer = answer
+        self.answer = answer
         self._listening: socket.socket | None = None
         self._socket_file: Path | None = None
         self._inode = 0
@@ -134,11 +134,6 @@ class Listener:
         self._asking.discard(asking)
         if not self._asking:
             self._nobody_asks.set()
-
-    async def answer(
-        self, question: Question, still_there: Callable[[], bool]
-    ) -> JudgeReply | None:
-        return await self._answer(question, still_there)
 
     def refuse(self, why: str) -> None:
         """Counted, and logged once a minute for each cause."""

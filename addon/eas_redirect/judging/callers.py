@@ -73,7 +73,7 @@ def forwarded_address(
     stands left of it could have been made up by the client.
     """
     networks = tuple(trusted)
-    if peer is None or not _is_trusted(_address(peer), networks):
+    if peer is None or not networks or not _is_trusted(_address(peer), networks):
         return None
     client: IPAddress | None = None
     for hop in reversed([part for value in forwarded_for for part in value.split(",")]):

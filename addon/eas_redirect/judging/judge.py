@@ -116,7 +116,17 @@ class Judge:
         """
         try:
             asked, known = await self._look_up(ask, early)
-            return self._decided(ask, asked, known, trace)
+            verdict = decide(ask, asked.lookup, known.relationships, self.policy, trace)
+            failed = verdict.reason is Reason.DIRECTORY_UNAVAILABLE
+            failure = _failure(asked, known) if failed else None
+            return Judgement(
+                exchange=ask.exchange,
+                verdict=verdict,
+                mode=self.mode,
+                asked=asked,
+                error_type=failure.error_type if failure else None,
+                error_message=failure.message if failure else None,
+            )
         except asyncio.CancelledError:
             return self._failed(ask.exchange, "cancelled", "the look-up was given up at shutdown")
         except Exception as error:
@@ -188,24 +198,6 @@ class Judge:
                 return asked, await self.directory.relationships(fresh=ask.fresh)
         except TimeoutError:
             return self._too_late()
-
-    def _decided(
-        self,
-        ask: Ask,
-        asked: DirectoryAnswer,
-        known: RelationshipsAnswer,
-        trace: list[Step] | None,
-    ) -> Judgement:
-        verdict = decide(ask, asked.lookup, known.relationships, self.policy, trace)
-        failure = _failure(asked, known) if verdict.reason is Reason.DIRECTORY_UNAVAILABLE else None
-        return Judgement(
-            exchange=ask.exchange,
-            verdict=verdict,
-            mode=self.mode,
-            asked=asked,
-            error_type=failure.error_type if failure else None,
-            error_message=failure.message if failure else None,
-        )
 
     def _too_late(self) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
         late = Unavailable(

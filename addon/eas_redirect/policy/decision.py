@@ -31,6 +31,8 @@ from eas_redirect.policy.verdict import (
     Step,
     Trail,
     Verdict,
+    ended,
+    trail_of,
 )
 
 __all__ = [
@@ -49,14 +51,15 @@ _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
 
 def screen(exchange: Exchange, trace: list[Step] | None = None) -> Pass | Ask:
     """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
-    trail, question = Trail(trace), "Is this UserHasNoMailbox?"
+    trail, question = trail_of(trace), "Is this UserHasNoMailbox?"
     stop = _not_an_answer(exchange) or not_proven(exchange) or unreadable(exchange)
     if stop is not None:
-        return trail.stop(question, stop)
+        return ended(trail, question, stop)
     logon, evidence = exchange.identity.logon, exchange.answer.evidence
     if logon is None:  # then its `problem` has said so; for an identity made by hand
-        return trail.stop(question, Pass(reason=Reason.NO_IDENTITY))
-    trail.good(question, f"Yes, the evidence is {evidence}.")
+        return ended(trail, question, Pass(reason=Reason.NO_IDENTITY))
+    if trail:
+        trail.good(question, f"Yes, the evidence is {evidence}.")
     return Ask(exchange=exchange, logon=logon, fresh=evidence is not Evidence.CERTAIN)
 
 
@@ -71,7 +74,7 @@ def decide(
 
     `trace`, when given, receives each step in order: `explain` shows them.
     """
-    trail, exchange = Trail(trace), ask.exchange
+    trail, exchange = trail_of(trace), ask.exchange
     recipient = moved_recipient(exchange, lookup, trail)
     if isinstance(recipient, Pass):
         return recipient
@@ -87,7 +90,7 @@ def where_to(
     domain: str,
     relationships: Relationships,
     policy: Policy,
-    trail: Trail,
+    trail: Trail | None,
 ) -> Verdict:
     """Where this device of a moved recipient goes; `domain` is that of its targetAddress."""
     relationship = relationship_of(domain, relationships, policy, trail)
@@ -156,7 +159,7 @@ def unreadable(exchange: Exchange) -> Pass | None:
     return None
 
 
-def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipient | Pass:
+def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail | None) -> Recipient | Pass:
     """The single recipient with this logon, if the mailbox is not on this server."""
     question = "Who is it?"
     match lookup:
@@ -167,35 +170,37 @@ def moved_recipient(exchange: Exchange, lookup: Lookup, trail: Trail) -> Recipie
                 f"Only an address leads to {recipient.dn}, which is no proof of who logged on,"
                 f" and {_weak_evidence(exchange).lower()} proves nothing either."
             )
-            return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
+            return ended(trail, question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
         case Found(recipient=recipient):
-            trail.good(question, f"One recipient: {recipient.dn}.")
+            if trail:
+                trail.good(question, f"One recipient: {recipient.dn}.")
             return _without_mailbox(lookup, trail)
         case NotFound():
             detail = "The directory knows nobody by this logon."
-            return trail.stop(question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
+            return ended(trail, question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
         case Ambiguous():
             detail = "More than one object in the directory may answer to this logon."
             if lookup.left_out is not None:
                 detail = f"An entry of this name was left out of the snapshot: {lookup.left_out}."
-            return trail.stop(question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
+            return ended(trail, question, Pass(reason=Reason.RECIPIENT_AMBIGUOUS, detail=detail))
         case Unavailable():
-            return trail.stop(question, unavailable(lookup))
+            return ended(trail, question, unavailable(lookup))
         case _:
             assert_never(lookup)
 
 
-def _without_mailbox(found: Found, trail: Trail) -> Recipient | Pass:
+def _without_mailbox(found: Found, trail: Trail | None) -> Recipient | Pass:
     question, recipient = "Is the mailbox on this server?", found.recipient
     sign = recipient.mailbox_sign
     if sign is not None:
         detail = f"The mailbox is here: {sign}."
-        return trail.stop(question, Pass(reason=Reason.RECIPIENT_HAS_MAILBOX, detail=detail))
+        return ended(trail, question, Pass(reason=Reason.RECIPIENT_HAS_MAILBOX, detail=detail))
     if found.unseen is not None:
-        return trail.stop(question, unavailable(found.unseen))
+        return ended(trail, question, unavailable(found.unseen))
     if recipient.target_address and not recipient.mail_nickname:
         # Exchange counts a user as a mail recipient by the alias.
         detail = "The user has no mailNickname, so Exchange knows no mail recipient of this logon."
-        return trail.stop(question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
-    trail.good(question, "No: neither homeMDB nor msExchHomeServerName is set.")
+        return ended(trail, question, Pass(reason=Reason.RECIPIENT_NOT_FOUND, detail=detail))
+    if trail:
+        trail.good(question, "No: neither homeMDB nor msExchHomeServerName is set.")
     return recipient

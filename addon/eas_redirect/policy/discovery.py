@@ -33,7 +33,7 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.decision import moved_recipient, not_proven, unreadable, where_to
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import target_domain, unavailable
-from eas_redirect.policy.verdict import Pass, Policy, Step, Trail, Verdict
+from eas_redirect.policy.verdict import Pass, Policy, Step, Verdict, ended, trail_of
 
 COMMAND = "Autodiscover"  # MS-ASCMD 2.2.1.1 counts it among the commands
 
@@ -115,7 +115,7 @@ def screen_discovery(
     found: Discovery, policy: Policy, trace: list[Step] | None = None
 ) -> Pass | AskTwice:
     """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
-    trail, question = Trail(trace), "Does Autodiscover say that the mailbox has moved?"
+    trail, question = trail_of(trace), "Does Autodiscover say that the mailbox has moved?"
     exchange, asked = found.exchange, found.asked
     stop = (
         _says_nothing(found, policy)
@@ -124,18 +124,19 @@ def screen_discovery(
         or unreadable(exchange)
     )
     if stop is not None:
-        return trail.stop(question, stop)
+        return ended(trail, question, stop)
     logon = exchange.identity.logon
     if logon is None or isinstance(asked, NotForPhones):  # `unreadable`, `_says_nothing` said so
-        return trail.stop(question, Pass(reason=Reason.NO_IDENTITY))
+        return ended(trail, question, Pass(reason=Reason.NO_IDENTITY))
     address = parse_logon(asked.email_address)
     if address is None:
         detail = "The address in the request is none that the directory could know."
-        return trail.stop(
-            question, Pass(reason=Reason.AUTODISCOVER_IDENTITY_MISMATCH, detail=detail)
+        return ended(
+            trail, question, Pass(reason=Reason.AUTODISCOVER_IDENTITY_MISMATCH, detail=detail)
         )
     evidence = exchange.answer.evidence
-    trail.good(question, f"Yes, the evidence is {evidence}.")
+    if trail:
+        trail.good(question, f"Yes, the evidence is {evidence}.")
     fresh = evidence is not Evidence.CERTAIN
     return AskTwice(discovery=found, logon=logon, address=address, fresh=fresh)
 
@@ -153,10 +154,10 @@ def decide_discovery(
     A `Redirect` here is answered with Settings of its location, never with a 451: clients that ask
     Autodiscover do not understand one.
     """
-    trail, exchange = Trail(trace), ask.discovery.exchange
+    trail, exchange = trail_of(trace), ask.discovery.exchange
     stop = _not_one_object(of_logon, of_address)
     if stop is not None:
-        return trail.stop("Do the logon and the address name the same user?", stop)
+        return ended(trail, "Do the logon and the address name the same user?", stop)
     recipient = moved_recipient(exchange, of_logon, trail)
     if isinstance(recipient, Pass):
         return recipient
@@ -165,7 +166,7 @@ def decide_discovery(
         return domain
     contradiction = _another_address(ask.discovery.said, recipient)
     if contradiction is not None:
-        return trail.stop("Does Exchange name the address of the directory?", contradiction)
+        return ended(trail, "Does Exchange name the address of the directory?", contradiction)
     return where_to(exchange, recipient, domain, relationships, policy, trail)
 
 

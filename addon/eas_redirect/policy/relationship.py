@@ -16,7 +16,7 @@ from eas_redirect.directory.values import (
 )
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.target import leads_to
-from eas_redirect.policy.verdict import Pass, Policy, Trail
+from eas_redirect.policy.verdict import Pass, Policy, Trail, ended
 
 # Oddities in the relationships, as the decision sees them.
 
@@ -50,19 +50,20 @@ _ADDRESS_TYPE = re.compile(r"([A-Za-z0-9]+):", re.ASCII)
 _LOCAL_PART = re.compile(r'[^\x00-\x20\x7f()<>\[\]:;@\\,"]+|"(?:[^"\\]|\\.)*"')
 
 
-def target_domain(recipient: Recipient, trail: Trail) -> str | Pass:
+def target_domain(recipient: Recipient, trail: Trail | None) -> str | Pass:
     """The domain of the recipient's targetAddress, lower case and in A-labels."""
     question = "Where does targetAddress lead?"
     address = recipient.target_address
     if not address:
         detail = "The recipient has no targetAddress, so nothing says where the mailbox is."
-        return trail.stop(question, Pass(reason=Reason.NO_TARGET_ADDRESS, detail=detail))
+        return ended(trail, question, Pass(reason=Reason.NO_TARGET_ADDRESS, detail=detail))
     try:
         domain = _smtp_domain(address)
     except HostNameError as error:
         detail = f"The targetAddress cannot be used: {error}."
-        return trail.stop(question, Pass(reason=Reason.TARGET_ADDRESS_INVALID, detail=detail))
-    trail.good(question, f"To the domain {domain}.")
+        return ended(trail, question, Pass(reason=Reason.TARGET_ADDRESS_INVALID, detail=detail))
+    if trail:
+        trail.good(question, f"To the domain {domain}.")
     return domain
 
 
@@ -84,25 +85,26 @@ def _smtp_domain(target_address: str) -> str:
 
 
 def relationship_of(
-    domain: str, relationships: Relationships, policy: Policy, trail: Trail
+    domain: str, relationships: Relationships, policy: Policy, trail: Trail | None
 ) -> OrganizationRelationship | Pass:
     """The one enabled relationship that claims the domain; configured ones win."""
     question = f"Which relationship claims {domain}?"
     claims = _claims(domain, policy.relationships)
     if not claims:
         if isinstance(relationships, Unavailable):
-            return trail.stop(question, unavailable(relationships))
+            return ended(trail, question, unavailable(relationships))
         claims = _claims(domain, relationships)
         if (unknown := _may_claim(relationships, claims)) is not None:
-            return trail.stop(question, replace(unavailable(unknown), target_domain=domain))
+            return ended(trail, question, replace(unavailable(unknown), target_domain=domain))
     enabled = [claim for claim in claims if claim.enabled]
     if len(enabled) == 1:
-        trail.good(question, f"{enabled[0].name}, of the {enabled[0].source}.")
+        if trail:
+            trail.good(question, f"{enabled[0].name}, of the {enabled[0].source}.")
         return enabled[0]
     stop = _no_single_claim(
         domain, claims, nothing_known=not (relationships or policy.relationships)
     )
-    return trail.stop(question, replace(stop, target_domain=domain))
+    return ended(trail, question, replace(stop, target_domain=domain))
 
 
 def _claims(

@@ -18,7 +18,7 @@ from eas_redirect.activesync.host_port import HostPortError, read_host_port
 from eas_redirect.directory.values import OrganizationRelationship, Recipient
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP, Cloud, cloud_of
 from eas_redirect.policy.reasons import Reason
-from eas_redirect.policy.verdict import Endpoint, Pass, Policy, Trail, protocol_version
+from eas_redirect.policy.verdict import Endpoint, Pass, Policy, Trail, ended, protocol_version
 from eas_redirect.policy.waves import membership
 
 # From a relationship's TargetOwaURL to X-MS-Location.
@@ -113,7 +113,7 @@ def target_for(
     recipient: Recipient,
     relationship: OrganizationRelationship,
     policy: Policy,
-    trail: Trail,
+    trail: Trail | None,
 ) -> Endpoint | Pass:
     """The relationship's endpoint, if this device may be sent there."""
     target = _endpoint(relationship, policy, trail)
@@ -128,14 +128,15 @@ def target_for(
 
 
 def _endpoint(
-    relationship: OrganizationRelationship, policy: Policy, trail: Trail
+    relationship: OrganizationRelationship, policy: Policy, trail: Trail | None
 ) -> Endpoint | Pass:
     question = "Where does TargetOwaURL lead?"
     target = leads_to(relationship, policy)
     if isinstance(target, Pass):
-        return trail.stop(question, target)
-    mapped = f" (the host map turns {target.named_host} into it)" if target.mapped else ""
-    trail.good(question, f"To {target.location}{mapped}.")
+        return ended(trail, question, target)
+    if trail:
+        mapped = f" (the host map turns {target.named_host} into it)" if target.mapped else ""
+        trail.good(question, f"To {target.location}{mapped}.")
     return target
 
 
@@ -207,7 +208,7 @@ def _host_of(address: str | None) -> str | None:
         return None
 
 
-def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
+def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail | None) -> Pass | None:
     question = "Is the target another server than this one?"
     own_names = (*policy.own_names, *exchange.called_names, *exchange.further_names)
     if is_own_name(target.host, own_names):
@@ -215,38 +216,43 @@ def _loop(target: Endpoint, exchange: Exchange, policy: Policy, trail: Trail) ->
     elif not policy.own_names and not any(map(is_full_name, exchange.called_names)):
         detail = f"{_UNKNOWN_NAME[exchange.is_autodiscover]}: set exchange.host_names."
     else:
-        trail.good(question, "Yes.")
+        if trail:
+            trail.good(question, "Yes.")
         return None
-    return trail.stop(question, Pass(reason=Reason.REDIRECT_LOOP, detail=detail))
+    return ended(trail, question, Pass(reason=Reason.REDIRECT_LOOP, detail=detail))
 
 
-def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail) -> Pass | None:
+def _version_too_low(exchange: Exchange, policy: Policy, trail: Trail | None) -> Pass | None:
     """OPTIONS asks which versions exist, so it is redirected at any version (MS-ASHTTP 2.2.3)."""
     question = f"Does the device speak {policy.min_protocol_version} or newer?"
     if exchange.is_autodiscover:
-        trail.good(question, "Autodiscover comes before a version is agreed on.")
+        if trail:
+            trail.good(question, "Autodiscover comes before a version is agreed on.")
         return None
     if exchange.request.method.upper() == "OPTIONS":
-        trail.good(question, "OPTIONS is redirected at any version.")
+        if trail:
+            trail.good(question, "OPTIONS is redirected at any version.")
         return None
     version = exchange.request.protocol_version
     known = protocol_version(version)
     if known is not None and known >= policy.least_version:
-        trail.good(question, f"It speaks {version}.")
+        if trail:
+            trail.good(question, f"It speaks {version}.")
         return None
     said = f"speaks {version}" if known else "names no version that can be read"
     least = f"exchange.min_protocol_version is {policy.min_protocol_version}"
     detail = f"The device {said}; {least}."
-    return trail.stop(question, Pass(reason=Reason.PROTOCOL_VERSION_TOO_LOW, detail=detail))
+    return ended(trail, question, Pass(reason=Reason.PROTOCOL_VERSION_TOO_LOW, detail=detail))
 
 
 def _not_in_wave(
-    exchange: Exchange, recipient: Recipient, policy: Policy, trail: Trail
+    exchange: Exchange, recipient: Recipient, policy: Policy, trail: Trail | None
 ) -> Pass | None:
     question = "Is this user and device in the wave?"
     belongs = membership(policy.wave, exchange, recipient)
     if belongs.member:
-        trail.good(question, belongs.detail)
+        if trail:
+            trail.good(question, belongs.detail)
         return None
     stop = Pass(reason=Reason.NOT_IN_WAVE, detail=belongs.detail, wave=policy.wave.name)
-    return trail.stop(question, stop)
+    return ended(trail, question, stop)

@@ -128,18 +128,26 @@ class Step:
 
 
 class Trail:
-    """Collects the steps of one decision, if there is a list for them."""
+    """Collects the steps of a decision for whoever wants to see them. Mostly nobody does: then
+    there is no trail, and no step is put into words."""
 
-    def __init__(self, steps: list[Step] | None) -> None:
+    def __init__(self, steps: list[Step]) -> None:
         self._steps = steps
 
     def good(self, question: str, finding: str) -> None:
-        if self._steps is not None:
-            self._steps.append(Step(question=question, finding=finding, ok=True))
+        self._steps.append(Step(question=question, finding=finding, ok=True))
 
-    def stop(self, question: str, verdict: Pass) -> Pass:
-        """Note why the decision ends here, and return the verdict."""
+    def stop(self, question: str, verdict: Pass) -> None:
         finding, reason = verdict.detail, verdict.reason
-        if self._steps is not None:
-            self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
-        return verdict
+        self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
+
+
+def trail_of(steps: list[Step] | None) -> Trail | None:
+    return None if steps is None else Trail(steps)
+
+
+def ended(trail: Trail | None, question: str, verdict: Pass) -> Pass:
+    """Note why the decision ends here, and return the verdict."""
+    if trail:
+        trail.stop(question, verdict)
+    return verdict

@@ -166,7 +166,7 @@ class Exchanges:
             return False
         if head.status_code == 200:
             return True
-        said = read_body(head, None, self._weak_statuses)
+        said = read_body(head, None, self._service.judge.policy.weak_statuses)
         return said.evidence is Evidence.NONE or _is_longer_than(response, MAX_BODY)
 
     def answered(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
@@ -295,15 +295,17 @@ class Exchanges:
         exchange = self._exchange(flow, asked, answer)
         connections = (flow.client_conn.id, flow.server_conn.id)
         self._logons.answered(*connections, asked.credentials, answer.status_code)
-        self.challenges.answered(flows.server_of(flow), asked.credentials, answer.status_code)
-        self._remember_name(flow, exchange)
+        if answer.status_code == 401:
+            self.challenges.answered(flows.server_of(flow), asked.credentials, 401)
         judge = self._service.judge
+        if judge.policy.discovery.phones != "off":
+            names = flows.called_names(flow, self._service.trusted_proxies)
+            self.device_names.learn(exchange, names)
         screened = judge.screened(exchange)
         if isinstance(screened, Ask):
             begun, now = asked.early, time.monotonic()
             early = begun.answer_to(screened, judge.directory, now) if begun else None
-            judging = judge.decided(screened, early=early)
-            return self._guarded(self._finish_later(flow, asked, judging))
+            return self._finish_later(flow, asked, judge.decided(screened, early=early))
         self._finish(flow, asked, screened)
         return None
 
@@ -316,15 +318,13 @@ class Exchanges:
         identity = self._identity(flow, asked)
         return SentUp(identity.logon if identity.proven else None, time.time() - ended_s)
 
-    def _remember_name(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        if self._service.judge.policy.discovery.phones != "off":
-            names = flows.called_names(flow, self._service.trusted_proxies)
-            self.device_names.learn(exchange, names)
-
     async def _finish_later(
         self, flow: http.HTTPFlow, asked: Asked, judging: Coroutine[None, None, Judgement]
     ) -> None:
-        self._finish(flow, asked, await judging)
+        try:
+            self._finish(flow, asked, await judging)
+        except Exception as error:
+            self.fault(error)
 
     async def _guarded(self, judging: Coroutine[None, None, None]) -> None:
         try:
@@ -333,9 +333,10 @@ class Exchanges:
             self.fault(error)
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response, asked: Asked) -> Answer:
+        weak = self._service.judge.policy.weak_statuses
         if METADATA in flow.metadata:
-            return flows.answer_in_capture(flow, response, asked.request, self._weak_statuses)
-        answer = read_body(asked.head_of(response), response.raw_content, self._weak_statuses)
+            return flows.answer_in_capture(flow, response, asked.request, weak)
+        answer = read_body(asked.head_of(response), response.raw_content, weak)
         if response.stream and answer.evidence is not Evidence.NONE:
             # Its headers have already left (a mitmproxy option streamed it): too late.
             return replace(answer, evidence=Evidence.NONE)
@@ -414,10 +415,6 @@ class Exchanges:
             " does not name this server. If it is yours, add its name to exchange.host_names.",
             server,
         )
-
-    @property
-    def _weak_statuses(self) -> frozenset[int]:
-        return self._service.judge.policy.weak_statuses
 
 
 def _as_sent(flow: http.HTTPFlow, asked: Asked) -> Asked:

@@ -27,7 +27,6 @@ from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason, title
 from eas_redirect.policy.relationship import relationship_of
 from eas_redirect.policy.target import leads_to
-from eas_redirect.policy.verdict import Trail
 from eas_redirect.service.service import Service
 from eas_redirect.service.upstream import Answered, Upstream, UpstreamOutcome
 from eas_redirect.service.whereabouts import Whereabouts
@@ -408,7 +407,7 @@ def _with_contested(
     stopped: dict[str, str] = {}  # domain → why nobody in it is redirected
     elsewhere: list[str] = []  # decided by a relationship of the configuration
     for domain in relationship.domain_names:
-        match relationship_of(domain.lower(), known, policy, Trail(None)):
+        match relationship_of(domain.lower(), known, policy, None):
             case Pass(reason=reason):
                 stopped[domain] = title(reason)
             case claimed if claimed is not relationship:

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from math import inf
 from sys import getsizeof, intern
 from typing import assert_never
@@ -320,7 +321,12 @@ def _arrives(device: _Device, record: Record) -> bool:
     """If both sides pass through this proxy: the host of the request is that of the redirect."""
     if device.location is None or record.url_domain is None:
         return False
-    return urlsplit(device.location).hostname == record.url_domain.lower()
+    return _host_of(device.location) == record.url_domain.lower()
+
+
+@lru_cache(maxsize=256)
+def _host_of(location: str) -> str | None:
+    return urlsplit(location).hostname
 
 
 def _shared(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from eas_redirect.activesync.exchange import Exchange
 from eas_redirect.directory.values import DirectoryAnswer, Drift, Found
@@ -184,9 +184,9 @@ KEPT_LONGEST = frozenset({"eas.redirect", "eas.would_redirect"})
 type Carrier = Literal["mitmproxy", "haproxy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireFacts:
-    """What the connection and the clock say about one exchange. Times are Unix seconds."""
+class WireFacts(NamedTuple):
+    """What the connection and the clock say about one exchange. Times are Unix seconds. A tuple,
+    because every exchange makes one, and a frozen dataclass of that many fields costs thrice."""
 
     started_s: float
     carrier: Carrier = "mitmproxy"

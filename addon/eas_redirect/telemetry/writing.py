@@ -225,16 +225,17 @@ class Writer:
             if self._close_by is not None:
                 self.lost += 1
                 return
-            line = _Line(next(self._numbers), data)
-            cost = line.cost
-            if self._make_room(cost, keep=keep):
+            cost = len(data) + LINE_COST
+            if self._size + cost <= self._limit or self._make_room(cost, keep=keep):
+                line = _Line(next(self._numbers), data)
                 (self._kept if keep else self._ordinary).append(line)
                 self._size += cost
                 complain = self._size > self._limit // 2
             else:
                 self._count_lost(data)
                 complain = True
-            self._start()
+            if self._idle or self._thread is None:
+                self._start()
         if complain:
             self._complain()
 
