@@ -228,6 +228,25 @@ async def test_objects_between_which_a_blank_line_is_missing(tmp_path: Path) -> 
         assert not isinstance(lookup, Found) or lookup.recipient.has_mailbox, before
 
 
+@pytest.mark.parametrize(
+    "rest",
+    ["homeMDB: CN=DB01", "proxyAddresses: smtp:x@contoso.example\nhomeMDB: CN=DB01", "-\nmail: x"],
+)
+async def test_what_follows_a_blank_line_within_an_entry_may_be_its_rest(
+    tmp_path: Path, rest: str
+) -> None:
+    directory = snapshot(tmp_path, FOREST + f"{rest}\n\n{LOCAL.replace('zoe', 'zora')}")
+    lookup, _ = await ask(directory, "EMEA\\anna")
+    assert isinstance(lookup, Found), "the last entry above is the built-in account"
+    text = FOREST.replace(EMEA, f"{EMEA}{rest}\n\n")
+    for name in ("EMEA\\anna", "anna@emea.corp.example"):
+        lookup, _ = await ask(snapshot(tmp_path, text), name)
+        assert isinstance(lookup, Ambiguous), name
+    text = FOREST.replace(EMEA, f"{EMEA}dn:: //8=\n{rest}\n\n")
+    lookup, _ = await ask(snapshot(tmp_path, text), "EMEA\\anna")
+    assert isinstance(lookup, Found), "another one begins there, whose DN cannot be read"
+
+
 async def test_an_object_with_more_addresses_than_came_may_have_any(tmp_path: Path) -> None:
     zoe = LOCAL.replace("homeMDB", "proxyAddresses;range=0-1: smtp:z@contoso.example\nhomeMDB")
     directory = snapshot(tmp_path, FOREST.replace(LOCAL, zoe))

@@ -313,6 +313,7 @@ class _Index:
         self._may_have_any: list[Recipient] = []  # the same objects
         self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
         self.shows_all = False
+        self._last_dn = ""
         self._unreadable: dict[str, LeftOutObject] = {}  # by plain DN, until the end
         self._nameless = False  # an account was left out whose name could not be read
         self._partitions: tuple[Partition, ...] = ()
@@ -322,7 +323,7 @@ class _Index:
         self._sight = Sight(source="snapshot")
 
     def add(self, entry: Entry) -> None:
-        self.is_empty = False
+        self.is_empty, self._last_dn = False, entry.dn
         attributes = entry.attributes
         if "isdeleted" in attributes and attributes["isdeleted"][0].strip().upper() == "TRUE":
             return  # a tombstone (MS-ADTS 3.1.1.5.5)
@@ -353,6 +354,11 @@ class _Index:
         one."""
         entry, seen = item.entry, item.entry.attributes.keys() | item.unread
         why = self._why(item.line, item.reason)
+        if entry.dn:
+            self._last_dn = entry.dn
+        elif seen and "dn" not in seen:  # the rest of the one above, if a blank line is too many
+            above = LeftOutObject(dn=self._last_dn, why=why)
+            self._unreadable.setdefault(plain_dn(self._last_dn), above)
         classes = {name.lower() for name in entry.values("objectclass")}
         if "msexchfedsharingrelationship" in classes or any(
             n.startswith("msexchfed") for n in seen
