@@ -301,6 +301,31 @@ def test_where_users_are_not_to_be_named_haproxy_names_none(users: str, tmp_path
 # -- lives ---------------------------------------------------------------------------------------
 
 
+def test_no_text_makes_a_line_too_long_to_be_read(tmp_path: Path) -> None:
+    """Quotes double, and control bytes take six times their room."""
+    require("haproxy")
+    long = (b'"' * 20_000, b"\x01" * 20_000, "\u00e4".encode() * 10_000, b"\xe4" * 20_000)
+    eas = b"/Microsoft-Server-ActiveSync"
+    asked = [
+        *(post(PING, BERT, b"User-Agent: " + text) for text in long),
+        *(post(eas + b"?Cmd=" + b"%22" * 9000 + tail, BERT) for tail in (b"", b"&DeviceId=%01")),
+        post(eas + b"/" + b'"' * 20_000, BERT),
+        post(PING, b"Authorization: Basic " + base64.b64encode(b"u" * 9000 + b"@" + b"v" * 9000)),
+    ]
+    with (
+        RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server,
+        carried(tmp_path, f"http://127.0.0.1:{server.port}", CONFIG, judge=False) as running,
+    ):
+        for request in asked:
+            with connected(running.port) as client:
+                client.send(request)
+                assert b" 200 " in client.read_answer()
+        lines = running.exchanges(len(asked))
+    assert len(lines) == len(asked)
+    assert max(len(str(at(line, "user_agent.original"))) for line in lines) == 512
+    assert all(len(json.dumps(line, ensure_ascii=False)) < 12_000 for line in lines)
+
+
 def test_judge_and_haproxy_come_and_go_under_load_and_nothing_is_lost_or_wrong(
     tmp_path: Path,
 ) -> None:

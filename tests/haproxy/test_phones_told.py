@@ -150,6 +150,7 @@ def questions() -> Iterator[tuple[str, bytes]]:
         ),
     )
     yield "with a query", asks(target=PATH + b"?x=y")
+    yield "a method in small letters", asks(method=b"post")
     yield "absolute form", asks(target=b"http://autodiscover.contoso.example" + PATH)
     yield "two types of a question", asks(types=(XML, XML))
     yield "100-continue", asks(request(ADDRESS), b"Expect: 100-continue")

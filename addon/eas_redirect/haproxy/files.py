@@ -20,7 +20,7 @@ from eas_redirect.configuration.config import Config
 from eas_redirect.configuration.kinds import Listen
 from eas_redirect.haproxy.answering import REMEMBERED_LINES
 from eas_redirect.judging.judge import GRACE_S
-from eas_redirect.telemetry.record import ECS_VERSION
+from eas_redirect.telemetry.record import ECS_VERSION, MAX_TEXT
 
 LUA = "eas.lua"
 CONFIGURATION = "haproxy.cfg"
@@ -247,8 +247,9 @@ def _global(site: Site, limit_s: float) -> Iterator[str]:
     yield "    # A reload hands the listening sockets over."
     yield f"    stats socket {_quoted(site.admin_socket)} mode 600 level admin expose-fd listeners"
     yield "    # The unit appends this to a file (StandardOutput=append:...): no line is lost while"
-    yield "    # the disk has room. `show info` counts lost ones (DroppedLogs)."
-    yield "    log stdout len 8192 format raw local0 info"
+    yield "    # the disk has room. `show info` counts lost ones (DroppedLogs). A line of more than"
+    yield "    # len bytes would be cut, and no JSON any more: every text in it is cut instead."
+    yield "    log stdout len 65535 format raw local0 info"
 
 
 def _defaults() -> Iterator[str]:
@@ -354,7 +355,7 @@ def _request(config: Config) -> Iterator[str]:
     if _tells_phones(config):
         yield "    # Only what phones ask Autodiscover (MS-ASCMD 2.2.1.1.1)."
         yield f"    acl autodiscover path -m str -i {PATH}"
-        yield "    acl posted method POST"
+        yield "    acl posted method -m str -i POST"
         yield (
             "    http-request set-var(txn.eas_action) str(eas.autodiscover) if autodiscover posted"
         )
@@ -543,9 +544,12 @@ def _log(config: Config) -> Iterator[str]:
 def _log_line(config: Config) -> str:
     """Every field is quoted: HAProxy writes `-` for a number that it lacks."""
 
+    def text(fetch: str) -> str:
+        return f"%[{fetch},bytes(0,{MAX_TEXT}),json(utf8s)]"
+
     def var(name: str, otherwise: str = "") -> str:
         default = f",{otherwise}" if otherwise else ""
-        return f"%[var(txn.eas_{name}{default}),json(utf8s)]"
+        return text(f"var(txn.eas_{name}{default})")
 
     ms = "%[date(0,ms),mod(1000),add(1000),concat(),bytes(1,3)]"
     named = config.journal.users == "clear"
@@ -566,7 +570,7 @@ def _log_line(config: Config) -> str:
             "request": {"method": var("method")},
             "response": {"status_code": "%ST"},
         },
-        "url": {"domain": var("host"), "path": "%[var(txn.eas_target),field(1,?),json(utf8s)]"},
+        "url": {"domain": var("host"), "path": text("var(txn.eas_target),field(1,?)")},
         "user_agent": {"original": var("user_agent")},
         "eas": {
             "carrier": "haproxy",
