@@ -14,7 +14,7 @@ from eas_redirect.report.inputs import find_sources
 from eas_redirect.report.page import report_page
 from tests.benchmarks.crowd import Crowd
 from tests.browser import accessibility_faults, complaints, open_browser, screenshot, seen_as
-from tests.report.simulator import START, Simulation, write_journal
+from tests.report.simulator import CLOUD, START, Simulation, write_journal
 from tests.report.test_figures import call
 
 pytestmark = pytest.mark.integration
@@ -119,7 +119,7 @@ def test_a_phone_sees_what_to_do_without_scrolling_sideways(
     browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     shown(browser, write_journal(tmp_path / "phone.jsonl", Simulation(phones=60).records()))
-    for width, scheme in ((320, "light"), (320, "dark"), (1280, "dark")):
+    for width, scheme in ((320, "light"), (320, "dark"), (820, "light"), (1280, "dark")):
         with seen_as(browser, width, scheme):
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             outside = browser.execute_script(
@@ -132,6 +132,42 @@ def test_a_phone_sees_what_to_do_without_scrolling_sideways(
             assert told.is_displayed()
             screenshot(browser, f"report-{width}-{scheme}")
             assert accessibility_faults(browser) == []
+
+
+ODD_NAMES = (
+    *("Jürgen Groß-Müßigbräuer", "محمد عبد الله", "שלום כהן", "王小明", "x" * 200),
+    *(
+        "firstname.lastname" * 9 + "@sub.contoso.example",
+        "\u202eevil.exe",
+        "a<b>&\"'",
+        "e\u0301" * 60,
+    ),
+    *(f"user{number}" for number in range(20)),
+)
+
+
+def test_names_of_all_sorts_fit_and_a_box_that_goes_on_says_so(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    told = {"decision": "redirect", "reason": "mailbox_moved", "redirect_location": CLOUD}
+    calls = [
+        call(turn * 1000 + at, user_name=name, device_id=f"Appl{name}"[:250], **told)
+        for turn in range(4)
+        for at, name in enumerate(ODD_NAMES)
+    ]
+    shown(browser, write_journal(tmp_path / "odd.jsonl", calls))
+    for width in (400, 820, 1400):
+        with seen_as(browser, width):
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            boxes = browser.execute_script(
+                "return [...document.querySelectorAll('.scroll')].filter(s => s.checkVisibility())"
+                ".map(s => [s.querySelectorAll('tbody tr').length,"
+                " s.scrollHeight > s.clientHeight + 1, getComputedStyle(s).backgroundImage])"
+            )
+            cut = [(rows, shade) for rows, is_cut, shade in boxes if is_cut]
+            assert cut, "a list of so many devices scrolls"
+            assert all(rows > 10 and "gradient" in shade for rows, shade in cut)
+            screenshot(browser, f"report-names-{width}")
 
 
 def test_five_hundred_devices_print_on_a_few_pages(
