@@ -854,6 +854,13 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
     ),
     "a browser is refused": (lambda: failing(2, "net::ERR_CONNECTION_REFUSED"),
                              ["server_unreachable"]),
+    "another service at the port": (
+        lambda: failing(3, "Cannot parse HTTP response: Bad HTTP response line: b'SSH-2.0'"),
+        ["not_http"],
+    ),
+    "nothing in any answer": (
+        lambda: [eas_flow(0), eas_flow(5, "Ping"), eas_flow(9, "Settings")], ["empty_answers"],
+    ),
     "silence, whatever is asked": (lambda: failing(6, "connection timed out"), ["no_answer"]),
     "a server with TLS 1.0": (
         lambda: failing(4, "The remote server and mitmproxy cannot agree on a TLS version to use."
@@ -1108,6 +1115,11 @@ async def test_commands_without_an_answer_are_one_finding(tmp_path: Path) -> Non
     assert found.text == (
         "FolderSync, OPTIONS were not answered 5 times (server closed connection)"
     )
+
+
+async def test_a_status_that_nobody_knows_is_not_called_ok(tmp_path: Path) -> None:
+    [found] = await found_in(tmp_path, [sync(0, 41)])
+    assert found.text == "Sync was answered 200, status 41 once"
 
 
 async def test_ntlm_is_told_of_connections(tmp_path: Path) -> None:

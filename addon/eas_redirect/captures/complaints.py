@@ -768,10 +768,9 @@ def _too_long(server: _Server) -> Iterator[_Found]:
     """IIS refuses a request above maxAllowedContentLength with 404 (404.13 in its log)."""
     said = [e for e in server.left if e.status_code == 404 and e.command in _SENDING]
     if said and any(e.status_code == 200 for e in server.entries):
-        commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
         yield _taken(
             "too_large",
-            f"{commands} was answered 404 {_times(total(said))}, though the server takes other"
+            f"{_were(said)} answered 404 {_times(total(said))}, though the server takes other"
             " commands",
             "IIS refuses large messages so (404.13 in its log): raise maxAllowedContentLength of"
             " the ActiveSync virtual directory, on the web site of the front and of the back end",
@@ -889,10 +888,9 @@ def _full(server: _Server) -> Iterator[_Found]:
         )
     unsent = [e for e in server.left if e.eas_status == _SEND_QUOTA]
     if unsent:
-        commands = ", ".join(dict.fromkeys(str(e.command) for e in unsent))
         yield _taken(
             "send_quota",
-            f"{commands} was answered {_SEND_QUOTA} {_times(total(unsent))}: the mailbox may send"
+            f"{_were(unsent)} answered {_SEND_QUOTA} {_times(total(unsent))}: the mailbox may send"
             " nothing, for it is over its quota",
             "raise its quota (ProhibitSendQuota) or remove mail",
             unsent,
@@ -1015,7 +1013,7 @@ _CAUSES = (
         words=re.compile(r"certificate|unknown[ _]ca\b|err_cert|unknown_issuer", re.IGNORECASE),
         text="the certificate of {} is not accepted",
         advice="it must bear the name that is called, and come with its chain from an authority"
-        " that whoever calls knows",
+        " that whoever calls knows; upstream_ca under [proxy] names the one of an old Exchange",
         advice_new="it must bear the name in X-MS-Location, and come with its chain from an"
         " authority that devices know",
     ),
@@ -1028,8 +1026,17 @@ _CAUSES = (
         ),
         text="TLS with {} does not come about",
         advice="an old Windows speaks TLS 1.0 at most: set upstream_tls_min under [proxy]; or the"
-        " port does not speak TLS at all: eas-redirect check says which",
+        " port does not speak TLS at all, or the server asks for a certificate of the client:"
+        " eas-redirect check says which",
         advice_new="try the address with openssl s_client: which versions of TLS does it speak?",
+    ),
+    _Cause(
+        kind="not_http",
+        words=re.compile(r"bad http response|cannot parse http|invalid_http", re.IGNORECASE),
+        text="what {} says is not HTTP",
+        advice="another service listens at this port: look at the address and the port",
+        advice_new="another service listens there: X-MS-Location must name a server that speaks"
+        " ActiveSync on port 443",
     ),
     _Cause(
         kind="server_unreachable",
@@ -1063,7 +1070,7 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
             groups = {error: entries for error, entries in groups.items() if error not in told}
     late = [e for es in groups.values() for e in es if _is_too_late(e)]
     if total(late) > 1:
-        commands = ", ".join(dict.fromkeys(e.command or e.method for e in late))
+        commands = _commands(late)
         yield _taken(
             "too_slow",
             f"the device gave up waiting for the answer to {commands} {_times(total(late))}, after"
@@ -1075,12 +1082,10 @@ def _unanswered(server: _Server) -> Iterator[_Found]:
     for error, entries in groups.items():
         if not entries:
             continue
-        commands = ", ".join(dict.fromkeys(e.command or e.method for e in entries))
         why = f" ({error})" if error else ""
         yield _taken(
             "no_answer",
-            f"{commands} {'were' if ', ' in commands else 'was'} not answered"
-            f" {_times(total(entries))}{why}",
+            f"{_were(entries)} not answered {_times(total(entries))}{why}",
             "the device or Exchange went away: look at the network and at time limits",
             entries,
         )
@@ -1098,7 +1103,7 @@ def _slow(server: _Server) -> Iterator[_Found]:
         if e.status_code == 200 and e.command not in _LONG and (e.least_s or 0.0) >= _LATE_S
     ]
     if total(said) >= LOOPING:
-        commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+        commands = _commands(said)
         yield _taken(
             "slow_answers",
             f"the answer to {commands} took {max(e.waited_s or 0.0 for e in said):.0f} s"
@@ -1120,7 +1125,7 @@ def _cut_answers(server: _Server) -> Iterator[_Found]:
     if total(said) < LOOPING and _leads_on(server.entries, said[-1]):
         yield _explained(said)
         return
-    commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+    commands = _commands(said)
     yield _taken(
         "answer_cut_off",
         f"the answer to {commands} broke off {_times(total(said))} ({said[0].error})",
@@ -1188,16 +1193,15 @@ def _repeats(server: _Server) -> Iterator[_Found]:
 
 def _empty(server: _Server) -> Iterator[_Found]:
     """Answers without the body that they should always have."""
-    for command in dict.fromkeys(e.command for e in server.left if e.signs.empty):
-        said = [e for e in server.left if e.signs.empty and e.command == command]
-        if said:
-            yield _taken(
-                "empty_answers",
-                f"{command} was answered 200 {_times(total(said))} with nothing in it",
-                "Exchange always sends a body here: look for a box on the way that takes it out or"
-                " answers in Exchange's place, and at Exchange's log",
-                said,
-            )
+    said = [e for e in server.left if e.signs.empty]
+    if said:
+        yield _taken(
+            "empty_answers",
+            f"{_were(said)} answered 200 {_times(total(said))} with nothing in it",
+            "Exchange always sends a body here: look for a box on the way that takes it out or"
+            " answers in Exchange's place, and at Exchange's log",
+            said,
+        )
 
 
 def _is_sync(entry: TimelineEntry, status: int) -> bool:
@@ -1323,9 +1327,8 @@ def _refused(server: _Server) -> Iterator[_Found]:
             and (refusal.commands is None or e.command in refusal.commands)
         ]
         if said:
-            commands = ", ".join(dict.fromkeys(str(e.command) for e in said))
             statuses = ", ".join(dict.fromkeys(f"{e.eas_status} {e.meaning}" for e in said))
-            text = f"{commands} was answered {statuses} {_times(total(said))}"
+            text = f"{_were(said)} answered {statuses} {_times(total(said))}"
             yield _taken(refusal.kind, text, refusal.advice, said)
 
 
@@ -1377,7 +1380,7 @@ def _items(server: _Server) -> Iterator[_Found]:
 def _too_often(server: _Server) -> Iterator[_Found]:
     """Good answers to questions that nobody needs to ask all the time."""
     for entry in server.left:
-        lasted_s = entry.last_s - entry.time_s
+        lasted_s = max(0.0, entry.last_s - entry.time_s)
         often = entry.count >= _OFTEN and lasted_s < _OFTEN_S * entry.count
         if often and entry.command in ("FolderSync", "Settings") and _leads_to_mail(entry):
             yield _taken(
@@ -1436,7 +1439,7 @@ def _pings(server: _Server) -> Iterator[_Found]:
 def _problems(server: _Server) -> Iterator[_Found]:
     for problem in dict.fromkeys(entry.problem for entry in server.left if entry.problem):
         said = [e for e in server.left if e.problem == problem]
-        commands = ", ".join(dict.fromkeys(e.command or e.method for e in said))
+        commands = _commands(said)
         text = f"{commands} could not be read {_times(total(said))}: {problem}"
         advised = (
             "look for a box on the way that cuts or changes bodies, and at the flow in mitmweb"
@@ -1501,7 +1504,8 @@ def _others(server: _Server) -> Iterator[_Found]:
     for (code, status, inner), said in groups.items():
         statuses = ", ".join(map(str, (status,) if status is not None else inner))
         number = f"{code}, status {statuses}" if statuses else f"{code}"
-        meaning = f" ({said[0].meaning})" if said[0].meaning else ""
+        told = None if status is None and inner else said[0].meaning
+        meaning = f" ({told})" if told else ""
         yield _taken(
             "other_trouble",
             f"{said[0].command or said[0].method} was answered {number}{meaning}"
@@ -1647,6 +1651,16 @@ _AUTODISCOVER_LOOKS: tuple[_Look, ...] = (
     _contradictions,
     _skew,
 )
+
+
+def _commands(entries: Sequence[TimelineEntry]) -> str:
+    """Each once."""
+    return ", ".join(dict.fromkeys(e.command or e.method for e in entries))
+
+
+def _were(entries: Sequence[TimelineEntry]) -> str:
+    commands = _commands(entries)
+    return f"{commands} {'were' if ', ' in commands else 'was'}"
 
 
 def _times(count: int) -> str:
