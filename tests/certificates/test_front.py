@@ -7,6 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    NoEncryption,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from eas_redirect.certificates.front import judge_front, read_front
 from eas_redirect.certificates.x509 import CertificateFileError
@@ -102,6 +110,18 @@ def test_what_is_none(texts: tuple[str, ...], words: str, tmp_path: Path) -> Non
         read_front(written(tmp_path, *texts))
     with pytest.raises(CertificateFileError, match="No such file"):
         read_front(tmp_path / "missing.pem")
+
+
+def test_a_pkcs12_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    issued = LabCertificates(tmp_path).issue("mail", [NAME]).file
+    key = load_pem_private_key(issued.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    certificate = x509.load_pem_x509_certificate(parts(issued)[1].encode())
+    for secret in (NoEncryption(), BestAvailableEncryption(b"secret")):
+        path = tmp_path / "mail.pfx"
+        path.write_bytes(serialize_key_and_certificates(None, key, certificate, None, secret))
+        with pytest.raises(CertificateFileError, match=r"is a PKCS#12 .* as PEM: openssl"):
+            read_front(path)
 
 
 def test_an_encrypted_key(tmp_path: Path) -> None:

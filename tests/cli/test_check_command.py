@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -91,13 +92,27 @@ def test_for_machines(tmp_path: Path) -> None:
     assert said["users"][0]["location"].endswith("/Microsoft-Server-ActiveSync")
 
 
+def test_names_that_hardly_are_logons_and_a_directory_in_which_nobody_has_moved(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pilot.txt").write_text("anna\nAnna Moved\n")
+    wave = '[redirect.only]\nusers_file = "pilot.txt"\nusers = ["Bert Stays"]\n'
+    here = re.sub("(?m)^targetAddress: .*\n", "", CLOUD + ANNA)
+    ran = run("check", "-c", str(configured(tmp_path, wave, here)), "--json")
+    checks = json.loads(ran.out)["checks"]
+    told = {c["subject"]: c["finding"] for c in checks if c["state"] == "warning"}
+    assert f"{tmp_path}/pilot.txt:2: Anna Moved holds" in told["redirect.only.users_file"]
+    assert told["redirect.only.users"].startswith("Bert Stays holds a blank")
+    assert told["directory.snapshot"].endswith("with targetAddress: 0: nobody can be redirected")
+
+
 def test_malformed_entries_of_a_snapshot(tmp_path: Path) -> None:
     ran = run(
         "check", "-c", str(configured(tmp_path, ldif=CLOUD + ANNA + "\nno colon\n")), "--json"
     )
     found = [c for c in json.loads(ran.out)["checks"] if c["subject"] == "directory.snapshot"]
     assert [c["state"] for c in found] == ["good", "good", "warning"]
-    assert found[1]["finding"] == "recipients: 3"
+    assert found[1]["finding"] == "recipients: 3, with targetAddress: 1"
     assert "1 malformed entries of the snapshot were left out" in found[2]["finding"]
     assert ran.code == 0
 
@@ -136,10 +151,11 @@ def test_a_snapshot_that_a_running_proxy_holds_back(tmp_path: Path, good: int, c
         def log_message(self, *_: object) -> None: ...
 
     with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         config = configured(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{server.server_port}"\n')
         ran = run("check", "-c", str(config))
+        server.shutdown()
         thread.join(10)
     assert ran.code == code, ran
     assert ("holds this file back" in ran.out) is (code == 1)

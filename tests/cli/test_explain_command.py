@@ -185,3 +185,20 @@ def test_devices_that_wait(
     assert said in run("explain", user, "--config", str(config)).out
     ran = run("explain", user, "--config", str(config), "--json")
     assert json.loads(ran.out)["waits"] == answer
+
+
+def test_what_may_have_been_meant_by_a_name_that_nobody_has(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("captures", "anna"):
+        (tmp_path / folder).mkdir()
+    for user, code, says in (
+        ("captures", 1, "captures is a folder here. If you meant a capture in it, name the file."),
+        ("Anna Moved", 1, "Anna Moved holds a blank, as display names do"),
+        (".", 2, ". is a folder: name a flow file of mitmproxy or a HAR."),
+        ("captures/", 2, "captures/ is a folder: name a flow file of mitmproxy or a HAR."),
+        ("anna", 0, ""),
+    ):
+        ran = run("explain", user, "--config", str(config))
+        assert (ran.code, ran.err.startswith(says), bool(ran.err)) == (code, True, bool(says)), user

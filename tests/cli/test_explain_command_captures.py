@@ -204,6 +204,7 @@ def test_long_runs_of_equal_exchanges_are_one_line(tmp_path: Path) -> None:
         (b"GET / HTTP/1.1\r\n", "neither a flow file"),
         (b"99999999999:", "neither a flow file"),
         (b"3:abc,", "neither a flow file"),
+        (b"version: 1\n\ndn: DC=x\n", "is an export of the directory (LDIF), and neither a flow"),
         (b"{", "no HAR"),
         (b'{"log": {}}', "no HAR"),
         (b'{"log": {"entries": 5}}', "no HAR"),

@@ -100,3 +100,39 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     ran = run("init", str(tmp_path / "no" / "x.toml"))
     assert ran.code == 2
     assert "cannot be written" in ran.err
+
+
+def test_values_that_cannot_be_right_are_named_and_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EAS_REDIRECT__PROXY__UPSTREAM", "https://ex07.contoso.local")
+    options = {
+        "--upstream": ("ex07.contoso.local", "is https://ex07.contoso.local meant?"),
+        "--upstream-ca": (".", "is a folder: name a file in it"),
+        "--cert": ("mail.pem", "there is no file"),
+        "--listen": ("99999", "must be a port"),
+        "--metrics": ("localhost", "must be host:port"),
+        "--name": ("https://mail.contoso.example/", "write the host alone"),
+        "--server": ("dc1.contoso.example", "must begin with ldaps://"),
+    }
+    words = [word for option, (value, _) in options.items() for word in (option, value)]
+    ran = run("init", *words)
+    assert (ran.code, ran.out) == (0, "eas-redirect.toml\n")
+    for _, says in options.values():
+        assert says in ran.err
+    assert len(ran.err.splitlines()) == len(options) + 1, "of nothing that was not filled in"
+    assert 'upstream = "ex07.contoso.local"' in Path("eas-redirect.toml").read_text("utf-8")
+
+
+def test_what_is_no_file_to_write(tmp_path: Path) -> None:
+    for file, says in (
+        ("https://ex07.contoso.local", "is a URL and no file to write: name it with --upstream"),
+        (
+            str(tmp_path),
+            f"is a folder: name a file in it, such as {tmp_path / 'eas-redirect.toml'}",
+        ),
+    ):
+        ran = run("init", file)
+        assert (ran.code, ran.out) == (2, "")
+        assert says in ran.err

@@ -134,7 +134,12 @@ def test_everybody_as_json_and_csv(config: Path) -> None:
         ([], "USERS.csv or --all"),
         (["--all", "x.csv"], "USERS.csv or --all"),
         (["--all", "--json", "--csv"], "choose one"),
-        (["no-such.csv"], "cannot be read"),
+        (["no-such.csv"], "cannot be read: there is no such file"),
+        (
+            ["anna@contoso.example"],
+            "one user: eas-redirect explain 'anna@contoso.example'",
+        ),
+        (["."], "is a folder"),
         (["--all", "--config", "no-such.toml"], "no-such.toml"),
     ],
 )
@@ -146,6 +151,16 @@ def test_what_cannot_be_done_is_said(
     assert result.exit_code == 2
     assert word in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_list_from_a_pipe_and_what_is_odd_in_it(config: Path) -> None:
+    words = [sys.executable, "-m", "eas_redirect", "plan", "-", "--config", str(config), "--csv"]
+    listed = b"anna@contoso.example\nAnna Moved\n"
+    ran = subprocess.run(words, input=listed, capture_output=True, check=False)
+    assert ran.returncode == 1
+    named = {row["user"] for row in csv.DictReader(io.StringIO(ran.stdout.decode()))}
+    assert named == {"anna@contoso.example", "Anna Moved"}
+    assert b"/dev/stdin:2: Anna Moved holds a blank" in ran.stderr
 
 
 def test_a_directory_that_is_down_is_out_of_reach(tmp_path: Path) -> None:

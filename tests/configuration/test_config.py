@@ -11,6 +11,7 @@ from eas_redirect.configuration.config import (
     LISTED_PREFIXES,
     Config,
     ConfigError,
+    brake,
     cache_settings,
     directory_settings,
     load_config,
@@ -23,7 +24,7 @@ from eas_redirect.directory.values import AccountDomain, CacheSettings
 from eas_redirect.policy.decision import Policy
 from eas_redirect.policy.exchange_online import DEFAULT_HOST_MAP
 from eas_redirect.policy.verdict import DiscoveryPolicy
-from eas_redirect.policy.waves import user_names
+from eas_redirect.policy.waves import Wave, user_names
 
 SNAPSHOT = '[directory]\nsnapshot = "people.ldif"\n'
 SERVERS = '[directory]\nservers = ["ldaps://dc1.contoso.example"]\nbind = "anonymous"\n'
@@ -287,6 +288,7 @@ CASES = [
     ("[judge]\nlisten = '0.0.0.0:9411'", "judge.listen: must be unix:PATH or a loopback address"),
     ("[proxy]\nlisten = 94\n[metrics]\nlisten = '127.0.0.1:94'", "port 94 is that of proxy.listen"),
     ("[metrics]\nlisten = '0.0.0.0:443'", "metrics.listen: port 443 is that of proxy.listen"),
+    ("[proxy]\nupstream = 'https://ex07..contoso.local'", "proxy.upstream: names no host: ex07.."),
     ("[journal]\npath = 'people.ldif'", "journal.path: is the file of directory.snapshot: name"),
     ("[journal]\npath = './eas-redirect.toml'", "journal.path: is the file of the settings"),
     ("[journal]\npath = 'j'\niis_path = 'j'", "journal.iis_path: is the file of journal.path"),
@@ -343,6 +345,26 @@ def test_nobody_is_told_to_remove_a_wave_whose_lines_cannot_be_read(
         assert "remove the table" not in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("version: 1\n\ndn: DC=contoso,DC=example\n", "an export of the directory (LDIF)"),
+        ("-----BEGIN CERTIFICATE-----\n", "a certificate or a key (PEM)"),
+        ('{"@timestamp":"2026-11-28T00:00:00Z"}\n', "a journal"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_and_its_lines_are_not(
+    folder: Path, text: str, kind: str
+) -> None:
+    file = folder / "eas-redirect.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environment={"EAS_REDIRECT__MODE": "enforce"})
+    assert f"{file}: is {kind} and no eas-redirect.toml" in caught.value.problems
+    assert len(caught.value.problems) <= 2
+    assert brake(file, Wave(), {}, {}) is not None, "what cannot be read may hold somebody back"
+
+
 def test_a_variable_that_cannot_be_read_is_somebody_too(folder: Path) -> None:
     file = folder / "eas-redirect.toml"
     file.write_text(f'mode = "enforce"\n{SNAPSHOT}\n[redirect.only]\n')
@@ -373,7 +395,7 @@ DIRECTORY_CASES = [
     ("servers = []", "directory.servers: names no server"),
     ('snapshot = "people.ldif"\nservers = ["ldaps://dc1.contoso.example"]', "excludes servers"),
     ('snapshot = "none.ldif"', "directory.snapshot: there is no file none.ldif"),
-    ('snapshot = "."', "is no file"),
+    ('snapshot = "."', "is a folder: name a file in it"),
     ('snapshot = ""', "directory.snapshot: is empty"),
     ('servers = ["ldaps://dc1.contoso.example"]', "directory.bind_user: is required"),
     ('servers = ["ldaps://dc1.contoso.example"]', "directory.password_file: bind"),
@@ -486,7 +508,7 @@ def test_what_a_toml_parser_has_no_room_for_is_a_problem_too(
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for path, word in [(tmp_path / "no.toml", "no such file"), (tmp_path, "cannot be read")]:
+    for path, word in [(tmp_path / "no.toml", "no such file"), (tmp_path, "is a folder")]:
         with pytest.raises(ConfigError, match=word):
             load_config(path)
     latin = tmp_path / "latin.toml"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eas_redirect.configuration.user_list import UserListError, read_users
+from eas_redirect.configuration.user_list import UserListError, read_list, read_users
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,12 @@ def test_a_list_as_powershell_writes_it(tmp_path: Path) -> None:
         (b"\xff\xfea", "not UTF-8"),
         (b'"' + b"a" * 200_000, "is not one name"),
         (b"a\x00b\n", "not a text file"),
+        (b"\x1f\x8b\x08\x00", r"is a packed file \(unpack it first\) and no list of users"),
+        (b"PK\x03\x04x", "is a workbook or an archive and no list"),
+        (b"version: 1\n\ndn: DC=contoso,DC=example\n", "is an export of the directory"),
+        (b'# Ours\n\nmode = "observe"\n', "is a file of settings"),
+        (b"-----BEGIN CERTIFICATE-----\n", "is a certificate or a key"),
+        (b"anna\nanna@x.example bert@x.example\n", r"csv:2: is not one name"),
         (b"anna@x.example,bert@x.example\ncarl@x.example,\n", r"csv:1: holds two names"),
         (b"anna\nbert\tx\n", r"csv:2: is not one name"),
         (b"anna\nbert\x07\n", r"csv:2: holds a control character"),
@@ -85,6 +91,41 @@ def test_lists_that_cannot_be_used(tmp_path: Path, content: bytes | None, word: 
         path.write_bytes(content)
     with pytest.raises(UserListError, match=word):
         read_users(path)
+
+
+def test_a_folder_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(UserListError, match="is a folder: name a list of users in it"):
+        read_users(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("anna\nanna bert\nCONTOSO\\carl c\n", (2, 3)),
+        ("UPN;Name\nanna@x.example;Anna A\n", ()),
+        ("CN=Anna A,OU=Our Staff,DC=contoso,DC=example\nanna # Anna A\n", ()),
+        ("DisplayName\nAnna A\n", (2,)),
+        ("First,Last\nanna,a\n", (1,)),
+        ("First,Address\nanna,anna@x.example\n", ()),
+        ("anna,first wave\n", ()),
+        ("# Version: 2\nanna\n", ()),
+        ("#Version: 2\n#Date: 2026-11-28\nanna\n", ()),
+    ],
+)
+def test_what_is_probably_not_meant_is_remarked_and_not_refused(
+    tmp_path: Path, content: str, lines: tuple[int, ...]
+) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(content, encoding="utf-8")
+    remarks = read_list(path).remarks
+    assert [int(one.split(":")[1]) for one in remarks] == list(lines)
+
+
+def test_of_many_odd_lines_the_first_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "users.txt"
+    path.write_text("".join(f"anna {n}\n" for n in range(20)))
+    remarks = read_list(path).remarks
+    assert (len(remarks), remarks[-1]) == (6, f"{path}: and 15 lines more")
 
 
 @given(st.text(max_size=200))

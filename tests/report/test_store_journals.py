@@ -1,5 +1,6 @@
 """The service writes both journals, and a report reads the same story from either."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,34 @@ def test_a_capture_is_named_and_not_read_as_lines(tmp_path: Path) -> None:
             f"{name} is a capture and no journal: eas-redirect explain" in note
             for note in made.notes
         )
+
+
+def test_a_file_without_a_line_of_ours_is_named(tmp_path: Path) -> None:
+    lines = [line(call(60 * n, **MOVED)).decode() for n in range(3)]
+    (tmp_path / "good.jsonl").write_text("".join(lines) + "not ours\n", "utf-8")
+    records = [*map(json.loads, lines)]
+    other = tmp_path / "other"
+    for content, says in (
+        (json.dumps(records), "is a JSON array and no journal"),
+        (json.dumps(records, indent=1), "as with jq -c '.[]'"),
+        (json.dumps(records[0], indent=1), "is JSON and no journal"),
+        ("version: 1\n\ndn: DC=x\nobjectClass: top\n", "is an export of the directory (LDIF)"),
+        ("one\ntwo\n", "is no journal: not one line is from eas-redirect."),
+    ):
+        for encoding in ("utf-8", "utf-16"):
+            other.write_text(content, encoding)
+            made = make_report(find_sources([str(tmp_path)]), START + 86400)
+            assert [n for n in made.notes if n.startswith(f"{other} ") and says in n], made.notes
+            assert (made.totals.exchanges, made.input.foreign, made.input.torn) == (3, 1, 0)
+            assert made.input.unread_files == 1
+
+
+def test_a_capture_in_utf16_is_named_too(tmp_path: Path) -> None:
+    write_har(tmp_path / "b.har", story())
+    text = (tmp_path / "b.har").read_text("utf-8")
+    (tmp_path / "b.har").write_text(text, "utf-16")
+    made = make_report(find_sources([str(tmp_path)]), START + 86400)
+    assert any("b.har is a capture and no journal: eas-redirect explain" in n for n in made.notes)
 
 
 def test_a_line_without_an_end_is_told_in_plain_words(tmp_path: Path) -> None:

@@ -97,6 +97,16 @@ async def test_a_wave_grows_with_its_file(bench: Bench) -> None:
     assert bench.service.judge.directory is directory, "the cache lives on"
 
 
+async def test_names_that_hardly_are_logons_are_told_with_their_line(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(bench.directory / "pilot.txt", "anna\nAnna Moved\n")
+    await bench.look()
+    told = f"redirect.only.users_file: {bench.directory}/pilot.txt:2: Anna Moved holds a blank"
+    assert caplog.text.count(told) == 1
+    assert await bench.reason("anna") == "mailbox_moved", "they are no reason to refuse the file"
+
+
 async def test_a_bad_file_keeps_the_last_good_configuration(bench: Bench) -> None:
     old = bench.service.judge
     write(bench.config, CONFIG + "[proxy]\nworkers = 'two'\n")

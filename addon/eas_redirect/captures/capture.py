@@ -26,6 +26,7 @@ from eas_redirect.captures.har import HARError, read_har
 from eas_redirect.captures.recorded import RecordedExchange, recorded_exchange
 from eas_redirect.captures.signs import Agents, Signs, SyncKeys, discovered, signs_of
 from eas_redirect.captures.tshark import WRITE_IT, read_tshark
+from eas_redirect.configuration.foreign_files import kind_of
 from eas_redirect.judging.callers import ConnectionLogons, DeviceNames
 from eas_redirect.judging.challenges import Challenges
 from eas_redirect.judging.judge import Judge, Judgement
@@ -49,6 +50,7 @@ _PACKETS_ADVICE = (
     " shows both"
 )
 _HEAD = 512  # bytes that tell what a file is
+_READ_HERE = ("a flow file", "a capture", "JSON")  # of `kind_of`
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _PACKED_ADVICE = (
     "this file is packed: unpack it first. A session archive of Fiddler (.saz) is no capture that"
@@ -305,6 +307,9 @@ def _no_capture(head: bytes) -> str | None:
         return _LOG_ADVICE
     if text.startswith('{"index"') or "<pdml" in text or "<psml" in text:
         return _EXPORT_ADVICE
+    kind = kind_of(head)
+    if kind is not None and not kind.startswith(_READ_HERE):
+        return f"the file is {kind}, and neither a flow file of mitmproxy nor a HAR"
     return None
 
 

@@ -16,6 +16,7 @@ from eas_redirect.certificates.x509 import (
     CertificateFileError,
     bears,
     certificate_title,
+    is_pkcs12,
     issuer_title,
     names_of,
     read_bytes,
@@ -24,6 +25,7 @@ from eas_redirect.certificates.x509 import (
 SOON_DAYS = 21  # a certificate that ends within three weeks is worth a line
 LONGEST_DAYS = 398  # Apple devices refuse longer lives since September 2020
 SHORTEST_KEY = 2048  # bits of RSA
+_FROM_PKCS12 = "write it as PEM: openssl pkcs12 -in FILE -nodes -out mail.pem (docs/exchange.md)"
 _BOTH = "it needs the private key and the certificate with its chain, one after the other, in PEM"
 
 
@@ -54,6 +56,8 @@ class FrontRemark:
 def read_front(path: Path, passphrase: str | None = None) -> Front:
     """Raises CertificateFileError, with what to do, if no server could use it."""
     content = read_bytes(path)
+    if is_pkcs12(content):
+        raise CertificateFileError(f"{path} is a PKCS#12 file (.pfx): {_FROM_PKCS12}")
     if b"PRIVATE KEY-----" not in content or b"-----BEGIN CERTIFICATE-----" not in content:
         raise CertificateFileError(f"{path}: {_BOTH}")
     try:

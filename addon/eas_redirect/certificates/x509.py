@@ -129,7 +129,7 @@ def _what_it_is(content: bytes) -> str:
             return f"{kind}; name a file with the certificate, in PEM or DER"
     if _is_pkcs7(content):
         return f"a PKCS#7 bundle (.p7b); take the certificates out: {_pkcs7_command('DER')}"
-    if _is_pkcs12(content):
+    if is_pkcs12(content):
         return (
             "a PKCS#12 file (.pfx), which holds a private key; take the certificate out: "
             "openssl pkcs12 -in FILE -nokeys -out ca.pem"
@@ -148,7 +148,8 @@ def _is_pkcs7(content: bytes) -> bool:
         return False
 
 
-def _is_pkcs12(content: bytes) -> bool:
+def is_pkcs12(content: bytes) -> bool:
+    """Whether it is a .pfx, with or without a password."""
     try:
         pkcs12.load_pkcs12(content, None)
     except ValueError as error:

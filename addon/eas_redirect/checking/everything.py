@@ -120,7 +120,12 @@ def check_snapshot(
         yield _accept(file)
     if directory.unended is not None and not is_accepted(file):
         yield failed("directory.snapshot", *in_two(directory.unended))
-    yield good("directory.snapshot", f"recipients: {len(directory)}")
+    found = f"recipients: {len(directory)}, with targetAddress: {directory.targeted}"
+    if len(directory) and not directory.targeted:
+        advice = "If somebody has moved already, export targetAddress (docs/operate.md)."
+        yield warning("directory.snapshot", f"{found}: nobody can be redirected", advice)
+    else:
+        yield good("directory.snapshot", found)
     for remark in remarks(directory, settings):
         yield warning("directory.snapshot", remark, "Correct the file, or export it again.")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from eas_redirect.checking.tried import Check, failed, good, warning
-from eas_redirect.configuration.config import Config, DirectoryConfig
+from eas_redirect.checking.tried import Check, failed, good, in_two, warning
+from eas_redirect.configuration.config import Config, DirectoryConfig, name_remarks
 from eas_redirect.judging.ended_waits import beside, is_stream, why_not_usable
 from eas_redirect.proxy import profile
 from eas_redirect.telemetry.web import parse_listen
@@ -32,6 +32,8 @@ def check_files(config: Config) -> Iterator[Check]:
     for key, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
         if table is not None and table.users_file is not None:
             yield good(f"redirect.{key}.users_file", f"{table.users_file} can be read")
+    for key, remarks in name_remarks(config).items():
+        yield from (warning(key, *in_two(remark)) for remark in remarks)
     yield _check_names(config)
     yield from _check_journal(config)
     yield from _check_ended_waits(config)

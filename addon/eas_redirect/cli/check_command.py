@@ -21,6 +21,7 @@ from eas_redirect.cli.common import (
     load_with,
     print_json,
     progress_lines,
+    tell,
 )
 from eas_redirect.telemetry.printable import printable
 
@@ -120,12 +121,15 @@ def _scope(config: "Config", timeout_s: float, *, probe: bool) -> "CheckScope":
 
 
 def _names(file: Path) -> tuple[str, ...]:
-    from eas_redirect.configuration.user_list import UserListError, read_users
+    from eas_redirect.configuration.user_list import UserListError, read_list
 
     try:
-        return read_users(file)
+        read = read_list(file)
     except UserListError as error:
         fail(f"--users: {error}", USAGE)
+    for remark in read.remarks:
+        tell(f"--users: {remark}")
+    return read.names
 
 
 def _try_everything(

@@ -56,14 +56,20 @@ def fail(text: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def is_folder(text: str) -> bool:
+    """Whether there is a folder of this name; the text may be anything."""
+    with suppress(OSError, ValueError):
+        return Path(text).is_dir()
+    return False
+
+
 def no_capture(subject: str) -> str:
     """Why what was named is no capture, and what to name."""
     name = "name a flow file of mitmproxy or a HAR."
     if subject == "-":
         return f"A capture is read from a file and not from standard input: {name}"
-    with suppress(OSError, ValueError):
-        if Path(subject).is_dir():
-            return f"{subject} is a folder: {name}"
+    if is_folder(subject):
+        return f"{subject} is a folder: {name}"
     return f"There is no capture {subject}: {name}"
 
 

@@ -18,6 +18,7 @@ from eas_redirect.cli.common import (
     ConfigOption,
     JsonOption,
     fail,
+    is_folder,
     load,
     no_capture,
     print_json,
@@ -196,15 +197,28 @@ def _explain_user(user: str, config: Path, device: "AskedDevice", *, as_json: bo
     from eas_redirect.judging import explanation as room
 
     explanation = asyncio.run(_explain(load(config), user, device))
-    if explanation.logon.format == "bare" and explanation.recipient is None:
-        tell(
-            "If you meant DOMAIN\\user: a shell takes the backslash away, so quote 'DOMAIN\\user'."
-        )
+    if explanation.recipient is None:
+        for hint in _hints(user, explanation.logon.format):
+            tell(hint)
     if as_json:
         print_json(room.explanation_json(explanation))
     else:
         print_text("\n".join(room.explanation_lines(explanation)))
     return _exit_code(explanation)
+
+
+def _hints(user: str, form: str) -> Iterator[str]:
+    """What somebody may have meant by a name that nobody has."""
+    from eas_redirect.configuration.user_list import blank_in
+
+    if is_folder(user):
+        yield f"{user} is a folder here. If you meant a capture in it, name the file."
+    elif (odd := blank_in(user)) is not None:
+        yield f"{odd}."
+    elif form == "bare":
+        yield (
+            "If you meant DOMAIN\\user: a shell takes the backslash away, so quote 'DOMAIN\\user'."
+        )
 
 
 def _capture(subject: str) -> Path | None:
@@ -224,7 +238,7 @@ def _refuse_options_of_captures(
     subject: str, device: str | None, user: str | None, against: Path | None
 ) -> None:
     named = "@" not in subject and subject.lower().endswith(_CAPTURES)
-    if subject == "-" or "/" in subject or named or device or user or against:
+    if subject in ("-", ".", "..") or "/" in subject or named or device or user or against:
         fail(no_capture(subject), USAGE)
 
 

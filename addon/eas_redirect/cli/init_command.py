@@ -1,5 +1,6 @@
 """`eas-redirect init`: writes a commented configuration to start from."""
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -45,27 +46,49 @@ def init(
     """Write a commented eas-redirect.toml to begin with.
 
     It has observe mode and every key with its default. What you name is filled in, so that what
-    `check` proves is what `run` runs. Asks nothing and overwrites nothing.
+    `check` proves is what `run` runs, and named once more if it cannot be right. Asks nothing and
+    overwrites nothing.
     """
+    _refuse_no_file(file)
     text = template()
+    filled: list[str] = []
     for table, key, value in (
         ("proxy", "upstream", upstream),
         ("proxy", "upstream_ca", upstream_ca),
         ("proxy", "cert", cert),
         ("proxy", "listen", listen),
         ("metrics", "listen", metrics),
+        ("exchange", "host_names", name),
+        ("directory", "servers", server),
+        ("directory", "snapshot", snapshot),
     ):
         if value:
-            text = _fill(text, table, key, _toml_text(value))
-    if name:
-        text = _fill(text, "exchange", "host_names", _toml_list(name))
-    if server:
-        text = _fill(text, "directory", "servers", _toml_list(server))
-    if snapshot:
-        text = _fill(text, "directory", "snapshot", _toml_text(snapshot))
+            said = _toml_text(value) if isinstance(value, str) else _toml_list(value)
+            text = _fill(text, table, key, said)
+            filled.append(f"{table}.{key}")
     _write(file, text)
     print(file)
+    for problem in _problems(file, filled):
+        tell(problem)
     tell(f"Edit it, then try it: eas-redirect check --config {file}")
+
+
+def _refuse_no_file(file: Path) -> None:
+    if re.match(r"(?:https?|ldaps?):/", str(file)):
+        fail(f"{file}: is a URL and no file to write: name it with --upstream or --server.", USAGE)
+    if file.is_dir():
+        fail(f"{file} is a folder: name a file in it, such as {file / DEFAULT_CONFIG}.", USAGE)
+
+
+def _problems(file: Path, filled: list[str]) -> list[str]:
+    """What is wrong with the values that were filled in, as `check` says it."""
+    from eas_redirect.configuration.config import ConfigError, load_config
+
+    try:
+        load_config(file, environment={})
+    except ConfigError as error:
+        return [one for one in error.problems if any(f": {key}" in one for key in filled)]
+    return []
 
 
 def template() -> str:

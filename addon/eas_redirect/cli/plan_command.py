@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eas_redirect.planning.plan import PlannedUser, SeenDevices
 
 _ASK_S = 3.0  # for the one question to Exchange: which versions it speaks
+STANDARD_INPUT = Path("/dev/stdin")  # as `-` is understood
 CENSUS_S = 600.0  # for reading every account of the directory, which --all does
 
 
@@ -51,7 +52,10 @@ class PlanOptions:
 def plan(
     users: Annotated[
         Path | None,
-        typer.Argument(metavar="USERS.csv", help="A list of users, with or without a head."),
+        typer.Argument(
+            metavar="USERS.csv",
+            help="A list of users, with or without a head; - for standard input.",
+        ),
     ] = None,
     everyone: Annotated[
         bool, typer.Option("--all", help="Everybody whose mailbox has moved.")
@@ -176,12 +180,18 @@ def _spoken_by(config: "Config") -> str | None:
 
 
 def _read(path: Path) -> tuple[str, ...]:
-    from eas_redirect.configuration.user_list import UserListError, read_users
+    from eas_redirect.configuration.user_list import UserListError, read_list
 
     try:
-        return read_users(path)
+        read = read_list(STANDARD_INPUT if str(path) == "-" else path)
     except UserListError as error:
-        fail(str(error), USAGE)
+        text = str(error)
+        if not path.exists() and ("@" in path.name or "\\" in path.name):
+            text += f"\nTo ask about one user: eas-redirect explain '{path}'"
+        fail(text, USAGE)
+    for remark in read.remarks:
+        tell(remark)
+    return read.names
 
 
 def _seen(journals: list[str]) -> "SeenDevices":

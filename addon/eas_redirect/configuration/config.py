@@ -6,6 +6,7 @@ The tables of the file come first, then what no single key can tell, then the re
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,7 +55,12 @@ from eas_redirect.configuration.sources import (
     Override,
     collect,
 )
-from eas_redirect.configuration.user_list import UserListError, read_users
+from eas_redirect.configuration.user_list import (
+    UserListError,
+    blank_in,
+    read_list,
+    read_users,
+)
 from eas_redirect.directory.values import (
     AccountDomain,
     CacheSettings,
@@ -411,6 +417,20 @@ def _criteria(table: CriteriaConfig | None) -> Criteria:
         device_types=table.device_types,
         networks=table.networks,
     )
+
+
+def name_remarks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What is probably not meant among the names of `redirect.only` and `redirect.except`, by key.
+    Reads the files of users again."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, table in (("only", config.redirect.only), ("except", config.redirect.except_)):
+        if table is None:
+            continue
+        found[f"redirect.{name}.users"] = tuple(filter(None, map(blank_in, table.users or ())))
+        if table.users_file is not None:
+            with suppress(UserListError):  # gone since; the next reading says so
+                found[f"redirect.{name}.users_file"] = read_list(table.users_file).remarks
+    return {key: remarks for key, remarks in found.items() if remarks}
 
 
 def directory_settings(config: Config) -> DirectorySettings:

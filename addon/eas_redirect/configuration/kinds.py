@@ -77,6 +77,8 @@ def _existing(value: object, info: ValidationInfo) -> Path:
         raise ValueError(f"{path} cannot be reached: {error.strerror}") from None
     if not exists:
         raise ValueError(f"there is no file {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
     if not path.is_file():
         raise ValueError(f"{path} is no file")
     if not os.access(path, os.R_OK):
@@ -189,7 +191,7 @@ class Listen:
 def parse_upstream(text: str) -> str:
     """The http or https URL of a server: no path, no trailing slash. Raises ValueError."""
     try:
-        read_server_url(text, UPSTREAM_PORTS)
+        url = read_server_url(text, UPSTREAM_PORTS)
     except HostPortError:
         host = text.partition("://")[2] or text
         meant = f"https://{host.partition('/')[0]}"
@@ -199,6 +201,8 @@ def parse_upstream(text: str) -> str:
             else "must be the URL of the old Exchange without a path, such as"
             " https://ex07.contoso.local"
         ) from None
+    if ".." in url.address.host:
+        raise ValueError(f"names no host: {url.address.host} has two dots in a row")
     return text.removesuffix("/")
 
 

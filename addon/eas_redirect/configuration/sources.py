@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from eas_redirect.configuration.foreign_files import HEAD, SETTINGS, kind_of
 from eas_redirect.configuration.problems import KeyPath, dotted, is_text_key, leaves, unknown_key
 
 type Override = str | int | float | Path
@@ -221,6 +222,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         problem = "there is no such file; `eas-redirect init` writes one"
+    except IsADirectoryError:
+        problem = "is a folder: name the eas-redirect.toml in it"
     except UnicodeDecodeError:
         problem = "is no text in UTF-8: save it as UTF-8"
     except OSError as error:
@@ -230,10 +233,22 @@ def read_text(path: Path) -> str:
 
 def _read_file(said: AllSources) -> None:
     try:
-        take_in_document(said, read_text(said.path))
+        text = read_text(said.path)
+        kind = kind_of(text[:HEAD].encode())
+        if kind is not None and kind != SETTINGS and not _is_toml(text):
+            raise UnreadableFileError(f"{said.path}: is {kind} and no eas-redirect.toml")
+        take_in_document(said, text)
     except UnreadableFileError as error:
         said.problems.append(Problem(str(error)))
         said.unread.add("")
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        parsed(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def take_in_document(said: AllSources, text: str) -> None:

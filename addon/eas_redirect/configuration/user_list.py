@@ -9,9 +9,11 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from eas_redirect.activesync.authorization import MAX_LOGON, parse_logon
+from eas_redirect.configuration.foreign_files import HEAD, kind_of
 from eas_redirect.directory.names import is_dn
 
 MAX_BYTES = 64 * 1024**2
@@ -60,6 +62,19 @@ class UserListError(Exception):
 
 def read_users(path: Path) -> tuple[str, ...]:
     """The names in order, each once regardless of case. Raises UserListError."""
+    return read_list(path).names
+
+
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """`remarks`: what is probably not meant, a sentence each, with the line."""
+
+    names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def read_list(path: Path) -> UserList:
+    """As `read_users`, with remarks."""
     text = _text(path)
     first = next(filter(None, map(_content, text.splitlines())), "")
     if not first:
@@ -69,20 +84,38 @@ def read_users(path: Path) -> tuple[str, ...]:
     is_csv = told is not None or (delimiter in first and not is_dn(first))
     found: dict[str, str] = {}
     problems: list[str] = []
-    for number, cell in _cells(path, text, delimiter) if is_csv else _lines(text):
+    remarks: list[str] = []
+    odd: list[str] = []
+    for number, cell in _cells(path, text, delimiter, remarks) if is_csv else _lines(text):
         try:
             name = read_name(cell)
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
         else:
             found.setdefault(name.lower(), name)
+            if (remark := blank_in(name)) is not None:
+                odd.append(f"{path}:{number}: {remark}")
     if problems:
-        more = len(problems) - MAX_TOLD
-        told_of = problems[:MAX_TOLD] + ([f"{path}: and {more} lines more"] if more > 0 else [])
-        raise UserListError("\n".join(told_of))
+        raise UserListError("\n".join(_first(path, problems)))
     if not found:
         raise UserListError(f"{path}: names nobody below its head: write one user a line")
-    return tuple(found.values())
+    return UserList(tuple(found.values()), (*remarks, *_first(path, odd)))
+
+
+def _first(path: Path, sentences: list[str]) -> list[str]:
+    more = len(sentences) - MAX_TOLD
+    return sentences[:MAX_TOLD] + ([f"{path}: and {more} lines more"] if more > 0 else [])
+
+
+def blank_in(name: str) -> str | None:
+    """What is odd about a name with a blank in it; a DN may have some. Active Directory allows an
+    account name to have one, so it is not refused."""
+    if " " not in name or is_dn(name):
+        return None
+    return (
+        f"{name} holds a blank, as display names do and hardly any name to log on with: write one"
+        " user a line, by UPN, address or DOMAIN\\user"
+    )
 
 
 def read_name(text: str) -> str:
@@ -103,7 +136,7 @@ def read_name(text: str) -> str:
         if len(name) > MAX_DN:
             raise ValueError(f"is longer than {MAX_DN} characters")
         return name
-    if any(mark in name for mark in '*?",;'):
+    if any(mark in name for mark in '*?",;') or sum(map(_is_full, name.split(" "))) > 1:
         raise ValueError(_ONE)
     if len(name) > MAX_LOGON:
         raise ValueError(f"is longer than {MAX_LOGON} characters")
@@ -120,8 +153,14 @@ def _text(path: Path) -> str:
         if path.stat().st_size > MAX_BYTES:
             raise UserListError(f"{path}: is longer than {MAX_BYTES // 1024**2} MiB: no such list")
         raw = path.read_bytes()
+        if (kind := kind_of(raw[:HEAD])) is not None:
+            raise UserListError(f"{path}: is {kind} and no list of users")
         marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = raw.decode("utf-16" if marked else "utf-8-sig")  # PowerShell writes UTF-16
+    except FileNotFoundError:
+        raise UserListError(f"{path}: cannot be read: there is no such file") from None
+    except IsADirectoryError:
+        raise UserListError(f"{path}: is a folder: name a list of users in it") from None
     except OSError as error:
         raise UserListError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -153,7 +192,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         is_first = False
 
 
-def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, str]]:
+def _cells(path: Path, text: str, delimiter: str, remarks: list[str]) -> Iterator[tuple[int, str]]:
     """The column of users of a CSV, with the number of the line on which each row ends."""
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     try:
@@ -168,6 +207,11 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, str]]:
     if rows and _EXCEL.fullmatch(delimiter.join(rows[0][1]).strip(" ")):
         rows = rows[1:]
     column, below = _column([row for _, row in rows])
+    if below == 0 and len(rows) > 1 and not any(map(_is_full, (c for _, r in rows for c in r))):
+        remarks.append(
+            f"{path}:{rows[0][0]}: no head names a column of users, so the first column counts,"
+            " with this line: begin with a line of heads, such as UserPrincipalName"
+        )
     for number, row in rows[below:]:
         others = [cell for at, cell in enumerate(row) if at != column and _is_full(cell)]
         if below == 0 and others:

@@ -216,6 +216,11 @@ class Snapshot:
         return self._index.size
 
     @property
+    def targeted(self) -> int:
+        """How many of them have a targetAddress."""
+        return self._index.targeted
+
+    @property
     def cut(self) -> tuple[str, ...]:
         """Relationships whose domains are not all known, one sentence each."""
         return tuple(
@@ -298,6 +303,7 @@ class _Index:
     def __init__(self, name: str) -> None:
         self.is_empty = True  # without entries of any kind
         self.size = 0  # recipients
+        self.targeted = 0  # those with a targetAddress
         self.relationships: list[OrganizationRelationship] = []
         self.devices: dict[str, list[DirectoryDevice]] = {}  # by the folded DN of the user
         self.device_lists: dict[str, DeviceLists] = {}  # by the plain DN of the user
@@ -424,6 +430,7 @@ class _Index:
 
     def _add_recipient(self, found: Recipient) -> None:
         self.size += 1
+        self.targeted += found.target_address is not None
         if found.is_account:
             _enter(self._accounts["sAMAccountName"], found.sam_account_name, found)
             _enter(self._accounts["userPrincipalName"], found.user_principal_name, found)

@@ -26,6 +26,7 @@ _JOURNAL_LINE = b'\n{"@timestamp":'
 _EAS_STEM = b"/microsoft-server-activesync"
 _DIRECTIVE = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??#[A-Z][A-Za-z-]+:")
 _DATED = re.compile(rb"(?:[^\r\n{]{0,400}?[:-])??[0-9]{4}-[0-9]{2}-[0-9]{2}[ \t][0-9:.]{8,}[ \t]")
+_ARRAY = re.compile(rb"\[\s*\{")
 _OUR_LOG = b"#Software: eas-redirect"
 _NOT_READ = frozenset({".html"})  # of a folder: pages like those that `report` writes
 
@@ -145,11 +146,18 @@ def _kind(head: bytes) -> InputKind:
         return InputKind.TWIN
     if _DIRECTIVE.match(begin):
         return InputKind.IIS
+    if is_array(begin):
+        return InputKind.JOURNAL  # of no lines: `store.py` says so
     # A container's log has what its programs say between the lines of the journal.
     if begin.startswith(b"{") or _JOURNAL_LINE in begin:
         return InputKind.JOURNAL
     excerpt = _EAS_STEM in begin.lower() or _DATED.match(begin)
     return InputKind.EXCERPT if excerpt else InputKind.JOURNAL
+
+
+def is_array(head: bytes) -> bool:
+    """Whether it is one JSON array of records, as many programs export them."""
+    return _ARRAY.match(head) is not None
 
 
 def _reason(error: OSError | ValueError) -> str:

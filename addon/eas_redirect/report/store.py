@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
+from eas_redirect.configuration.foreign_files import kind_of
 from eas_redirect.report.groups import join_logons
-from eas_redirect.report.inputs import InputKind, Source
+from eas_redirect.report.inputs import InputKind, Source, is_array
 from eas_redirect.report.lines import (
     ADOPT,
     CASELESS,
@@ -196,13 +197,14 @@ class _Reader:
         plain.unlink()
 
     def _take(self, source: Source, path: Path, packing: Packing) -> None:
-        if _CAPTURE.match(source.head):
+        head = source.head.decode(source.encoding, "replace").encode()
+        if _CAPTURE.match(head):
             self.lines.unread_files.append(
                 f"{source.name} is a capture and no journal: eas-redirect explain reads it."
             )
             return
         if source.kind is InputKind.JOURNAL:
-            self._read_journal(path, packing, source.size)
+            self._read_journal(path, packing, source.size, source)
             return
         journal, half = self._folder / "iis.jsonl", source.size // 2
         told = 0
@@ -229,14 +231,27 @@ class _Reader:
         if met.guessed:
             self.lines.guessed_files.append(source.name)
 
-    def _read_journal(self, path: Path, packing: Packing, size: int) -> None:
+    def _read_journal(
+        self, path: Path, packing: Packing, size: int, source: Source | None = None
+    ) -> None:
+        """`source`: the file, if it should be a journal. One without a line of ours is said to be
+        something else."""
+        before = self._all("SELECT count(*) FROM lines")[0][0]
         values = {"path": literal(path), "compression": packing.value}
         self._run(INSERT, {**values, **self._place, "newest": self._newest_ms}, size)
         strange = self._all(f"SELECT count(*) FROM lines WHERE class = {LineClass.FOREIGN:d}")[0][0]
         if strange:
             torn, blank = self._all(TORN, values)[0]
-            self.lines.torn += torn
-            self.lines.foreign += max(0, strange - torn - blank)
+            all_strange = self._all("SELECT count(*) FROM lines")[0][0] == before + strange
+            if (
+                source is not None
+                and all_strange
+                and strange > max(blank, torn if torn == 1 else 0)
+            ):
+                self.lines.unread_files.append(f"{source.name} {_no_journal(source)}")
+            else:
+                self.lines.torn += torn
+                self.lines.foreign += max(0, strange - torn - blank)
             self._connection.execute(f"DELETE FROM lines WHERE class = {LineClass.FOREIGN:d}")
 
     def finish(self, sources: Sequence[Source]) -> Lines:
@@ -282,6 +297,17 @@ def _is_direct(source: Source) -> bool:
     if source.packing not in _FOR_DUCKDB or source.encoding is not Encoding.UTF8:
         return False
     return source.packing is not Packing.ZSTD or zstd_is_whole(source.path)
+
+
+def _no_journal(source: Source) -> str:
+    if is_array(source.head.decode(source.encoding, "replace").encode()):
+        return (
+            "is a JSON array and no journal, which has a line for each record: write it so again,"
+            " as with jq -c '.[]'."
+        )
+    kind = kind_of(source.head)
+    named = f"{kind} and no journal" if kind else "no journal"
+    return f"is {named}: not one line is from eas-redirect."
 
 
 def _headless(source: Source, candidates: int) -> str:

@@ -17,6 +17,7 @@ from eas_redirect.configuration.config import (
     ConfigError,
     cache_settings,
     directory_settings,
+    name_remarks,
     policy,
 )
 from eas_redirect.configuration.sources import set_by_environment
@@ -88,6 +89,7 @@ class Service:
         self._retired: list[CachedDirectory] = []  # still asked by exchanges of before
         self._names: asyncio.Task[None] | None = None
         self._doubts: tuple[str, ...] = ()
+        self._say_names(config)
         self._say_doubts()
 
     def prepare(self, config: Config) -> Prepared:
@@ -95,6 +97,7 @@ class Service:
         off the event loop. It raises what creating a service raises, and then nothing has
         changed."""
         made = policy(config)
+        self._say_names(config)
         made = replace(made, wave=made.wave.after(self.judge.policy.wave))
         journal, directory, snapshot = self._journal, self.judge.directory, self.snapshot
         ended_waits = self.ended_waits
@@ -325,6 +328,12 @@ class Service:
             if self.meant != before:
                 logger.info("eas-redirect: %s", self.meant)
             self._say_doubts()
+
+    def _say_names(self, config: Config) -> None:
+        """What is odd about the names as they are written, whatever the directory knows of them."""
+        for key, found in name_remarks(config).items():
+            for remark in found:
+                logger.warning("eas-redirect: %s: %s", key, remark)
 
     def _say_doubts(self) -> None:
         """New doubts, once."""
