@@ -55,13 +55,13 @@ class Directory:
         self.fresh: list[bool] = []
         self.relationships_fresh: list[bool] = []
         self.remembered: DirectoryAnswer | None = None
-        self.relationships_remembered: RelationshipsAnswer | None = None
+        self.relationships_remembered: tuple[OrganizationRelationship, ...] | None = None
 
     def at_hand(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer | None:
         assert logon is ANNA
         return None if fresh else self.remembered
 
-    def relationships_at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
+    def relationships_at_hand(self, *, fresh: bool) -> tuple[OrganizationRelationship, ...] | None:
         return None if fresh else self.relationships_remembered
 
     async def recipient(self, logon: Logon, *, fresh: bool) -> DirectoryAnswer:
@@ -102,9 +102,6 @@ async def test_weak_evidence_asks_freshly(evidence: Evidence, fresh: list[bool])
     assert directory.fresh == directory.relationships_fresh == fresh
 
 
-RELATIONSHIPS = RelationshipsAnswer(relationships=(CLOUD,), source="snapshot")
-
-
 @pytest.mark.parametrize(
     ("answer", "relationships", "asked"),
     [
@@ -119,10 +116,17 @@ async def test_only_what_is_not_at_hand_is_asked_for(
 ) -> None:
     directory = Directory(moved)
     directory.remembered = await moved() if answer else None
-    directory.relationships_remembered = RELATIONSHIPS if relationships else None
+    directory.relationships_remembered = (CLOUD,) if relationships else None
     judgement = await judge(directory).judge(exchange(Evidence.CERTAIN))
     assert judgement.decision == "redirect"
     assert (directory.fresh, directory.relationships_fresh) == asked
+
+
+async def test_weak_evidence_takes_nothing_that_is_at_hand() -> None:
+    directory = Directory(moved)
+    directory.remembered, directory.relationships_remembered = await moved(), (CLOUD,)
+    assert (await judge(directory).judge(exchange(Evidence.WEAK, 403))).decision == "redirect"
+    assert (directory.fresh, directory.relationships_fresh) == ([True], [True])
 
 
 async def test_an_everyday_answer_asks_nobody() -> None:

@@ -23,6 +23,7 @@ from eas_redirect.directory.values import (
     Lookup,
     MovedAnswer,
     NotFound,
+    OrganizationRelationship,
     RelationshipsAnswer,
     Unavailable,
     Watched,
@@ -168,8 +169,8 @@ class CachedDirectory:
         evidence: not older than `relationships_s`."""
         return await self._keeper.relationships(fresh=fresh)
 
-    def relationships_at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
-        """What `relationships` answers without asking."""
+    def relationships_at_hand(self, *, fresh: bool) -> tuple[OrganizationRelationship, ...] | None:
+        """What `relationships` gives without asking."""
         return self._keeper.at_hand(fresh=fresh)
 
     async def moved(self, users: Sequence[Watched]) -> MovedAnswer:

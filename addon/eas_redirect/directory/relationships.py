@@ -165,26 +165,33 @@ class RelationshipsKeeper:
         `fresh`: a copy older than `relationships_s` does not count. It is read again first, and if
         that fails the answer is Unavailable.
         """
-        known = self.at_hand(fresh=fresh)
-        if known is not None:
-            return known
+        reading = self._good(fresh=fresh)
+        if reading is not None:
+            age_s = self._clock() - reading.read_at + reading.answer.age_s
+            return replace(reading.answer, age_s=age_s)
         answer = await asyncio.shield(self._refreshing())
         if fresh and answer.age_s >= self._settings.relationships_s:
             return replace(answer, relationships=outdated(answer.age_s))
         return answer
 
-    def at_hand(self, *, fresh: bool) -> RelationshipsAnswer | None:
-        """What `relationships` answers without waiting for a reading."""
+    def at_hand(self, *, fresh: bool) -> Copy | None:
+        """What `relationships` gives without waiting for a reading."""
+        reading = self._good(fresh=fresh)
+        return None if reading is None else reading.copy
+
+    def _good(self, *, fresh: bool) -> _Reading | None:
+        """The last good copy, while it may serve."""
         reading, life = self._reading, self._settings.relationships_s
         if reading is None:
             return None
         since_s = self._clock() - reading.read_at
-        age_s = since_s + reading.answer.age_s
-        if age_s >= life if fresh else since_s >= life + self._settings.stale_s:
+        if fresh:
+            return reading if since_s + reading.answer.age_s < life else None
+        if since_s >= life + self._settings.stale_s:
             return None
         if since_s >= life and self._loop is None:
             self._refreshing()  # nobody else does it; the copy serves until it is done
-        return replace(reading.answer, age_s=age_s)
+        return reading
 
     def age_s(self) -> float | None:
         return None if self._reading is None else self._clock() - self._reading.read_at

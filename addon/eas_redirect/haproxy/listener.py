@@ -199,12 +199,14 @@ class _Asking:
 
     async def _send(self, data: bytes) -> None:
         """Do not wait for a HAProxy that does not take its reply."""
-        with contextlib.suppress(OSError, TimeoutError):
-            try:
-                sent = self._connection.send(data)
-            except BlockingIOError:
-                sent = 0
-            if sent < len(data):
+        try:
+            sent = self._connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # it has left
+        if sent < len(data):
+            with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(READ_S):
                     await self._loop.sock_sendall(self._connection, data[sent:])
 

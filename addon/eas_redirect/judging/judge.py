@@ -16,7 +16,7 @@ from eas_redirect.directory.values import (
     DirectoryAnswer,
     Found,
     Recipient,
-    RelationshipsAnswer,
+    Relationships,
     Unavailable,
 )
 from eas_redirect.policy.decision import (
@@ -116,7 +116,7 @@ class Judge:
         """
         try:
             asked, known = await self._look_up(ask, early)
-            verdict = decide(ask, asked.lookup, known.relationships, self.policy, trace)
+            verdict = decide(ask, asked.lookup, known, self.policy, trace)
             failed = verdict.reason is Reason.DIRECTORY_UNAVAILABLE
             failure = _failure(asked, known) if failed else None
             return Judgement(
@@ -167,13 +167,11 @@ class Judge:
             async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
                 asked = await self.directory.recipient(ask.logon, fresh=ask.fresh)
                 address = await self.directory.recipient(ask.address, fresh=ask.fresh)
-                known = await self.directory.relationships(fresh=ask.fresh)
+                known = (await self.directory.relationships(fresh=ask.fresh)).relationships
         except TimeoutError:
             asked, known = self._too_late()
             address = asked
-        verdict = decide_discovery(
-            ask, asked.lookup, address.lookup, known.relationships, self.policy, trace
-        )
+        verdict = decide_discovery(ask, asked.lookup, address.lookup, known, self.policy, trace)
         failed = verdict.reason is Reason.DIRECTORY_UNAVAILABLE
         failure = (_failure(asked, known) or _failure(address, known)) if failed else None
         return Judgement(
@@ -187,7 +185,7 @@ class Judge:
 
     async def _look_up(
         self, ask: Ask, early: DirectoryAnswer | None
-    ) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+    ) -> tuple[DirectoryAnswer, Relationships]:
         asked = early or self.directory.at_hand(ask.logon, fresh=ask.fresh)
         known = self.directory.relationships_at_hand(fresh=ask.fresh)
         if asked is not None and known is not None:
@@ -195,20 +193,17 @@ class Judge:
         try:
             async with asyncio.timeout(self.lookup_timeout_s + GRACE_S):
                 asked = asked or await self.directory.recipient(ask.logon, fresh=ask.fresh)
-                return asked, await self.directory.relationships(fresh=ask.fresh)
+                answer = await self.directory.relationships(fresh=ask.fresh)
+                return asked, answer.relationships
         except TimeoutError:
             return self._too_late()
 
-    def _too_late(self) -> tuple[DirectoryAnswer, RelationshipsAnswer]:
+    def _too_late(self) -> tuple[DirectoryAnswer, Unavailable]:
         late = Unavailable(
             error_type="timeout",
             message=f"the directory gave no answer within {self.lookup_timeout_s:g} s",
         )
-        source = self.directory.source
-        return (
-            DirectoryAnswer(lookup=late, source=source),
-            RelationshipsAnswer(relationships=late, source=source),
-        )
+        return DirectoryAnswer(lookup=late, source=self.directory.source), late
 
     def _failed(self, exchange: Exchange, error_type: str, message: str) -> Judgement:
         return Judgement(
@@ -232,10 +227,10 @@ def _user(found: Discovery, recipient: Recipient) -> User:
     )
 
 
-def _failure(asked: DirectoryAnswer, known: RelationshipsAnswer) -> Unavailable | None:
+def _failure(asked: DirectoryAnswer, known: Relationships) -> Unavailable | None:
     found = asked.lookup
     unseen = found.unseen if isinstance(found, Found) else None
-    for value in (found, unseen, known.relationships):
+    for value in (found, unseen, known):
         if isinstance(value, Unavailable):
             return value
     return None
