@@ -4,7 +4,9 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,11 @@ def test_what_runs_is_good_and_a_second_one_on_the_port_is_not(tmp_path: Path) -
         found = checks(running)
         assert [c for c in found.values() if c.state != "good"] == []
         assert {"haproxy", "haproxy files", "haproxy -c", "haproxy log"} <= found.keys()
+        assert found["haproxy running"].state == "good"
+        os.utime(running.directory / "haproxy" / "eas.lua", (time.time() + 5,) * 2)
+        check = checks(running)["haproxy running"]
+        assert check.state == "warning"
+        assert check.finding == "it runs with older files: eas.lua changed after it started"
         with socket.socket() as second:
             second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             second.bind(("127.0.0.1", running.port))
@@ -131,6 +138,33 @@ def test_the_command_takes_the_folder(tmp_path: Path) -> None:
     assert "Start eas-redirect judge" in said.stdout
     assert "version 2.6 with Lua" in said.stdout
     assert "tcp_timeout" not in said.stdout, "mitmproxy carries nothing here"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as other users")
+def test_a_socket_that_haproxy_itself_may_not_open_is_told() -> None:
+    """Whoever runs the check may open it."""
+    require("haproxy")
+    with tempfile.TemporaryDirectory() as folder, RawServer(answering(OK)) as server:
+        directory = Path(folder)
+        found = prepared(directory / "both", f"http://127.0.0.1:{server.port}", CONFIG)
+        text = found.configuration.read_text()
+        found.configuration.write_text(text.replace("global\n", "global\n    user nobody\n", 1))
+        socket_file = directory / "both" / "judge.sock"
+        try:
+            found.start_judge()
+            found.start_haproxy()
+            for folder_mode, socket_mode, barred in (
+                (0o700, 0o666, directory),
+                (0o755, 0o660, socket_file),
+                (0o755, 0o666, None),
+            ):
+                directory.chmod(folder_mode)
+                socket_file.chmod(socket_mode)
+                said = [c for s, c in checks(found).items() if s.endswith("rights")]
+                assert [c.state for c in said] == (["failed"] if barred else [])
+                assert all(f"{barred} does not let" in c.finding for c in said)
+        finally:
+            found.stop()
 
 
 def test_a_judge_that_hangs_or_is_another_program_is_told(tmp_path: Path) -> None:

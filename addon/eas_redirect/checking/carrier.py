@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ WRITTEN_FOR = (2, 6)
 _VERSION = re.compile(r"HAProxy version (\d+)\.(\d+)")
 _CHROOT = re.compile(r"(?m)^\s*chroot\s+(\S+)")
 _DROPPED = re.compile(r"(?m)^DroppedLogs: (\d+)")
+_PID = re.compile(r"(?m)^Pid: (\d+)")
+_IDS = re.compile(r"(?m)^(Uid|Gid|Groups):(.*)")
+_UPTIME = re.compile(r"(?m)^Uptime_sec: (\d+)")
 _ADMIN = re.compile(r"(?m)^\s*stats socket (\S+)")
 _OLD_TLS = "ssl-min-ver TLSv1.0"
 _OPTIONS = ("maxconn", "stats socket", "#")  # lines that options of the command decide; comments
@@ -51,7 +55,7 @@ def check_haproxy(config: Config, folder: Path, timeout_s: float) -> Iterator[Ch
     yield from _check_files(config, folder, text)
     yield from _check_accepted(folder, timeout_s)
     yield from _check_port(config.proxy.listen.port)
-    yield from _check_log(text, timeout_s)
+    yield from _check_running(config, folder, text, timeout_s)
     for server in config.judge.servers:
         yield _check_judge(server, timeout_s)
 
@@ -173,21 +177,23 @@ def _check_port(port: int) -> Iterator[Check]:
         yield failed("haproxy port", finding, "End all but one: ss -ltnp tells which they are.")
 
 
-def _check_log(text: str, timeout_s: float) -> Iterator[Check]:
+def _check_running(config: Config, folder: Path, text: str, timeout_s: float) -> Iterator[Check]:
+    """What HAProxy says of itself; nothing if it does not run, or this user may not ask."""
     found = _ADMIN.search(text)
-    if found is None:
-        return
-    try:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(timeout_s)
-            asking.connect(found[1].strip('"'))
-            asking.sendall(b"show info\n")
-            said = b""
-            while more := asking.recv(65536):
-                said += more
-    except OSError:  # it does not run, or this user may not ask
-        return
-    dropped = _DROPPED.search(said.decode("utf-8", "replace"))
+    said = "" if found is None else _asked(found[1].strip('"'), "show info", timeout_s)
+    if uptime := _UPTIME.search(said):
+        started_s = time.time() - int(uptime[1])
+        later = [
+            name for name in (CONFIGURATION, LUA, HEADER_CASE) if _since(folder / name, started_s)
+        ]
+        if later:
+            finding = f"it runs with older files: {', '.join(later)} changed after it started"
+            yield warning("haproxy running", finding, "Reload HAProxy.")
+        else:
+            yield good("haproxy running", "started after the last change of its files")
+    if pid := _PID.search(said):
+        yield from _check_rights(config, _CHROOT.search(text), pid[1])
+    dropped = _DROPPED.search(said)
     if dropped is None:
         return
     if int(dropped[1]):
@@ -195,6 +201,62 @@ def _check_log(text: str, timeout_s: float) -> Iterator[Check]:
         yield warning("haproxy log", finding, "Is its disk full, or who reads it too slow?")
     else:
         yield good("haproxy log", "no line was lost since it started")
+
+
+def _check_rights(config: Config, chroot: re.Match[str] | None, pid: str) -> Iterator[Check]:
+    """Whether HAProxy itself may open the judges' sockets: who runs this check may be root."""
+    root = Path("/" if chroot is None else chroot[1])
+    for server in config.judge.servers:
+        path = Place.parse(server).path
+        if path is None or (barred := _barred(pid, root, Path(path))) is None:
+            continue
+        finding = f"HAProxy may not open it: {barred} does not let its user or group in"
+        advice = "Run the judge with Group=haproxy, as its unit does, or have HAProxy in its group."
+        yield failed(f"judge {server} rights", finding, advice)
+
+
+def _barred(pid: str, root: Path, path: Path) -> Path | None:
+    """What bars this process: the socket, or a folder above it and below `root` (Linux)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8")
+        ids = {name: list(map(int, found.split())) for name, found in _IDS.findall(status)}
+        user, groups = ids["Uid"][1], {ids["Gid"][1], *ids["Groups"]}
+        folders = [folder for folder in path.parents if folder.is_relative_to(root)]
+        for entry, wanted in (*((folder, 0o1) for folder in reversed(folders)), (path, 0o2)):
+            found = entry.stat()
+            of_user, of_group = user == found.st_uid, found.st_gid in groups
+            shift = 6 if of_user else 3 if of_group else 0
+            if user != 0 and not found.st_mode >> shift & wanted:
+                return entry
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+    ):  # not there, or not this system: the question itself says
+        pass
+    return None
+
+
+def _asked(path: str, command: str, timeout_s: float) -> str:
+    """The answer of HAProxy's admin socket; empty if there is none."""
+    said = b""
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(timeout_s)
+            asking.connect(path)
+            asking.sendall(command.encode() + b"\n")
+            while more := asking.recv(65536):
+                said += more
+    except OSError:
+        return ""
+    return said.decode("utf-8", "replace")
+
+
+def _since(path: Path, time_s: float) -> bool:
+    try:
+        return path.stat().st_mtime > time_s
+    except OSError:
+        return False
 
 
 def _check_judge(server: str, timeout_s: float) -> Check:
