@@ -168,7 +168,6 @@ def test_each_test_file_is_called_after_what_it_tests() -> None:
 # What is tested by another file, and why.
 TESTED_ELSEWHERE = {
     "activesync/exchange.py": "values only",
-    "checking/domain_controllers.py": "on real servers: integration/test_check_slapd.py and _samba",
     "checking/everything.py": "the order of `check`: cli/test_check_command.py",
     "cli/lab_command.py": "starts a whole lab: integration/test_lab.py",
     "cli/tables.py": "a console, by what it prints: cli/test_common.py",

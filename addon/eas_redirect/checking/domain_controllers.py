@@ -4,6 +4,7 @@ The checks: connect, TLS, bind, naming contexts, clock.
 """
 
 import datetime
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,10 +23,11 @@ from eas_redirect.directory.ldap.credentials import BindCredentials
 from eas_redirect.directory.ldap.faults import Fault
 from eas_redirect.directory.ldap.inspection import Inspection, inspect
 from eas_redirect.directory.ldap.servers import parse_server
-from eas_redirect.directory.names import dns_name
+from eas_redirect.directory.names import dns_name, domain_dn, plain_dn
 from eas_redirect.directory.sight import Sight
-from eas_redirect.directory.values import DirectorySettings
+from eas_redirect.directory.values import DirectorySettings, Recipient, Unavailable
 
+_COMMA = re.compile(r"(?<!\\),")  # between two parts of a DN (RFC 4514 2.1)
 _TLS_FAULTS = frozenset({"certificate", "tls"})
 _BEFORE_CONNECTING = frozenset(
     {"certificate", "no_password"}
@@ -136,3 +138,41 @@ def check_sight(sight: Sight | None) -> Iterator[Check]:
     seen = [dns_name(domain.nc_name) for domain in sight.domains if domain.mailboxes]
     if seen:
         yield good("directory: mailboxes", f"can be seen in {', '.join(seen)}")
+
+
+def check_accounts(
+    found: tuple[Recipient, ...] | Unavailable, sight: Sight | None
+) -> Iterator[Check]:
+    """Whether some accounts look as if they had mailboxes here that may not be read, although those
+    of others may. Whoever has an alias has a mailbox here, or a `targetAddress` that leads to one.
+    """
+    subject = "directory: hidden mailboxes"
+    if sight is None:
+        return
+    if isinstance(found, Unavailable):
+        yield skipped(subject, f"not all accounts could be read: {found.message}")
+        return
+    showing: set[str] = set()  # containers
+    odd: dict[str, list[str]] = {}  # DNs by container
+    for one in found:
+        container = _COMMA.split(plain_dn(one.dn), maxsplit=1)[-1]
+        if one.has_mailbox:
+            showing.add(container)
+        elif one.mail_nickname and one.target_address is None:
+            odd.setdefault(container, []).append(one.dn)
+    believed = [
+        dns
+        for container, dns in odd.items()
+        if container not in showing and sight.sees_mailboxes(domain_dn(dns[0]), says_remote=False)
+    ]
+    if believed:
+        count, first = sum(map(len, believed)), believed[0][0]
+        finding = (
+            f"{count} users have a mailNickname, and show neither a mailbox nor a targetAddress, in"
+            f" {len(believed)} containers in which nobody shows a mailbox; first {first}"
+        )
+        advice = (
+            "If their mailboxes are here, let the account read homeMDB and msExchHomeServerName"
+            " there: somebody there who forwards would be redirected."
+        )
+        yield warning(subject, finding, advice)

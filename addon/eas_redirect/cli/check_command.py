@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from eas_redirect.checking.everything import CheckScope
     from eas_redirect.checking.tried import Check
     from eas_redirect.configuration.config import Config
+    from eas_redirect.directory.values import Census
     from eas_redirect.judging.explanation import Explanation
     from eas_redirect.judging.judge import Judge
 
@@ -164,7 +165,7 @@ def _try_everything(
             return [*checks, *everything.check_exchange(scope)], []
         judge = with_waves(judge_over(config, directory))
         checks += everything.check_waves(config.mode, judge.policy.wave)
-        asked, users, explanations = asyncio.run(_ask(judge, config, scope, names))
+        asked, users, explanations = asyncio.run(_ask(judge, directory, config, scope, names))
     finally:
         directory.close()
     return [*checks, *asked, *everything.check_exchange(scope), *users], explanations
@@ -180,14 +181,21 @@ def _refusal(error: Exception) -> list["Check"]:
 
 
 async def _ask(
-    judge: "Judge", config: "Config", scope: "CheckScope", names: Sequence[str]
+    judge: "Judge",
+    census: "Census",
+    config: "Config",
+    scope: "CheckScope",
+    names: Sequence[str],
 ) -> tuple[list["Check"], list["Check"], list["Explanation"]]:
+    from eas_redirect.checking.domain_controllers import check_accounts
     from eas_redirect.checking.everything import check_policy, check_user
     from eas_redirect.checking.legacy_server import ceiling_at
     from eas_redirect.judging.explanation import AskedDevice, explain_user
 
     relationships = await judge.directory.relationships()
     policy_checks = list(check_policy(relationships, judge.policy, scope))
+    if relationships.sight is not None:
+        policy_checks += check_accounts(await census.everyone(), relationships.sight)
     at_once = asyncio.Semaphore(config.directory.pool_size)
     # Devices speak what their server speaks.
     server = scope.upstream if names else None
