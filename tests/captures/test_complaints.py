@@ -226,12 +226,14 @@ def asked(command: str, answer: Element, at: float = 0, *, count: int = 1) -> Fl
     ]  # fmt: skip
 
 
-def said(page: int, command: str, number: int, *, count: int, way: tuple[str, ...]) -> Flows:
+def said(
+    page: int, command: str, number: int, *, count: int, way: tuple[str, ...], at: float = 20
+) -> Flows:
     """A good answer whose `way` leads to a Status of its own."""
     inner = element(page, "Status", str(number))
     for name in reversed(way):
         inner = element(page, name, inner)
-    return asked(command, element(page, command, inner), 20, count=count)
+    return asked(command, element(page, command, inner), at, count=count)
 
 
 def refused(command: str, number: int, count: int = 1) -> Flows:
@@ -289,6 +291,52 @@ def told(action: str) -> bytes:
         f' xmlns="{SPACE}/mobilesync/responseschema/2006"><Action>{action}</Action></Response>'
         "</Autodiscover>"
     ).encode()
+
+
+def good_weeks() -> Flows:
+    """Two phones' worth of mail, and what goes wrong now and then without anybody noticing."""
+    flows: Flows = [*GOOD]
+    for n in range(300):
+        at = 100 + n * 600
+        flows += [
+            ping(at, 2, asked=470, waited=100),
+            key_sent(at + 101, str(n), str(n + 1)),
+            *said(
+                20,
+                "ItemOperations",
+                6 if n % 100 == 7 else 1,
+                count=1,
+                way=("Response", "Fetch"),
+                at=at + 110,
+            ),
+        ]
+        if n % 10 == 0:
+            flows += said(
+                5, "MoveItems", 1 if n % 100 == 20 else 3, count=1, way=("Response",), at=at + 120
+            )
+            flows += said(15, "Search", 1, count=1, way=("Response", "Store"), at=at + 125)
+        if n % 100 == 50:
+            flows += [
+                *code(401, at=at + 200),
+                gave_up(cut_off(eas_flow(at + 210, "ItemOperations"))),
+                eas_flow(at + 220, "SmartReply", body=status(21, "SmartReply", 150)),
+                eas_flow(at + 221, "SendMail"),
+                *said(
+                    0,
+                    "Sync",
+                    8,
+                    count=1,
+                    way=("Collections", "Collection", "Responses", "Change"),
+                    at=at + 230,
+                ),
+                eas_flow(at + 240, body=status(7, "FolderSync", 1), waited=35),
+                *(eas_flow(at + 300 + k, body=status(7, "FolderSync", 1)) for k in range(4)),
+                eas_flow(at + 320, "Sync", body=status(0, "Sync", 149)),
+            ]
+    for flow in flows:
+        if flow.error is not None:
+            flow.error.msg = "Client disconnected."
+    return flows  # fmt: skip
 
 
 def probe(number: int) -> http.HTTPFlow:
@@ -709,6 +757,13 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
             *(eas_flow(300, command) for command in ("SendMail", "SmartReply", "SmartForward")),
         ],
         [],
+    ),
+    "weeks of mail, with a little of everything": (good_weeks, []),
+    "a reply to what is gone, sent as a new message": (
+        lambda: [*GOOD, *refused("SmartReply", 150), eas_flow(25, "SendMail")], [],
+    ),
+    "a stored request that Exchange has lost": (
+        lambda: [*GOOD, *refused("Sync", 149), sync(30), ping(40)], [],
     ),
     "moves to a folder that is gone": (
         lambda: [*GOOD, *said(5, "MoveItems", 2, count=4, way=("Response",))], ["items_not_moved"],

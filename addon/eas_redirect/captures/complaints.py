@@ -30,6 +30,7 @@ from eas_redirect.policy.reasons import advice, in_order
 CAME_BACK = 2  # redirects after which a device that still calls has not followed
 LOOPING = 3  # answers of one kind after which a device is stuck
 MANY = 5  # of what happens once in a while anyway
+_SHARE, _SHARE_OF_SYNCS, _SHARE_OF_ALL = 4, 10, 100  # one in so many
 _OFTEN, _OFTEN_S = 20, 10.0  # the same question, and how many seconds apart it would be in order
 _SAME_AGE_S = 5.0  # waits that end at one age, whatever was asked, are cut by a clock
 _LONG_S = 25.0  # what ends sooner waits for nothing; everything but waits should end by 30 s
@@ -52,6 +53,7 @@ _LONG = frozenset(
 )
 _PATIENCE_S = 14.0  # the shortest time after which a phone gives a command up
 _LATE_S = 30.0
+_SENT_WITHIN_S = 120.0
 _SLOW_ADVICE = (
     "phones wait half a minute for anything but mail: look at the load of Exchange and of its"
     " disks, at domain controllers that do not answer, and at what inspects traffic on the way"
@@ -419,7 +421,9 @@ def _unauthenticated(server: _Server) -> Iterator[_Found]:
             " the device",
             refused,
         )
-    elif (times := _refusals_between(server.entries)) >= LOOPING:
+    elif (times := _refusals_between(server.entries)) >= LOOPING and (
+        times * _SHARE_OF_ALL >= total(server.entries)
+    ):
         yield _taken(
             "logon_refused_at_times",
             f"was refused {_times(times)} (401) with a password that was accepted before and after",
@@ -1102,7 +1106,7 @@ def _slow(server: _Server) -> Iterator[_Found]:
         for e in server.entries
         if e.status_code == 200 and e.command not in _LONG and (e.least_s or 0.0) >= _LATE_S
     ]
-    if total(said) >= LOOPING:
+    if _is_often(server, said, _SHARE):
         commands = _commands(said)
         yield _taken(
             "slow_answers",
@@ -1119,7 +1123,13 @@ def _gave_up(entry: TimelineEntry) -> bool:
 
 def _cut_answers(server: _Server) -> Iterator[_Found]:
     """Answers that began and did not end."""
-    said = [e for e in server.left if e.signs.cut_off and e.status_code == 200]
+    cut = [e for e in server.left if e.signs.cut_off and e.status_code == 200]
+    said = []
+    for entry in cut:  # a phone goes out of reach, and comes back
+        if _gave_up(entry) and _leads_on(server.entries, entry):
+            yield _explained([entry])
+        else:
+            said.append(entry)
     if not said:
         return
     if total(said) < LOOPING and _leads_on(server.entries, said[-1]):
@@ -1318,6 +1328,16 @@ _REFUSALS = (
 )
 
 
+def _is_sent_after(server: _Server, refused: TimelineEntry) -> bool:
+    """Whether the device sent it another way at once: as a new message where the one that it
+    answers is gone."""
+    at = next(n for n, entry in enumerate(server.entries) if entry is refused)
+    after = next((e for e in server.entries[at + 1 :] if e.command in _SENDING), None)
+    if refused.count > 1 or after is None or after.time_s - refused.time_s > _SENT_WITHIN_S:
+        return False
+    return after.status_code == 200 and after.eas_status in (None, 1)
+
+
 def _refused(server: _Server) -> Iterator[_Found]:
     for refusal in _REFUSALS:
         said = [
@@ -1326,6 +1346,16 @@ def _refused(server: _Server) -> Iterator[_Found]:
             if e.eas_status in refusal.statuses
             and (refusal.commands is None or e.command in refusal.commands)
         ]
+        if refusal.commands is _SENDING:
+            yield _explained([e for e in said if _is_sent_after(server, e)])
+            said = [e for e in said if not _is_sent_after(server, e)]
+        elif (
+            said
+            and _leads_on(server.entries, said[-1])
+            and not _is_often(server, said, _SHARE_OF_SYNCS)
+        ):
+            yield _explained(said)
+            continue
         if said:
             statuses = ", ".join(dict.fromkeys(f"{e.eas_status} {e.meaning}" for e in said))
             text = f"{_were(said)} answered {statuses} {_times(total(said))}"
@@ -1366,10 +1396,18 @@ _OF_ITEMS = {
 }
 
 
+def _is_often(server: _Server, said: list[TimelineEntry], share: int) -> bool:
+    """Whether it is one in `share` of such commands at least: in a capture of weeks, a few of
+    anything happen."""
+    commands = {e.command for e in said}
+    every = total([e for e in server.entries if e.command in commands])
+    return total(said) >= LOOPING and share * total(said) >= every
+
+
 def _items(server: _Server) -> Iterator[_Found]:
     for command, (kind, what) in _OF_ITEMS.items():
         said = [e for e in server.left if e.command == command and e.signs.item_statuses]
-        if total(said) < LOOPING:
+        if not _is_often(server, said, _SHARE_OF_SYNCS if command == "Sync" else _SHARE):
             continue
         numbers = sorted({number for e in said for number in e.signs.item_statuses})
         meant = ", ".join(item_meaning(command, number) for number in numbers)
