@@ -88,16 +88,20 @@ def test_what_hardly_belongs_to_a_password_is_told_and_not_the_password(
     tmp_path: Path, content: str, finding: str | None
 ) -> None:
     file = tmp_path / "password"
-    file.write_text(content, "utf-8", newline="")
-    file.chmod(0o600)
     text = f"bind_user = 'svc@contoso.example'\npassword_file = '{file}'"
-    checks = [
-        check
-        for check in local.check_files(configuration(tmp_path, text))
-        if check.subject == "directory.password_file" and check.state != "good"
-    ]
-    assert [finding in check.finding for check in checks if finding] == ([True] if finding else [])
-    assert len(checks) == (finding is not None)
+    for encoding in ("utf-8", "utf-16"):
+        file.write_text(
+            content.removeprefix("\ufeff") if encoding == "utf-16" else content,
+            encoding,
+            newline="",
+        )
+        file.chmod(0o600)
+        checks = [
+            check
+            for check in local.check_files(configuration(tmp_path, text))
+            if check.subject == "directory.password_file" and check.state != "good"
+        ]
+        assert [str(finding) in check.finding for check in checks] == [True] * bool(finding)
     assert not any("Passw0rd" in f"{check.finding}{check.advice}" for check in checks)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eas_redirect.checking.tried import Check, failed, good, in_two, warning
 from eas_redirect.configuration.config import Config, DirectoryConfig, name_remarks
+from eas_redirect.directory.ldap.credentials import password_text
 from eas_redirect.judging.ended_waits import beside, is_stream, why_not_usable
 from eas_redirect.proxy import profile
 from eas_redirect.telemetry.web import parse_listen
@@ -94,7 +95,10 @@ def _check_bind(directory: DirectoryConfig) -> Iterator[Check]:
 
 def _odd_password(path: Path) -> str | None:
     """Never reveals a character of it."""
-    lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    try:
+        lines = password_text(path.read_bytes()).splitlines()
+    except UnicodeDecodeError:
+        return None  # the bind says so
     first, *rest = lines or [""]
     if first != first.strip():
         return f"blanks stand before or behind the password in {path}"

@@ -25,20 +25,17 @@ def settings(**changes: str | None) -> DirectorySettings:
     )
 
 
-@pytest.mark.parametrize(
-    "content",
-    [SECRET, f"{SECRET}\n", f"{SECRET}\r\n", f"\ufeff{SECRET}\nwhat stands below\n"],
-    ids=["bare", "line end", "crlf", "mark and more"],
-)
-def test_the_first_line_of_the_file(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nwhat stands below\n"], ids=repr)
+def test_the_first_line_of_the_file(tmp_path: Path, end: str, encoding: str) -> None:
     file = tmp_path / "password"
-    file.write_bytes(content.encode())
+    file.write_bytes(f"{SECRET}{end}".encode(encoding))
     assert BindCredentials(settings(password_file=str(file))).password() == SECRET
 
 
 def test_a_file_that_is_no_text_is_no_password(tmp_path: Path) -> None:
     file = tmp_path / "password"
-    file.write_bytes(b"\xff\xfeP\0")
+    file.write_bytes(b"P\xe4ssword\n")
     with pytest.raises(Fault, match="is not UTF-8") as caught:
         BindCredentials(settings(password_file=str(file))).password()
     assert (caught.value.error_type, caught.value.scope) == ("no_password", "account")

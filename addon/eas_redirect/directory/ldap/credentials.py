@@ -5,6 +5,7 @@ the account (MS-SAMR 3.1.1.7.1). For the same reason one thread tries a password
 others wait for the result. A changed password is tried at once. Standard library only.
 """
 
+import codecs
 import hashlib
 import os
 import threading
@@ -102,7 +103,7 @@ class BindCredentials:
 def _read_file(file: str) -> str:
     """The file's first line, because editors and `echo` add a line end."""
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = password_text(Path(file).read_bytes())
     except OSError as error:
         raise _no_password(
             f"directory.password_file ({file}) cannot be read: {error.strerror}"
@@ -110,6 +111,13 @@ def _read_file(file: str) -> str:
     except UnicodeDecodeError:
         raise _no_password(f"directory.password_file ({file}) is not UTF-8") from None
     return text.partition("\n")[0].rstrip("\r")
+
+
+def password_text(content: bytes) -> str:
+    """A file of a password as text. Notepad and PowerShell write UTF-16. Raises
+    UnicodeDecodeError."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _no_password(message: str) -> Fault:
