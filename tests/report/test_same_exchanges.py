@@ -88,7 +88,7 @@ def counted(made: Report) -> dict[str, tuple[str, int, int]]:
 
 
 def clocks(made: Report) -> list[str]:
-    words = ("clock of", "seem to tell")
+    words = ("clock of", "seem to tell", "two distances")
     return [note for note in made.notes if any(word in note for word in words)]
 
 
@@ -187,6 +187,44 @@ def test_phones_that_ask_every_quarter_of_an_hour_prove_nothing(tmp_path: Path) 
     agreeing = report_of(tmp_path)
     assert clocks(agreeing) == []
     assert agreeing.totals.exchanges == len(records)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.55])
+def test_a_clock_that_was_set_in_between_is_told(share: float, tmp_path: Path) -> None:
+    records = traffic()
+    write_journal(tmp_path / "eas.jsonl", records)
+    at = int(len(records) * share)
+    later = [replace(record, timestamp_s=record.timestamp_s + 600) for record in records[at:]]
+    iis_log(tmp_path / "u_ex260302.log", [*records[:at], *later])
+    [note] = clocks(report_of(tmp_path))
+    assert "at two distances in time, 10 min from each other" in note
+
+
+def test_a_front_end_its_back_end_and_a_proxy(tmp_path: Path) -> None:
+    """Three lines of each exchange, and three clocks."""
+    records = traffic()
+    write_journal(tmp_path / "eas.jsonl", records)
+    front = iis_log(tmp_path / "W3SVC1" / "u_ex260302.log", records, 600)
+    front.write_text(front.read_text().replace("&Log=", "&cafeReqId=1;&x="))
+    back = iis_log(tmp_path / "W3SVC2" / "u_ex260302.log", records, 840)
+    inner = "/Microsoft-Server-ActiveSync/Proxy/default.eas "
+    back.write_text(back.read_text().replace("/Microsoft-Server-ActiveSync ", inner))
+    made = report_of(tmp_path, front, back)
+    assert counted(made) == counted(report_of(tmp_path / "eas.jsonl"))
+    assert [("10 min" in note, "14 min" in note) for note in clocks(made)] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_decisions_alone_are_joined_too(tmp_path: Path) -> None:
+    """`journal.exchanges = "decisions"`: everyday traffic stands in Exchange's log only."""
+    records = traffic()
+    told = [record for record in records if record.decision == "redirect"]
+    write_journal(tmp_path / "eas.jsonl", told)
+    iis_log(tmp_path / "u_ex260302.log", records, 600)
+    made = report_of(tmp_path)
+    assert (made.totals.exchanges, made.totals.redirects) == (len(records), len(told))
 
 
 def test_two_proxies_in_a_row_are_told(tmp_path: Path) -> None:

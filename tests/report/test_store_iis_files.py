@@ -11,6 +11,8 @@ from eas_redirect.cli.main import app
 from eas_redirect.report.figures import make_report
 from eas_redirect.report.inputs import InputKind, find_sources
 from eas_redirect.report.report_values import Report
+from eas_redirect.telemetry.record import journal_line
+from tests.report.test_figures import call
 
 NOW = 1_775_000_000.0  # 2026-03-31
 EAS = "/Microsoft-Server-ActiveSync/default.eas"
@@ -193,6 +195,13 @@ def test_moved_devices_that_were_left_alone_for_their_version_are_told(tmp_path:
         text += line(f"01 {hour:02}:00:00", query)
     made = read(tmp_path, a=text)
     assert any(n.startswith("2 moved devices were left alone: the version") for n in made.notes)
+
+
+def test_a_journal_at_the_end_of_an_iis_log_is_not_skipped_in_silence(tmp_path: Path) -> None:
+    """As after `cat *`."""
+    journal = journal_line(call(0)).decode()
+    made = read(tmp_path, all=HEAD + line("01 08:00:00") + journal)
+    assert (made.totals.exchanges, made.input.foreign) == (1, 1)
 
 
 def test_an_administrators_browser_is_no_phone(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ class Distance:
     apart_ms: int
     layered: bool  # one stands behind the other
     certain: bool
+    further_ms: int | None = None  # another one that fits the rest: a clock was set in between
 
 
 def logs_of(sources: Sequence[Source]) -> tuple[int, ...]:
@@ -175,11 +176,17 @@ def count_once(
             " by their common exchanges: its times are counted by the other clock."
         )
     for one in distances:
-        if one not in joined:
+        both = f"{names[one.one]} and {names[one.other]}"
+        if one.further_ms is not None:
             lines.clocks.append(
-                f"{names[one.one]} and {names[one.other]} seem to tell of the same exchanges"
-                f"{_apart(one.apart_ms)}, and these count twice. Name one of them, or make two"
-                " reports."
+                f"{both} have exchanges in common at two distances in time,"
+                f" {_gap(one.further_ms - one.apart_ms)} from each other: a clock was set in"
+                " between, and some count twice. Make a report of each stretch."
+            )
+        elif one not in joined:
+            lines.clocks.append(
+                f"{both} seem to tell of the same exchanges{_apart(one.apart_ms)}, and these count"
+                " twice. Name one of them, or make two reports."
             )
     connection.execute(OUTER_LOGON)
     lines.doubled = _changed(connection, DOUBLED)
@@ -297,7 +304,8 @@ def _distance(
     at, best = max(sums.items(), key=lambda item: (item[1], -abs(item[0])))
     if best < (FEWEST if abs(at) > AGREE_MS / 1000 else FEWEST_AGREE):
         return None
-    second = max((n for s, n in sums.items() if abs(s - at) > _NEIGHBOURS_S), default=0)
+    others = {s: n for s, n in sums.items() if abs(s - at) > _NEIGHBOURS_S}
+    elsewhere, second = max(others.items(), key=lambda item: item[1], default=(0, 0))
     values = {"one": one, "other": other, "least": at - 1, "most": at + 1}
     apart = connection.execute(_MEDIAN, values).fetchall()[0][0]
     agree = abs(apart) <= AGREE_MS
@@ -309,6 +317,7 @@ def _distance(
     # Of several proxies and several servers, each two have a part in common only.
     in_part = best >= max(MANY, shared / 5) and best >= 3 * second
     certain = (fits and (agree or alone)) or (layered and in_part)
+    in_two = best < 0.8 * shared <= best + second and second >= max(MANY, shared / 5)
     if not certain and not (layered and best >= MANY and best + second >= shared / 2):
         return None
     return Distance(
@@ -317,6 +326,7 @@ def _distance(
         apart_ms=0 if agree else apart,
         layered=layered,
         certain=certain,
+        further_ms=elsewhere * 1000 if in_two else None,
     )
 
 

@@ -43,6 +43,7 @@ _LINES = f"""
 SELECT line FROM {READ_TEXT}
 WHERE starts_with(line, '#') OR contains(line, ':#Fields:') OR contains(line, ':#Date:')
   OR contains(line, ':#Software:') OR contains(lower(line), '{EAS_STEM}')
+  OR starts_with(line, '{{"@timestamp":')
 """
 _BATCH = 10_000
 

@@ -212,14 +212,20 @@ class ForeignLog:
     @property
     def sentence(self) -> str:
         """What it is, what it lacks, what it says anyway, and what to do."""
+        *others, last = self.missing
+        listed = f"{', '.join(others)} and {last}" if others else last
         said = ""
         if self.reasons:
-            listed = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(5))
-            said = f" Of ActiveSync it says how http.sys ended requests without Exchange: {listed}."
+            reasons = ", ".join(
+                f"{count} {reason}" for reason, count in self.reasons.most_common(5)
+            )
+            said = (
+                f" Of ActiveSync it says how http.sys ended requests without Exchange: {reasons}."
+            )
         elif self.lines:
             said = f" {self.lines} of its lines name ActiveSync's path."
         return (
-            f"is {self.title}: without {' and '.join(self.missing)} it does not tell whose devices"
+            f"is {self.title}: without {listed} it does not tell whose devices"
             f" called.{said} Name the logs of IIS, usually inetpub\\logs\\LogFiles\\W3SVC*."
         )
 
