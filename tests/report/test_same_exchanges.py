@@ -227,6 +227,20 @@ def test_decisions_alone_are_joined_too(tmp_path: Path) -> None:
     assert (made.totals.exchanges, made.totals.redirects) == (len(records), len(told))
 
 
+def test_a_phone_that_never_rests_hides_nothing(tmp_path: Path) -> None:
+    """Hundreds of its requests in an hour fit many distances; they are not compared."""
+    busy = [
+        call(at, user_name="busy", device_id="busy", command="Sync", method="POST", status_code=200)
+        for at in range(0, HOURS * 3600, 7)
+    ]
+    records = sorted([*traffic(), *busy], key=lambda record: record.timestamp_s)
+    write_journal(tmp_path / "eas.jsonl", records)
+    iis_log(tmp_path / "u_ex260302.log", records, 600)
+    made = report_of(tmp_path)
+    assert made.totals.exchanges == len(records)
+    assert "10 min ahead" in clocks(made)[0]
+
+
 def test_two_proxies_in_a_row_are_told(tmp_path: Path) -> None:
     records = traffic()
     write_journal(tmp_path / "a.jsonl", records)

@@ -12,6 +12,7 @@ import pytest
 from eas_redirect.report import target_rows
 from eas_redirect.report.target_export import TargetError
 from eas_redirect.report.target_rows import read_target
+from tests.report.test_same_exchanges import iis_log, traffic
 
 if sys.version_info >= (3, 14):
     import compression.zstd as zstd
@@ -82,3 +83,14 @@ def test_files_of_another_kind_are_named(
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="no such file"):
         ids(tmp_path / "nothing*.csv")
+
+
+def test_what_is_odd_about_logs_of_the_target_is_told(tmp_path: Path) -> None:
+    """Servers whose clocks differ, and a log that names no device."""
+    iis_log(tmp_path / "ex1" / "u_ex260302.log", traffic())
+    iis_log(tmp_path / "ex2" / "u_ex260302.log", traffic(), 600, "PrxFrom:10.0.0.1_")
+    errors = tmp_path / "ex2" / "httperr1.log"
+    errors.write_text("#Software: Microsoft HTTP API 2.0\n#Fields: date time c-ip s-reason\n")
+    notes = read_target([str(tmp_path / "ex1"), str(tmp_path / "ex2")], NOW).notes
+    assert [note for note in notes if "httperr1.log is a log of http.sys errors" in note]
+    assert [note for note in notes if "is 10 min ahead of that of" in note]

@@ -16,7 +16,7 @@ from eas_redirect.report.inputs import InputKind, Source
 from eas_redirect.report.lines import DOUBLED, OUTER_LOGON, Lines
 
 SAMPLE = 300_000  # lines that are compared; the devices of a larger lot are drawn by their hash
-PER_HOUR = 20  # of one device and command, compared
+PER_HOUR = 60  # of one device and command in one log: hours with more are not compared
 FARTHEST_MS = 3_600_000  # between two clocks
 AGREE_MS = 2_000  # the clocks of one domain; IIS writes whole seconds
 FEWEST = 8  # exchanges at one distance
@@ -67,7 +67,7 @@ SELECT rowid AS line, log, ts, nullif(ts - began, 0) AS took,
   hash(caseless(device_id), coalesce(command, '')) AS what, ts // {FARTHEST_MS} AS hour
 FROM lines
 WHERE class = 0 AND device_id IS NOT NULL AND hash(caseless(device_id)) % $every = 0
-QUALIFY row_number() OVER (PARTITION BY log, what, hour ORDER BY ts) <= {PER_HOUR}
+QUALIFY count(*) OVER (PARTITION BY log, what, hour) <= $most
 """
 _HASHED = """
 SELECT log, avg(regexp_full_match(device_id, '[0-9a-f]{16}')::INT) > 0.9, min(ts), max(ts)
@@ -162,7 +162,8 @@ def count_once(
     distances: tuple[Distance, ...] = ()
     if len(names) > 1:
         total = connection.execute("SELECT count(*) FROM lines WHERE class = 0").fetchall()[0][0]
-        connection.execute(_SAMPLE, {"every": 1 + total // SAMPLE})
+        most = max(PER_HOUR // 10, min(PER_HOUR, 2 * PER_HOUR // len(names)))
+        connection.execute(_SAMPLE, {"every": 1 + total // SAMPLE, "most": most})
         distances = _distances(connection)
         lines.clocks += _about_hashes(connection, names)
         connection.execute("DROP TABLE sample")

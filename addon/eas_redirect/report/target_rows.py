@@ -131,6 +131,7 @@ def _read_logs(names: Sequence[str], now_s: float, into: TargetRows) -> None:
                 )
             )
     into.files.append(log)
+    into.notes += [*lines.unread_files, *lines.clocks]
 
 
 def _seconds(milliseconds: int | None) -> float | None:
