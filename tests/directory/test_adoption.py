@@ -143,8 +143,10 @@ def test_a_file_that_is_gone_leaves_the_last_one_in_force(bench: Bench) -> None:
     assert bench.looks(WHOLE) is None
 
 
-def test_the_version_in_force_need_not_stand_still_again(bench: Bench) -> None:
-    """It was away for a moment, on a file server whose clock is ahead."""
+def test_the_version_in_force_that_was_away_for_a_moment_is_not_adopted_again(
+    bench: Bench,
+) -> None:
+    """On a file server whose clock is ahead it must stand still first: renaming changes it."""
     bench.write(RELATIONSHIP + people(21), age_s=-9999)
     bench.file.look()
     bench.clock.now += SETTLE_S
@@ -155,6 +157,8 @@ def test_the_version_in_force_need_not_stand_still_again(bench: Bench) -> None:
     assert bench.file.problem is not None
     away.rename(bench.path)
     assert bench.file.look() is None
+    bench.clock.now += SETTLE_S
+    assert bench.file.look() is None, "read, and the same"
     assert bench.file.problem is None
 
 
@@ -217,6 +221,19 @@ def test_nobody_can_accept_what_says_that_it_is_cut(bench: Bench) -> None:
 def test_a_file_written_twice_alike_is_read_and_not_adopted_again(bench: Bench) -> None:
     bench.write(WHOLE, age_s=30)
     assert bench.file.look() is None
+    assert bench.file.problem is None
+
+
+def test_a_copy_with_the_time_and_the_size_of_what_it_replaces_is_another(bench: Bench) -> None:
+    assert bench.looks(WHOLE) is None
+    before = bench.path.stat()
+    bench.path.write_text(WHOLE.replace("sAMAccountName: u7\n", "sAMAccountName: v7\n"), "utf-8")
+    os.utime(bench.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert bench.path.stat().st_size == before.st_size
+    assert isinstance(newer := bench.file.look(), Snapshot)
+    assert isinstance(newer.meant_by("v7"), Ambiguous), "found, by a name that is not vouched for"
+    bench.path.chmod(0o600)
+    assert bench.file.look() is None, "the same version, of which only the mode has changed"
     assert bench.file.problem is None
 
 

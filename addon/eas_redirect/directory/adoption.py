@@ -45,7 +45,8 @@ _MEMORY = "snapshot.json"
 _LONGEST = 16 * 1024 * 1024  # bytes of a memory or an acceptance that are read
 _SHOWN = 5  # names of what was lost
 
-type _Signature = tuple[int, int, int]  # modification time in ns, size, inode
+# Modification time in ns, size, inode, change time in ns: a copy may keep all but the last.
+type _Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,4 +338,4 @@ def _signature(path: Path) -> _Signature | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
