@@ -170,6 +170,8 @@ def spelled() -> Iterator[tuple[str, Row]]:
         "percent": request(ANNA, target=FULL.replace(b"M", b"%4D", 1)),
         "default.eas": request(ANNA, target=FULL.replace(b"?", b"/default.eas?")),
         "beside the path": request(ANNA, target=FULL.replace(b"?", b"/else?")),
+        "above the path": request(ANNA, target=b"/owa" + FULL),
+        "a slash that is encoded": request(ANNA, target=FULL.replace(b"?", b"%2F?")),
         "another path": request(ANNA, target=b"/owa/"),
         "GET": request(ANNA, method=b"GET"),
         "PUT": request(ANNA, method=b"PUT"),
@@ -183,6 +185,7 @@ def spelled() -> Iterator[tuple[str, Row]]:
     for name, asks in requests.items():
         yield name, Row(asks, answer(said, TYPE))
         yield f"{name}, 403", Row(asks, answer(b"no", status=b"403 Forbidden"))
+        yield f"{name}, 500", Row(asks, answer(b"", status=b"500 Oops"))
 
 
 def rows() -> dict[str, Row]:

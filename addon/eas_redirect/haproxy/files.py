@@ -173,6 +173,8 @@ def _lua(value: object) -> str:
 
 # -- haproxy.cfg ---------------------------------------------------------------------------------
 
+# `is_eas_path`, as an expression.
+_EAS_PATH = "^/+microsoft-server-activesync(/+(default[.]eas)?)?$"
 # As text: a variable that holds a method says OPTIONS for each that HAProxy does not know.
 _METHOD = "method,concat()"
 # What is remembered of a request, by the names of the question (`question.py`).
@@ -345,10 +347,12 @@ def _tells_phones(config: Config) -> bool:
 
 
 def _request(config: Config) -> Iterator[str]:
-    yield "    # Wider than ActiveSync's path: the judge knows all its spellings."
-    yield "    acl called path,url_dec -m sub -i microsoft-server-activesync"
+    yield "    # ActiveSync's path in all spellings of Exchange: any case, percent-encoding,"
+    yield "    # repeated slashes, but no slash that is encoded."
+    yield f"    acl called path,url_dec -m reg -i {_EAS_PATH}"
+    yield "    acl odd_slash path -m sub -i %2f"
     yield "    # concat makes it text: kept as a method, a LOCK or a post would become OPTIONS."
-    yield f"    http-request set-var(txn.eas_method) {_METHOD} if called"
+    yield f"    http-request set-var(txn.eas_method) {_METHOD} if called !odd_slash"
     yield "    # From here on this variable stands for it, at a fraction of the cost."
     yield "    acl eas var(txn.eas_method) -m found"
     either = "eas"
