@@ -853,6 +853,23 @@ CASES: dict[str, tuple[Callable[[], Flows], list[str]]] = {
         lambda: moved(3, "http://eas.fabrikam.example/Microsoft-Server-ActiveSync"),
         ["redirect_location_wrong"],
     ),
+    "451 to Outlook on the web": (
+        lambda: moved(1, "https://eas.fabrikam.example/owa/"), ["redirect_location_wrong"],
+    ),
+    "451 to a bare name": (
+        lambda: moved(1, "https://eas.fabrikam.example"), ["redirect_location_wrong"],
+    ),
+    "406": (lambda: code(406, 2), ["filtered"]),
+    "411": (lambda: code(411, 2), ["length_missing"]),
+    "417": (lambda: code(417, 2), ["expectation_failed"]),
+    "an account is added: the first question is nobody's, on a connection of its own": (
+        lambda: [
+            eas_flow(0, None, user=None, code=401, headers=ASKED),
+            options(MS_ASProtocolVersions="14.1"), folders(2, 142), policy(3, 1), policy(4, 1, 1),
+            folder_key(5, "0", "1"), key_sent(6, "0", "1"), key_sent(7, "1", "2"), ping(8),
+        ],
+        [],
+    ),
     "451 to a path": (lambda: moved(3, "/Microsoft-Server-ActiveSync"),
                       ["redirect_location_wrong"]),
     "451 to a name of the inner network": (

@@ -301,17 +301,18 @@ def _bad_redirect(server: _Server) -> Iterator[_Found]:
             " external address of the ActiveSync virtual directory",
             bare,
         )
-    wrong = [e for e in own if e.location and _host(e.location) is None]
+    wrong = [e for e in own if e.location and not _is_for_phones(e.location)]
     if wrong:
         yield _taken(
             "redirect_location_wrong",
-            f"Exchange answered 451 {_times(total(wrong))} with an X-MS-Location that is no https"
-            f" address: {wrong[0].location}",
+            f"Exchange answered 451 {_times(total(wrong))} with an X-MS-Location that phones cannot"
+            f" use: {wrong[0].location}",
             "set ExternalUrl of the ActiveSync virtual directory where the mailbox is to"
             " https://NAME/Microsoft-Server-ActiveSync",
             wrong,
         )
-    inside = [e for e in own if e.location and is_inner_name(_host(e.location) or "")]
+    whole = [e for e in own if e.location and _is_for_phones(e.location)]
+    inside = [e for e in whole if is_inner_name(_host(e.location or "") or "")]
     if inside and not server.followed:
         yield _taken(
             "redirect_to_internal_name",
@@ -321,7 +322,7 @@ def _bad_redirect(server: _Server) -> Iterator[_Found]:
             " the ActiveSync virtual directory where the mailbox is",
             inside,
         )
-    back = [e for e in own if e.location and _host(e.location) == e.signs.called]
+    back = [e for e in whole if _host(e.location or "") == e.signs.called]
     if back:
         yield _taken(
             "redirect_to_itself",
@@ -329,6 +330,12 @@ def _bad_redirect(server: _Server) -> Iterator[_Found]:
             "set ExternalUrl of the ActiveSync virtual directory where the mailbox is",
             back,
         )
+
+
+def _is_for_phones(location: str) -> bool:
+    """Some take the address as it is (MS-ASHTTP 3.1.5.2.2): it must be whole."""
+    path = location.partition("://")[2].partition("/")[2]
+    return _host(location) is not None and is_eas_path(f"/{path}")
 
 
 def _not_followed(server: _Server) -> Iterator[_Found]:
@@ -716,6 +723,10 @@ _CLIENT_CERTIFICATE = (
     "the server asks for a certificate of the client, and a proxy that ends TLS cannot pass the"
     " device's on: let the server accept other logons, too"
 )
+_FILTERED = (
+    "no Exchange answers so: a firewall for web applications (WAF) or a front refuses; let the"
+    " path, the methods and the types of ActiveSync pass it"
+)
 _CODES = {
     400: (
         "bad_request",
@@ -743,6 +754,18 @@ _CODES = {
         " paths",
     ),
     413: ("too_large", "raise the limits of message size of IIS, of the front and of Exchange"),
+    406: ("filtered", _FILTERED),
+    411: (
+        "length_missing",
+        "a box on the way takes Content-Length out of the request, or sends it in chunks: look for"
+        " what changes requests",
+    ),
+    415: ("filtered", _FILTERED),
+    417: (
+        "expectation_failed",
+        "a box on the way does not know Expect: 100-continue: update it, or let it take the header"
+        " out",
+    ),
     421: (
         "misdirected",
         "the front serves several names over one connection: give each its certificate, or turn"

@@ -163,7 +163,8 @@ class _Waiting:
 
 
 class _Gathering:
-    """Timelines in the making. A place is a connection, or a User-Agent with its user."""
+    """Timelines in the making. A place is a connection, or a User-Agent with its address or its
+    user."""
 
     def __init__(self) -> None:
         self.timelines: dict[tuple[str | None, ...], Timeline] = {}
@@ -233,7 +234,8 @@ async def capture_report(
 ) -> CaptureReport:
     """Timelines in the order in which the devices appear. An exchange that names no device
     (OPTIONS) belongs to the device that speaks on the same connection, before or after it;
-    otherwise to the next device with the same User-Agent and user, or the last one."""
+    otherwise to the next device with the same User-Agent and user (or address, if it names no
+    user), or the last one."""
     whole, gathering = CaptureReport(), _Gathering()
     for item in found:
         if isinstance(item, CaptureTrouble):
@@ -248,10 +250,12 @@ async def capture_report(
 
 
 def _places(captured: Captured) -> list[tuple[str | None, ...]]:
-    """Where to look for its device: its connection, and, if the user is known, who calls."""
-    logon = captured.exchange.logon
-    who = () if logon is None else ((captured.user_agent, _folded(logon.text)),)
-    return [(captured.connection,), *who]
+    """Where to look for its device: its connection, the program at its address, since phones
+    close a connection after the first 401, and, if the user is known, who calls."""
+    logon, agent = captured.exchange.logon, captured.user_agent
+    here = () if agent is None else ((captured.exchange.client_address, agent, "at"),)
+    who = () if logon is None else ((agent, _folded(logon.text)),)
+    return [(captured.connection,), *here, *who]
 
 
 def _tell_clocks_once(timelines: list[Timeline]) -> None:
