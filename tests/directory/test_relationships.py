@@ -221,6 +221,32 @@ async def test_the_time_since_the_reading_counts_as_well() -> None:
     assert isinstance((await watched.cached.relationships(fresh=True)).relationships, Unavailable)
 
 
+async def test_what_is_at_hand_is_what_would_be_given_without_a_question() -> None:
+    watched = Watched(CacheSettings(relationships_s=100, stale_s=1000))
+    for fresh in (False, True):
+        assert watched.cached.relationships_at_hand(fresh=fresh) is None
+    await watched.cached.relationships()
+    for since_s, certain, weak in ((99, True, True), (100, True, False), (1099, True, False)):
+        watched.clock.now = 1000.0 + since_s
+        asked = watched.directory.relationships_asked
+        for fresh, there in ((False, certain), (True, weak)):
+            found = watched.cached.relationships_at_hand(fresh=fresh)
+            assert found == ((CLOUD,) if there else None), (since_s, fresh)
+        assert watched.directory.relationships_asked == asked
+    watched.clock.now = 2100.0
+    assert watched.cached.relationships_at_hand(fresh=False) is None
+    await settle()  # nobody else reads: an old copy was one that is read again
+    assert watched.directory.relationships_asked == 2
+
+
+async def test_certain_evidence_takes_the_relationships_of_an_old_directory() -> None:
+    watched = Watched(CacheSettings(relationships_s=100))
+    watched.directory.age_s = 100
+    assert (await watched.cached.relationships()).relationships == (CLOUD,)
+    assert watched.cached.relationships_at_hand(fresh=False) == (CLOUD,)
+    assert watched.cached.relationships_at_hand(fresh=True) is None
+
+
 class Kept:
     """A keeper by itself; each call of its listener is kept."""
 
