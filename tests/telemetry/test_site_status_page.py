@@ -272,6 +272,12 @@ def test_in_a_browser(browser: webdriver.Chrome, name: str, status: Status) -> N
                 assert title.startswith("eas-redirect")
                 assert weight == "600", "the style sheet was not applied"
                 assert wide <= width, "the page is wider than the window"
+                cut = browser.execute_script(
+                    "return [...document.querySelectorAll('.scroll')].filter(s =>"
+                    " s.scrollHeight > s.clientHeight + 1 && s.querySelectorAll('tbody tr').length"
+                    " <= 10).map(s => s.getAttribute('aria-label'))"
+                )
+                assert cut == [], "a short list is cut off"
                 assert complaints(browser) == []
                 assert screenshot(browser, f"{name}-{width}").stat().st_size > 10_000
                 assert accessibility_faults(browser) == []
