@@ -247,6 +247,25 @@ async def test_what_follows_a_blank_line_within_an_entry_may_be_its_rest(
     assert isinstance(lookup, Found), "another one begins there, whose DN cannot be read"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["sAMAccountName: bert", "userPrincipalName: bert@emea.corp.example", "mailNickname: bert"],
+)
+async def test_lines_of_several_objects_in_one_are_nobody_s(tmp_path: Path, line: str) -> None:
+    """Where the blank line between two and the second one's `dn:` are missing."""
+    joined = EMEA.replace("mailNickname: anna", f"mailNickname: anna\n{line}")
+    directory = snapshot(tmp_path, FOREST.replace(EMEA, joined))
+    for name in ("EMEA\\anna", "anna@emea.corp.example", "anna"):
+        lookup, steps = await ask(directory, name)
+        assert isinstance(lookup, Ambiguous), name
+        assert "several values of" in steps
+    if not line.startswith("mailNickname"):
+        assert isinstance((await ask(directory, line.partition(" ")[2]))[0], Ambiguous)
+    twice = EMEA.replace("mailNickname: anna", "mailNickname: anna\nmailNickname: anna")
+    directory = snapshot(tmp_path, FOREST.replace(EMEA, twice))
+    assert isinstance((await ask(directory, "EMEA\\anna"))[0], Found)
+
+
 async def test_an_object_with_more_addresses_than_came_may_have_any(tmp_path: Path) -> None:
     zoe = LOCAL.replace("homeMDB", "proxyAddresses;range=0-1: smtp:z@contoso.example\nhomeMDB")
     directory = snapshot(tmp_path, FOREST.replace(LOCAL, zoe))

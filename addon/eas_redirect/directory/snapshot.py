@@ -8,7 +8,7 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from os import PathLike
@@ -96,6 +96,8 @@ _FACTS = (
     *("homemdb", "msexchhomeservername", "mailnickname", "msexchrecipienttypedetails"),
     *("msexchremoterecipienttype", "useraccountcontrol", "msexchmasteraccountsid"),
 )
+# Of these an object has one: several are those of several objects, whose lines were joined.
+_SINGLE = ("samaccountname", "userprincipalname", "mailnickname")
 # Of these a part says as much as it says. Of any other attribute it says nothing.
 _DEVICE_LISTS = tuple(map(str.lower, DEVICE_LIST_ATTRIBUTES))
 _MAY_BE_CUT = frozenset(
@@ -336,6 +338,8 @@ class _Index:
         if entry.cut.keys() - _MAY_BE_CUT:
             name = min(entry.cut.keys() - _MAY_BE_CUT)
             self.leave_out(LeftOut(0, f"only a part of {name} came", entry, frozenset(entry.cut)))
+        elif (several := _several(attributes)) is not None:
+            self.leave_out(LeftOut(0, f"it has several values of {several}", entry))
         elif any(name in attributes for name in _IDENTITIES):
             self._take_recipient(entry)
         elif "netbiosname" in attributes:
@@ -526,6 +530,15 @@ class _Index:
         if not holders:
             return ()
         return (*holders, *(one for one in self._may_have_any if one not in holders))
+
+
+def _several(attributes: Mapping[str, Sequence[str]]) -> str | None:
+    """An attribute that has more values than an object can have."""
+    for name in _SINGLE:
+        values = attributes.get(name, ())
+        if len(values) > 1 and len(set(values)) > 1:
+            return name
+    return None
 
 
 def _enter(index: dict[str, list[Recipient]], name: str | None, found: Recipient) -> None:
