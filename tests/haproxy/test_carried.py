@@ -438,6 +438,14 @@ def test_haproxy_accepts_what_is_written_without_a_warning(tmp_path: Path) -> No
     for name, (where, proxy, words) in variants.items():
         found = prepared(tmp_path / name, where, CONFIG, *words, proxy=proxy)
         assert_valid(found)
+    # HAProxy reads 64 words of a line.
+    networks, statuses = [f"10.0.{n}.0/24" for n in range(200)], list(range(500, 600))
+    many = f"[exchange]\ntrusted_proxies = {json.dumps(networks)}\nweak_statuses = {statuses}\n"
+    found = prepared(tmp_path / "many", "http://127.0.0.1:9", CONFIG + many)
+    assert_valid(found)
+    text = found.configuration.read_text()
+    assert all(network in text for network in networks)
+    assert all(f" {status}" in text for status in statuses)
     found = prepared(tmp_path / "jail", "http://127.0.0.1:9", CONFIG)
     assert inside.parent == found.directory
     write_files(found, "--chroot", str(inside.parent))

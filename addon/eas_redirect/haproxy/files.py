@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import batched
 from pathlib import Path
 
 from eas_redirect.activesync.request import COMMAND_CODES
@@ -324,9 +325,8 @@ def _frontend(config: Config) -> Iterator[str]:
 def _forwarded_headers(config: Config) -> Iterator[str]:
     names = [header for _, header in _FORWARDED]
     if config.exchange.trusted_proxies:
-        networks = " ".join(str(network) for network in config.exchange.trusted_proxies)
         yield "    # Believed only from these proxies; a phone's own claims are dropped."
-        yield f"    acl trusted src {networks}"
+        yield from _acl("trusted src", config.exchange.trusted_proxies)
         yield from (f"    http-request del-header {name} unless trusted" for name in names)
     else:
         yield "    # A phone's own claims about its address and our name are dropped."
@@ -340,6 +340,13 @@ def _expectations() -> Iterator[str]:
     yield "    acl expects req.fhdr(Expect) -m str -i 100-continue"
     yield "    http-request wait-for-body time 4200s at-least 1 if expects"
     yield "    http-request del-header Expect if expects"
+
+
+def _acl(name_and_fetch: str, values: Iterable[object]) -> Iterator[str]:
+    """In lines of at most 64 words, all that HAProxy reads of one. Lines of one name are
+    alternatives."""
+    for some in batched(values, 50):
+        yield f"    acl {name_and_fetch} {' '.join(map(str, some))}"
 
 
 def _tells_phones(config: Config) -> bool:
@@ -446,7 +453,6 @@ def _questions_to_autodiscover() -> Iterator[str]:
 def _answers(config: Config) -> Iterator[str]:
     yield "    # What can be UserHasNoMailbox: a WBXML answer of at most 64 KiB, held until"
     yield "    # it is complete; Exchange's diagnostics; and the weak statuses."
-    weak = " ".join(str(status) for status in sorted(config.exchange.weak_statuses))
     yield "    acl of_post var(txn.eas_method) -m str -i POST"
     yield "    acl asks var(txn.eas_method) -m str -i POST OPTIONS"
     yield "    acl success status 200"
@@ -481,8 +487,9 @@ def _answers(config: Config) -> Iterator[str]:
     )
     yield "    http-response set-var(txn.eas_ask) bool(true) if { var(txn.eas_held) -m found }"
     yield "    http-response set-var(txn.eas_ask) bool(true) if asks told forbidden"
-    if weak:
-        yield f"    http-response set-var(txn.eas_ask) bool(true) if asks {{ status {weak} }}"
+    if config.exchange.weak_statuses:
+        yield from _acl("weak status", sorted(config.exchange.weak_statuses))
+        yield "    http-response set-var(txn.eas_ask) bool(true) if asks weak"
 
 
 def _log(config: Config) -> Iterator[str]:
