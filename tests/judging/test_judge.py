@@ -21,7 +21,7 @@ from eas_redirect.directory.values import (
     Unavailable,
 )
 from eas_redirect.judging.judge import Judge, Judgement, whereabouts
-from eas_redirect.policy.decision import Pass, Policy, Redirect
+from eas_redirect.policy.decision import Ask, Pass, Policy, Redirect
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.verdict import Mode
 
@@ -127,6 +127,17 @@ async def test_weak_evidence_takes_nothing_that_is_at_hand() -> None:
     directory.remembered, directory.relationships_remembered = await moved(), (CLOUD,)
     assert (await judge(directory).judge(exchange(Evidence.WEAK, 403))).decision == "redirect"
     assert (directory.fresh, directory.relationships_fresh) == ([True], [True])
+
+
+async def test_weak_evidence_does_not_rest_on_an_old_reading_of_the_relationships() -> None:
+    """Not even if the user has just been asked for: that reading may know better by now."""
+    directory = Directory(moved)
+    directory.relationships_remembered = (CLOUD,)
+    asking = judge(directory)
+    ask = asking.screened(exchange(Evidence.WEAK))
+    assert isinstance(ask, Ask)
+    await asking.decided(ask, early=await moved())
+    assert (directory.fresh, directory.relationships_fresh) == ([], [True])
 
 
 async def test_an_everyday_answer_asks_nobody() -> None:
