@@ -1194,6 +1194,15 @@ async def test_a_status_that_nobody_knows_is_not_called_ok(tmp_path: Path) -> No
     assert found.text == "Sync was answered 200, status 41 once"
 
 
+async def test_the_programs_that_share_an_id_are_named(tmp_path: Path) -> None:
+    keys = (key_sent(n * 60, str(n), str(n + 1)) for n in range(9))
+    [found] = await found_in(tmp_path, in_turns(*keys, agents=TWO_PHONES))
+    assert found.text == (
+        "programs take turns under this device id: Apple-iPhone12C1/1902.67,"
+        " Apple-iPhone14C2/2001.55"
+    )
+
+
 async def test_ntlm_is_told_of_connections(tmp_path: Path) -> None:
     [found] = await found_in(tmp_path, handshakes(3))
     assert "NTLM logs a connection on" in found.advice

@@ -150,3 +150,27 @@ async def test_a_device_without_a_logon_belongs_to_its_one_user(tmp_path: Path) 
         ("TWO", None, 1),
         ("NOBODYS", None, 1),
     ]
+
+
+async def test_a_question_of_nobody_belongs_to_the_program_at_its_address(tmp_path: Path) -> None:
+    """Phones ask without a logon first, and many close the connection after the 401."""
+
+    def nobody(at: float, address: str, agent: str = "Apple-iPhone12C1/1902.67") -> http.HTTPFlow:
+        found = eas_flow(at, None, user=None, code=401, asked={"User-Agent": agent})
+        found.client_conn.peername = (address, 50001)
+        return found
+
+    found = await timelines(
+        tmp_path,
+        nobody(0, "192.0.2.7"),
+        nobody(1, "192.0.2.8"),
+        nobody(2, "192.0.2.7", "Probe/1"),
+        eas_flow(3),
+        nobody(4, "192.0.2.7"),
+    )
+    whose = {(one.device_id, one.client_address, one.user_agent): one.exchanges for one in found}
+    assert whose == {
+        ("ApplDEVICE1", "192.0.2.7", "Apple-iPhone12C1/1902.67"): 3,
+        (None, "192.0.2.8", "Apple-iPhone12C1/1902.67"): 1,
+        (None, "192.0.2.7", "Probe/1"): 1,
+    }

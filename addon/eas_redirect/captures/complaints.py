@@ -233,9 +233,12 @@ def _not_kept(entries: list[TimelineEntry]) -> Iterator[_Found]:
 def _shared(timeline: Timeline) -> Iterator[_Found]:
     """Exchange keeps one state for an id: what one phone has fetched, the other one misses."""
     if any(entry.signs.agent_returns == MOST_RETURNS for entry in timeline.entries):
+        agents = dict.fromkeys(
+            e.signs.agent or "no name" for e in timeline.entries if e.signs.agent is not None
+        )
         yield _taken(
             "device_id_shared",
-            "programs with different User-Agents take turns under this device id",
+            f"programs take turns under this device id: {', '.join(agents)}",
             "two phones share an id, as after a restored backup, or two apps of one phone do: add"
             " the account again on one of them, and look for what it missed",
             (),

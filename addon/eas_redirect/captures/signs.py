@@ -67,6 +67,7 @@ class Signs:
     token_sent: bool = False  # a Bearer, which is valid for a time
     handshake_sent: bool = False  # NTLM or Negotiate, which take several requests
     agent_returns: int = 0  # see `Agents`
+    agent: str | None = None  # the User-Agent, once one has returned
     discovered: str | None = None  # Autodiscover's 200: settings, or what came in their place
     logon_wanted: bool = False  # WWW-Authenticate in the answer
     version_sent: bool = True
@@ -167,6 +168,7 @@ def signs_of(
     repeats, restarts = keys.repeats(who, sent, told) if status == 200 else (0, 0)
     scheme = flow.request.headers.get("authorization", "").partition(" ")[0].lower()
     agent = flow.request.headers.get("user-agent", "")
+    returns = agents.returns(who, agent) if request.command in _ALL_DAY else 0
     return Signs(
         called=flows.called_host(flow),
         collection_statuses=_collection_statuses(told),
@@ -194,7 +196,8 @@ def signs_of(
         logon_sent="authorization" in flow.request.headers,
         token_sent=scheme == "bearer",
         handshake_sent=scheme in ("ntlm", "negotiate"),
-        agent_returns=agents.returns(who, agent) if request.command in _ALL_DAY else 0,
+        agent_returns=returns,
+        agent=agent if returns else None,
         logon_wanted="www-authenticate" in header,
         version_sent=request.method != "POST" or request.protocol_version is not None,
     )
