@@ -32,7 +32,6 @@ from eas_redirect.policy.verdict import (
     Trail,
     Verdict,
     ended,
-    trail_of,
 )
 
 __all__ = [
@@ -51,7 +50,8 @@ _REDIRECTED_METHODS = frozenset({"POST", "OPTIONS"})  # MS-ASHTTP 2.2.1.1.1.1
 
 def screen(exchange: Exchange, trace: list[Step] | None = None) -> Pass | Ask:
     """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
-    trail, question = trail_of(trace), "Is this UserHasNoMailbox?"
+    trail = None if trace is None else Trail(trace)
+    question = "Is this UserHasNoMailbox?"
     stop = _not_an_answer(exchange) or not_proven(exchange) or unreadable(exchange)
     if stop is not None:
         return ended(trail, question, stop)
@@ -74,7 +74,8 @@ def decide(
 
     `trace`, when given, receives each step in order: `explain` shows them.
     """
-    trail, exchange = trail_of(trace), ask.exchange
+    trail = None if trace is None else Trail(trace)
+    exchange = ask.exchange
     recipient = moved_recipient(exchange, lookup, trail)
     if isinstance(recipient, Pass):
         return recipient

@@ -33,7 +33,7 @@ from eas_redirect.directory.values import (
 from eas_redirect.policy.decision import moved_recipient, not_proven, unreadable, where_to
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import target_domain, unavailable
-from eas_redirect.policy.verdict import Pass, Policy, Step, Verdict, ended, trail_of
+from eas_redirect.policy.verdict import Pass, Policy, Step, Trail, Verdict, ended
 
 COMMAND = "Autodiscover"  # MS-ASCMD 2.2.1.1 counts it among the commands
 
@@ -115,7 +115,8 @@ def screen_discovery(
     found: Discovery, policy: Policy, trace: list[Step] | None = None
 ) -> Pass | AskTwice:
     """What the wire alone can tell: pass, or ask the directory. `trace`: see `decide`."""
-    trail, question = trail_of(trace), "Does Autodiscover say that the mailbox has moved?"
+    trail = None if trace is None else Trail(trace)
+    question = "Does Autodiscover say that the mailbox has moved?"
     exchange, asked = found.exchange, found.asked
     stop = (
         _says_nothing(found, policy)
@@ -154,7 +155,8 @@ def decide_discovery(
     A `Redirect` here is answered with Settings of its location, never with a 451: clients that ask
     Autodiscover do not understand one.
     """
-    trail, exchange = trail_of(trace), ask.discovery.exchange
+    trail = None if trace is None else Trail(trace)
+    exchange = ask.discovery.exchange
     stop = _not_one_object(of_logon, of_address)
     if stop is not None:
         return ended(trail, "Do the logon and the address name the same user?", stop)

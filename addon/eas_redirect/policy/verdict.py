@@ -142,10 +142,6 @@ class Trail:
         self._steps.append(Step(question=question, finding=finding, ok=False, reason=reason))
 
 
-def trail_of(steps: list[Step] | None) -> Trail | None:
-    return None if steps is None else Trail(steps)
-
-
 def ended(trail: Trail | None, question: str, verdict: Pass) -> Pass:
     """Note why the decision ends here, and return the verdict."""
     if trail:
