@@ -99,6 +99,7 @@ def test_every_element_with_a_meaning_exists() -> None:
     ("command", "status", "meaning"),
     [
         ("MoveItems", 2, "2 invalid destination"),
+        ("Sync", 3, "3 invalid synchronization key"),
         ("Search", 113, "113 MailboxQuotaExceeded"),
         ("Search", 99, "99"),
         ("GetAttachment", 150, "150 ItemNotFound"),

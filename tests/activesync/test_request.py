@@ -65,6 +65,7 @@ def test_only_short_lines_without_a_secret_are_remembered() -> None:
         ("POST", base64_query(policy_key=b"\1\2\3\4"), ()),
         ("POST", short.ljust(room + 1, "x"), ()),
         ("P" * MAX_USUAL, short, ()),
+        ("P" * (MAX_USUAL // 2), short.ljust(MAX_USUAL // 2 + 1, "x"), ()),
         ("POST", short, ("1" * MAX_USUAL,)),
         ("POST", short, ("14.1", "14.1" * room)),
     ):

@@ -494,6 +494,16 @@ def test_whether_anybody_shows_an_attribute(
     assert {one.condition for one in server.searches} == {wanted}
 
 
+def test_a_look_ends_after_so_many_entries(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eas_redirect.directory.ldap.session._LOOKED_AT", 3)
+    server = controller(pages=[([A], b"more", 0), ([A] * 2, b"more", 0), ([A], b"", 0)])
+    with opened(server, settings()) as session:
+        assert not session.shows(ROOT, ("cn",), lambda _: False, SOON_S)
+    assert len(server.searches) == 2
+
+
 def test_a_look_that_is_refused_is_a_fault(settings: Settings) -> None:
     for code, kind in ((50, Fault), (32, NoSuchObjectError)):
         server = controller(pages=[([A], b"", code)])

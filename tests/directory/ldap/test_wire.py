@@ -54,6 +54,14 @@ def test_lengths_are_written_as_ldap3_writes_them() -> None:
         assert search_request(1, search) == ldap3_request(1, search)
 
 
+def test_numbers_are_written_as_ldap3_writes_them() -> None:
+    """X.690 8.3.3: with a sign, so that 128 needs two bytes."""
+    for bits in (7, 8, 15, 16, 23, 24):
+        for number in (2**bits - 1, 2**bits):
+            search = replace(ANY, time_limit_s=number, page=(number, b""))
+            assert search_request(number, search) == ldap3_request(number, search)
+
+
 @pytest.mark.parametrize(
     "value", ["*", "*)(objectClass=*", "a\\2ab", "a\0b", "(|", "\uff0a", "\\", "Müller"]
 )

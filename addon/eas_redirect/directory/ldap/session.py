@@ -190,9 +190,9 @@ class LDAPSession:
         tls = VerifiedTls(self._settings, self._address.host, self._connect_patience)
         self._connection = connection = self._make(tls, password)
         try:
-            connection.open(read_server_info=False)
+            connection.open()
             if self._settings.start_tls and not self._address.tls:
-                connection.start_tls(read_server_info=False)
+                connection.start_tls()
             self._bind(connection, password)
             if connection.socket is not None:
                 connection.socket.left = None
@@ -375,7 +375,7 @@ class LDAPSession:
     def _bind_now(self, connection: ldap3.Connection) -> None:
         self._limit_wait(connection)
         try:
-            connection.bind(read_server_info=False)
+            connection.bind()
         except LDAPOperationResult as error:
             raise kerberos_fault(error.__context__) or refused_bind(
                 str(error.description), str(error.message)
