@@ -187,6 +187,23 @@ def test_devices_that_wait(
     assert json.loads(ran.out)["waits"] == answer
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--protocol-version 15", "--protocol-version 15: write it as 12.1, 14.1 or 16.1."),
+        ("--protocol-version new", "--protocol-version new: write it as"),
+        ("--address 10.0.0.300", "--address 10.0.0.300: is no IP address."),
+        ("--called https://mail.contoso.example/", "the host alone, as in mail.contoso.example."),
+        ("--called :443", "write the host alone"),
+    ],
+)
+def test_what_no_device_is_like_is_refused(config: Path, words: str, says: str) -> None:
+    ran = run("explain", "anna", "--config", str(config), *words.split())
+    assert (ran.code, ran.out, ran.err.endswith(f"{says}\n") or says in ran.err) == (2, "", True)
+    good = "--protocol-version 12.1 --address ::1 --called mail.contoso.example:443"
+    assert run("explain", "bert", "--config", str(config), *good.split()).code == 0
+
+
 def test_what_may_have_been_meant_by_a_name_that_nobody_has(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,8 @@ def test_everybody_as_json_and_csv(config: Path) -> None:
             "one user: eas-redirect explain 'anna@contoso.example'",
         ),
         (["."], "is a folder"),
+        (["--all", "--protocol-version", "15"], "write it as 12.1, 14.1 or 16.1"),
+        (["--all", "--called", "https://mail.contoso.example"], "the host alone, as in mail."),
         (["--all", "--config", "no-such.toml"], "no-such.toml"),
     ],
 )
@@ -151,6 +153,18 @@ def test_what_cannot_be_done_is_said(
     assert result.exit_code == 2
     assert word in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_letters_are_not_written_over_a_key(config: Path, tmp_path: Path) -> None:
+    key, listed = tmp_path / "mail.pem", tmp_path / "wave.csv"
+    key.write_text("-----BEGIN PRIVATE KEY-----\n")
+    listed.write_text("anna@contoso.example\n")
+    words = ["plan", str(listed), "--config", str(config), "--letters"]
+    result = RUNNER.invoke(app, [*words, str(key)])
+    assert (result.exit_code, "is a certificate or a key" in result.stderr) == (2, True)
+    assert key.read_text() == "-----BEGIN PRIVATE KEY-----\n"
+    for _ in range(2):  # older letters may be written over
+        assert RUNNER.invoke(app, [*words, str(tmp_path / "letters.csv")]).exit_code == 0
 
 
 def test_a_list_from_a_pipe_and_what_is_odd_in_it(config: Path) -> None:

@@ -51,6 +51,20 @@ def test_json_csv_and_page(journal: Path, tmp_path: Path) -> None:
     assert page.read_text("utf-8").startswith("<!doctype html>")
 
 
+def test_a_page_is_written_over_a_page_and_over_nothing_else(journal: Path, tmp_path: Path) -> None:
+    page, key = tmp_path / "report.html", tmp_path / "mail.pem"
+    page.write_text("")  # as `mktemp` leaves it
+    key.write_text("-----BEGIN PRIVATE KEY-----\n")
+    for option in ("--output", "--certificate"):
+        for _ in range(2):
+            result = RUNNER.invoke(app, ["report", str(journal), option, str(page)])
+            assert f"The page is in {page}." in result.stderr
+        result = RUNNER.invoke(app, ["report", str(journal), option, str(key)])
+        assert result.exit_code == 2
+        assert f"{key} is there already, and is a certificate or a key" in result.stderr
+        assert key.read_text() == "-----BEGIN PRIVATE KEY-----\n"
+
+
 def test_until_now_measures_silence_to_now(journal: Path) -> None:
     result = RUNNER.invoke(app, ["report", str(journal), "--until", "now"])
     assert "Can the old server go? It can go" in result.stdout
@@ -122,7 +136,7 @@ def test_a_file_of_something_else_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("milk\nbread\n")
     result = RUNNER.invoke(app, ["report", str(tmp_path / "notes.txt")])
     assert result.exit_code == 1
-    assert "2 lines foreign" in result.stderr
+    assert "notes.txt is no journal: not one line is from eas-redirect." in result.stderr
 
 
 def target(folder: Path, *rows: str) -> str:

@@ -5,6 +5,7 @@ A command's result goes to standard output, its messages to standard error.
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -71,6 +72,38 @@ def no_capture(subject: str) -> str:
     if is_folder(subject):
         return f"{subject} is a folder: {name}"
     return f"There is no capture {subject}: {name}"
+
+
+def spare(path: Path | None, *kinds: str | None) -> None:
+    """End the command if it would write over a file of another kind than these (`kind_of`; None:
+    any that is not known)."""
+    from eas_redirect.configuration.foreign_files import HEAD, kind_of
+
+    if path is None or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return  # writing it says why
+    if head and (kind := kind_of(head)) not in kinds:
+        fail(f"{path} is there already, and is {kind or 'no page'}: name another file.", USAGE)
+
+
+def check_asked(version: str | None, address: str | None, called: str | None) -> None:
+    """What is assumed of a device, from options, or the end of the command."""
+    import ipaddress
+
+    if version is not None and not re.fullmatch(r"[0-9]{1,2}\.[0-9]", version):
+        fail(f"--protocol-version {version}: write it as 12.1, 14.1 or 16.1.", USAGE)
+    if address is not None:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            fail(f"--address {address}: is no IP address.", USAGE)
+    if called is not None and ("/" in called or called.startswith(":")):
+        meant = called.partition("://")[2].partition("/")[0] or "mail.contoso.example"
+        fail(f"--called {called}: write the host alone, as in {meant}.", USAGE)
 
 
 def fail_without(error: ModuleNotFoundError, needs: str, extra: str) -> NoReturn:

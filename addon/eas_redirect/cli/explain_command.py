@@ -17,6 +17,7 @@ from eas_redirect.cli.common import (
     USAGE,
     ConfigOption,
     JsonOption,
+    check_asked,
     fail,
     is_folder,
     load,
@@ -181,6 +182,7 @@ def explain(
         code = explain_capture(capture, named, against, device=device, user=user, as_json=as_json)
         raise typer.Exit(code)
     _refuse_options_of_captures(subject, device, user, against)
+    check_asked(protocol_version, address, called)
     from eas_redirect.judging.explanation import AskedDevice
 
     made_up = AskedDevice(

@@ -17,6 +17,7 @@ from eas_redirect.cli.common import (
     ConfigOption,
     ExcelOption,
     JsonOption,
+    check_asked,
     console,
     excel_separator,
     fail,
@@ -24,6 +25,7 @@ from eas_redirect.cli.common import (
     print_json,
     print_text,
     progress_lines,
+    spare,
     tell,
     write_for_excel,
 )
@@ -147,6 +149,8 @@ def plan(
         fail("--known and --from-logs go with --allow-script.", USAGE)
     if from_logs and not journals:
         fail("--from-logs: name the journals or IIS logs with --journal.", USAGE)
+    check_asked(protocol_version, None, called)
+    spare(letters, None)
     inputs = [path for path in (users, config, *map(Path, journals or [])) if path is not None]
     _check_outputs(allow_script, letters, inputs)
     names = _read(users) if users is not None else None

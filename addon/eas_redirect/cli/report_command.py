@@ -15,6 +15,7 @@ from eas_redirect.cli.common import (
     excel_separator,
     fail,
     fail_without,
+    spare,
     tell,
     write_for_excel,
     write_pieces,
@@ -325,6 +326,7 @@ def _moment(text: str | None, now_s: float) -> float | None:
 def _keep_apart(output: Path | None, journals: Iterable[Path]) -> None:
     if output is not None and output.resolve() in {path.resolve() for path in journals}:
         fail(f"{output}: is one of the journals. Name another file for the page.", USAGE)
+    spare(output, "a web page")
 
 
 def _write_page(path: Path, made: "Report") -> None:

@@ -243,16 +243,12 @@ class _Reader:
         strange = self._all(f"SELECT count(*) FROM lines WHERE class = {LineClass.FOREIGN:d}")[0][0]
         if strange:
             torn, blank = self._all(TORN, values)[0]
-            all_strange = self._all("SELECT count(*) FROM lines")[0][0] == before + strange
-            if (
-                source is not None
-                and all_strange
-                and strange > max(blank, torn if torn == 1 else 0)
-            ):
+            foreign = max(0, strange - torn - blank)
+            is_all = self._all("SELECT count(*) FROM lines")[0][0] == before + strange
+            if source is not None and foreign and is_all:
                 self.lines.unread_files.append(f"{source.name} {_no_journal(source)}")
-            else:
-                self.lines.torn += torn
-                self.lines.foreign += max(0, strange - torn - blank)
+            self.lines.torn += torn
+            self.lines.foreign += foreign
             self._connection.execute(f"DELETE FROM lines WHERE class = {LineClass.FOREIGN:d}")
 
     def finish(self, sources: Sequence[Source]) -> Lines:
