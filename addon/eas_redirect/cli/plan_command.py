@@ -150,9 +150,9 @@ def plan(
     if from_logs and not journals:
         fail("--from-logs: name the journals or IIS logs with --journal.", USAGE)
     check_asked(protocol_version, None, called)
-    spare(letters, None)
     inputs = [path for path in (users, config, *map(Path, journals or [])) if path is not None]
     _check_outputs(allow_script, letters, inputs)
+    spare(letters, None)
     names = _read(users) if users is not None else None
     settings = load(config)
     seen = _seen(journals or [])
