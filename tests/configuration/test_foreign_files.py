@@ -39,3 +39,10 @@ TEMPLATE = resources.files("eas_redirect").joinpath("data/eas-redirect.toml").re
 )
 def test_kind_of(head: bytes, kind: str | None) -> None:
     assert kind_of(head) == kind
+
+
+@pytest.mark.parametrize("kept", ["# " * 2000, "# wave 1\n" + "\n" * 4000, "#\n" + " " * 4000])
+def test_lines_of_hashes_and_empty_ones_are_passed_once(kept: str) -> None:
+    """A list of users may begin so; tried in every way, one would take years."""
+    assert kind_of(f"{kept}\nanna@contoso.example\n".encode()) is None
+    assert kind_of(f'{kept}\nmode = "observe"\n'.encode()) == SETTINGS

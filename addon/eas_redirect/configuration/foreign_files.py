@@ -8,9 +8,11 @@ SETTINGS = "a file of settings (TOML)"
 
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+# Possessive: a line of hashes, or many empty ones below a comment, must not be tried in every way.
+_COMMENTS = r"(?:#[^\n]*+\n\s*+)*+"
 _FORMS = (
     ("a certificate or a key (PEM)", r"-----BEGIN "),
-    ("an export of the directory (LDIF)", r"(?:version: ?1\s+)?(?:#[^\n]*\s+)*dn::? "),
+    ("an export of the directory (LDIF)", rf"(?:version: ?1\s+)?{_COMMENTS}dn::? "),
     ("a log of IIS", r"#(?:Software: Microsoft|Fields: (?:date|time|[cs]+-))"),
     ("a journal", r'\{"@timestamp":'),
     ("a capture (HAR)", r'\{\s*"log"\s*:'),
@@ -18,7 +20,7 @@ _FORMS = (
     ("a web page", r"<(?:!doctype html|html)"),
     ("XML", r"<\?xml"),
     ("a flow file of mitmproxy", r"[0-9]+:[0-9]+:[a-z_]+;"),
-    (SETTINGS, r"(?:#[^\n]*\s+|\s+)*(?:mode *= *[\"']|\[[a-z_]+(?:\.[a-z_]+)*\]\s)"),
+    (SETTINGS, rf"{_COMMENTS}(?:mode *= *[\"']|\[[a-z_]+(?:\.[a-z_]+)*\]\s)"),
 )
 _KNOWN = tuple((name, re.compile(form, re.IGNORECASE)) for name, form in _FORMS)
 
