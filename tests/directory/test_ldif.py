@@ -196,6 +196,12 @@ def test_where_a_blank_line_is_missing_each_object_is_left_out_with_what_is_its_
     ]
 
 
+def test_a_file_without_any_blank_line_is_read_at_once() -> None:
+    """A filter may have taken them all out: each object with its line, in one pass."""
+    items = list(read_entries("dn: CN=A\ncn: Anna\n" * 30_000 + "\n", WANTED))
+    assert [item.line for item in items if isinstance(item, LeftOut)] == list(range(1, 60_001, 2))
+
+
 def test_without_its_dn_too() -> None:
     [item] = read_entries("dn:: //8=\ncn: Anna\n\n", WANTED)
     assert isinstance(item, LeftOut)

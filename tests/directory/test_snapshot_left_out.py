@@ -6,7 +6,14 @@ import pytest
 
 from eas_redirect.activesync.authorization import parse_logon
 from eas_redirect.directory.snapshot import Snapshot
-from eas_redirect.directory.values import Ambiguous, Found, Lookup, NotFound, Unavailable
+from eas_redirect.directory.values import (
+    Ambiguous,
+    Found,
+    LeftOutObject,
+    Lookup,
+    NotFound,
+    Unavailable,
+)
 from eas_redirect.policy.decision import Pass, Policy
 from eas_redirect.policy.reasons import Reason
 from eas_redirect.policy.relationship import relationship_of
@@ -245,6 +252,24 @@ async def test_what_follows_a_blank_line_within_an_entry_may_be_its_rest(
     text = FOREST.replace(EMEA, f"{EMEA}dn:: //8=\n{rest}\n\n")
     lookup, _ = await ask(snapshot(tmp_path, text), "EMEA\\anna")
     assert isinstance(lookup, Found), "another one begins there, whose DN cannot be read"
+
+
+def test_a_file_with_a_blank_line_after_every_line_is_read_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a wrong change of line ends leaves it: thousands of entries without any name, and none of
+    them compared with all the others."""
+    compared = 0
+
+    def equal(one: LeftOutObject, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return one is other
+
+    monkeypatch.setattr(LeftOutObject, "__eq__", equal)
+    lines = FOREST.replace(EMEA, EMEA * 200)
+    snapshot(tmp_path, lines.replace("\n", "\n\n"))
+    assert compared < len(lines.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,11 @@ def _parts_at_dns(block: str) -> Iterator[tuple[int, str]]:
     starts = [found.start() for found in _DN.finditer(block)]
     if starts and _lines_above(head := block[: starts[0]]) >= head.count("\n"):
         starts[0] = 0  # comments alone
+    above = 0
     for start, end in pairwise(dict.fromkeys((0, *starts, len(block)))):
-        yield block.count("\n", 0, start), block[start:end]
+        part = block[start:end]
+        yield above, part
+        above += part.count("\n")
 
 
 def _read_block(block: str, names: dict[str, str], wanted: frozenset[str]) -> Entry | None:

@@ -319,7 +319,8 @@ class _Index:
         self._addresses: dict[str, list[Recipient]] = {}
         self._cut: set[str] = set()  # plain DNs of objects that may have further addresses
         self._may_have_any: list[Recipient] = []  # the same objects
-        self._left_out: dict[str, list[LeftOutObject]] = {}  # by folded account name, UPN, address
+        # By folded account name, UPN, address; the objects of one name in their order.
+        self._left_out: dict[str, dict[LeftOutObject, None]] = {}
         self.shows_all = False
         self._last_dn = ""
         self._unreadable: dict[str, LeftOutObject] = {}  # by plain DN, until the end
@@ -401,13 +402,13 @@ class _Index:
     def _take_names(self, found: Recipient, left_out: LeftOutObject) -> None:
         names = {found.sam_account_name, found.user_principal_name}
         names |= {a[5:] for a in found.proxy_addresses if a[:5].lower() == "smtp:"}
-        for name in {name for name in names if name}:
+        for name in names:
             self._take_name(name, left_out)
 
-    def _take_name(self, name: str, left_out: LeftOutObject) -> None:
-        others = self._left_out.setdefault(fold(name), [])
-        if left_out not in others:
-            others.append(left_out)
+    def _take_name(self, name: str | None, left_out: LeftOutObject) -> None:
+        if not name:
+            return  # nobody logs on without one, and thousands of entries may lack it
+        self._left_out.setdefault(fold(name), {})[left_out] = None
 
     def _why(self, line: int, reason: str) -> str:
         return f"{self._name}:{line}: {reason}" if line else f"{self._name}: {reason}"
@@ -518,7 +519,7 @@ class _Index:
 
     def left_out(self, name: str) -> Sequence[LeftOutObject]:
         """Objects that could not be read completely and have this account name, UPN or address."""
-        return self._left_out.get(fold(name), ())
+        return tuple(self._left_out.get(fold(name), ()))
 
     def accounts(
         self, attribute: AccountAttribute, value: str, _domain: Partition | None
